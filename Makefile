@@ -1,0 +1,45 @@
+# make demo   set up and run the main job on the shipped HAPT data
+# make test   set up and run the tests
+# TORCH_INDEX: URL of a wheel index with a CPU build of torch, where pip's own index holds a CUDA build.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test test-slow lint format bench clean
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt --upgrade 'pip>=25.1'
+	$(PIP) install -q -c constraints.txt $(TORCH_ARGS) torch
+	$(PIP) install -q -c constraints.txt -e '.[mpc]' --group dev
+	$(PIP) install -q -c constraints.txt --no-deps crypten==0.4.1
+	touch $@
+
+demo: setup
+	$(BIN)/secure-fcl run
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow --timeout 1800
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build *.egg-info

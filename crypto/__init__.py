@@ -1,0 +1,41 @@
+"""Secure sums of integer vectors: plans, parties, messages; with randomness and fixed-point encoding.
+
+Start with `plan`, then open a session for every party (`open_client`, `open_party`) and let `run_round`, or a
+program of your own, carry the messages. `host_parties` gives the helpers a process each.
+"""
+
+from crypto.driver import run_round, set_up
+from crypto.encoding import Encoded, FixedPoint
+from crypto.errors import CryptoError
+from crypto.hosting import HostedParties, host_parties
+from crypto.messages import Abort, Aggregate, Begin, Deadline, Message
+from crypto.planning import Plan, Upload, plan
+from crypto.protocol import ClientSession, Session, open_client, open_party, plan_roles
+from crypto.randomness import KeyedStream, RandomBytes, derive_key, system_random
+
+__all__ = [
+    "Abort",
+    "Aggregate",
+    "Begin",
+    "ClientSession",
+    "CryptoError",
+    "Deadline",
+    "Encoded",
+    "FixedPoint",
+    "HostedParties",
+    "KeyedStream",
+    "Message",
+    "Plan",
+    "RandomBytes",
+    "Session",
+    "Upload",
+    "derive_key",
+    "host_parties",
+    "open_client",
+    "open_party",
+    "plan",
+    "plan_roles",
+    "run_round",
+    "set_up",
+    "system_random",
+]

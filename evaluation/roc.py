@@ -1,0 +1,252 @@
+"""How well scores tell members from non-members, and what epsilon that proves.
+
+A published number is a `Score` or a `LowerBound`, never a bare float; `auc` alone is a plain statistic, for
+use inside `cluster_bootstrap`. Thresholds are fixed on one half of the candidates and judged on the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from evaluation.errors import LevelError, SampleError
+from evaluation.evidence import Estimate, LowerBound, Score, checked_confidence, checked_delta
+from evaluation.intervals import clopper_pearson, midranks, split_by_truth
+
+__all__ = [
+    "Estimate",
+    "LowerBound",
+    "Score",
+    "TprAtFpr",
+    "auc",
+    "epsilon_lower_bound",
+    "epsilon_lower_bound_from_scores",
+    "epsilon_lower_bound_one_run",
+    "tpr_at_fpr",
+]
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+def auc(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting one half.
+
+    Raises:
+        SampleError: NaN scores, unequal shapes or an empty group.
+    """
+    positives, negatives = split_by_truth(scores, truth)
+    ranks = midranks(np.concatenate([positives, negatives]))
+    smallest = positives.size * (positives.size + 1) / 2
+    return float((ranks[: positives.size].sum() - smallest) / (positives.size * negatives.size))
+
+
+@dataclass(frozen=True)
+class TprAtFpr:
+    """Share of members found at a fixed rate of false alarms.
+
+    `value`, `low` and `high` are None exactly when `reason` says why the sample cannot support the number.
+    `measured_fpr` is the rate of false alarms on the half that was judged: the threshold aims at `fpr`, it
+    cannot promise it.
+    """
+
+    fpr: float
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    threshold: float | None
+    measured_fpr: float | None
+    reason: str | None
+
+
+def halves(truth: ArrayLike, seed: int, clusters: ArrayLike | None = None) -> tuple[Bools, Bools]:
+    """Two disjoint random halves of the candidates, as masks; clusters stay whole, truths balanced.
+
+    Without clusters each truth value is split evenly. The split follows the public `seed`.
+    """
+    members = np.asarray(truth).astype(bool)
+    units = np.arange(members.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    random = np.random.default_rng(seed)
+    share = np.bincount(units, weights=members) / np.bincount(units)
+    order = np.lexsort((random.random(share.size), share))
+    # Of each pair of neighbours in this order one goes to either half, so both halves see the same mix.
+    first = np.zeros(share.size, dtype=bool)
+    pairs = order[: share.size // 2 * 2].reshape(-1, 2)
+    first[pairs[np.arange(len(pairs)), random.integers(2, size=len(pairs))]] = True
+    mask = first[units]
+    return mask, ~mask
+
+
+def tpr_at_fpr(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    fpr: float,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    clusters: ArrayLike | None = None,
+) -> TprAtFpr:
+    """Members found at false positive rate `fpr`: threshold from one half, share from the other.
+
+    Fewer than 10 / `fpr` non-members cannot place the threshold: the answer is then no number but the reason.
+
+    *Guarantee*: the interval is exact for independent candidates; with dependent ones it is too narrow.
+
+    Raises:
+        LevelError: `fpr` or `confidence` is outside (0, 1).
+        SampleError: NaN scores, unequal shapes or an empty group.
+    """
+    checked_confidence(confidence)
+    if not 0.0 < fpr < 1.0:
+        raise LevelError(f"fpr={fpr} must lie strictly between 0 and 1")
+    _, negatives = split_by_truth(scores, truth)
+
+    def refused(reason: str) -> TprAtFpr:
+        return TprAtFpr(fpr, None, None, None, confidence, None, None, reason)
+
+    if fpr * negatives.size < 10 * (1 - 1e-12):
+        return refused(f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}")
+    values, members = np.asarray(scores, dtype=np.float64), np.asarray(truth).astype(bool)
+    calibration, judged = halves(members, seed, clusters)
+    nulls, found = values[calibration & ~members], values[judged & members]
+    if not nulls.size or not found.size:
+        return refused("one half of the candidates lacks members or non-members; use more clusters")
+    threshold = float(np.sort(nulls)[::-1][math.floor(fpr * nulls.size + 1e-9)])
+    hits = int((found > threshold).sum())
+    interval = clopper_pearson(hits, found.size, confidence)
+    alarms = values[judged & ~members]
+    measured = float((alarms > threshold).mean()) if alarms.size else None
+    return TprAtFpr(fpr, hits / found.size, interval.low, interval.high, confidence, threshold, measured, None)
+
+
+def _bound(tp: int, fp: int, members: int, nonmembers: int, delta: float, confidence: float) -> float:
+    # Upper ends of two-sided intervals spend alpha/2 each, so both rates hold together at `confidence`.
+    fpr = clopper_pearson(fp, nonmembers, confidence).high
+    fnr = clopper_pearson(members - tp, members, confidence).high
+    ratios = [(1 - delta - fpr) / fnr, (1 - delta - fnr) / fpr]
+    return max([0.0, *(math.log(ratio) for ratio in ratios if ratio > 0.0)])
+
+
+def epsilon_lower_bound(
+    tp: int, fp: int, *, n_members: int, n_nonmembers: int, delta: float, confidence: float = 0.95
+) -> LowerBound:
+    """Epsilon shown by a test that finds `tp` of `n_members` and accuses `fp` of `n_nonmembers`.
+
+    Any (epsilon, delta)-DP mechanism has (Kairouz et al. 2015) fpr + e^epsilon fnr >= 1 - delta and the
+    same with the rates exchanged; the rates are replaced by their Clopper-Pearson upper limits (Jagielski
+    et al. 2020; Nasr et al. 2021), alpha/2 each.
+
+    *Guarantee*: at `confidence`, if the trials are independent (one training run or one independent
+    mechanism output each) and the threshold was fixed on other data. Candidates of one training run
+    influence each other's outcome: for them use `epsilon_lower_bound_one_run`.
+
+    Raises:
+        SampleError: a count is negative or above its total, or a group is empty.
+        LevelError: `delta` is outside [0, 1) or `confidence` outside (0, 1).
+    """
+    checked_confidence(confidence)
+    checked_delta(delta)
+    if n_members < 1 or n_nonmembers < 1:
+        raise SampleError(f"n_members={n_members}, n_nonmembers={n_nonmembers}; both need at least one trial")
+    value = _bound(tp, fp, n_members, n_nonmembers, delta, confidence)
+    ceiling = _bound(n_members, 0, n_members, n_nonmembers, delta, confidence)
+    return LowerBound(value, ceiling, confidence, delta, "Clopper-Pearson on both error rates")
+
+
+def epsilon_lower_bound_from_scores(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    *,
+    delta: float,
+    confidence: float = 0.95,
+    seed: int = 0,
+    clusters: ArrayLike | None = None,
+) -> LowerBound:
+    """`epsilon_lower_bound` with the threshold that looks best on one half, counted on the other.
+
+    The ceiling is that of the judged half. Same guarantee and same conditions.
+
+    Raises:
+        SampleError: NaN scores, unequal shapes, or a half without members or non-members.
+        LevelError: `delta` is outside [0, 1) or `confidence` outside (0, 1).
+    """
+    split_by_truth(scores, truth)
+    values, members = np.asarray(scores, dtype=np.float64), np.asarray(truth).astype(bool)
+    calibration, judged = halves(members, seed, clusters)
+    inside, outside = values[calibration & members], values[calibration & ~members]
+    found, accused = values[judged & members], values[judged & ~members]
+    if not (inside.size and outside.size and found.size and accused.size):
+        raise SampleError("one half of the candidates lacks members or non-members; use more candidates or clusters")
+    thresholds = np.unique(np.quantile(values[calibration], np.linspace(0, 1, 101), method="lower"))
+    bounds = [
+        _bound(int((inside > t).sum()), int((outside > t).sum()), inside.size, outside.size, delta, confidence)
+        for t in thresholds
+    ]
+    best = thresholds[int(np.argmax(bounds))]
+    return epsilon_lower_bound(
+        int((found > best).sum()),
+        int((accused > best).sum()),
+        n_members=found.size,
+        n_nonmembers=accused.size,
+        delta=delta,
+        confidence=confidence,
+    )
+
+
+def _one_run_p_value(correct: int, guesses: int, candidates: int, epsilon: float, delta: float) -> float:
+    accuracy = 1.0 / (1.0 + math.exp(-epsilon))
+    tail = float(special.bdtrc(correct - 1, guesses, accuracy)) if correct else 1.0
+    if delta == 0.0 or correct == 0:
+        return min(tail, 1.0)
+    # Chance of correct - i .. correct - 1 right guesses, per i: the worst slope of delta's contribution.
+    counts = np.arange(correct - 1, -1, -1)
+    logs = special.gammaln(guesses + 1) - special.gammaln(counts + 1) - special.gammaln(guesses - counts + 1)
+    logs += counts * math.log(accuracy) + (guesses - counts) * (-epsilon + math.log(accuracy))
+    slope = float((np.cumsum(np.exp(logs)) / np.arange(1, correct + 1)).max())
+    return min(tail + slope * delta * 2 * candidates, 1.0)
+
+
+def _largest_rejected(correct: int, guesses: int, candidates: int, delta: float, alpha: float) -> float:
+    def rejected(epsilon: float) -> bool:
+        return _one_run_p_value(correct, guesses, candidates, epsilon, delta) < alpha
+
+    if not rejected(0.0):
+        return 0.0
+    low, high = 0.0, 1.0
+    while rejected(high):
+        low, high = high, high + 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rejected(middle) else (low, middle)
+    return low
+
+
+def epsilon_lower_bound_one_run(
+    correct: int, guesses: int, *, candidates: int, delta: float, confidence: float = 0.95
+) -> LowerBound:
+    """Epsilon shown by `correct` of `guesses` about many candidates of *one* training run.
+
+    Steinke et al. 2023 (arXiv 2305.08846), corollary 5.4 and appendix D.
+
+    Each of `candidates` examples was included by its own fair coin; the adversary may abstain on some
+    (`guesses` <= `candidates`). Which examples to guess on must not depend on the coins. No guesses show
+    nothing: 0.
+
+    *Guarantee*: at `confidence`, for fair independent coins only; with another rate it does not apply.
+
+    Raises:
+        SampleError: not `0 <= correct <= guesses <= candidates`.
+        LevelError: `delta` is outside [0, 1) or `confidence` outside (0, 1).
+    """
+    alpha = 1.0 - checked_confidence(confidence)
+    checked_delta(delta)
+    if not 0 <= correct <= guesses <= candidates:
+        raise SampleError(f"correct={correct}, guesses={guesses}, candidates={candidates} must not decrease")
+    value = _largest_rejected(correct, guesses, candidates, delta, alpha)
+    ceiling = _largest_rejected(guesses, guesses, candidates, delta, alpha)
+    return LowerBound(value, ceiling, confidence, delta, "one training run, fair coins")

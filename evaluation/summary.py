@@ -1,0 +1,81 @@
+"""The same run in the terminal: verdict, warnings and tables with rich, narrow enough for 100 columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluation import tables
+from evaluation.run_folder import Run, read_run
+from evaluation.verdict import banners, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_QUALITY = (
+    "row",
+    "noise",
+    "epsilon",
+    "delta",
+    "all windows",
+    "tasks",
+    "classes",
+    "worst client",
+    "forgetting",
+)
+_COURSE = ("row", "backward transfer", "incremental", "learning", "up per client", "seconds")
+_ATTACKS = ("game", "attack", "AUC", "blind AUC", "epsilon shown", "epsilon spent")
+
+
+def _selected(table: tables.Table, columns: tuple[str, ...]) -> tables.Table:
+    places = [table.columns.index(column) for column in columns]
+    lines = tuple(tuple(line[place] for place in places) for line in table.rows)
+    return tables.Table(columns, lines, sum(place < table.text_columns for place in places))
+
+
+def _print_table(console: Console, table: tables.Table, title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, column in enumerate(table.columns):
+        left = index < table.text_columns
+        shown.add_column(column, justify="left" if left else "right", overflow="fold")
+    for line in table.rows:
+        shown.add_row(*(Text(cell) for cell in line))
+    console.print(shown)
+
+
+def _print_results(console: Console, run: Run) -> None:
+    results = tables.results(run)
+    if not results.rows:
+        return
+    _print_table(console, _selected(results, _QUALITY), "Accuracy and forgetting (percent)")
+    _print_table(console, _selected(results, _COURSE), "Course and cost")
+    console.print("Rows with different epsilon must not be ranked against each other.", style="dim")
+
+
+def print_summary(folder: Path, console: Console) -> None:
+    """Print the run in `folder` to `console`: verdict, warnings, and the tables that exist.
+
+    Text from the files is printed as it is; square brackets in it are no markup.
+
+    Raises:
+        StorageError: `folder` is not a folder.
+    """
+    run = read_run(folder)
+    console.print(verdict(run), markup=False, highlight=False)
+    for banner in banners(run):
+        style = "bold red" if banner.severe else "yellow"
+        lead = "WARNING" if banner.severe else "note"
+        console.print(f"{lead}: {banner.text}", style=style, markup=False, highlight=False)
+    _print_results(console, run)
+    if run.attacks is None:
+        console.print("The audit has not been run for this folder.", style="dim")
+        return
+    attacks, inversion = tables.attacks(run), tables.reconstructions(run)
+    if attacks.rows:
+        _print_table(console, _selected(attacks, _ATTACKS), "Attacks")
+    if inversion.rows:
+        _print_table(console, inversion, "Gradient inversion")

@@ -1,0 +1,265 @@
+"""The tables of a report as text, the same for the page and the terminal.
+
+Upper bounds on epsilon are rounded up and lower bounds down, so that rounding never claims more than was
+shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.matrix import AccuracyMatrix
+from evaluation.plots import AttackBar, CohortBar, CostBar
+from evaluation.run_folder import Run, mapping, number, objects
+
+MISSING = "n/a"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column titles and equally long rows of text; the first `text_columns` hold words, the rest numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int
+
+
+def percent(share: object, signed: bool = False) -> str:
+    """A share as percent with one decimal, "n/a" if it is no number."""
+    value = number(share)
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+
+
+def epsilon_above(value: object) -> str:
+    """An upper bound on epsilon, rounded up to two decimals; "none" if it is no finite number."""
+    known = number(value)
+    return "none" if known is None or not math.isfinite(known) else f"{math.ceil(known * 100 - 1e-9) / 100:.2f}"
+
+
+def epsilon_below(value: object) -> str:
+    """A lower bound on epsilon, rounded down to two decimals; "n/a" if it is no finite number."""
+    known = number(value)
+    return MISSING if known is None or not math.isfinite(known) else f"{math.floor(known * 100 + 1e-9) / 100:.2f}"
+
+
+def quantity(value: object, digits: int = 3) -> str:
+    """A number with `digits` decimals, "n/a" if it is none."""
+    known = number(value)
+    return MISSING if known is None or math.isnan(known) else f"{known:.{digits}f}"
+
+
+def with_interval(value: object, low: object, high: object, digits: int = 3) -> str:
+    """A number with its interval in brackets, where it has one."""
+    if number(value) is None or number(low) is None or number(high) is None:
+        return quantity(value, digits)
+    return f"{quantity(value, digits)} [{quantity(low, digits)}, {quantity(high, digits)}]"
+
+
+def small(value: object) -> str:
+    """A small number such as delta in the shortest form, "n/a" if it is none."""
+    known = number(value)
+    return MISSING if known is None else f"{known:g}"
+
+
+def size(amount: float) -> str:
+    """Bytes in kB, MB or GB (powers of ten)."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= scale:
+            return f"{amount / scale:.1f} {unit}"
+    return f"{amount:.0f} B"
+
+
+def guarantee_text(run: Run, row: str) -> str:
+    """The epsilon a row may claim, its worst cohort's: a number, "none", or "not stated"."""
+    entry = run.guarantee(row)
+    return "not stated" if not isinstance(entry, dict) else epsilon_above(entry.get("epsilon"))
+
+
+def cost_bars(run: Run) -> tuple[CostBar, ...]:
+    """Seconds per phase and bytes per client of each row that has finished a round."""
+    bars = []
+    for row in run.rows:
+        records = [record for record in run.cost if record.get("row") == row]
+        seconds: dict[str, float] = {}
+        for record in records:
+            for phase, spent in mapping(record.get("seconds")).items():
+                seconds[phase] = seconds.get(phase, 0.0) + (number(spent) or 0.0)
+        per_client = [
+            sum((number(r.get(key)) or 0.0) / max(number(r.get("clients")) or 1.0, 1.0) for r in records)
+            for key in ("bytes_up", "bytes_down")
+        ]
+        if records:
+            bars.append(CostBar(row, seconds, per_client[0], per_client[1]))
+    return tuple(bars)
+
+
+def results(run: Run) -> Table:
+    """One line per row: what it is, what it may claim, how good it is, what it forgot, what it cost."""
+    costs = {bar.row: bar for bar in cost_bars(run)}
+    columns = (
+        "row", "strategy", "noise", "epsilon", "delta", "all windows", "tasks", "classes", "worst client",
+        "forgetting",        "backward transfer", "incremental", "learning", "up per client", "seconds",
+    )  # fmt: skip
+    lines = []
+    for row in run.rows:
+        finals = run.records("final", row)
+        found = finals[-1] if finals else _so_far(run, row)
+        guarantee = mapping(run.guarantee(row))
+        bar = costs.get(row)
+        lines.append(
+            (
+                row if finals else f"{row} (unfinished)",
+                str(found.get("strategy", MISSING)),
+                str(found.get("noise", guarantee.get("noise", MISSING))),
+                guarantee_text(run, row),
+                small(guarantee.get("delta")),
+                *(percent(found.get(key)) for key in ("micro", "task_mean", "class_mean", "worst_client")),
+                percent(found.get("forgetting")),
+                percent(found.get("backward_transfer"), signed=True),
+                *(percent(found.get(key)) for key in ("average_incremental_accuracy", "learning_accuracy")),
+                size(bar.bytes_up) if bar else MISSING,
+                quantity(sum(bar.seconds.values()), 1) if bar else MISSING,
+            )
+        )
+    return Table(columns, tuple(lines), 3)
+
+
+def _so_far(run: Run, row: str) -> dict[str, object]:
+    tasks = list(run.tasks(row).values())
+    matrix = run.matrix(row) or AccuracyMatrix.empty(1)
+    return {
+        "micro": tasks[-1].get("micro") if tasks else None,
+        "task_mean": matrix.average_accuracy(),
+        "forgetting": matrix.forgetting(),
+        "backward_transfer": matrix.backward_transfer(),
+        "average_incremental_accuracy": matrix.average_incremental_accuracy(),
+        "learning_accuracy": matrix.learning_accuracy(),
+    }
+
+
+def cohort_bars(run: Run, row: str) -> tuple[CohortBar, ...]:
+    """The cohorts of a row as its certificate lists them."""
+    return tuple(
+        CohortBar(
+            str(c.get("group", "?")), int(number(c.get("arrival")) or 0), str(c.get("fate", "?")),
+            number(c.get("epsilon")),
+        )
+        for c in objects(mapping(run.guarantee(row)).get("cohorts"))
+    )  # fmt: skip
+
+
+def cohorts(run: Run, row: str) -> Table:
+    """Epsilon of every cohort of a row by both accountants."""
+    lines = [
+        (
+            str(cohort.get("group", "?")),
+            f"task {int(number(cohort.get('arrival')) or 0) + 1}",
+            str(cohort.get("fate", "?")),
+            "; ".join(str(event) for event in cohort.get("events") or ()),
+            epsilon_above(cohort.get("epsilon_rdp")),
+            epsilon_above(cohort.get("epsilon_pld")),
+            epsilon_above(cohort.get("epsilon")),
+        )
+        for cohort in objects(mapping(run.guarantee(row)).get("cohorts"))
+    ]
+    return Table(("clients", "arrived", "then", "charged for", "RDP", "PLD", "epsilon"), tuple(lines), 4)
+
+
+def _rates(rates: object) -> str:
+    parts = []
+    for rate in objects(rates):
+        found = with_interval(rate.get("value"), rate.get("low"), rate.get("high"), 2)
+        if number(rate.get("value")) is None:
+            found = "n/a: too few"
+        parts.append(f"{100 * (number(rate.get('fpr')) or 0.0):g}%: {found}")
+    return "; ".join(parts) or MISSING
+
+
+def _lower(bound: object) -> str:
+    known = mapping(bound)
+    if not known:
+        return MISSING
+    return f"{epsilon_below(known.get('value'))} of {epsilon_below(known.get('ceiling'))}"
+
+
+def _game(outcome: dict[str, object]) -> str:
+    control = outcome.get("control")
+    name = str(outcome.get("game", "?")) + (f" ({control} control)" if control else "")
+    return name + (", void" if outcome.get("void") else "")
+
+
+def _subject(outcome: dict[str, object]) -> str:
+    control = outcome.get("control")
+    return f"{control} control" if control else str(outcome.get("game", "?"))
+
+
+def attacks(run: Run) -> Table:
+    """One line per attack: what the adversary saw, how well it did, and a guess that saw nothing."""
+    columns = (
+        "game", "attack", "adversary saw", "target", "members / others", "AUC", "blind AUC",
+        "found at false alarms of", "epsilon shown", "epsilon spent",
+    )  # fmt: skip
+    lines = [
+        (
+            _game(o),
+            *(str(o.get(key, "?")) for key in ("attack", "view", "target")),
+            f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
+            with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
+            with_interval(o.get("blind_auc"), o.get("blind_low"), o.get("blind_high")),
+            _rates(o.get("tpr")),
+            _lower(o.get("epsilon_lower")),
+            MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
+        )
+        for o in objects(mapping(run.attacks).get("outcomes"))
+    ]
+    return Table(columns, tuple(lines), 4)
+
+
+def attack_bars(run: Run) -> tuple[AttackBar, ...]:
+    """The same attacks for the forest plot."""
+    return tuple(
+        AttackBar(
+            f"{_subject(o)}, {o.get('attack', '?')}\n{o.get('view', '?')}, {o.get('target', '?')}",
+            (number(o.get("auc")), number(o.get("auc_low")), number(o.get("auc_high"))),
+            (number(o.get("blind_auc")), number(o.get("blind_low")), number(o.get("blind_high"))),
+            bool(o.get("void")),
+        )
+        for o in objects(mapping(run.attacks).get("outcomes"))
+    )
+
+
+def reconstructions(run: Run) -> Table:
+    """Gradient inversion: correlation of what was rebuilt with the truth, beside a blind guess."""
+    lines = [
+        (
+            str(r.get("world", "?")),
+            str(r.get("noise", "?")),
+            str(r.get("n", "?")),
+            with_interval(r.get("correlation"), r.get("low"), r.get("high"), 2),
+            with_interval(r.get("blind"), r.get("blind_low"), r.get("blind_high"), 2),
+        )
+        for r in objects(mapping(run.attacks).get("reconstructions"))
+    ]
+    return Table(("gradient of", "noise", "targets", "correlation", "blind guess"), tuple(lines), 2)
+
+
+def costs(run: Run) -> Table:
+    """Seconds per phase, bytes per client and rounds of each row."""
+    bars = cost_bars(run)
+    phases: Sequence[str] = list(dict.fromkeys(phase for bar in bars for phase in bar.seconds))
+    lines = [
+        (
+            bar.row,
+            str(sum(record.get("row") == bar.row for record in run.cost)),
+            *(quantity(bar.seconds.get(phase), 1) for phase in phases),
+            size(bar.bytes_up),
+            size(bar.bytes_down),
+        )
+        for bar in bars
+    ]
+    columns = ("row", "rounds", *(f"{phase} (s)" for phase in phases), "up per client", "down per client")
+    return Table(columns, tuple(lines), 1)

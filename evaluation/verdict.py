@@ -1,0 +1,131 @@
+"""What a run shows, in a paragraph of plain words, and the banners a reader must not miss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from evaluation.run_folder import Run, mapping, number, objects, texts
+from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, percent, small
+
+_UNENCRYPTED = {"plain", "none", "clear", "off", ""}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """One banner: `severe` if a claim of privacy fails or is missing, else a caution."""
+
+    text: str
+    severe: bool
+
+
+def _of(run: Run, row: str) -> dict[str, object]:
+    finals = run.records("final", row)
+    return finals[-1] if finals else {}
+
+
+def banners(run: Run) -> tuple[Banner, ...]:
+    """Everything that limits what the run may claim, the severe first."""
+    found = [*_row_banners(run), *_audit_banners(run)]
+    if run.certificate is None:
+        found.append(Banner("There is no certificate: this run claims no privacy at all.", True))
+    if run.finished is not True:
+        found.append(Banner("The run is not finished: numbers are those of the last finished task.", False))
+    found += [Banner(problem, False) for problem in run.problems]
+    return tuple(sorted(found, key=lambda banner: not banner.severe))
+
+
+def _row_banners(run: Run) -> list[Banner]:
+    found = []
+    for row in run.rows:
+        final, entry = _of(run, row), run.guarantee(row)
+        protection = mapping(entry).get("protection", final.get("protection", "bfv"))
+        if str(protection).lower() in _UNENCRYPTED:
+            found.append(Banner(f"{row}: uploads were not encrypted; the server saw every client's update.", True))
+        if entry is not None:
+            certified = mapping(entry)
+            if number(certified.get("epsilon")) is None:
+                found.append(Banner(f"{row}: no differential privacy; epsilon is not bounded.", True))
+            found += [Banner(f"{row}: not private: {part}.", True) for part in texts(certified.get("non_private"))]
+        elif run.certificate is not None:
+            found.append(Banner(f"{row}: the certificate does not mention this row; it claims nothing.", True))
+        if final.get("noise") == "none" and number(mapping(entry).get("epsilon")) is not None:
+            found.append(Banner(f"{row}: ran without noise, yet its certificate states an epsilon.", True))
+    return found
+
+
+def _audit_banners(run: Run) -> list[Banner]:
+    found = []
+    for outcome in objects(mapping(run.attacks).get("outcomes")):
+        name = f"{outcome.get('game', '?')}, {outcome.get('attack', '?')}"
+        bound, spent = mapping(outcome.get("epsilon_lower")), number(outcome.get("ledger_epsilon"))
+        shown = number(bound.get("value"))
+        low, high = number(outcome.get("auc_low")), number(outcome.get("auc_high"))
+        if shown is not None and spent is not None and shown > spent:
+            found.append(
+                Banner(
+                    f"{name}: the attack shows epsilon {epsilon_below(shown)}, above the "
+                    f"{epsilon_above(spent)} of the ledger (confidence {small(bound.get('confidence'))}): "
+                    "the ledger is wrong, or this is the chance that the confidence leaves.",
+                    True,
+                )
+            )
+        if outcome.get("control") == "positive" and low is not None and low <= 0.5:
+            found.append(Banner(f"{name}: the positive control failed; the attacks below prove nothing.", True))
+        if outcome.get("control") == "negative" and low is not None and high is not None and not low <= 0.5 <= high:
+            found.append(Banner(f"{name}: the negative control found members among random coins.", False))
+    return found
+
+
+def verdict(run: Run) -> str:
+    """The run in a paragraph: rows with their own epsilon, what they forgot, what attacks found."""
+    if not run.rows:
+        return "Nothing has been measured in this folder yet."
+    return " ".join([*_rows_in_words(run), *_attacks_in_words(run)])
+
+
+def _rows_in_words(run: Run) -> list[str]:
+    sentences = []
+    for row in run.rows:
+        final = _of(run, row)
+        if not final:
+            sentences.append(f"{row} is unfinished after {len(run.tasks(row))} tasks.")
+            continue
+        epsilon = guarantee_text(run, row)
+        claim = {
+            "none": "without a privacy guarantee",
+            "not stated": "with no epsilon stated",
+        }.get(epsilon, f"at epsilon {epsilon} for its worst cohort")
+        forgotten = number(final.get("forgetting"))
+        loss = (
+            f" and forgot {percent(forgotten)} points of earlier tasks"
+            if forgotten is not None and not math.isnan(forgotten)
+            else ""
+        )
+        sentences.append(
+            f"{row} ends at {percent(final.get('micro'))} % of all test windows right "
+            f"({percent(final.get('task_mean'))} % averaged over tasks){loss}, {claim}."
+        )
+    return sentences
+
+
+def _attacks_in_words(run: Run) -> list[str]:
+    if run.attacks is None:
+        return ["No attack has been run, so nothing is known about what leaks in practice."]
+    outcomes = [o for o in objects(run.attacks.get("outcomes")) if not o.get("control")]
+    counted = [o for o in outcomes if not o.get("void") and number(o.get("auc_low")) is not None]
+    above = [o for o in counted if (number(o.get("auc_low")) or 0.0) > 0.5]
+    sentences = []
+    if counted:
+        sentences.append(
+            f"{len(above)} of {len(counted)} attacks on {run.attacks.get('row', 'the run')} did better than "
+            "chance by their own interval (not corrected for how many were tried)."
+        )
+    if len(outcomes) > len(counted):
+        sentences.append(f"{len(outcomes) - len(counted)} more are void or without interval.")
+    for r in objects(run.attacks.get("reconstructions")):
+        low, blind = number(r.get("low")), number(r.get("blind_high"))
+        if low is not None and blind is not None and low > blind:
+            sentences.append(f"Gradient inversion beats a blind guess for {r.get('world')}, noise {r.get('noise')}.")
+    sentences.append("An attack that fails is no evidence of privacy.")
+    return sentences

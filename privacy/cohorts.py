@@ -1,0 +1,82 @@
+"""Cohorts: who is charged together, and what each of them has been charged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from privacy.errors import InvalidParameter
+from privacy.events import Event, from_json, to_json
+
+Fate = Literal["kept", "discarded"]
+
+
+@dataclass(frozen=True, order=True)
+class Cohort:
+    """The examples of one client group that arrived in one task and chunk and shared one fate.
+
+    `group` names clients with the same calendar (their data are disjoint, so they do not add up). `fate` is
+    "kept" for examples that enter the replay memory when their task closes and are sampled again until they are retired.
+    """
+
+    group: str
+    arrival: int
+    chunk: int
+    fate: Fate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the cohort as a JSON object."""
+        return {"group": self.group, "arrival": self.arrival, "chunk": self.chunk, "fate": self.fate}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Cohort:
+        """Return the cohort of a JSON object made by `to_json`."""
+        return Cohort(record["group"], int(record["arrival"]), int(record["chunk"]), record["fate"])
+
+
+@dataclass(frozen=True)
+class Charge:
+    """`count` times `event` for every example of `cohort`."""
+
+    cohort: Cohort
+    event: Event
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InvalidParameter(f"count={self.count}: a charge counts at least one event")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the charge as a JSON object."""
+        return {"cohort": self.cohort.to_json(), "event": to_json(self.event), "count": self.count}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Charge:
+        """Return the charge of a JSON object made by `to_json`."""
+        return Charge(Cohort.from_json(record["cohort"]), from_json(record["event"]), int(record["count"]))
+
+
+Spent = dict[Cohort, Counter[Event]]
+
+
+def spent(charges: Iterable[Charge]) -> Spent:
+    """Return per cohort how often each event happened; order of the charges does not matter."""
+    total: Spent = {}
+    for charge in charges:
+        total.setdefault(charge.cohort, Counter())[charge.event] += charge.count
+    return total
+
+
+def undominated(histories: Iterable[Mapping[Event, int]]) -> list[dict[Event, int]]:
+    """Return the histories that no other history contains: only these can be the worst cohort."""
+    unique = {frozenset(h.items()): dict(h) for h in histories}
+    return [
+        mine
+        for key, mine in unique.items()
+        if not any(
+            other != key and all(theirs.get(event, 0) >= count for event, count in mine.items())
+            for other, theirs in unique.items()
+        )
+    ]

@@ -1,0 +1,25 @@
+"""What can go wrong in `privacy`; every error of this toolkit is a `PrivacyError`."""
+
+
+class PrivacyError(Exception):
+    """Base class of the errors of this toolkit."""
+
+
+class InvalidParameter(PrivacyError, ValueError):
+    """A noise multiplier, sampling rate, delta or bound is outside its range."""
+
+
+class UnsupportedEvent(PrivacyError):
+    """An accountant was asked about an event whose cost it does not know; it never guesses."""
+
+
+class BudgetUnreachable(PrivacyError):
+    """No noise that the calibration may use reaches the wanted epsilon."""
+
+
+class LedgerDamaged(PrivacyError):
+    """The chain of a ledger file is broken: an entry was changed, removed or inserted."""
+
+
+class UnsuitableModel(PrivacyError):
+    """The model mixes examples (BatchNorm, say), so a per-example gradient does not exist."""

@@ -1,0 +1,35 @@
+"""Where random bytes come from: a Protocol that the caller fills; alone, the operating system."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RandomBytes(Protocol):
+    """Returns `n` fresh random bytes at every call."""
+
+    def __call__(self, n: int, /) -> bytes:
+        """Return exactly `n` bytes."""
+
+
+def system_bytes(n: int, /) -> bytes:
+    """Return `n` bytes of the operating system's generator."""
+    return os.urandom(n)
+
+
+def uniforms(random: RandomBytes, shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return uniforms on the grid (k + 1/2) / 2^53, so neither 0 nor 1 ever occurs."""
+    count = math.prod(shape)
+    bits = np.frombuffer(random(8 * count), dtype="<u8") >> np.uint64(11)
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-53).reshape(tuple(shape))
+
+
+def seed64(random: RandomBytes) -> int:
+    """Return a seed in [0, 2^63) for a library's own generator."""
+    return int.from_bytes(random(8), "little") >> 1

@@ -1,0 +1,200 @@
+"""The certificate of a run: what is guaranteed, to whom, under which assumptions, and what is not."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from evaluation.files import atomic_write, write_json
+from privacy import Ledger, statements, worst
+from privacy.statement import CohortStatement
+from secure_fcl.rows import RowPlan
+
+_MECHANISMS = {
+    "local": "every client adds the full noise itself; holds against everyone, whatever the protocol",
+    "shared": "noise shares inside the secure sum; holds against whoever sees the sum and the models",
+    "none": "no noise: no guarantee",
+}
+
+
+def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[str, Any]:
+    """Return what may be said of one row, from its ledger and nothing else.
+
+    `epsilon` is null where a cohort holds a non-private event or nothing was charged.
+    """
+    rows = statements(ledger.spent(), plan.accounting_delta)
+    worst_row = worst(rows)
+    finite = worst_row is not None and math.isfinite(worst_row.epsilon)
+    return {
+        "epsilon": worst_row.epsilon if worst_row and finite else None,
+        "accountant": worst_row.accountant if worst_row and finite else None,
+        "delta": plan.config.privacy.delta,
+        "delta_parts": {"accountant": plan.accounting_delta, "memory overflow": plan.overflow},
+        "unit": _unit(plan),
+        "relation": "add or remove one example of one client, within a public timetable",
+        "noise": plan.noise,
+        "noise_multiplier": multiplier,
+        "mechanism": f"{_mechanism(plan)}; {_MECHANISMS[plan.noise]}",
+        "cohorts": [_cohort(row) for row in rows],
+        "sampling": _sampling(plan),
+        "public": _public(plan),
+        "non_private": _non_private(plan),
+        "chosen_on_data": ["learning rate, rounds, model and rates: by trials on the shipped data set, uncharged"],
+        "evaluation": _evaluation(plan),
+        "assumptions": _assumptions(plan),
+        "randomness": _randomness(plan),
+        "protection": plan.config.protection,
+        "max_dropouts": plan.config.privacy.max_dropouts,
+        "colluders": plan.config.privacy.colluders,
+        "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
+        "ledger_entries": len(ledger),
+        "ledger_head": ledger.head,
+        "storage": plan.storage.table() | {"budget": plan.storage.budget},
+    }
+
+
+def _cohort(row: CohortStatement) -> dict[str, Any]:
+    cohort = row.cohort
+    return {
+        "group": cohort.group,
+        "arrival": cohort.arrival,
+        "chunk": cohort.chunk,
+        "fate": cohort.fate,
+        "epsilon_rdp": row.epsilon_rdp,
+        "epsilon_pld": row.epsilon_pld,
+        "epsilon": row.epsilon,
+        "events": list(row.events),
+    }
+
+
+def _unit(plan: RowPlan) -> str:
+    data = plan.scenario.data
+    if data.windows_per_reading == 1:
+        return "one example"
+    return (
+        f"one window; a raw reading lies in up to {data.windows_per_reading} windows, so changing one reading in "
+        f"place replaces {data.windows_per_reading} windows. No claim is made about persons: one person owns up to "
+        f"{plan.scenario.most_examples_of_one_client} windows here"
+    )
+
+
+def _mechanism(plan: RowPlan) -> str:
+    if plan.noise == "none":
+        return "training without noise"
+    return "Skellam noise on rounded class sums" if plan.shares else "DP-SGD (Opacus), Gaussian noise"
+
+
+def _sampling(plan: RowPlan) -> str:
+    if plan.strategy.once_per_chunk:
+        return "none: each example is summed once"
+    t = plan.config.training
+    memory = f", memory q={t.q_memory:g}" if plan.memory else ""
+    return (
+        f"Poisson, each example by its own coin: current data q={t.q_current:g}{memory}; "
+        f"{t.steps} steps a round, {plan.rounds_per_slot} rounds a task; no amplification is claimed from "
+        "which clients take part"
+    )
+
+
+def _public(plan: RowPlan) -> list[str]:
+    facts = [
+        "label set, task calendar, number of clients, rounds, steps, sampling rates, denominators, bounds",
+        "positions of the stream (which time slots exist and their order); whether a slot holds anything is private",
+        "scaling of the inputs and features: public constants, chosen with the public data set's literature at hand",
+        f"largest stream of one client and task: {plan.scenario.largest_place} positions",
+    ]
+    if plan.memory:
+        facts.append(f"memory: {_memory(plan)}")
+    return facts
+
+
+def _memory(plan: RowPlan) -> str:
+    thresholds = getattr(plan.memory, "thresholds", None)
+    if thresholds:
+        falling = ", ".join(f"{value:.3g}" for value in thresholds)
+        return (
+            f"an item is kept while its own key is below a public threshold ({falling} by task); "
+            f"capacity {plan.memory.capacity if plan.memory else 0}, overflow below {plan.overflow:g}, added to delta"
+        )
+    return f"{type(plan.memory).__name__}"
+
+
+def _non_private(plan: RowPlan) -> list[str]:
+    found = []
+    if plan.noise == "none":
+        found.append("the whole row: trained without noise")
+    if plan.memory and not plan.memory.private:
+        found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
+    return found
+
+
+def _evaluation(plan: RowPlan) -> list[str]:
+    found = [
+        "accuracies on test windows",
+        "hold-out and retention coins, kept in the folder 'simulation' to score the games",
+        "the attacks read training data to score their guesses",
+    ]
+    attacks = plan.config.attacks
+    if attacks.enabled and attacks.one_client_view and attacks.row == plan.name:
+        found.append(f"declared view: one clear update of client {attacks.client}, with and without its noise")
+    return found
+
+
+def _assumptions(plan: RowPlan) -> list[str]:
+    found = [plan.secure_plan().assumption]
+    if plan.noise == "shared":
+        p = plan.config.privacy
+        found.append(
+            f"at most {p.max_dropouts} clients are missing from the sum and at most {p.colluders} reveal their noise; "
+            "epsilon holds against those who see the sum, not against a broken secure sum"
+        )
+    if plan.config.replay_noise:
+        found.append("epsilon holds only against who lacks the noise secret (replay_noise = true)")
+    return found
+
+
+def _randomness(plan: RowPlan) -> str:
+    source = "derived from a secret outside this folder" if plan.config.replay_noise else "the operating system"
+    if plan.shares:
+        return f"noise: Skellam by transformed rejection in double precision from {source}"
+    if plan.noise == "none":
+        return f"sampling coins: torch generator seeded from {source}"
+    return f"noise: torch generator, research grade, seeded from {source}; sampling coins likewise"
+
+
+def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Write certificate.json and certificate.txt of a run folder, each as a whole."""
+    notes = [
+        "Rows of different epsilon are not ranked against each other.",
+        "Each row is a run of its own on the same data: to someone who sees all rows, their epsilons add up.",
+    ]
+    write_json(folder / "certificate.json", {"rows": rows, "notes": notes})
+    atomic_write(folder / "certificate.txt", render(rows, notes))
+
+
+def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
+    """Return the certificate as text of at most 100 columns."""
+    parts = ["PRIVACY CERTIFICATE", ""]
+    for name, row in rows.items():
+        parts += [name, "-" * len(name)]
+        if row["epsilon"] is None:
+            parts.append("epsilon: no guarantee")
+        else:
+            parts.append(f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort")
+        for key in ("unit", "relation", "mechanism", "sampling", "randomness", "protection"):
+            parts.append(_line(key, str(row[key])))
+        for key in ("public", "non_private", "chosen_on_data", "evaluation", "assumptions"):
+            parts += [_line(key.replace("_", "-"), entry) for entry in row[key]]
+        parts.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
+        for c in row["cohorts"]:
+            epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"
+            where = f"{c['group']}, arrived in task {c['arrival']}, chunk {c['chunk']}, {c['fate']}"
+            parts.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
+        parts.append("")
+    return "\n".join([*parts, *(_line("note", note) for note in notes), ""])
+
+
+def _line(key: str, text: str) -> str:
+    return textwrap.fill(f"{key}: {text}", 100, subsequent_indent="    ")

@@ -1,0 +1,234 @@
+"""The configuration of a run: one validated tree, from TOML and `--set a.b=c`."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from secure_fcl.errors import ConfigInvalid
+
+Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+RowName = Literal["replay", "finetune", "class_sums"]
+NoisePlace = Literal["local", "shared", "none"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Data(_Section):
+    """Which data set, and where files are looked for."""
+
+    name: str = Field("hapt", description="data set: see `secure-fcl data list`")
+    data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
+
+
+class Scenario(_Section):
+    """How examples become streams. Everything here is public and follows the run's seed."""
+
+    kind: Literal["class", "domain"] = Field("class", description="class- or domain-incremental")
+    setting: Literal["cross-device", "cross-silo"] = Field(
+        "cross-device", description="cross-device: stream and bounded storage; cross-silo: everything kept"
+    )
+    tasks: int = Field(6, ge=1, le=100, description="number of tasks")
+    class_order: tuple[int, ...] = Field((), description="order of the classes; empty: the data set's own")
+    arrival: Literal["synchronous", "asynchronous"] = Field("synchronous")
+    max_delay: int = Field(2, ge=1, le=50, description="largest delay in tasks, for asynchronous arrival")
+    partition: Literal["natural", "iid", "dirichlet", "pathological"] = Field("natural")
+    clients: int = Field(30, ge=1, le=100_000, description="number of clients; natural: the data set decides")
+    alpha: float = Field(0.5, gt=0.0, description="Dirichlet concentration")
+    classes_per_client: int = Field(2, ge=1, description="for pathological partitions")
+    holdout: float = Field(0.1, ge=0.0, lt=1.0, description="share of items held out by coin as non-members")
+
+
+class Storage(_Section):
+    """What one device may keep between rounds (cross-device)."""
+
+    budget_kib: int = Field(512, ge=1, description="bytes kept between rounds, in KiB: pool, memory, models, keys")
+
+
+class Memory(_Section):
+    """The replay memory."""
+
+    policy: Literal["threshold", "herding"] = Field(
+        "threshold", description="threshold: independent coins; herding: class-balanced, NON-PRIVATE"
+    )
+    keep: Probability = Field(0.2, description="probability of keeping an item; falls when the budget demands it")
+    capacity: int = Field(136, ge=0, description="most examples in memory")
+
+
+class Training(_Section):
+    """DP-SGD. Rates, steps and the denominator are public constants."""
+
+    model: Literal["auto", "cnn", "mlp"] = Field("auto")
+    rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
+    steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
+    learning_rate: float = Field(0.5, gt=0.0)
+    momentum: float = Field(0.0, ge=0.0, lt=1.0)
+    clipping_norm: float = Field(1.0, gt=0.0)
+    q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
+    q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
+    denominator: float = Field(16.0, gt=0.0, description="public constant the noisy sum is divided by")
+    upload_clip: float = Field(0.5, gt=0.0, description="coordinatewise bound of an update")
+    upload_bits: int = Field(17, ge=4, le=32, description="bits of one encoded coordinate, sign included")
+
+
+class Privacy(_Section):
+    """What holds for every row."""
+
+    delta: float = Field(1e-5, gt=0.0, lt=1.0)
+    max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
+    colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
+
+
+class GradientRow(_Section):
+    """A strategy that trains a network."""
+
+    epsilon: float = Field(8.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
+    noise: Literal["local", "none"] = Field("local", description="Opacus adds the full noise on the client, or none")
+
+    @model_validator(mode="after")
+    def _budget_and_noise_agree(self) -> Self:
+        _agree(self.epsilon, self.noise)
+        return self
+
+
+class ClassSumsRow(_Section):
+    """Class sums of bounded features."""
+
+    epsilon: float = Field(2.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
+    noise: NoisePlace = Field("shared", description="Skellam shares inside the sum, full local noise, or none")
+    scale_bits: int = Field(14, ge=4, le=24, description="a unit-norm feature vector is scaled to 2^scale_bits")
+
+    @model_validator(mode="after")
+    def _budget_and_noise_agree(self) -> Self:
+        _agree(self.epsilon, self.noise)
+        return self
+
+
+def _agree(epsilon: float, noise: str) -> None:
+    if noise == "none" and not math.isinf(epsilon):
+        raise ValueError("noise = 'none' gives no guarantee: set epsilon = inf beside it")
+    if noise != "none" and math.isinf(epsilon):
+        raise ValueError("epsilon = inf needs noise = 'none'")
+
+
+class Attacks(_Section):
+    """The audit after training."""
+
+    enabled: bool = True
+    row: Literal["replay", "finetune"] = Field("replay", description="the row that is attacked")
+    targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
+    inversion_steps: int = Field(250, ge=1, le=10_000)
+    one_client_view: bool = Field(
+        True, description="let one worker write one clear update of `client` to a file marked simulation"
+    )
+    client: int = Field(0, ge=0, description="whose clear update the one-client view shows")
+
+
+class Config(_Section):
+    """A whole run."""
+
+    seed: int = Field(1, ge=0, lt=2**31, description="public seed: order, partition, initial model, games")
+    rows: tuple[RowName, ...] = Field(("replay", "finetune", "class_sums"), min_length=1)
+    protection: Literal["plain", "bfv", "mpc"] = Field("bfv", description="the secure sum; plain hides nothing")
+    replay_noise: bool = Field(False, description="derive noise from a secret file, for tests; on the certificate")
+    workers: int = Field(0, ge=0, le=256, description="worker processes; 0: one per core")
+    threads: int = Field(1, ge=1, le=256, description="torch threads per process")
+    device: str = Field("cpu", description="torch device of the workers")
+    data: Data = Data()
+    scenario: Scenario = Scenario()
+    storage: Storage = Storage()
+    memory: Memory = Memory()
+    training: Training = Training()
+    privacy: Privacy = Privacy()
+    replay: GradientRow = GradientRow()
+    finetune: GradientRow = GradientRow()
+    class_sums: ClassSumsRow = ClassSumsRow()
+    attacks: Attacks = Attacks()
+
+    @model_validator(mode="after")
+    def _rows_once(self) -> Self:
+        if len(set(self.rows)) != len(self.rows):
+            raise ValueError(f"rows={list(self.rows)} names a strategy twice; use a study to vary its settings")
+        return self
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """Return the configuration of a TOML file (None: all defaults) with `a.b=c` settings applied over it.
+
+    Raises:
+        ConfigInvalid: the file does not parse, a key is unknown, or a value is out of range; names the key.
+    """
+    tree = load_tree(path) if path is not None else {}
+    for setting in settings:
+        _apply(tree, setting)
+    return validate(tree)
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """Return a TOML file as nested dictionaries.
+
+    Raises:
+        ConfigInvalid: the file is missing, unreadable, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigInvalid(f"configuration file {path} does not exist; check the path") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigInvalid(f"configuration file {path} cannot be read: {error}") from error
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    """Return the configuration of a parsed tree.
+
+    Raises:
+        ConfigInvalid: names the first offending key, its value and what is allowed.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigInvalid(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown configuration key {where!r}{more}; `secure-fcl config` lists all keys"
+    shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
+    return f"configuration {where or 'error'}{shown}: {first['msg']}{more}"
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise ConfigInvalid(f"--set {setting!r} is not of the form a.b=c")
+    node = tree
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigInvalid(f"--set {setting!r}: {parent!r} is a value, not a section")
+    node[leaf] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    # A bare word (hapt, bfv) is a string; anything that TOML can read (8, true, [1, 2], inf) is what TOML says.
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved configuration as TOML; `load_config` reads it back to an equal one."""
+    return tomli_w.dumps(config.model_dump(mode="python"))

@@ -1,0 +1,171 @@
+"""The data sets by name: what there is, where it lies, whether it is intact, and loading it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from secure_fcl.data import hapt
+from secure_fcl.data.dataset import NO_CLIENT, Dataset
+from secure_fcl.data.digits import load_digits
+from secure_fcl.data.errors import DataDamaged, DataMissing, DataUnknown
+from secure_fcl.data.fetch import Opener, Progress, fetch_source, no_progress, open_url
+from secure_fcl.data.idx import parse_idx
+from secure_fcl.data.places import FileCheck, find, folders, read_verified
+from secure_fcl.data.sources import SOURCES, Source
+
+NAMES: tuple[str, ...] = ("hapt", "digits", *(source.name for source in SOURCES))
+"""Every name that `load` knows."""
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """One row of the list: `state` is "shipped", "found" (not yet verified) or "missing"."""
+
+    name: str
+    state: str
+    where: str
+    remedy: str
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Read a data set by name.
+
+    Args:
+        name: One of `NAMES`.
+        data_dir: Searched before the directory that SECURE_FCL_DATA names and ~/.cache/secure-fcl. Has no
+            effect on "hapt" and "digits", which come with the installation.
+
+    Raises:
+        DataUnknown: There is no such data set.
+        DataMissing: Its files are in none of the places; the message lists them all. Nothing is downloaded.
+        DataDamaged: A checksum, a header or a label is wrong.
+    """
+    match name:
+        case "hapt":
+            return hapt.load_hapt()
+        case "digits":
+            return load_digits()
+        case _:
+            return load_source(source_of(name), data_dir)
+
+
+def list_datasets(data_dir: str | Path | None = None) -> tuple[DatasetStatus, ...]:
+    """State of every data set; looks whether files exist and reads none."""
+    rows = [
+        DatasetStatus("hapt", "shipped", str(hapt.PATH), ""),
+        DatasetStatus("digits", "shipped", "scikit-learn", ""),
+    ]
+    for source in SOURCES:
+        try:
+            where = next(iter(find(source, data_dir).values())).parent
+            rows.append(DatasetStatus(source.name, "found", str(where), ""))
+        except DataMissing:
+            where = folders(source, data_dir)[0]
+            rows.append(DatasetStatus(source.name, "missing", str(where), f"secure-fcl data fetch {source.name}"))
+    return tuple(rows)
+
+
+def verify(name: str, data_dir: str | Path | None = None) -> tuple[FileCheck, ...]:
+    """Read every file of a data set and compare it with what is published; reports instead of raising.
+
+    Raises:
+        DataUnknown: There is no such data set.
+    """
+    if name == "digits":
+        load_digits()
+        return (FileCheck("digits", "unverified", None, "part of scikit-learn"),)
+    if name == "hapt":
+        try:
+            hapt.load_hapt()
+        except (DataMissing, DataDamaged) as error:
+            state = "missing" if isinstance(error, DataMissing) else "damaged"
+            return (FileCheck("hapt.npz", state, hapt.PATH, str(error)),)
+        return (FileCheck("hapt.npz", "verified", hapt.PATH, f"sha256 {hapt.SHA256}"),)
+    source = source_of(name)
+    try:
+        paths = find(source, data_dir)
+    except DataMissing as error:
+        return tuple(FileCheck(file.name, "missing", None, str(error)) for file in source.files)
+    checks = []
+    for file in source.files:
+        try:
+            checks.append(read_verified(paths[file.name], file)[1])
+        except DataDamaged as error:
+            checks.append(FileCheck(file.name, "damaged", paths[file.name], str(error)))
+    return tuple(checks)
+
+
+def fetch(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    progress: Progress = no_progress,
+    opener: Opener = open_url,
+) -> Path | None:
+    """Download a data set into the first data directory; nothing to do for the two that are installed.
+
+    Returns:
+        The folder that holds the files, or None for "hapt" and "digits".
+
+    Raises:
+        DataUnknown: There is no such data set.
+        DownloadFailed: No mirror delivered a file with the expected checksum.
+    """
+    if name in ("hapt", "digits"):
+        return None
+    return fetch_source(source_of(name), data_dir, progress=progress, opener=opener)
+
+
+def source_of(name: str) -> Source:
+    """The files of a data set that is read from a data directory.
+
+    Raises:
+        DataUnknown: There is no such data set.
+    """
+    for source in SOURCES:
+        if source.name == name:
+            return source
+    raise DataUnknown(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
+
+
+def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:
+    """Read the IDX files of one source.
+
+    Returns:
+        x float32 (n, 1, rows, columns), bytes divided by 255, upright; training images first; client -1
+        throughout; every image is its own run. An image of 28 x 28 takes 3 kB (EMNIST by class: 2.5 GB).
+
+    Raises:
+        DataMissing: See `load`.
+        DataDamaged: See `load`.
+    """
+    paths = find(source, data_dir)
+    arrays = [
+        parse_idx(read_verified(paths[file.name], file)[0], dimensions, paths[file.name])
+        for file, dimensions in zip(source.files, (3, 1, 3, 1), strict=True)
+    ]
+    for images, labels, file in zip(arrays[::2], arrays[1::2], source.files[::2], strict=True):
+        if len(images) != len(labels):
+            raise DataDamaged(
+                f"{paths[file.name]} holds {len(images)} images for {len(labels)} labels; fetch both again"
+            )
+    pixels = np.concatenate([arrays[0], arrays[2]])
+    if source.transposed:
+        pixels = pixels.transpose(0, 2, 1)
+    n = len(pixels)
+    train = np.arange(n) < len(arrays[0])
+    return Dataset(
+        name=source.name,
+        x=np.divide(pixels[:, None], np.float32(255), dtype=np.float32),
+        y=np.concatenate([arrays[1], arrays[3]]).astype(np.int64) - source.first_label,
+        client=np.full(n, NO_CLIENT, dtype=np.int64),
+        session=np.zeros(n, dtype=np.int64),
+        run=np.arange(n, dtype=np.int64),
+        position=np.zeros(n, dtype=np.int64),
+        train=train,
+        test=~train,
+        classes=source.classes,
+        units="ink, 0 (none) to 1 (byte 255)",
+        source=source.citation,
+    )

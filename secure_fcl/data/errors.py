@@ -1,0 +1,23 @@
+"""What can go wrong with a data set."""
+
+from secure_fcl.errors import SecureFclError
+
+
+class DataError(SecureFclError):
+    """Base class of the data sets' errors."""
+
+
+class DataUnknown(DataError):
+    """No data set has this name."""
+
+
+class DataMissing(DataError):
+    """A data set's files were found in none of the places that were looked at."""
+
+
+class DataDamaged(DataError):
+    """A file is there, but its checksum, its header or its values are not what they must be."""
+
+
+class DownloadFailed(DataError):
+    """No mirror delivered a file with the expected checksum."""

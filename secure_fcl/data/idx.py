@@ -1,0 +1,80 @@
+"""Reader for the IDX files of the MNIST family, plain or gzipped.
+
+Format (LeCun, Cortes and Burges): two zero bytes, a type byte (8: unsigned byte), the number of dimensions,
+each dimension as a big-endian 32-bit integer, then the values, the last dimension fastest.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_fcl.data.errors import DataDamaged
+
+Bytes = npt.NDArray[np.uint8]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNSIGNED_BYTE = 8
+
+
+def is_gzip(content: bytes) -> bool:
+    """Say whether `content` starts like a gzip file, whatever its name ends in."""
+    return content[:2] == _GZIP_MAGIC
+
+
+def unpack(content: bytes, limit: int, origin: Path) -> bytes:
+    """Return `content` unzipped if it is gzipped, else as it is.
+
+    Raises:
+        DataDamaged: The stream is cut off or corrupt, or longer than `limit` bytes (0: no limit).
+    """
+    if not is_gzip(content):
+        return content
+    inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = inflate.decompress(content, limit + 1 if limit else 0)
+    except zlib.error as error:
+        raise DataDamaged(f"{origin} is not a readable gzip file: {error}; fetch it again") from error
+    if limit and len(plain) > limit:
+        raise DataDamaged(f"{origin} unpacks to more than the {limit} bytes expected; fetch it again")
+    if not inflate.eof:
+        raise DataDamaged(f"{origin} is cut off after {len(content)} bytes; fetch it again")
+    return plain
+
+
+def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
+    """Decode the content of one unpacked IDX file of unsigned bytes.
+
+    Args:
+        content: The whole file.
+        dimensions: What the header must say: 3 for images (n, rows, columns), 1 for labels (n,).
+        origin: Named in errors.
+
+    Raises:
+        DataDamaged: Another type or number of dimensions, a dimension of 0, or too few or too many bytes.
+    """
+    head = 4 + 4 * dimensions
+    if len(content) < head:
+        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {head}; fetch it again")
+    if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+        raise DataDamaged(
+            f"{origin} starts with {content[:4].hex()}, not 000008{dimensions:02x} "
+            f"(unsigned bytes, {dimensions} dimensions); is it another file under this name?"
+        )
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
+    if len(content) - head != math.prod(shape) or 0 in shape:
+        raise DataDamaged(
+            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - head}; "
+            "fetch it again"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
+
+
+def write_idx(values: Bytes, path: Path, *, compress: bool = False) -> None:
+    """Write an IDX file of unsigned bytes, the inverse of `unpack` and `parse_idx`."""
+    head = bytes((0, 0, _UNSIGNED_BYTE, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    content = head + np.ascontiguousarray(values, dtype=np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content, mtime=0) if compress else content)

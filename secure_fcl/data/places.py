@@ -1,0 +1,101 @@
+"""Where data files are looked for, and whether what lies there is what it should be."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from secure_fcl.data.errors import DataDamaged, DataMissing
+from secure_fcl.data.idx import is_gzip, unpack
+from secure_fcl.data.sources import DataFile, Source
+
+VARIABLE = "SECURE_FCL_DATA"
+"""Environment variable that names the data directory."""
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One file of a data set: `state` is "verified", "unverified" (readable, but no checksum is published for
+    this form), "missing" or "damaged"; `detail` says which checksum or what is wrong.
+    """
+
+    name: str
+    state: str
+    path: Path | None
+    detail: str
+
+
+def data_dirs(data_dir: str | Path | None = None) -> tuple[Path, ...]:
+    """The data directories in the order in which they are searched.
+
+    `data_dir` if given (an empty string counts as not given), the directory that SECURE_FCL_DATA names if
+    set, and ~/.cache/secure-fcl. The first is also where `fetch` writes.
+    """
+    named = [str(data_dir or ""), os.environ.get(VARIABLE, "")]
+    dirs = [Path(one).expanduser() for one in named if one]
+    return tuple(dict.fromkeys([*dirs, Path("~/.cache/secure-fcl").expanduser()]))
+
+
+def find(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]:
+    """Find the four files, all in the first folder that holds every one of them.
+
+    Below each directory of `data_dirs`, torchvision's folder and one named like the data set are searched,
+    not the directory itself: MNIST and Fashion-MNIST use the same file names. Unpacked comes before gzipped.
+
+    Raises:
+        DataMissing: Lists every path that was looked at and the checksums expected.
+    """
+    looked: list[Path] = []
+    for folder in folders(source, data_dir):
+        found = {}
+        for file in source.files:
+            tries = [folder / file.name, folder / f"{file.name}.gz"]
+            looked += tries
+            hit = next((path for path in tries if path.is_file()), None)
+            if hit is not None:
+                found[file.name] = hit
+        if len(found) == len(source.files):
+            return found
+    sums = "\n".join(f"  {file.name}: {file.expected}" for file in source.files)
+    raise DataMissing(
+        f"data set {source.name!r} was not found. Looked at:\n"
+        + "\n".join(f"  {path}" for path in looked)
+        + f"\nExpected:\n{sums}\n"
+        f"Copy the files to one of these places, set {VARIABLE}, or run: secure-fcl data fetch {source.name}"
+    )
+
+
+def folders(source: Source, data_dir: str | Path | None = None) -> list[Path]:
+    """Every folder that `find` searches, in order."""
+    return [root / below for root in data_dirs(data_dir) for below in (source.folder, source.name)]
+
+
+def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
+    """Read and unpack one file and compare it with what is published.
+
+    Returns:
+        The unpacked content, and a check whose state is "verified" or "unverified".
+
+    Raises:
+        DataMissing: It cannot be read.
+        DataDamaged: A checksum or the size is another one.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataMissing(f"{path} cannot be read: {error.strerror}; mend its permissions or fetch it") from None
+    packed = is_gzip(raw)
+    content = unpack(raw, file.size, path)
+    if len(content) != file.size:
+        raise DataDamaged(f"{path} has {len(content)} bytes unpacked instead of {file.size}; fetch it again")
+    found = _md5(content) if file.md5 else _md5(raw) if packed and file.packed_md5 else ""
+    wanted = file.md5 or file.packed_md5
+    if not found:
+        return content, FileCheck(file.name, "unverified", path, "no checksum is published for this form")
+    if found != wanted:
+        raise DataDamaged(f"{path} is damaged: md5 {found} instead of {wanted}; fetch it again")
+    return content, FileCheck(file.name, "verified", path, f"md5 {found}")
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,218 @@
+"""What works on this machine: every library is tried by itself, and each row says how to mend it.
+
+Each import runs in a process of its own, so one broken library can neither hide another nor end the program.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TIMEOUT_SECONDS = 60.0
+_OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One library or data set.
+
+    Attributes:
+        name: What was tried.
+        state: "usable"; "missing"; or "broken": it is there but does not work.
+        version: Version, place, or what went wrong.
+        remedy: The exact command that helps; empty when usable.
+        optional: The program works without it, short of one feature.
+    """
+
+    name: str
+    state: str
+    version: str
+    remedy: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Library:
+    """A distribution, the module it brings, and the command that installs it.
+
+    Attributes:
+        name: Name of the distribution.
+        module: What to import.
+        remedy: Command that installs it.
+        optional: See `Row`.
+        proves: Another distribution that works if this one does, as importing this one imports it.
+    """
+
+    name: str
+    module: str
+    remedy: str
+    optional: bool = False
+    proves: str = ""
+
+
+LIBRARIES: tuple[Library, ...] = (
+    Library("opacus", "opacus", "pip install 'opacus>=1.5.4,<2'", proves="torch"),
+    Library("torch", "torch", "pip install 'torch>=2.6'"),
+    Library("dp-accounting", "dp_accounting", "pip install 'dp-accounting>=0.6'"),
+    Library("scikit-learn", "sklearn", "pip install 'scikit-learn>=1.4'"),
+    Library("flwr", "flwr", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+    Library("tensorboard", "tensorboard", "pip install 'tensorboard>=2.16'", optional=True),
+)
+CRYPTO: tuple[Library, ...] = (
+    Library("cryptography", "cryptography", "pip install 'cryptography>=44'"),
+    Library("tenseal", "tenseal", "pip install 'tenseal>=0.3.16'"),
+    Library(
+        "crypten",
+        "crypten",
+        "pip install 'omegaconf>=2.3' 'pyyaml>=6' && pip install --no-deps crypten==0.4.1",
+        optional=True,
+    ),
+)
+_ASK_CRYPTO = (
+    "import dataclasses, json; from crypto.backends import status; "
+    "print(json.dumps([dataclasses.asdict(row) for row in status()]))"
+)
+
+
+def check() -> list[Row]:
+    """Try everything; takes a few seconds and never raises.
+
+    Returns:
+        Rows for Python, the libraries (crypto's with a small operation each) and the data sets.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        crypto = pool.submit(check_crypto)
+        libraries = pool.submit(check_libraries)
+        return [check_python(), *libraries.result(), *crypto.result(), *check_data()]
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Row:
+    """Row for the interpreter."""
+    text = ".".join(map(str, version))
+    if version >= _OLDEST_PYTHON:
+        return Row("python", "usable", text)
+    return Row("python", "broken", f"{text} is too old", "python3.11 -m venv .venv")
+
+
+def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Row]:
+    """Import each library in a process of its own, unless an earlier one has proved that it works."""
+    rows: list[Row] = []
+    proven: set[str] = set()
+    for library in libraries:
+        rows.append(check_library(library, proven=library.name in proven))
+        if rows[-1].state == "usable":
+            proven.add(library.proves)
+    return rows
+
+
+def check_library(library: Library, *, proven: bool = False) -> Row:
+    """Import one library in a process of its own; only look up its version if it is `proven` to work."""
+    try:
+        version = metadata.version(library.name)
+    except metadata.PackageNotFoundError:
+        return Row(library.name, "missing", "", library.remedy, library.optional)
+    problem = "" if proven else _run(f"import {library.module}")[1]
+    if problem:
+        return Row(library.name, "broken", f"{version}: {problem}", library.remedy, library.optional)
+    return Row(library.name, "usable", version, optional=library.optional)
+
+
+def check_crypto(program: str = _ASK_CRYPTO) -> list[Row]:
+    """Ask `crypto.backends` in a process of its own; it tries a small operation with each library.
+
+    Args:
+        program: What that process runs: it prints the rows as JSON.
+    """
+    output, problem = _run(program)
+    answers = {} if problem else _answers(output)
+    rows = []
+    for library in CRYPTO:
+        try:
+            version = metadata.version(library.name)
+        except metadata.PackageNotFoundError:
+            rows.append(Row(library.name, "missing", "", library.remedy, library.optional))
+            continue
+        usable, detail = answers.get(library.name, (False, problem or "crypto.backends said nothing about it"))
+        if usable:
+            rows.append(Row(library.name, "usable", version, optional=library.optional))
+        else:
+            rows.append(Row(library.name, "broken", f"{version}: {detail}", library.remedy, library.optional))
+    return rows
+
+
+def check_data() -> list[Row]:
+    """Rows for the data sets; HAPT is read and compared with its checksum."""
+    try:
+        from secure_fcl.data import list_datasets, verify
+
+        rows = []
+        for status in list_datasets():
+            state = "missing" if status.state == "missing" else "usable"
+            rows.append(Row(f"data: {status.name}", state, status.where, status.remedy, optional=True))
+        damage = [one for one in verify("hapt") if one.state != "verified"]
+    except Exception as error:  # whatever is wrong here, the other rows must still be shown
+        return [Row("data", "broken", f"{type(error).__name__}: {error}", _REINSTALL)]
+    if damage:
+        broken = Row("data: hapt", "broken", damage[0].detail, _REINSTALL)
+        return [broken, *(row for row in rows if row.name != broken.name)]
+    return rows
+
+
+def healthy(rows: Sequence[Row]) -> bool:
+    """Say whether everything that is not optional is usable."""
+    return all(row.state == "usable" or row.optional for row in rows)
+
+
+def render(rows: Sequence[Row]) -> "Table":
+    """The rows as a table for a rich console."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("what", "state", "version or place", "to mend it"):
+        table.add_column(title, overflow="fold")
+    colours = {"usable": "green", "missing": "yellow", "broken": "red"}
+    for row in rows:
+        state = f"{row.state} (optional)" if row.optional and row.state != "usable" else row.state
+        colour = colours[row.state]
+        table.add_row(Text(row.name), Text(state, style=colour), Text(row.version), Text(row.remedy))
+    return table
+
+
+_REINSTALL = "pip install --force-reinstall --no-deps secure-fcl"
+
+
+def _run(program: str) -> tuple[str, str]:
+    """Standard output of a new interpreter, and what went wrong ("" when nothing did)."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {TIMEOUT_SECONDS:g} s"
+    except OSError as error:
+        return "", str(error)
+    if done.returncode == 0:
+        return done.stdout, ""
+    lines = done.stderr.strip().splitlines()
+    return "", lines[-1][:300] if lines else f"exit code {done.returncode}"
+
+
+def _answers(output: str) -> dict[str, tuple[bool, str]]:
+    """The last line of the output as name -> (usable, detail); libraries may print lines before it."""
+    try:
+        rows = json.loads(output.strip().splitlines()[-1])
+        return {row["name"]: (bool(row["usable"]), str(row["detail"])) for row in rows}
+    except (ValueError, LookupError, TypeError):
+        return {}

@@ -1,0 +1,50 @@
+"""What only a simulation may write: files that no deployed client would, marked as such."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.files import atomic_write
+from privacy import RandomBytes
+from secure_fcl.rows import RowPlan
+from secure_fcl.strategies import DeviceView, GradientStrategy, State
+
+SIMULATION = "simulation"
+"""Folder inside a run for coins, truths and declared clear views. Nothing in it is covered by any guarantee."""
+
+
+def clear_update_path(folder: Path, row: str) -> Path:
+    """Return where the declared one-client view of a row lies."""
+    return folder / SIMULATION / f"clear-update-{row}.npz"
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as one .npz, atomically."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, buffer.getvalue())
+
+
+def save_clear_update(
+    folder: Path, plan: RowPlan, state: State, view: DeviceView, as_ran: RandomBytes, twin: RandomBytes
+) -> None:
+    """Write one client's update in the clear, as it ran and with the noise left out, on the same batches.
+
+    Only for a view that the configuration declares; the file is outside every guarantee.
+    """
+    strategy = plan.strategy
+    if not isinstance(strategy, GradientStrategy):
+        return
+    silent = replace(strategy.plan, noise_multiplier=0.0)
+    save_arrays(
+        clear_update_path(folder, plan.name),
+        simulation=np.array(True),
+        weights=state["weights"],
+        update=strategy.update(state, view, strategy.plan, as_ran),
+        update_without_noise=strategy.update(state, view, silent, twin),
+    )

@@ -1,0 +1,169 @@
+"""The process that plays clients: the only place where a clear update ever exists.
+
+It trains, encodes, adds noise shares and encrypts; what leaves it are protocol messages. Run as
+`python -m secure_fcl.engines.worker FD`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.messages import Message
+from crypto.planning import plan_from_bytes
+from crypto.protocol import ClientSession, open_client
+from crypto.randomness import KeyedStream
+from privacy import RandomBytes
+from secure_fcl.config import validate
+from secure_fcl.data import load
+from secure_fcl.device import Device
+from secure_fcl.engines.channel import Channel, pack_items, unpack_items
+from secure_fcl.engines.simulation import save_clear_update
+from secure_fcl.randomness import Coins
+from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.strategies import State, StepContext
+from secure_fcl.streams import Scenario, build_scenario
+
+
+@dataclass
+class _Row:
+    """What a worker holds while one row runs."""
+
+    plan: RowPlan
+    devices: dict[int, Device]
+    sessions: dict[int, ClientSession]
+    coins: Coins
+    folder: Path
+
+
+class Worker:
+    """Answers the commands of the run's process, one after the other."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._scenario: Scenario | None = None
+        self._row: _Row | None = None
+
+    def serve(self) -> None:
+        """Answer until told to stop or the other side is gone."""
+        while True:
+            try:
+                meta, arrays = self._channel.receive()
+            except EOFError:
+                return
+            if meta["do"] == "stop":
+                return
+            try:
+                self._answer(meta, arrays)
+            except Exception as error:
+                # The text goes to the run's own process on this machine, which turns it into one sentence.
+                self._channel.send(
+                    {"re": "error", "type": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
+                )
+
+    def _answer(self, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+        match meta["do"]:
+            case "open":
+                self._open(meta, arrays)
+            case "keys":
+                self._keys(meta)
+            case "visit":
+                self._visit(meta, arrays)
+            case "close":
+                self._close(meta["slot"])
+
+    def _open(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float64]]) -> None:
+        import torch
+
+        config = validate(meta["config"])
+        torch.set_num_threads(config.threads)
+        if self._scenario is None:
+            self._scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
+        plan = build_row(config, self._scenario, meta["row"], meta["noise_multiplier"])
+        coins = Coins(meta["secret"])
+        devices = {k: Device(plan, k, coins, arrays.get(f"keys{k}")) for k in meta["clients"]}
+        self._row = _Row(plan, devices, {}, coins, Path(meta["folder"]))
+        self._channel.send(
+            {"re": "opened", "pid": os.getpid()},
+            {f"keys{k}": d.keys for k, d in devices.items()} | {f"items{k}": d.items for k, d in devices.items()},
+        )
+
+    def _current(self) -> _Row:
+        if self._row is None:
+            raise RuntimeError("no row is open; the run's process must send open first")
+        return self._row
+
+    def _keys(self, meta: dict[str, Any]) -> None:
+        row = self._current()
+        secure = plan_from_bytes(meta["plan"])
+        received = [item for item in unpack_items(meta["items"]) if isinstance(item, Message)]
+        public: object | None = None
+        for k in row.devices:
+            session = open_client(secure, f"client{k}", public=public)
+            session.start()
+            for message in received:
+                session.on(message)
+            public = session.public
+            row.sessions[k] = session
+        self._channel.send({"re": "ready"})
+
+    def _visit(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
+        row = self._current()
+        step = StepContext(meta["slot"], meta["round"], tuple(meta["classes"]))
+        for k in row.devices:
+            begun = time.perf_counter()
+            values = self._contribution(row, k, dict(arrays), step)
+            trained = time.perf_counter()
+            messages = row.sessions[k].submit(meta["number"], row.plan.strategy.upload.name, values)
+            sealed = time.perf_counter()
+            self._channel.send(
+                {"re": "sent", "client": k, "items": pack_items(messages),
+                 "train": trained - begun, "encrypt": sealed - trained}
+            )  # fmt: skip
+        self._channel.send({"re": "done"})
+
+    def _contribution(self, row: _Row, client: int, state: State, step: StepContext) -> NDArray[np.int64]:
+        """Return the integer vector of one client: contribution, clipped, encoded, noise share added."""
+        plan, upload = row.plan, row.plan.strategy.upload
+        view = row.devices[client].view(step.slot, step.round)
+        labels = (plan.name, "round", client, step.slot, step.round)
+        training: RandomBytes = row.coins.stream(*labels, "training")
+        wanted = plan.config.attacks
+        shown = wanted.enabled and wanted.one_client_view and client == wanted.client and plan.name == wanted.row
+        if shown and step.slot == 0 and step.round == 0:
+            # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
+            key = training(32)
+            training = KeyedStream(key)
+            save_clear_update(row.folder, plan, state, view, KeyedStream(key), KeyedStream(key))
+        arrays = plan.strategy.contribute(state, view, step, training)
+        vector, _ = upload.clip(upload.flatten(arrays))
+        values = plan.encoder.encode(vector, row.coins.stream(*labels, "rounding")).values
+        if plan.shares:
+            values = values + plan.shares.share(len(values), row.coins.stream(*labels, "noise"))
+        return values
+
+    def _close(self, slot: int) -> None:
+        row = self._current()
+        for device in row.devices.values():
+            device.close(slot)
+        self._channel.send({"re": "closed"}, {f"held{k}": d.held.index for k, d in row.devices.items()})
+
+
+def main(descriptor: int) -> None:
+    """Serve on an inherited socket. Ctrl-C is the parent's to handle: it ends workers when it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Worker(Channel(Connection(descriptor))).serve()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,25 @@
+"""Errors that the federation raises on purpose; each message names the value, the bound and the remedy."""
+
+
+class SecureFclError(Exception):
+    """Something the user can mend. The command line prints it in one line and exits with code 2."""
+
+
+class ConfigInvalid(SecureFclError):
+    """A configuration key is unknown, or a value is outside its range."""
+
+
+class RunFolderError(SecureFclError):
+    """A run folder is missing, in use, finished, or does not belong to this configuration."""
+
+
+class WorkerLost(SecureFclError):
+    """A worker process ended or reported a failure."""
+
+
+class SumAborted(SecureFclError):
+    """The secure sum ended without a result; the reason is the protocol's."""
+
+
+class StorageTooSmall(SecureFclError):
+    """The device's storage budget cannot hold what the configuration asks it to keep."""

@@ -1,0 +1,156 @@
+"""A run's folder: everything in it is appended or replaced as a whole, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from secure_fcl.config import Config, dump_config, load_config
+from secure_fcl.engines.simulation import save_arrays
+from secure_fcl.errors import RunFolderError
+from secure_fcl.strategies import State
+
+_PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: the next round to run, and how many records belong to what is done."""
+
+    row: int = 0
+    slot: int = 0
+    round: int = 0
+    metrics: int = 0
+    costs: int = 0
+    finished: bool = False
+
+
+class RunFolder:
+    """Reads and writes one run folder. Open it through `locked`, so that no two processes share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(parent: Path, config: Config, name: str | None = None) -> RunFolder:
+        """Make a new folder with the resolved configuration and the environment in it.
+
+        Raises:
+            RunFolderError: the folder exists already.
+        """
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.data.name}"
+        path = parent / stem
+        for attempt in range(2, 1000):
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if name is not None:
+                    raise RunFolderError(
+                        f"run folder {path} exists; choose another --name or continue it with --resume {path}"
+                    ) from None
+                path = parent / f"{stem}-{attempt}"
+            except OSError as error:
+                raise RunFolderError(f"run folder {path} cannot be made ({error.strerror}); use --runs") from error
+        folder = RunFolder(path)
+        write_json(path / "environment.json", environment())
+        write_json(path / "state.json", asdict(Progress()))
+        atomic_write(path / "config.toml", dump_config(config))
+        return folder
+
+    @staticmethod
+    def existing(path: Path) -> RunFolder:
+        """Return an existing run.
+
+        Raises:
+            RunFolderError: there is no run at this path.
+        """
+        if not (path / "config.toml").is_file() or not (path / "state.json").is_file():
+            raise RunFolderError(f"{path} is not a run folder (no config.toml and state.json in it); check the path")
+        return RunFolder(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; released when the process ends, however it ends.
+
+        Raises:
+            RunFolderError: another process holds it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(f"run folder {self.path} is in use by another process; wait for it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def config(self) -> Config:
+        """Return the resolved configuration of the run."""
+        return load_config(self.path / "config.toml")
+
+    def progress(self) -> Progress:
+        """Return where the run stands."""
+        return Progress(**read_json(self.path / "state.json"))
+
+    def save_progress(self, progress: Progress) -> None:
+        """Commit a round: from here on a resumed run continues after it."""
+        write_json(self.path / "state.json", asdict(progress))
+
+    def writers(self, progress: Progress) -> tuple[JsonLines, JsonLines]:
+        """Return writers of metrics and costs, cut back to the records of committed rounds."""
+        for name, keep in (("metrics.jsonl", progress.metrics), ("cost.jsonl", progress.costs)):
+            path = self.path / name
+            if path.exists():
+                kept = read_jsonl(path).records[:keep]
+                atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
+        return JsonLines(self.path / "metrics.jsonl"), JsonLines(self.path / "cost.jsonl")
+
+    def ledger_path(self, row: str) -> Path:
+        """Return where the ledger of a row lies."""
+        return self.path / "ledger" / f"{row}.jsonl"
+
+    def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> None:
+        """Record the model after a round and the sum that made it, in full."""
+        save_arrays(self.path / "transcript" / row / f"{number:05d}.npz", total=total, **state)
+
+    def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
+        """Return what `save_round` wrote."""
+        path = self.path / "transcript" / row / f"{number:05d}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} is missing or damaged ({error}); run again") from error
+
+
+def environment() -> dict[str, Any]:
+    """Return what the run ran on: versions, platform, cores; nothing that names the machine."""
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,253 @@
+"""A whole run: every row, slot and round, with the ledger written before each round's noise."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from crypto.backends import require_backend
+from evaluation.files import JsonLines, read_jsonl, write_json
+from privacy import Ledger
+from secure_fcl.certificate import row_certificate, write_certificate
+from secure_fcl.config import Config
+from secure_fcl.data import load
+from secure_fcl.engines.pool import WorkerPool
+from secure_fcl.engines.simulation import SIMULATION, save_arrays
+from secure_fcl.engines.sums import SecureSums, SumResult
+from secure_fcl.folder import RunFolder
+from secure_fcl.measure import Measure
+from secure_fcl.randomness import noise_secret
+from secure_fcl.rows import RowPlan, calibrated_row
+from secure_fcl.strategies import GradientStrategy, State, StepContext
+from secure_fcl.streams import Scenario, build_scenario
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a progress display shows after a round. `epsilon` is the planned budget of the row's worst cohort."""
+
+    row: str
+    slot: int
+    slots: int
+    round: int
+    rounds: int
+    accuracy: float
+    epsilon: float
+    done: int
+    total: int
+
+
+Watcher = Callable[[Tick], None]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved everything up to the last round."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run checked before anything is written: scenario, rows with calibrated noise."""
+
+    config: Config
+    scenario: Scenario
+    rows: tuple[tuple[RowPlan, float], ...]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of all rows."""
+        return sum(plan.rounds for plan, _ in self.rows)
+
+
+def prepare(config: Config) -> Prepared:
+    """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
+
+    Raises:
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
+    """
+    require_backend(config.protection)
+    data = load(config.data.name, config.data.data_dir or None)
+    scenario = build_scenario(data, config)
+    rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
+    for plan, _ in rows:
+        plan.secure_plan()
+    return Prepared(config, scenario, rows)
+
+
+class Job:
+    """Runs or continues one prepared run in its folder."""
+
+    def __init__(
+        self, prepared: Prepared, folder: RunFolder, watch: Watcher, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._prepared = prepared
+        self._folder = folder
+        self._watch = watch
+        self._stopped = stopped
+        self._progress = folder.progress()
+        self._secret = noise_secret() if prepared.config.replay_noise else None
+        self._certificates: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> None:
+        """Run what is left, then write the certificate.
+
+        Raises:
+            Interrupted: `stopped()` became true; the last round is saved and `--resume` continues after it.
+        """
+        import torch
+
+        torch.set_num_threads(self._prepared.config.threads)
+        with ExitStack() as stack:
+            writers = [stack.enter_context(writer) for writer in self._folder.writers(self._progress)]
+            if self._progress.row < len(self._prepared.rows):
+                pool = stack.enter_context(WorkerPool(self._prepared.config.workers, self._prepared.scenario.clients))
+                for number in range(self._progress.row, len(self._prepared.rows)):
+                    self._row(number, pool, *writers)
+        self._certify()
+        self._commit(finished=True)
+
+    def _certify(self) -> None:
+        rows = {}
+        for plan, multiplier in self._prepared.rows:
+            ledger = Ledger(self._folder.ledger_path(plan.name))
+            rows[plan.name] = row_certificate(plan, ledger, multiplier)
+            ledger.close()
+        write_certificate(self._folder.path, rows)
+
+    def _row(self, number: int, pool: WorkerPool, metrics: JsonLines, costs: JsonLines) -> None:
+        plan, multiplier = self._prepared.rows[number]
+        ledger = Ledger(self._folder.ledger_path(plan.name))
+        measure = Measure(plan)
+        self._open(plan, multiplier, pool)
+        state = self._restore(plan, pool)
+        tally = None
+        with SecureSums(plan.secure_plan(), pool) as sums:
+            self._record_processes(plan, pool, sums)
+            for slot in range(self._progress.slot, plan.scenario.slots):
+                for round in range(self._progress.round, plan.rounds_per_slot):
+                    state = self._round(plan, StepContext(slot, round, plan.scenario.slot_classes(slot)), state,
+                                        ledger, sums, measure, metrics, costs)  # fmt: skip
+                    self._commit(row=number, slot=slot, round=round + 1)
+                    if self._stopped():
+                        raise Interrupted
+                self._close_slot(plan, pool, slot)
+                record, tally = measure.after_slot(state, slot)
+                self._append(metrics, record)
+                self._commit(row=number, slot=slot + 1, round=0)
+        tally = tally or measure.tally(state)
+        self._append(metrics, measure.final(tally, self._slot_records(plan)))
+        self._save_model(plan, state)
+        ledger.close()
+        self._commit(row=number + 1, slot=0, round=0)
+
+    def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool) -> None:
+        """Open the row in every worker; retention coins of an earlier start are handed back to the devices."""
+        path = self._folder.path / SIMULATION / f"coins-{plan.name}.npz"
+        known: dict[str, np.ndarray] = {}
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                known = {name: file[name] for name in file.files if name.startswith("keys")}
+        command = {
+            "do": "open", "config": self._prepared.config.model_dump(mode="python"), "row": plan.name,
+            "noise_multiplier": multiplier, "secret": self._secret, "folder": str(self._folder.path.resolve()),
+        }  # fmt: skip
+        metas = [{**command, "clients": share} for share in pool.shares]
+        given = [{f"keys{k}": known[f"keys{k}"] for k in share if f"keys{k}" in known} for share in pool.shares]
+        coins: dict[str, np.ndarray] = {}
+        for _, arrays in pool.each(metas, given):
+            coins |= arrays
+        if not known:
+            save_arrays(path, **coins)
+
+    def _restore(self, plan: RowPlan, pool: WorkerPool) -> State:
+        """Return the state to go on from, and bring the devices' memories to the same point."""
+        for slot in range(self._progress.slot):
+            self._close_slot(plan, pool, slot)
+        done = self._progress.slot * plan.rounds_per_slot + self._progress.round
+        if done == 0:
+            return plan.strategy.initial()
+        saved = self._folder.load_round(plan.name, done - 1)
+        return {name: saved[name] for name in plan.strategy.initial()}
+
+    def _close_slot(self, plan: RowPlan, pool: WorkerPool, slot: int) -> None:
+        held: dict[str, np.ndarray] = {}
+        for _, arrays in pool.everyone({"do": "close", "slot": slot}):
+            held |= arrays
+        if plan.memory:
+            save_arrays(self._folder.path / SIMULATION / f"memory-{plan.name}-{slot:03d}.npz", **held)
+
+    def _round(
+        self, plan: RowPlan, step: StepContext, state: State, ledger: Ledger, sums: SecureSums, measure: Measure,
+        metrics: JsonLines, costs: JsonLines,
+    ) -> State:  # fmt: skip
+        number = step.slot * plan.rounds_per_slot + step.round
+        ledger.charge(plan.charges(step.slot, step.round), row=plan.name, slot=step.slot, round=step.round)
+        visit = {"slot": step.slot, "round": step.round, "classes": list(step.classes)}
+        begun = time.perf_counter()
+        result = sums.run(number, plan.strategy.upload.name, visit, state)
+        summed = time.perf_counter()
+        parts = plan.strategy.upload.split(plan.encoder.decode(result.total))
+        after = plan.strategy.apply(state, step, parts, plan.scenario.clients)
+        self._folder.save_round(plan.name, number, after, result.total)
+        applied = time.perf_counter()
+        accuracy = measure.probe(after)
+        record: dict[str, Any] = {
+            "kind": "round", "row": plan.name, "task": step.slot, "round": step.round, "probe_accuracy": accuracy,
+        }  # fmt: skip
+        if isinstance(plan.strategy, GradientStrategy):
+            record |= {
+                "saturated": plan.strategy.saturated(parts),
+                "coordinates": plan.scenario.clients * len(parts["update"]),
+            }
+        self._append(metrics, record)
+        cost = _cost(plan, step, result, state, sums.broadcast_bytes if number == 0 else 0)
+        done = time.perf_counter()
+        cost["seconds"] |= {"round": summed - begun, "apply": applied - summed, "evaluate": done - applied}
+        self._append(costs, cost, cost=True)
+        self._tick(plan, step, accuracy)
+        return after
+
+    def _tick(self, plan: RowPlan, step: StepContext, accuracy: float) -> None:
+        names = [p.name for p, _ in self._prepared.rows]
+        before = sum(p.rounds for p, _ in self._prepared.rows[: names.index(plan.name)])
+        epsilon = getattr(plan.config, plan.name).epsilon
+        done = before + step.slot * plan.rounds_per_slot + step.round + 1
+        self._watch(
+            Tick(plan.name, step.slot, plan.scenario.slots, step.round, plan.rounds_per_slot, accuracy,
+                 epsilon, done, self._prepared.rounds)
+        )  # fmt: skip
+
+    def _append(self, writer: JsonLines, record: dict[str, Any], cost: bool = False) -> None:
+        writer.append(record)
+        p = self._progress
+        self._progress = replace(p, costs=p.costs + 1) if cost else replace(p, metrics=p.metrics + 1)
+
+    def _commit(self, **changes: Any) -> None:
+        self._progress = replace(self._progress, **changes)
+        self._folder.save_progress(self._progress)
+
+    def _slot_records(self, plan: RowPlan) -> list[dict[str, Any]]:
+        records = read_jsonl(self._folder.path / "metrics.jsonl").records
+        return [r for r in records if r["kind"] == "task" and r["row"] == plan.name]
+
+    def _save_model(self, plan: RowPlan, state: State) -> None:
+        save_arrays(self._folder.path / "model" / f"{plan.name}.npz", **state)
+
+    def _record_processes(self, plan: RowPlan, pool: WorkerPool, sums: SecureSums) -> None:
+        processes = {"run": os.getpid(), "workers": list(pool.pids), **sums.pids}
+        write_json(self._folder.path / SIMULATION / f"processes-{plan.name}.json", processes)
+
+
+def _cost(plan: RowPlan, step: StepContext, result: SumResult, state: State, keys: int) -> dict[str, Any]:
+    down = sum(array.nbytes for array in state.values()) + keys
+    return {
+        "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.upload.name,
+        "seconds": dict(result.seconds), "bytes_up": result.bytes_up,
+        "bytes_down": down * plan.scenario.clients, "clients": plan.scenario.clients,
+        "ciphertexts": list(result.messages),
+    }  # fmt: skip

@@ -1,0 +1,24 @@
+"""What a device keeps: replay memories and the storage budget."""
+
+from secure_fcl.memory.policy import (
+    OVERFLOW_PROBABILITY,
+    EverythingMemory,
+    Held,
+    HerdingMemory,
+    MemoryPolicy,
+    ThresholdMemory,
+    threshold_memory,
+)
+from secure_fcl.memory.storage import StoragePlan, plan_storage
+
+__all__ = [
+    "OVERFLOW_PROBABILITY",
+    "EverythingMemory",
+    "Held",
+    "HerdingMemory",
+    "MemoryPolicy",
+    "StoragePlan",
+    "ThresholdMemory",
+    "plan_storage",
+    "threshold_memory",
+]

@@ -1,0 +1,87 @@
+"""Run, resume, audit and report as the command line does them, without printing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from evaluation.files import atomic_write
+from evaluation.report import render_report
+from secure_fcl.audit import audit
+from secure_fcl.config import Config
+from secure_fcl.folder import RunFolder
+from secure_fcl.job import Job, Prepared, Watcher, prepare
+
+Say = Callable[[str], None]
+
+
+class StopRequest:
+    """Becomes true at the first Ctrl-C; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self.asked
+
+    @contextmanager
+    def listening(self, say: Say) -> Iterator[None]:
+        """Take Ctrl-C while the block runs; a no-op outside the main thread."""
+
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            say("stopping after this round; press Ctrl-C again to stop at once")
+
+        try:
+            before = signal.signal(signal.SIGINT, handle)
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared, RunFolder]:
+    """Check everything, then make the folder: a refused configuration leaves nothing behind."""
+    prepared = prepare(config)
+    return prepared, RunFolder.create(runs, config, name)
+
+
+def resume(path: Path) -> tuple[Prepared, RunFolder]:
+    """Return the prepared run of an existing folder."""
+    folder = RunFolder.existing(path)
+    return prepare(folder.config()), folder
+
+
+def execute(
+    prepared: Prepared,
+    folder: RunFolder,
+    watch: Watcher = lambda tick: None,
+    say: Say = lambda text: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train what is left, audit, and write the report; return the report's path.
+
+    Raises:
+        secure_fcl.job.Interrupted: `stopped()` became true between two rounds.
+    """
+    with folder.locked():
+        Job(prepared, folder, watch, stopped).run()
+        if prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows:
+            audit(prepared, folder, say)
+        return write_report(folder)
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Render report.html from the folder's files, whatever stage the run is in."""
+    path = folder.path / "report.html"
+    atomic_write(path, render_report(folder.path))
+    return path

@@ -1,0 +1,96 @@
+"""Class sums: one private sum of bounded features per class and task, nearest mean direction, no replay memory.
+
+Each example lies in one task and in one class, its feature vector has Euclidean norm at most 1, and its sum is
+released once, so one example costs one release whatever the number of tasks. Only directions are used: a count
+would have to be released too, and nearest mean by direction is the better classifier anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy import Event, NonPrivate, RandomBytes
+from secure_fcl.features import features
+from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
+from secure_fcl.strategies.contribution import Part, UploadSpec
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """Sums of bounded features by class (as in Snell et al. 2017, section 2.1, with directions for means).
+
+    Attributes:
+        classes: size of the public label set.
+        widest_slot: most classes that the calendar announces for one slot; the upload has a row for each.
+        examples: public bound on the examples of one chunk; a sum beyond it is clipped coordinatewise, which
+            never raises the sensitivity.
+        scale: integer steps per unit norm.
+        noisy: whether noise is added inside the sum; without it the release is charged as non-private.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    widest_slot: int
+    examples: int
+    scale: float
+    noisy: bool
+    name: str = "class_sums"
+    rounds: int = field(default=1, init=False)
+    once_per_chunk: bool = field(default=True, init=False)
+    memory_rate: float = field(default=0.0, init=False)
+
+    @cached_property
+    def dimension(self) -> int:
+        """Number of features."""
+        return int(features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+
+    @cached_property
+    def upload(self) -> UploadSpec:
+        """One row of features per class of the slot; an example touches one row and weighs at most 1 there."""
+        return UploadSpec(
+            self.name,
+            (Part("sums", (self.widest_slot, self.dimension), float(self.examples)),),
+            self.scale,
+            1.0,
+            self.dimension,
+            "one example lies in one class row, with Euclidean norm at most 1",
+        )
+
+    def events(self, stratum: str) -> Mapping[Event, int]:
+        """See `Strategy.events`: the noise is in the sum, or there is none."""
+        return {} if self.noisy or stratum != "current" else {NonPrivate("class sums without noise"): 1}
+
+    def initial(self) -> State:
+        """See `Strategy.initial`."""
+        return {"sums": np.zeros((self.classes, self.dimension), dtype=np.float32)}
+
+    def contribute(
+        self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes
+    ) -> dict[str, NDArray[np.float64]]:
+        """See `Strategy.contribute`."""
+        rows = features(view.current.x)
+        sums = np.zeros((self.widest_slot, self.dimension))
+        for row, label in enumerate(step.classes):
+            sums[row] = rows[view.current.y == label].sum(axis=0)
+        return {"sums": sums}
+
+    def apply(self, state: State, step: StepContext, total: dict[str, NDArray[np.float64]], clients: int) -> State:
+        """See `Strategy.apply`."""
+        sums = state["sums"].copy()
+        sums[list(step.classes)] += total["sums"][: len(step.classes)].astype(np.float32)
+        return {"sums": sums}
+
+    def scores(self, state: State, x: Floats) -> Floats:
+        """See `Strategy.scores`: cosine between features and class sums."""
+        sums = state["sums"].astype(np.float64)
+        norms = np.linalg.norm(sums, axis=1)
+        released = norms > 0
+        directions = sums[released] / norms[released, None]
+        out = np.full((len(x), self.classes), -np.inf, dtype=np.float32)
+        out[:, released] = (features(x) @ directions.T).astype(np.float32)
+        return out

@@ -1,0 +1,82 @@
+"""What a client sends: named arrays that the server may only see summed over clients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secure_fcl.errors import ConfigInvalid
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named array of an upload: its shape and the public bound on |entry|."""
+
+    name: str
+    shape: tuple[int, ...]
+    bound: float
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class UploadSpec:
+    """A declared upload: its parts in order, the integer steps per unit, and the unit of sensitivity.
+
+    Laws: `split(flatten(a)) == a`, and flattening is linear, so the sum of flattened contributions splits into
+    the sums of the parts. `sensitivity_l2` is what one example can change in the real-valued vector, before
+    rounding; None where the guarantee is made before the upload (local noise, post-processing).
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    scale: float
+    sensitivity_l2: float | None
+    sensitivity_entries: int | None
+    unit: str
+
+    @property
+    def length(self) -> int:
+        """Number of entries in all."""
+        return sum(part.size for part in self.parts)
+
+    def flatten(self, arrays: Mapping[str, Values]) -> Values:
+        """Return one float64 vector.
+
+        Raises:
+            ConfigInvalid: a part is missing, undeclared, or of another shape.
+        """
+        if set(arrays) != {part.name for part in self.parts}:
+            raise ConfigInvalid(
+                f"upload {self.name!r} declares {[p.name for p in self.parts]} but was given {sorted(arrays)}"
+            )
+        for part in self.parts:
+            if arrays[part.name].shape != part.shape:
+                raise ConfigInvalid(f"part {part.name!r} has shape {arrays[part.name].shape}, declared {part.shape}")
+        return np.concatenate([np.asarray(arrays[p.name], dtype=np.float64).ravel() for p in self.parts])
+
+    def split(self, vector: Values) -> dict[str, Values]:
+        """Return the parts of a flat vector; the inverse of `flatten`."""
+        ends = np.cumsum([part.size for part in self.parts])[:-1]
+        return {
+            part.name: piece.reshape(part.shape) for part, piece in zip(self.parts, np.split(vector, ends), strict=True)
+        }
+
+    def clip(self, vector: Values) -> tuple[Values, int]:
+        """Return the vector clipped to the declared bounds, and how many entries were beyond them."""
+        bounds = np.concatenate([np.full(part.size, part.bound) for part in self.parts])
+        return np.clip(vector, -bounds, bounds), int(np.count_nonzero(np.abs(vector) > bounds))
+
+    @property
+    def largest_bound(self) -> float:
+        """Largest declared bound of an entry."""
+        return max(part.bound for part in self.parts)

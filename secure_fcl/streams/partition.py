@@ -1,0 +1,84 @@
+"""Who owns which unit: natural clients, IID, Dirichlet and pathological partitions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secure_fcl.data import NO_CLIENT, Dataset
+from secure_fcl.errors import ConfigInvalid
+
+Ints = NDArray[np.int64]
+Partition = Literal["natural", "iid", "dirichlet", "pathological"]
+
+
+def partition(
+    data: Dataset,
+    unit: Ints,
+    kind: Partition,
+    clients: int,
+    rng: np.random.Generator,
+    *,
+    alpha: float = 0.5,
+    classes_per_client: int = 2,
+) -> Ints:
+    """Return the client of every example, int64 (n,), in 0..clients-1; a unit is never split.
+
+    iid: each unit to a uniform client. dirichlet: per class, shares drawn from Dirichlet(alpha) (Hsu et al. 2019,
+    section 3); a client may own nothing. pathological: each client holds `classes_per_client` classes (McMahan et
+    al. 2017, section 3). Test examples are dealt by the same rule.
+
+    Raises:
+        ConfigInvalid: natural clients asked of a data set that has none, or more clients than it has.
+    """
+    if kind == "natural":
+        return _natural(data, clients)
+    first = np.unique(unit, return_index=True)[1]
+    label = data.y[first]
+    match kind:
+        case "iid":
+            owner = rng.integers(0, clients, size=len(first))
+        case "dirichlet":
+            owner = np.empty(len(first), dtype=np.int64)
+            for c in range(len(data.classes)):
+                mine = np.flatnonzero(label == c)
+                owner[mine] = rng.choice(clients, size=len(mine), p=rng.dirichlet(np.full(clients, alpha)))
+        case "pathological":
+            owner = _pathological(label, len(data.classes), clients, classes_per_client, rng)
+    return np.asarray(owner, dtype=np.int64)[unit]
+
+
+def _natural(data: Dataset, clients: int) -> Ints:
+    if (data.client == NO_CLIENT).any():
+        raise ConfigInvalid(
+            f"scenario.partition = 'natural': data set {data.name!r} has no natural clients; "
+            "choose iid, dirichlet or pathological"
+        )
+    names = data.clients
+    if clients > len(names):
+        raise ConfigInvalid(
+            f"scenario.clients = {clients}: data set {data.name!r} has {len(names)} natural clients; lower it"
+        )
+    # With fewer clients than people, the others' examples belong to nobody (NO_CLIENT) and are left out.
+    place = {name: k for k, name in enumerate(names[:clients])}
+    return np.array([place.get(int(c), NO_CLIENT) for c in data.client], dtype=np.int64)
+
+
+def _pathological(label: Ints, classes: int, clients: int, per_client: int, rng: np.random.Generator) -> Ints:
+    if per_client > classes:
+        raise ConfigInvalid(
+            f"scenario.classes_per_client = {per_client} exceeds the {classes} classes of the data set; lower it"
+        )
+    # Dealing shuffled copies of the class list like cards gives every class an owner as soon as there are enough hands.
+    deck = np.concatenate([rng.permutation(classes) for _ in range(-(-clients * per_client // classes))])
+    holders: list[list[int]] = [[] for _ in range(classes)]
+    for k in range(clients):
+        for c in deck[k * per_client : (k + 1) * per_client]:
+            holders[int(c)].append(k)
+    owner = np.empty(len(label), dtype=np.int64)
+    for c in range(classes):
+        mine = np.flatnonzero(label == c)
+        owner[mine] = rng.choice(holders[c], size=len(mine)) if holders[c] else NO_CLIENT
+    return owner

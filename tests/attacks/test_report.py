@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from attacks import (
+    MEMBERSHIP,
+    Coin,
+    LossScore,
+    Terms,
+    audit_document,
+    outcome_record,
+    play,
+    reconstruction_record,
+)
+from attacks.controls import ControlWorld, negative_control, positive_control
+from attacks.reconstruction import Reconstruction
+from evaluation.evidence import Score
+
+OUTCOME_KEYS = {
+    "game", "attack", "view", "target", "n_members", "n_nonmembers", "auc", "auc_low", "auc_high",
+    "confidence",
+    "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower", "ledger_epsilon", "control",
+}  # fmt: skip
+RECONSTRUCTION_KEYS = {
+    "world", "noise", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
+}  # fmt: skip
+
+
+def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld) -> None:
+    attack = LossScore(member_world.losses)
+    terms = Terms("task 0", coin=Coin(0.5), ledger_epsilon=8.0)
+    played = play(MEMBERSHIP, attack, member_world.view, member_world.candidates, member_world.truth, terms)
+    outcomes = [
+        played,
+        positive_control(LossScore, member_world),
+        negative_control(MEMBERSHIP, attack, member_world.view, member_world.candidates, terms),
+        replace(played, terms=replace(terms, coin=None, ledger_epsilon=math.inf), epsilon_lower=None),
+    ]
+    one = Reconstruction("one client", "off", 1, *(Score(0.5, math.nan, math.nan, 0.95, 1) for _ in range(3)))
+    document = audit_document(
+        seconds=1.5, row="replay", outcomes=outcomes, reconstructions=[one], not_tested=["shadow models"]
+    )
+    read = json.loads(json.dumps(document, allow_nan=False))
+    assert read == document
+    assert set(read) == {"seconds", "row", "outcomes", "reconstructions", "not_tested"}
+    assert all(set(entry) == OUTCOME_KEYS for entry in read["outcomes"])
+    assert set(read["reconstructions"][0]) == RECONSTRUCTION_KEYS
+    assert [entry["control"] for entry in read["outcomes"]] == [None, "positive", "negative", None]
+    assert read["reconstructions"][0]["low"] is None
+
+
+def test_an_outcome_record_says_what_the_outcome_says(member_world: ControlWorld) -> None:
+    outcome = positive_control(LossScore, member_world)
+    record = outcome_record(outcome)
+    assert record["auc"] == outcome.auc.value
+    assert (record["blind_low"], record["blind_high"]) == (outcome.blind.low, outcome.blind.high)
+    assert record["n_members"] == int(np.sum(member_world.truth))
+    assert [entry["fpr"] for entry in record["tpr"]] == [0.1, 0.01, 0.001]
+    assert record["tpr"][2]["value"] is None
+    assert "non-members" in record["tpr"][2]["reason"]
+    assert outcome.epsilon_lower is not None
+    assert record["epsilon_lower"]["ceiling"] == outcome.epsilon_lower.ceiling
+
+
+def test_a_reconstruction_record_says_what_the_reconstruction_says() -> None:
+    scores = Score(0.9, 0.8, 1.0, 0.95, 8), Score(0.1, 0.0, 0.2, 0.95, 8), Score(0.8, 0.7, 0.9, 0.95, 8)
+    record = reconstruction_record(Reconstruction("sum of 30", "as ran", 8, *scores))
+    assert record == {
+        "world": "sum of 30",
+        "noise": "as ran",
+        "n": 8,
+        "correlation": 0.9,
+        "low": 0.8,
+        "high": 1.0,
+        "blind": 0.1,
+        "blind_low": 0.0,
+        "blind_high": 0.2,
+    }

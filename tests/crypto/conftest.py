@@ -1,0 +1,57 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from crypto import Upload, open_client, open_party, plan, plan_roles, set_up
+from crypto.hosting import host_parties
+from crypto.planning import Plan, ProtocolName
+from crypto.testing import ROUNDS_NEEDED, Bench
+
+NAMES = ("ada", "bob", "cyd", "dan", "eve")
+UPLOADS = (
+    Upload("update", 9001, 1 << 16, noise_bound=1000),
+    Upload("counts", 3, 5),
+    Upload("wide", 40, 1 << 39),
+)
+
+
+def small_plan(protocol: ProtocolName, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
+    return plan(protocol, NAMES, UPLOADS, rounds, max_dropouts=2)
+
+
+def in_process(planned: Plan) -> Bench:
+    parties = {name: open_client(planned, name) for name in planned.clients}
+    helpers = {role: open_party(planned, role) for role in plan_roles(planned)}
+    bench = Bench(planned, {**parties, **helpers})
+    set_up(bench.parties)
+    return bench
+
+
+@pytest.fixture
+def plain_bench() -> Bench:
+    return in_process(small_plan("plain"))
+
+
+@pytest.fixture
+def bfv_bench() -> Bench:
+    return in_process(small_plan("bfv"))
+
+
+@pytest.fixture(scope="session")
+def mpc_bench() -> Iterator[Bench]:
+    planned = small_plan("mpc")
+    with host_parties(planned) as hosted:
+        parties = {name: open_client(planned, name) for name in planned.clients}
+        bench = Bench(planned, {**parties, **hosted.parties})
+        set_up(bench.parties)
+        yield bench
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., Plan]:
+    return small_plan
+
+
+@pytest.fixture
+def make_bench() -> Callable[[Plan], Bench]:
+    return in_process

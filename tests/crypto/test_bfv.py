@@ -1,0 +1,270 @@
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crypto import (
+    Abort,
+    Aggregate,
+    Begin,
+    Deadline,
+    Message,
+    Upload,
+    open_client,
+    open_party,
+    plan,
+    run_round,
+)
+from crypto.bfv import BfvKeyHolder, BfvServer
+from crypto.driver import deliver
+from crypto.errors import CiphertextError, SubmissionRefused
+from crypto.messages import encode
+from crypto.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.planning import Plan
+from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
+from crypto.testing import Bench, random_vectors
+from crypto.wire import pack_value, unpack_value
+
+MakeBench = Callable[[Plan], Bench]
+
+
+def tiny(**change: object) -> Plan:
+    made: dict[str, object] = {
+        "protocol": "bfv",
+        "clients": ("a", "b", "c"),
+        "uploads": (Upload("g", 5, 100),),
+        "rounds": 9,
+    }
+    return plan(**(made | {"max_dropouts": 1} | change))  # type: ignore[arg-type]
+
+
+def listed(payload: bytes) -> list[Any]:
+    value = unpack_value(payload)
+    assert isinstance(value, list)
+    return value
+
+
+def requests_of(bench: Bench, number: int, names: tuple[str, ...]) -> Message:
+    """The server's request to the key holder for the sum of these clients."""
+    server = bench.parties["server"]
+    assert isinstance(server, BfvServer)
+    server.on(Begin(number, "g"))
+    out: tuple[object, ...] = ()
+    for name in names:
+        (message,) = bench.client(name).submit(number, "g", np.full(5, 7))
+        out += server.on(message)
+    if len(names) < 3:
+        out += server.on(Deadline(number, "g"))
+    (request,) = out
+    assert isinstance(request, Message)
+    return request
+
+
+@pytest.mark.parametrize("bound", [2**21 - 1, 2**43 // 4 - 4096])
+def test_extreme_sums_fill_the_fields_exactly(bound: int, make_bench: MakeBench) -> None:
+    share = bound // 4
+    bench = make_bench(tiny(clients=("a", "b", "c", "d"), uploads=(Upload("g", 8200, share),), max_dropouts=0))
+    for number, sign in enumerate((1, -1)):
+        vector = np.full(8200, sign * share)
+        outcome = run_round(bench.parties, number, "g", dict.fromkeys(bench.plan.clients, vector))
+        assert isinstance(outcome, Aggregate)
+        assert (outcome.total == 4 * sign * share).all()
+
+
+def test_predicted_bytes_are_the_bytes_sent(make_bench: MakeBench) -> None:
+    bench = make_bench(tiny(uploads=(Upload("g", 20_000, 1000),)))
+    (message,) = bench.client("a").submit(0, "g", np.zeros(20_000, dtype=np.int64))
+    assert len(message.payload) == bench.plan.client_bytes("g")
+    assert len(encode(message)) - len(message.payload) < 150
+
+
+def test_only_the_key_holder_has_the_secret_key() -> None:
+    keys = KeyPair()
+    public = parse_public_key(keys.public_bytes())
+    assert not public.context.has_secret_key()
+    assert not public.context.has_galois_keys()
+    assert not public.context.has_relin_keys()
+    vector = CiphertextSum(public).parse(encrypt(public, np.zeros(RING_DEGREE, dtype=np.int64)))
+    with pytest.raises(ValueError, match="secret_key"):
+        vector.decrypt()
+
+
+def test_a_context_with_a_secret_key_or_other_parameters_is_refused() -> None:
+    keys = KeyPair()
+    with pytest.raises(CiphertextError):
+        parse_public_key(keys._context.serialize(save_secret_key=True, save_galois_keys=False, save_relin_keys=False))
+    for bad in (b"", b"\x00" * 50, keys.public_bytes()[:1000], keys.public_bytes() + bytes(5000)):
+        with pytest.raises(CiphertextError):
+            parse_public_key(bad)
+
+
+def test_another_modulus_is_refused() -> None:
+    import tenseal
+
+    other = tenseal.context(tenseal.SCHEME_TYPE.BFV, RING_DEGREE, plain_modulus=1032193, coeff_mod_bit_sizes=[54, 54])
+    raw = other.serialize(save_secret_key=False, save_galois_keys=False, save_relin_keys=False)
+    with pytest.raises(CiphertextError, match="other parameters"):
+        parse_public_key(raw)
+
+
+def test_sessions_of_one_process_share_the_parsed_key(make_bench: MakeBench) -> None:
+    bench = make_bench(tiny())
+    keys = {id(bench.client(name).public) for name in bench.plan.clients}
+    assert len(keys) == 1
+    late = open_client(bench.plan, "a", public=bench.client("b").public)
+    assert late.ready
+    assert late.public is bench.client("b").public
+
+
+def test_values_that_tenseal_would_alter_are_refused() -> None:
+    public = parse_public_key(KeyPair().public_bytes())
+    row = np.zeros(RING_DEGREE, dtype=np.int64)
+    for value in (-1, PLAIN_MODULUS):
+        row[7] = value
+        with pytest.raises(CiphertextError):
+            encrypt(public, row)
+    with pytest.raises(CiphertextError):
+        encrypt(public, row[:-1])
+    with pytest.raises(CiphertextError, match="empty"):
+        CiphertextSum(public).to_bytes()
+
+
+def test_noise_of_a_fresh_ciphertext_is_what_the_plan_assumes() -> None:
+    # SEAL's own count: log2(q / (2 t |noise|)) bits. The plan assumes rounding noise only, |noise| near 60.
+    import tenseal.sealapi as seal
+
+    keys = KeyPair()
+    public = parse_public_key(keys.public_bytes())
+    row = np.full(RING_DEGREE, PLAIN_MODULUS // 2)
+    raw = encrypt(public, row)
+    vector = CiphertextSum(public).parse(raw)
+    meter = seal.Decryptor(keys._context.data.seal_context(), keys._context.secret_key().data)
+    assert meter.invariant_noise_budget(vector.ciphertext()[0]) in (8, 9)
+
+
+def test_submitting_before_the_key_is_refused() -> None:
+    made = tiny()
+    client = open_client(made, "a")
+    assert not client.ready
+    assert client.public is None
+    with pytest.raises(SubmissionRefused, match="public key"):
+        client.submit(0, "g", np.zeros(5, dtype=np.int64))
+
+
+def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.LogCaptureFixture) -> None:
+    made = tiny()
+    holder, client = open_party(made, "keyholder"), open_client(made, "a")
+    (_, true) = holder.start()
+    assert isinstance(true, Message)
+    with caplog.at_level(logging.INFO, "crypto"):
+        for false in (
+            replace(true, payload=true.payload[:500]),
+            replace(true, session="other"),
+            replace(true, sender="a"),
+        ):
+            client.on(false)
+            assert not client.ready
+    assert "no TenSEAL public key" in caplog.text
+    client.on(true)
+    first = client.public
+    client.on(replace(true, payload=KeyPair().public_bytes()))
+    assert client.public is first
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda names, blocks: [["a"], blocks], "at least 2"),
+        (lambda names, blocks: [["a", "a"], blocks], "at least 2"),
+        (lambda names, blocks: [["a", "z"], blocks], "at least 2"),
+        (lambda names, blocks: [["a", 1], blocks], "at least 2"),
+        (lambda names, blocks: [names, blocks * 2], "number of ciphertexts"),
+        (lambda names, blocks: [names, ["x"]], "bytes"),
+        (lambda names, blocks: [names], "malformed"),
+        (lambda names, blocks: 7, "malformed"),
+    ],
+)
+def test_the_key_holder_refuses_bad_requests_and_serves_the_good_one_once(
+    edit: Callable[[list[str], list[bytes]], object], reason: str, make_bench: MakeBench
+) -> None:
+    bench = make_bench(tiny())
+    holder = bench.parties["keyholder"]
+    assert isinstance(holder, BfvKeyHolder)
+    request = requests_of(bench, 0, ("a", "b"))
+    names, blocks = listed(request.payload)
+    (refusal,) = holder.on(replace(request, payload=pack_value(edit(names, blocks))))
+    assert isinstance(refusal, Message)
+    assert refusal.kind == "refused"
+    assert reason in refusal.payload.decode()
+    (answer,) = holder.on(request)
+    assert isinstance(answer, Message)
+    assert answer.kind == "sum"
+    assert np.frombuffer(answer.payload, dtype="<i8").tolist() == [14] * 5
+    (again,) = holder.on(request)
+    assert isinstance(again, Message)
+    assert again.kind == "refused"
+    assert b"once" in again.payload
+    for foreign in (replace(request, session="x"), replace(request, round=99), replace(request, sender="a")):
+        assert holder.on(foreign) == ()
+
+
+def test_a_ciphertext_of_another_key_is_noticed(make_bench: MakeBench) -> None:
+    bench = make_bench(tiny())
+    other = parse_public_key(KeyPair().public_bytes())
+    server = bench.parties["server"]
+    assert isinstance(server, BfvServer)
+    server.on(Begin(0, "g"))
+    (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
+    wrong = pack_value([encrypt(other, np.zeros(RING_DEGREE, dtype=np.int64))])
+    server.on(good)
+    server.on(replace(good, sender="b", payload=wrong))
+    (outcome,) = deliver(bench.parties, (), inputs={"server": (Deadline(0, "g"),)})
+    assert isinstance(outcome, Abort)
+    assert "malformed or of another key" in outcome.reason
+
+
+def test_malformed_ciphertexts_count_as_not_arrived(make_bench: MakeBench) -> None:
+    bench = make_bench(tiny())
+    server = bench.parties["server"]
+    assert isinstance(server, BfvServer)
+    server.on(Begin(0, "g"))
+    (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
+    (block,) = listed(good.payload)
+    for bad in (
+        [],
+        [block, block],
+        [block[:-1]],
+        [b""],
+        ["text"],
+        [block + b"x" * 1000],
+        [bytes(len(block))],
+    ):
+        assert server.on(replace(good, payload=pack_value(bad))) == ()
+    (outcome,) = server.on(Deadline(0, "g"))
+    assert isinstance(outcome, Abort)
+    assert outcome.reason.startswith("0 of 3 clients")
+
+
+def test_a_short_answer_of_the_key_holder_aborts(make_bench: MakeBench) -> None:
+    bench = make_bench(tiny())
+    request = requests_of(bench, 0, ("a", "b", "c"))
+    server = bench.parties["server"]
+    assert isinstance(server, BfvServer)
+    assert server.on(Deadline(0, "g")) == ()
+    answer = replace(request, sender="keyholder", receiver="server", kind="sum", payload=b"short")
+    (outcome,) = server.on(answer)
+    assert isinstance(outcome, Abort)
+    assert server.on(answer) == ()
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_at_the_extremes(make_bench: MakeBench) -> None:
+    names = tuple(f"c{i}" for i in range(1000))
+    bench = make_bench(tiny(clients=names, uploads=(Upload("g", 2 * RING_DEGREE, 2**21 // 1000),), rounds=1))
+    vectors = random_vectors(bench.plan, bench.plan.uploads[0], "thousand")
+    outcome = run_round(bench.parties, 0, "g", vectors)
+    assert isinstance(outcome, Aggregate)
+    assert np.array_equal(outcome.total, np.sum(list(vectors.values()), axis=0))
