@@ -133,7 +133,7 @@ def epsilon_per_cohort(cohorts: Sequence[CohortBar], row: str, name: str = "epsi
                 position, epsilon, height=0.7, color=SERIES[1] if kept else SERIES[0], edgecolor=PAPER,
                 hatch="////" if kept else None, linewidth=0.0,
             )  # fmt: skip
-            axes.text(epsilon, position, f" {_ceil(epsilon)}", va="center", fontsize=8)
+            axes.text(epsilon, position, f"  {_ceil(epsilon)}", va="center", fontsize=8)
         labels = [f"{c.group}, task {c.arrival + 1}, {c.fate}" for c, _ in shown]
         short = [f"task {c.arrival + 1}, {c.fate}" for c, _ in shown]
         axes.set_yticks(range(len(shown)), labels if groups > 1 else short)
@@ -223,12 +223,13 @@ def _whisker(
 
 @dataclass(frozen=True)
 class CostBar:
-    """One row's cost over the run: seconds per phase, and bytes per client up and down."""
+    """One row's cost over the run: seconds per phase, bytes per client up and down, and seconds by the clock."""
 
     row: str
     seconds: Mapping[str, float]
     bytes_up: float
     bytes_down: float
+    wall: float = 0.0
 
 
 _HATCHES = (None, "////", "||||", "\\\\\\\\", "xxxx", "----", "++++")

@@ -40,7 +40,9 @@ _CLAIMS = (
     ("colluders", "Colluders tolerated"),
     ("most_examples_of_one_person", "Most examples of one person"),
     ("public", "Public from the start"),
+    ("storage", "Storage of one device"),
     ("non_private", "Not private"),
+    ("chosen_on_data", "Chosen on the data"),
     ("evaluation", "Published by evaluation"),
     ("assumptions", "Assumptions"),
 )
@@ -52,10 +54,18 @@ def _claims(entry: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found: list[tuple[str, tuple[str, ...]]] = [("Worst cohort", (head,))]
     for key, title in _CLAIMS:
         value = entry.get(key)
-        lines = tuple(texts(value)) if isinstance(value, list) else (str(value),)
+        lines = tuple(texts(value)) if isinstance(value, list) else (_sentence(value),)
         if value is not None:
             found.append((title, lines or ("none",)))
     return tuple(found)
+
+
+def _sentence(value: object) -> str:
+    """A mapping of purposes to bytes as one line; anything else as it prints."""
+    if not isinstance(value, dict):
+        return str(value)
+    known = [(str(key), number(amount)) for key, amount in value.items()]
+    return ", ".join(f"{key} {tables.size(amount)}" for key, amount in known if amount)
 
 
 def _row_section(run: Run, row: str, index: int, inline: Callable[[str], Any]) -> _RowSection:

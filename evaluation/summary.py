@@ -1,4 +1,4 @@
-"""The same run in the terminal: verdict, warnings and tables with rich, narrow enough for 100 columns."""
+"""The same run in the terminal: verdict, warnings and tables with rich, narrow enough for 80 columns."""
 
 from __future__ import annotations
 
@@ -12,25 +12,17 @@ from evaluation.verdict import banners, verdict
 if TYPE_CHECKING:
     from rich.console import Console
 
-_QUALITY = (
-    "row",
-    "noise",
-    "epsilon",
-    "delta",
-    "all windows",
-    "tasks",
-    "classes",
-    "worst client",
-    "forgetting",
-)
-_COURSE = ("row", "backward transfer", "incremental", "learning", "up per client", "seconds")
-_ATTACKS = ("game", "attack", "AUC", "blind AUC", "epsilon shown", "epsilon spent")
+_QUALITY = ("row", "noise", "epsilon", "windows", "tasks", "classes", "worst client", "forgetting")
+_COURSE = ("row", "backward", "incremental", "learning", "up per client", "seconds")
+_BRIEF = {"worst client": "worst"}
+_SHORT = 12
+_ATTACKS = ("game", "attack", "AUC", "blind AUC")
 
 
 def _selected(table: tables.Table, columns: tuple[str, ...]) -> tables.Table:
     places = [table.columns.index(column) for column in columns]
     lines = tuple(tuple(line[place] for place in places) for line in table.rows)
-    return tables.Table(columns, lines, sum(place < table.text_columns for place in places))
+    return tables.Table(tuple(_BRIEF.get(column, column) for column in columns), lines, sum(place < table.text_columns for place in places))
 
 
 def _print_table(console: Console, table: tables.Table, title: str) -> None:
@@ -41,7 +33,9 @@ def _print_table(console: Console, table: tables.Table, title: str) -> None:
     shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, column in enumerate(table.columns):
         left = index < table.text_columns
-        shown.add_column(column, justify="left" if left else "right", overflow="fold")
+        # Names and numbers stay whole; only longer words fold.
+        whole = not left or max((len(line[index]) for line in table.rows), default=0) <= _SHORT
+        shown.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=whole)
     for line in table.rows:
         shown.add_row(*(Text(cell) for cell in line))
     console.print(shown)

@@ -93,7 +93,8 @@ def cost_bars(run: Run) -> tuple[CostBar, ...]:
             for key in ("bytes_up", "bytes_down")
         ]
         if records:
-            bars.append(CostBar(row, seconds, per_client[0], per_client[1]))
+            wall = sum(number(r.get("wall")) or 0.0 for r in records) or sum(seconds.values())
+            bars.append(CostBar(row, seconds, per_client[0], per_client[1], wall))
     return tuple(bars)
 
 
@@ -101,8 +102,7 @@ def results(run: Run) -> Table:
     """One line per row: what it is, what it may claim, how good it is, what it forgot, what it cost."""
     costs = {bar.row: bar for bar in cost_bars(run)}
     columns = (
-        "row", "strategy", "noise", "epsilon", "delta", "all windows", "tasks", "classes", "worst client",
-        "forgetting",        "backward transfer", "incremental", "learning", "up per client", "seconds",
+        "row", "noise", "epsilon", "delta", "windows", "tasks", "classes", "worst client", "forgetting", "backward", "incremental", "learning", "up per client", "seconds",
     )  # fmt: skip
     lines = []
     for row in run.rows:
@@ -113,7 +113,6 @@ def results(run: Run) -> Table:
         lines.append(
             (
                 row if finals else f"{row} (unfinished)",
-                str(found.get("strategy", MISSING)),
                 str(found.get("noise", guarantee.get("noise", MISSING))),
                 guarantee_text(run, row),
                 small(guarantee.get("delta")),
@@ -122,10 +121,10 @@ def results(run: Run) -> Table:
                 percent(found.get("backward_transfer"), signed=True),
                 *(percent(found.get(key)) for key in ("average_incremental_accuracy", "learning_accuracy")),
                 size(bar.bytes_up) if bar else MISSING,
-                quantity(sum(bar.seconds.values()), 1) if bar else MISSING,
+                quantity(bar.wall, 1) if bar else MISSING,
             )
         )
-    return Table(columns, tuple(lines), 3)
+    return Table(columns, tuple(lines), 2)
 
 
 def _so_far(run: Run, row: str) -> dict[str, object]:
@@ -247,8 +246,16 @@ def reconstructions(run: Run) -> Table:
     return Table(("gradient of", "noise", "targets", "correlation", "blind guess"), tuple(lines), 2)
 
 
+def _saturated(run: Run, row: str) -> str:
+    records = [r for r in run.records("round", row) if number(r.get("coordinates"))]
+    if not records:
+        return MISSING
+    clipped = sum(number(r.get("saturated")) or 0.0 for r in records)
+    return f"{clipped:.0f} of {sum(number(r.get('coordinates')) or 0.0 for r in records):.2g}"
+
+
 def costs(run: Run) -> Table:
-    """Seconds per phase, bytes per client and rounds of each row."""
+    """Seconds per phase, bytes per client, rounds, and entries that the encoder clipped, of each row."""
     bars = cost_bars(run)
     phases: Sequence[str] = list(dict.fromkeys(phase for bar in bars for phase in bar.seconds))
     lines = [
@@ -256,10 +263,15 @@ def costs(run: Run) -> Table:
             bar.row,
             str(sum(record.get("row") == bar.row for record in run.cost)),
             *(quantity(bar.seconds.get(phase), 1) for phase in phases),
+            quantity(bar.wall, 1),
             size(bar.bytes_up),
             size(bar.bytes_down),
+            _saturated(run, bar.row),
         )
         for bar in bars
     ]
-    columns = ("row", "rounds", *(f"{phase} (s)" for phase in phases), "up per client", "down per client")
+    columns = (
+        "row", "rounds", *(f"{phase} (s)" for phase in phases), "wall (s)", "up per client", "down per client",
+        "clipped entries",
+    )  # fmt: skip
     return Table(columns, tuple(lines), 1)

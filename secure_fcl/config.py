@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from secure_fcl.errors import ConfigInvalid
 
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 RowName = Literal["replay", "finetune", "class_sums"]
 NoisePlace = Literal["local", "shared", "none"]
 
@@ -42,7 +43,7 @@ class Scenario(_Section):
     max_delay: int = Field(2, ge=1, le=50, description="largest delay in tasks, for asynchronous arrival")
     partition: Literal["natural", "iid", "dirichlet", "pathological"] = Field("natural")
     clients: int = Field(30, ge=1, le=100_000, description="number of clients; natural: the data set decides")
-    alpha: float = Field(0.5, gt=0.0, description="Dirichlet concentration")
+    alpha: Positive = Field(0.5, description="Dirichlet concentration")
     classes_per_client: int = Field(2, ge=1, description="for pathological partitions")
     holdout: float = Field(0.1, ge=0.0, lt=1.0, description="share of items held out by coin as non-members")
 
@@ -69,13 +70,13 @@ class Training(_Section):
     model: Literal["auto", "cnn", "mlp"] = Field("auto")
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
-    learning_rate: float = Field(0.5, gt=0.0)
+    learning_rate: Positive = 0.5
     momentum: float = Field(0.0, ge=0.0, lt=1.0)
-    clipping_norm: float = Field(1.0, gt=0.0)
+    clipping_norm: Positive = 1.0
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
-    denominator: float = Field(16.0, gt=0.0, description="public constant the noisy sum is divided by")
-    upload_clip: float = Field(0.5, gt=0.0, description="coordinatewise bound of an update")
+    denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")
+    upload_clip: Positive = Field(0.5, description="coordinatewise bound of an update")
     upload_bits: int = Field(17, ge=4, le=32, description="bits of one encoded coordinate, sign included")
 
 

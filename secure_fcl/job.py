@@ -207,7 +207,8 @@ class Job:
         self._append(metrics, record)
         cost = _cost(plan, step, result, state, sums.broadcast_bytes if number == 0 else 0)
         done = time.perf_counter()
-        cost["seconds"] |= {"round": summed - begun, "apply": applied - summed, "evaluate": done - applied}
+        cost["seconds"] |= {"apply": applied - summed, "evaluate": done - applied}
+        cost["wall"] = done - begun
         self._append(costs, cost, cost=True)
         self._tick(plan, step, accuracy)
         return after

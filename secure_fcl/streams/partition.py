@@ -72,11 +72,15 @@ def _pathological(label: Ints, classes: int, clients: int, per_client: int, rng:
             f"scenario.classes_per_client = {per_client} exceeds the {classes} classes of the data set; lower it"
         )
     # Dealing shuffled copies of the class list like cards gives every class an owner as soon as there are enough hands.
-    deck = np.concatenate([rng.permutation(classes) for _ in range(-(-clients * per_client // classes))])
+    deck: list[int] = []
+    while len(deck) < clients * per_client:
+        # No hand gets a class twice: what the hand still open already holds goes to the end of the next copy.
+        hand = deck[len(deck) - len(deck) % per_client :]
+        deck += sorted(rng.permutation(classes).tolist(), key=lambda c: c in hand)
     holders: list[list[int]] = [[] for _ in range(classes)]
     for k in range(clients):
         for c in deck[k * per_client : (k + 1) * per_client]:
-            holders[int(c)].append(k)
+            holders[c].append(k)
     owner = np.empty(len(label), dtype=np.int64)
     for c in range(classes):
         mine = np.flatnonzero(label == c)

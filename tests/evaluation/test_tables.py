@@ -61,6 +61,6 @@ def test_an_unfinished_row_is_computed_from_its_tasks(tmp_path: Path) -> None:
     table = tables.results(read_run(tmp_path))
     line = dict(zip(table.columns, table.rows[0], strict=True))
     assert line["row"] == "r (unfinished)"
-    assert (line["all windows"], line["tasks"], line["forgetting"]) == ("60.0", "60.0", "30.0")
-    assert (line["backward transfer"], line["epsilon"], line["classes"]) == ("-30.0", "not stated", "n/a")
+    assert (line["windows"], line["tasks"], line["forgetting"]) == ("60.0", "60.0", "30.0")
+    assert (line["backward"], line["epsilon"], line["classes"]) == ("-30.0", "not stated", "n/a")
     assert float(line["incremental"]) == pytest.approx(70.0)
