@@ -125,6 +125,8 @@ def _non_private(plan: RowPlan) -> list[str]:
     found = []
     if plan.noise == "none":
         found.append("the whole row: trained without noise")
+    if plan.noise == "shared" and plan.config.protection == "plain":
+        found.append("shared noise without encryption: epsilon holds against who sees only sums and models, not the server")
     if plan.memory and not plan.memory.private:
         found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
     return found

@@ -45,7 +45,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except (SecureFclError, CryptoError, PrivacyError, AttackError, EvaluationError) as error:
-        _fail(str(error).splitlines()[0])
+        _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its permissions and the disk")
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from evaluation.files import atomic_write
 from evaluation.report import render_report
 from secure_fcl.audit import audit
 from secure_fcl.config import Config
+from secure_fcl.errors import WorkerLost
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Job, Prepared, Watcher, prepare
 
@@ -74,7 +75,12 @@ def execute(
         secure_fcl.job.Interrupted: `stopped()` became true between two rounds.
     """
     with folder.locked():
-        Job(prepared, folder, watch, stopped).run()
+        try:
+            Job(prepared, folder, watch, stopped).run()
+        except WorkerLost as error:
+            if notes := getattr(error, "__notes__", None):
+                atomic_write(folder.path / "error.txt", "\n".join([str(error), *notes]))
+            raise
         if prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows:
             audit(prepared, folder, say)
         return write_report(folder)

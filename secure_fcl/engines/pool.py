@@ -27,8 +27,7 @@ class WorkerPool:
     """Starts workers, hands them commands, yields their replies. Use it in a `with` statement.
 
     Raises:
-        WorkerLost: a worker ended or reported an error; the message is one sentence, the trace is in `__cause__`'s
-            place in the text of the run's log.
+        WorkerLost: a worker ended or reported an error; the message is one sentence, the worker's trace is a note.
     """
 
     def __init__(self, workers: int, clients: int) -> None:
@@ -93,9 +92,9 @@ class WorkerPool:
                 except (EOFError, OSError) as error:
                     raise self._lost(place) from error
                 if reply[0]["re"] == "error":
-                    raise WorkerLost(
-                        f"a worker stopped with {reply[0]['type']}: {reply[0]['text']}\n{reply[0]['trace']}"
-                    )
+                    lost = WorkerLost(f"a worker stopped with {reply[0]['type']}: {reply[0]['text']}")
+                    lost.add_note(reply[0]["trace"])
+                    raise lost
                 if reply[0]["re"] != "sent":
                     del busy[place]
                 yield reply
