@@ -41,3 +41,15 @@ class InversionInvalid(AttackError):
 
 class ControlFailed(AttackError):
     """An attack missed a leak that is certainly there, or found one where there is none."""
+
+
+class ShadowsInvalid(AttackError):
+    """Shadow models cannot be trained or used as asked: shapes, schedules or settings do not fit together."""
+
+
+class AuditInvalid(AttackError):
+    """An audit was given canaries, counts or an epsilon from which no statement follows."""
+
+
+class LedgerContradicted(AttackError):
+    """An audit shows a larger epsilon than the ledger charged: a bug in the mechanism or in the accounting."""

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.attack import Attack, Candidates, run_attack
+from attacks.attack import Attack, Candidates, FloatArray, run_attack
 from attacks.blind import blind_auc
 from attacks.errors import GameInvalid
 from attacks.judging import (
     BoolArray,
+    GuessCounts,
     Stream,
     Terms,
     auc_score,
-    epsilon_lower,
+    guess_counts,
     stream_seed,
     true_positive_rates,
 )
@@ -70,6 +71,7 @@ class Outcome:
     tpr: tuple[TprAtFpr, ...]
     epsilon_lower: LowerBound | None
     terms: Terms
+    guesses: GuessCounts | None = None
 
     @property
     def void(self) -> bool:
@@ -111,20 +113,40 @@ def play(
         CapabilityMissing, ScoresInvalid: see `run_attack`.
         GameInvalid: truth does not match the candidates or is one-sided.
     """
-    coins = _checked_truth(candidates, truth)
+    coins = checked_truth(candidates, truth)
     scores = run_attack(attack, view, candidates)
+    return judge(game, (attack.name, view.threat.name), scores, candidates, coins, terms, blind)
+
+
+def judge(
+    game: Game,
+    names: tuple[str, str],
+    scores: FloatArray,
+    candidates: Candidates,
+    truth: BoolArray,
+    terms: Terms,
+    blind: Score | None = None,
+) -> Outcome:
+    """The outcome of scores that were computed elsewhere, (attack, view) named by `names`. Otherwise as `play`.
+
+    Raises:
+        GameInvalid: truth does not match the candidates or is one-sided.
+    """
+    coins = checked_truth(candidates, truth)
+    counts = guess_counts(scores, coins, candidates.cluster, terms)
     return Outcome(
         game=game.name,
-        attack=attack.name,
-        view=view.threat.name,
+        attack=names[0],
+        view=names[1],
         n_members=int(coins.sum()),
         n_nonmembers=int((~coins).sum()),
         n_clusters=len(np.unique(candidates.cluster)),
         auc=auc_score(scores, coins, candidates.cluster, terms),
         blind=blind or blind_baseline(candidates, coins, terms),
         tpr=true_positive_rates(scores, coins, candidates.cluster, terms),
-        epsilon_lower=epsilon_lower(scores, coins, candidates.cluster, terms),
+        epsilon_lower=None if counts is None else counts.bound(terms.delta, terms.confidence),
         terms=terms,
+        guesses=counts,
     )
 
 
@@ -134,11 +156,12 @@ def blind_baseline(candidates: Candidates, truth: BoolArray, terms: Terms) -> Sc
     Raises:
         GameInvalid: truth does not match the candidates or is one-sided.
     """
-    coins = _checked_truth(candidates, truth)
+    coins = checked_truth(candidates, truth)
     return blind_auc(candidates, coins, seed=stream_seed(terms, Stream.BLIND), confidence=terms.confidence)
 
 
-def _checked_truth(candidates: Candidates, truth: BoolArray) -> BoolArray:
+def checked_truth(candidates: Candidates, truth: BoolArray) -> BoolArray:
+    """The truth as a boolean array that fits the candidates. Raises GameInvalid if it does not, or is one-sided."""
     coins = np.asarray(truth)
     if coins.dtype != np.bool_ or coins.shape != (len(candidates),) or coins.all() or not coins.any():
         raise GameInvalid(

@@ -93,10 +93,10 @@ def analytic_linear(weight_gradient: NDArray[np.floating], bias_gradient: NDArra
     return np.asarray(weight[row] / bias[row])
 
 
-def _total_variation(x: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of neighbours along every axis after the channels, (rows,). Flat x: 0."""
+def _total_variation(x: torch.Tensor, channels: int) -> torch.Tensor:
+    """Mean absolute difference of neighbours along every axis after the channels' axis, (rows,). Flat x: 0."""
     total = x.new_zeros(len(x))
-    for axis in range(2, x.ndim):
+    for axis in range(channels + 1, x.ndim):
         if x.shape[axis] > 1:
             total = total + x.diff(dim=axis).abs().flatten(1).mean(dim=1)
     return total
@@ -108,7 +108,7 @@ def _objective(
     import torch
 
     cosine = torch.cosine_similarity(gradient_of(x, y), target, dim=1)
-    return 1 - cosine + weight * _total_variation(x)
+    return 1 - cosine + weight * _total_variation(x, y.ndim)
 
 
 def invert(
@@ -126,8 +126,9 @@ def invert(
         target: (m, d), observed gradients; a row that is 0 carries no direction and gives an arbitrary
             result.
         y: (m,), the labels, assumed known (for one example they can be read off the last layer's gradient:
-            Zhao et al. 2020, iDLG).
-        shape: of one example, channels first.
+            Zhao et al. 2020, iDLG); (m, B) where a target is the gradient of a batch
+            (`local_updates.batch_gradients_of`).
+        shape: of one example, channels first; of a batch, (B, channels, ...).
         settings: defaults to `InversionSettings()`.
 
     Cosine distance says little about the amplitude of x: judge reconstructions by correlation.
@@ -146,7 +147,8 @@ def invert(
     m = len(target)
     generator = torch.Generator().manual_seed(use.seed)
     x = (use.start_scale * torch.randn((use.restarts * m, *shape), generator=generator)).requires_grad_()
-    labels = torch.as_tensor(np.asarray(y), dtype=torch.int64).repeat(use.restarts)
+    labels = torch.as_tensor(np.asarray(y), dtype=torch.int64)
+    labels = labels.repeat(use.restarts, *(1 for _ in labels.shape[1:]))
     observed = target.detach().repeat(use.restarts, 1)
     optimiser = torch.optim.Adam([x], lr=use.learning_rate)
     milestones = [use.steps * eighth // 8 for eighth in (3, 5, 7)]

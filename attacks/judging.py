@@ -130,13 +130,41 @@ def _check_rate(truth: BoolArray, rate: float) -> None:
         )
 
 
-def epsilon_lower(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int64], terms: Terms) -> LowerBound | None:
-    """Bound on epsilon from one training run (Steinke et al. 2023), None without declared coins.
+@dataclass(frozen=True)
+class GuessCounts:
+    """What one training run's guesses came to: all that a bound on epsilon needs, at any confidence.
 
-    The adversary guesses on its most extreme scores, half of them each way; a union bound pays for trying
-    four numbers of guesses. The theorem needs fair coins. With another public rate, candidates of the
-    likelier truth are dropped by further independent coins until the remaining ones are fair; the
-    adversary's scores stay what they were.
+    Attributes:
+        candidates: number of fair coins.
+        guessed: guesses made, for each of the numbers of guesses fixed beforehand.
+        correct: how many of them were right.
+    """
+
+    candidates: int
+    guessed: tuple[int, ...]
+    correct: tuple[int, ...]
+
+    def bound(self, delta: float, confidence: float) -> LowerBound:
+        """Bound on epsilon (Steinke et al. 2023), the best of the numbers of guesses; a union bound pays for them."""
+        level = 1.0 - (1.0 - confidence) / len(self.guessed)
+        bounds = [
+            epsilon_lower_bound_one_run(right, made, candidates=self.candidates, delta=delta, confidence=level)
+            for right, made in zip(self.correct, self.guessed, strict=True)
+        ]
+        return LowerBound(
+            max(bound.value for bound in bounds),
+            max(bound.ceiling for bound in bounds),
+            confidence,
+            delta,
+            "one training run, best of four numbers of guesses, union bound",
+        )
+
+
+def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int64], terms: Terms) -> GuessCounts | None:
+    """Guesses on the most extreme scores, half of them each way; None without declared coins.
+
+    The theorems need fair coins. With another public rate, candidates of the likelier truth are dropped by further
+    independent coins until the remaining ones are fair; the adversary's scores stay what they were.
 
     Raises:
         GameInvalid: the truth cannot have come from the declared coins.
@@ -157,18 +185,16 @@ def epsilon_lower(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int
     kept = random.random(len(truth)) < thin
     scores, truth = scores[kept], truth[kept]
     order = np.lexsort((random.random(len(scores)), scores))
-    level = 1.0 - (1.0 - terms.confidence) / len(_GUESS_SHARES)
-    bounds = []
-    for guess_share in _GUESS_SHARES:
-        each = int(guess_share * len(order)) // 2
-        correct = int(truth[order[len(order) - each :]].sum() + (~truth[order[:each]]).sum())
-        bounds.append(
-            epsilon_lower_bound_one_run(correct, 2 * each, candidates=len(order), delta=terms.delta, confidence=level)
-        )
-    return LowerBound(
-        max(bound.value for bound in bounds),
-        max(bound.ceiling for bound in bounds),
-        terms.confidence,
-        terms.delta,
-        "one training run, best of four numbers of guesses, union bound",
-    )
+    halves = [int(share * len(order)) // 2 for share in _GUESS_SHARES]
+    correct = [int(truth[order[len(order) - each :]].sum() + (~truth[order[:each]]).sum()) for each in halves]
+    return GuessCounts(len(order), tuple(2 * each for each in halves), tuple(correct))
+
+
+def epsilon_lower(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int64], terms: Terms) -> LowerBound | None:
+    """Bound on epsilon from one training run (`guess_counts`, `GuessCounts.bound`), None without declared coins.
+
+    Raises:
+        GameInvalid: the truth cannot have come from the declared coins.
+    """
+    counts = guess_counts(scores, truth, clusters, terms)
+    return None if counts is None else counts.bound(terms.delta, terms.confidence)

@@ -25,7 +25,12 @@ GradientOf = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 _CHUNK = 512
 
 
-def _named_weights(module: torch.nn.Module, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+def named_weights(module: torch.nn.Module, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The module's parameters by name, as views of a weight vector (d,).
+
+    Raises:
+        LossesInvalid: the vector has another length, or the module keeps running statistics.
+    """
     shapes = [(name, p.shape, p.numel()) for name, p in module.named_parameters()]
     total = sum(size for _, _, size in shapes)
     moving = [name for name, _ in module.named_buffers() if name.endswith("running_mean")]
@@ -52,7 +57,7 @@ def losses_of(module: torch.nn.Module) -> Losses:
     def losses(weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[Any]:
         import torch
 
-        named = _named_weights(module, torch.tensor(weights, dtype=torch.float32))
+        named = named_weights(module, torch.tensor(weights, dtype=torch.float32))
         was_training = module.training
         module.eval()
         try:
@@ -83,7 +88,7 @@ def gradients_of(module: torch.nn.Module, weights: NDArray[np.float32]) -> Gradi
     """
     import torch
 
-    named = _named_weights(module, torch.tensor(weights, dtype=torch.float32))
+    named = named_weights(module, torch.tensor(weights, dtype=torch.float32))
 
     def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = torch.func.functional_call(module, parameters, (x[None],))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from attacks.auditing import gaussian_bound
 from attacks.games import Outcome
+from attacks.judging import GuessCounts, Terms
 from attacks.reconstruction import Reconstruction
+from attacks.simultaneous import LOUD, contradictions, discoveries
 
 
 def _number(value: float | None) -> float | None:
@@ -50,9 +54,17 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
             "confidence": bound.confidence,
             "delta": bound.delta,
         },
+        "gaussian": None if outcome.guesses is None else _gaussian_record(outcome.guesses, terms),
         "ledger_epsilon": _number(terms.ledger_epsilon),
         "control": terms.control,
     }
+
+
+def _gaussian_record(counts: GuessCounts, terms: Terms) -> dict[str, Any] | None:
+    if terms.delta == 0.0:
+        return None
+    found = gaussian_bound(counts, terms.delta, terms.confidence)
+    return {"mu": found.mu, "ceiling": found.ceiling, "epsilon": _number(found.epsilon), "delta": found.delta}
 
 
 def reconstruction_record(result: Reconstruction) -> dict[str, Any]:
@@ -77,6 +89,7 @@ def audit_document(
     outcomes: Sequence[Outcome],
     reconstructions: Sequence[Reconstruction] = (),
     not_tested: Sequence[str] = (),
+    confidence: float = LOUD,
 ) -> dict[str, Any]:
     """The whole of attacks.json.
 
@@ -86,6 +99,10 @@ def audit_document(
         outcomes: of all games, controls included.
         reconstructions: of all gradient worlds.
         not_tested: what a reader might assume was tested and was not, one sentence each.
+        confidence: simultaneous, of the contradictions.
+
+    Besides the games, "contradictions" lists bounds above the ledger after Holm over all games, and "discoveries" the
+    adjusted p-values of all AUCs.
     """
     return {
         "seconds": _number(seconds),
@@ -93,4 +110,6 @@ def audit_document(
         "outcomes": [outcome_record(outcome) for outcome in outcomes],
         "reconstructions": [reconstruction_record(result) for result in reconstructions],
         "not_tested": list(not_tested),
+        "contradictions": [asdict(found) for found in contradictions(outcomes, confidence)],
+        "discoveries": [asdict(found) for found in discoveries(outcomes)],
     }

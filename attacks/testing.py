@@ -1,7 +1,8 @@
-"""Checks that any attack should pass, for the tests of third parties' attacks."""
+"""Checks that any attack, and any audit, should pass: for the tests of third parties' code."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,11 @@ from attacks.controls import ControlWorld, MakeAttack, membership_world, negativ
 from attacks.errors import CapabilityMissing, ControlFailed
 from attacks.games import Outcome
 from attacks.judging import Terms
+from attacks.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.shadows.mlp import BatchedMlp
+from attacks.shadows.models import ContinualRecipe, ShadowModels, continual_models
+from attacks.shadows.rule import Rule
+from attacks.simultaneous import contradictions
 from attacks.views import Capability, ThreatModel, View
 
 # A correct attack fails the negative control once in a million seeds.
@@ -75,3 +81,65 @@ def _must_refuse(attack: Attack, world: ControlWorld) -> None:
     except CapabilityMissing:
         return
     raise ControlFailed(f"attack {attack.name!r} ran on a view without capabilities; declare what it requires")
+
+
+def control_shadows(world: ControlWorld, models: int = 16, seed: int = 1) -> ShadowModels:
+    """Shadow models for `membership_world()`: the same network on random halves of the same candidates.
+
+    Use it to put a shadow attack through `check_attack`:
+    `check_attack(lambda losses: ShadowMembership(control_shadows(world)), world)`.
+
+    Raises:
+        ShadowsInvalid: the world has another network than `membership_world()`.
+    """
+    labels = int(world.candidates.y.max()) + 1
+    trainer = BatchedMlp((world.candidates.x.shape[1], 96, labels))
+    recipe = ContinualRecipe(Rule(0.5, 0.9), batch=40, steps=150)
+    return continual_models(trainer, world.candidates, recipe, models=models, seed=seed)
+
+
+EpsilonOf = Callable[[float, float, int, float], float]
+"""(sampling rate, noise multiplier, steps, delta) -> epsilon of that many Poisson-sampled Gaussians, add or remove."""
+
+
+def check_accountant(epsilon_of: EpsilonOf, delta: float = 1e-5, seed: int = 0) -> None:
+    """Runs mechanisms with planted bugs against an accountant: every bug must show, and nothing without a bug.
+
+    Noise left out, one client unmasked and a replay that is not charged are sought in one run each (2,000 canaries,
+    simultaneous confidence .999), noise scaled by the batch that came in 2,000 runs at expected batch 1.
+
+    Args:
+        epsilon_of: the accountant under test.
+        delta: at which it is asked.
+        seed: public seed.
+
+    Raises:
+        ControlFailed: a bug went unnoticed (the accountant charges too much, or the audit is broken), or an honest
+            mechanism was accused (the accountant charges too little).
+    """
+    plain = PlantedPlan(noise_multiplier=4.0, clients=100, seed=seed)
+    sampled = PlantedPlan(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80, seed=seed)
+    for plan, bug in (
+        (plain, Bug.NO_NOISE),
+        (plain, Bug.ONE_CLIENT_UNMASKED),
+        (sampled, Bug.NO_NOISE),
+        (sampled, Bug.REPLAY_NOT_CHARGED),
+    ):
+        epsilon = epsilon_of(plan.rate, plan.noise_multiplier, plan.rounds, delta)
+        for wanted in (bug, Bug.NONE):
+            found = contradictions([planted_outcome(plan, wanted, epsilon, delta)])
+            _verdict(wanted, bool(found), epsilon)
+    loud = PlantedPlan(noise_multiplier=1.0, seed=seed)
+    epsilon = epsilon_of(1.0, 1.0, 1, delta)
+    _verdict(Bug.NONE, bool(contradictions([planted_outcome(loud, Bug.NONE, epsilon, delta)])), epsilon)
+    epsilon = epsilon_of(1.0, plain.noise_multiplier, 1, delta)
+    for wanted in (Bug.NOISE_BY_REALISED_BATCH, Bug.NONE):
+        shown = planted_two_run(plain, wanted, delta=delta).epsilon.value
+        _verdict(wanted, shown > epsilon, epsilon)
+
+
+def _verdict(bug: Bug, caught: bool, epsilon: float) -> None:
+    if bug is Bug.NONE and caught:
+        raise ControlFailed(f"an honest mechanism shows more than the {epsilon:.3f} charged: the charge is too small")
+    if bug is not Bug.NONE and not caught:
+        raise ControlFailed(f"the bug {bug.value!r} went unnoticed at a charge of {epsilon:.3f}: is it too large?")

@@ -28,6 +28,7 @@ class Capability(Enum):
     MODEL_SEQUENCE = "weights of the global model at every recorded checkpoint"
     SUMS = "every decrypted sum over clients, and the number of clients in it"
     CLIENT_CLEAR = "the updates of one client, outside the protected sum"
+    ALL_CLIENTS_CLEAR = "the updates of one client and, apart, of all others, outside the protected sum"
     COLLUDERS = "the updates of clients that work with the adversary"
     MEMORY_AT_REST = "the replay memory of one client"
     ACTIVE_SERVER = "the models a server sent that departs from the protocol"
@@ -49,6 +50,9 @@ REVEALS: Mapping[Capability, Reveals] = MappingProxyType(
         Capability.MODEL_SEQUENCE: Reveals(frozenset({"models", "model_tasks"}), frozenset({"model_rounds"})),
         Capability.SUMS: Reveals(frozenset({"sums", "sum_clients"}), frozenset({"sum_rounds", "participation"})),
         Capability.CLIENT_CLEAR: Reveals(frozenset({"client_updates"}), frozenset({"client_rounds"})),
+        Capability.ALL_CLIENTS_CLEAR: Reveals(
+            frozenset({"client_updates", "other_updates"}), frozenset({"client_rounds"})
+        ),
         Capability.COLLUDERS: Reveals(frozenset({"colluder_updates"}), frozenset({"colluder_rounds"})),
         Capability.MEMORY_AT_REST: Reveals(frozenset({"memory_x", "memory_y"})),
         Capability.ACTIVE_SERVER: Reveals(frozenset({"sent_models"}), frozenset({"sent_rounds"})),
@@ -59,8 +63,9 @@ REVEALS: Mapping[Capability, Reveals] = MappingProxyType(
 )
 """Fields by capability. Shapes: predictions (n, classes) aligned with the candidates; final_model (d,);
 models (T, d) with model_tasks (T,), the task in training when the checkpoint was taken (-1: before any) and
-model_rounds (T,); sums (R, d) with sum_clients (R,); participation (R, clients) of 0 and 1; *_updates (R,
-d); memory_x (m, ...), memory_y (m,); sent_models (R, d); message_* one number per message."""
+model_rounds (T,); sums (R, d) with sum_clients (R,); participation (R, clients) of 0 and 1; other_updates (R,
+clients - 1, d), all other *_updates (R, d); memory_x (m, ...), memory_y (m,); sent_models (R, d); message_*
+one number per message."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ FINAL_MODEL = _threat("final model", Capability.PREDICTIONS, Capability.FINAL_MO
 ALL_MODELS = _threat("all models", *_MODELS)
 SUMS_ONLY = _threat("sums only", *_MODELS, Capability.SUMS)
 ONE_CLIENT_CLEAR = _threat("one client in the clear", *_MODELS, Capability.SUMS, Capability.CLIENT_CLEAR)
+ALL_CLIENTS_CLEAR = _threat(
+    "all clients in the clear", *_MODELS, Capability.SUMS, Capability.CLIENT_CLEAR, Capability.ALL_CLIENTS_CLEAR
+)
 COLLUDERS = _threat("colluders", *_MODELS, Capability.SUMS, Capability.COLLUDERS)
 MEMORY_AT_REST = _threat("memory at rest", *_MODELS, Capability.MEMORY_AT_REST)
 ACTIVE_SERVER = _threat("active server", *_MODELS, Capability.SUMS, Capability.ACTIVE_SERVER)

@@ -10,8 +10,10 @@ from crypto.errors import CryptoError
 from crypto.hosting import HostedParties, host_parties
 from crypto.messages import Abort, Aggregate, Begin, Deadline, Message
 from crypto.planning import Plan, Upload, plan
-from crypto.protocol import ClientSession, Session, open_client, open_party, plan_roles
+from crypto.protocol import ClientSession, Session, hiding, open_client, open_party, plan_roles
 from crypto.randomness import KeyedStream, RandomBytes, derive_key, system_random
+from crypto.roster import Identity, Roster, make_identities
+from crypto.rotation import Rotation
 
 __all__ = [
     "Abort",
@@ -23,14 +25,19 @@ __all__ = [
     "Encoded",
     "FixedPoint",
     "HostedParties",
+    "Identity",
     "KeyedStream",
     "Message",
     "Plan",
     "RandomBytes",
+    "Roster",
+    "Rotation",
     "Session",
     "Upload",
     "derive_key",
+    "hiding",
     "host_parties",
+    "make_identities",
     "open_client",
     "open_party",
     "plan",

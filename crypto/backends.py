@@ -85,7 +85,7 @@ def require_backend(protocol: ProtocolName) -> None:
     Raises BackendMissing, naming the command that installs it.
     """
     match protocol:
-        case "plain":
+        case "plain" | "secagg" | "secagg+":
             return
         case "bfv":
             tenseal_backend.KeyPair()

@@ -1,9 +1,15 @@
 """Sums under homomorphic encryption: clients encrypt for a key holder, the server adds ciphertexts.
 
 BFV is exact, so no error is added (Fan, Vercauteren, "Somewhat practical fully homomorphic encryption",
-2012). The server holds the public key only; the key holder sees nothing but one sum for each (round, upload),
-of at least the plan's number of clients *if the server adds what it says it added*: the list of names is
-believed.
+2012). This file holds the clients and the server, `crypto.keyholder` the third party. The server holds the
+public key only. Every plaintext carries a pad (`crypto.pads`), and the key holder
+takes off the pads of the clients whose signed statements the server shows, at least the plan's number of
+clients, once for each (round, upload).
+
+*Guarantee*: against a server that deviates at will but does not collude with the key holder, the key holder
+answers for one set of at least `min_clients` clients per (round, upload), and the answer is a refusal or
+pseudo-random unless the ciphertext holds exactly one vector of each of them (plus what the server added
+itself: the sum is not authenticated against the server).
 """
 
 from dataclasses import dataclass, field
@@ -12,87 +18,100 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order, valid_names
+from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.errors import CiphertextError, MessageError, SubmissionRefused
 from crypto.messages import Aggregate, Begin, Deadline, Input, Item, Message
-from crypto.packing import pack_fields, unpack_fields
+from crypto.packing import PLAIN_MODULUS, pack_fields
+from crypto.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
 from crypto.planning import Plan
+from crypto.randomness import KEY_BYTES, RandomBytes
+from crypto.roster import Identity, Trust
 from crypto.secrecy import holds_secrets
-from crypto.tenseal_backend import CiphertextSum, KeyPair, PublicKey, encrypt, parse_public_key
+from crypto.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
 from crypto.wire import pack_value, unpack_value
 
 SET_UP = (0, "-")
 KEYHOLDER = "keyholder"
 
 
-def _public_key(plan: Plan, item: Message) -> PublicKey | None:
-    """The key holder's public key if this message is one, else None."""
+@dataclass(frozen=True, eq=False)
+class HolderKeys:
+    """The key holder's public keys: for BFV, and for agreeing on pads (X25519, 32 bytes)."""
+
+    bfv: PublicKey = field(repr=False)
+    exchange: bytes
+
+
+def _holder_keys(plan: Plan, item: Message) -> HolderKeys | None:
+    """The key holder's public keys if this message holds them, else None."""
     if item.session != plan.session or item.kind != "key" or item.sender != KEYHOLDER:
         return None
     try:
-        return parse_public_key(item.payload)
-    except CiphertextError as error:
+        match unpack_value(item.payload):
+            case [bytes(public), bytes(exchange)] if len(exchange) == KEY_BYTES:
+                return HolderKeys(parse_public_key(public), exchange)
+        ignored(item, "no pair of public keys")
+    except (CiphertextError, MessageError) as error:
         ignored(item, str(error))
-        return None
-
-
-def _blocks(payload: bytes, count: int) -> list[bytes]:
-    """The ciphertexts of one message; raises MessageError unless there are exactly `count`."""
-    blocks = unpack_value(payload)
-    if not isinstance(blocks, list) or len(blocks) != count:
-        raise MessageError(f"{count} ciphertexts are expected.")
-    if not all(isinstance(block, bytes) for block in blocks):
-        raise MessageError("A ciphertext is bytes.")
-    return blocks
+    return None
 
 
 @holds_secrets
 class BfvClient:
-    """Packs and encrypts its vectors."""
+    """Packs, pads and encrypts its vectors."""
 
-    def __init__(self, plan: Plan, name: str, public: object | None = None) -> None:
-        self.name = name
+    def __init__(self, plan: Plan, identity: Identity, random: RandomBytes, public: object | None = None) -> None:
+        self.name = identity.name
         self._plan = plan
+        self._identity = identity
+        self._agreement = Agreement(random)
         self._submissions = Submissions(plan)
-        self._key = public if isinstance(public, PublicKey) else None
+        self._keys = public if isinstance(public, HolderKeys) else None
 
     @property
     def ready(self) -> bool:
-        """Whether the public key is here."""
-        return self._key is not None
+        """Whether the public keys are here."""
+        return self._keys is not None
 
     @property
     def public(self) -> object | None:
-        """The parsed public key, or None before it is here."""
-        return self._key
+        """The parsed public keys, or None before they are here."""
+        return self._keys
 
     def start(self) -> tuple[Item, ...]:
         """Nothing to send."""
         return ()
 
     def on(self, item: Input) -> tuple[Item, ...]:
-        """Take the public key; the first one counts."""
-        if isinstance(item, Message) and self._key is None:
-            self._key = _public_key(self._plan, item)
+        """Take the public keys; the first ones count."""
+        if isinstance(item, Message) and self._keys is None:
+            self._keys = _holder_keys(self._plan, item)
         return ()
 
     def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
-        """See `ClientSession.submit`: one message with a ciphertext for every 4,096 slots."""
-        if self._key is None:
+        """See `ClientSession.submit`: one message with a signed statement and a ciphertext for every 4,096 slots."""
+        if self._keys is None:
             raise SubmissionRefused("The public key has not arrived; deliver the key holder's start messages.")
+        try:
+            key = self._agreement.pad_key(self._keys.exchange, self._plan.session, self.name)
+        except CiphertextError as error:
+            raise SubmissionRefused(f"The key holder's key for pads is unusable: {error}") from error
         self._submissions.check(round, upload, vector)
         rows = pack_fields(vector, self._plan.packing(upload))
-        payload = pack_value([encrypt(self._key, row) for row in rows])
+        rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
+        blocks = [encrypt(self._keys.bfv, row) for row in rows]
+        payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks)
         return (Message(self.name, "server", "ciphertexts", self._plan.session, round, upload, payload),)
 
 
 @dataclass
 class _Progress:
-    """One open sum at the server."""
+    """One open sum at the server; `arrived` holds each client's digest, key for pads and proof."""
 
     sums: list[CiphertextSum]
-    arrived: set[str] = field(default_factory=set)
+    arrived: dict[str, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
+    waiting: bool = False
 
 
 @holds_secrets
@@ -101,9 +120,10 @@ class BfvServer:
 
     name = "server"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, trust: Trust) -> None:
         self._plan = plan
-        self._key: PublicKey | None = None
+        self._trust = trust
+        self._keys: HolderKeys | None = None
         self._sums = OpenSums(plan)
         self._progress: dict[Key, _Progress] = {}
 
@@ -112,23 +132,39 @@ class BfvServer:
         return ()
 
     def on(self, item: Input) -> tuple[Item, ...]:
-        """See `Session.on`. Without the public key no sum is opened."""
+        """See `Session.on`. Without the public key a sum is aborted at once."""
         match item:
             case Begin():
-                if self._key is not None and self._sums.begin(item):
-                    count = self._plan.packing(item.upload).chunks
-                    sums = [CiphertextSum(self._key) for _ in range(count)]
-                    self._progress[(item.round, item.upload)] = _Progress(sums)
-                return ()
+                return self._begin(item)
             case Deadline():
-                key = self._sums.key_of(item)
-                return () if key is None or self._progress[key].asked else self._ask(key)
+                return self._deadline(item)
             case Message():
                 return self._hear(item)
 
+    def _begin(self, item: Begin) -> tuple[Item, ...]:
+        key = (item.round, item.upload)
+        if not self._sums.begin(item):
+            return ()
+        if self._keys is None:
+            return (self._sums.abort(key, "The key holder's public key has not arrived; repeat the set-up."),)
+        count = self._plan.packing(item.upload).chunks
+        self._progress[key] = _Progress([CiphertextSum(self._keys.bfv) for _ in range(count)])
+        return ()
+
+    def _deadline(self, item: Deadline) -> tuple[Item, ...]:
+        key = self._sums.key_of(item)
+        if key is None:
+            return ()
+        progress = self._progress[key]
+        if progress.waiting:
+            del self._progress[key]
+            return (self._sums.abort(key, "The key holder did not answer; run another round."),)
+        progress.waiting = True
+        return () if progress.asked else self._ask(key)
+
     def _hear(self, message: Message) -> tuple[Item, ...]:
         if message.kind == "key":
-            self._key = self._key or _public_key(self._plan, message)
+            self._keys = self._keys or _holder_keys(self._plan, message)
             return ()
         key = self._sums.key_of(message)
         if key is None:
@@ -148,14 +184,25 @@ class BfvServer:
         if message.sender in progress.arrived:
             return ignored(message, "second ciphertext of this client")
         try:
-            blocks = _blocks(message.payload, len(progress.sums))
+            exchange, proof, blocks = self._parts(message, len(progress.sums))
             parsed: list[Any] = [total.parse(raw) for total, raw in zip(progress.sums, blocks, strict=True)]
         except (MessageError, CiphertextError) as error:
             return ignored(message, str(error))
         for total, vector in zip(progress.sums, parsed, strict=True):
             total.add(vector)
-        progress.arrived.add(message.sender)
+        progress.arrived[message.sender] = (ciphertext_hash(blocks), exchange, proof)
         return self._ask(key) if len(progress.arrived) == len(self._plan.clients) else ()
+
+    def _parts(self, message: Message, count: int) -> tuple[bytes, bytes, list[bytes]]:
+        match unpack_value(message.payload):
+            case [bytes(exchange), bytes(proof), list(entries)] if len(exchange) == KEY_BYTES:
+                blocks = blocks_of(entries, count)
+                statement = Statement(message.sender, ciphertext_hash(blocks), exchange)
+                signed = statement.signed_bytes(self._plan, message.round, message.upload)
+                if self._trust.holds(message.sender, signed, proof):
+                    return exchange, proof, blocks
+                raise MessageError("the statement for the key holder is not signed by its sender")
+        raise MessageError("the message is no statement with ciphertexts")
 
     def _ask(self, key: Key) -> tuple[Item, ...]:
         progress = self._progress[key]
@@ -163,8 +210,9 @@ class BfvServer:
         if abort is not None:
             del self._progress[key]
             return (abort,)
-        progress.asked = in_order(self._plan, progress.arrived)
-        payload = pack_value([list(progress.asked), [total.to_bytes() for total in progress.sums]])
+        progress.asked = in_order(self._plan, set(progress.arrived))
+        statements = [[name, *progress.arrived[name]] for name in progress.asked]
+        payload = pack_value([statements, [total.to_bytes() for total in progress.sums]])
         progress.sums.clear()
         return (Message("server", KEYHOLDER, "open", self._plan.session, *key, payload),)
 
@@ -175,63 +223,3 @@ class BfvServer:
         self._sums.close(key)
         total = np.frombuffer(message.payload, dtype="<i8").astype(np.int64)
         return (Aggregate(self._plan.session, *key, total, progress.asked),)
-
-
-@holds_secrets
-class BfvKeyHolder:
-    """Makes the key pair and decrypts one sum for each (round, upload), of enough clients."""
-
-    name = KEYHOLDER
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._keys = KeyPair()
-        self._opened: set[Key] = set()
-
-    def start(self) -> tuple[Item, ...]:
-        """Send the public key to clients and server."""
-        public = self._keys.public_bytes()
-        return tuple(Message(KEYHOLDER, to, "key", self._plan.session, *SET_UP, public) for to in ("server", "clients"))
-
-    def on(self, item: Input) -> tuple[Item, ...]:
-        """Answer the server's "open" with a "sum" or a "refused" that says why; ignore everything else."""
-        if not isinstance(item, Message) or item.kind != "open" or item.sender != "server":
-            return ()
-        key = (item.round, item.upload)
-        if item.session != self._plan.session or not self._plan.covers(*key):
-            return ignored(item, "other session or unknown sum")
-        if key in self._opened:
-            return self._answer(key, "refused", b"this sum was already opened once")
-        try:
-            names, payload = self._request(item)
-            self._opened.add(key)
-            total = self._decrypt(item.upload, payload, len(names))
-        except (MessageError, CiphertextError) as error:
-            return self._answer(key, "refused", str(error).rstrip(".").encode())
-        return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
-
-    def _request(self, item: Message) -> tuple[tuple[str, ...], list[bytes]]:
-        match unpack_value(item.payload):
-            case [list(names), list(blocks)]:
-                listed = valid_names(self._plan, names)
-                if listed is None:
-                    least = self._plan.min_clients
-                    raise MessageError(f"the list is not of at least {least} different clients of the plan")
-                if len(blocks) != self._plan.packing(item.upload).chunks:
-                    raise MessageError("the number of ciphertexts is not the plan's")
-                if not all(isinstance(block, bytes) for block in blocks):
-                    raise MessageError("a ciphertext is bytes")
-                return listed, blocks
-        raise MessageError("the request is malformed")
-
-    def _decrypt(self, name: str, blocks: list[bytes], clients: int) -> npt.NDArray[np.int64]:
-        upload, packing = self._plan.find(name), self._plan.packing(name)
-        slots = np.stack([self._keys.decrypt(block) for block in blocks])
-        total, padding = unpack_fields(slots, packing)
-        limit = clients * upload.bound + upload.noise_bound
-        if padding.any() or int(total.max()) > limit or int(total.min()) < -limit:
-            raise CiphertextError("the sum leaves the plan's bound: a ciphertext was malformed or of another key")
-        return total
-
-    def _answer(self, key: Key, kind: str, payload: bytes) -> tuple[Item, ...]:
-        return (Message(KEYHOLDER, "server", kind, self._plan.session, *key, payload),)

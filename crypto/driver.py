@@ -14,6 +14,8 @@ from crypto.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Mess
 from crypto.protocol import ClientSession, Session
 
 DEFAULT_TIMEOUT = 120.0
+# No protocol has more phases than this; each deadline ends one.
+MAX_DEADLINES = 6
 
 
 @runtime_checkable
@@ -69,12 +71,13 @@ def run_round(
     vectors: Mapping[str, npt.NDArray[np.int64]],
     drop: Collection[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
+    noise: Mapping[str, npt.NDArray[np.int64]] | None = None,
 ) -> Outcome:
-    """Run one sum: every client with a vector submits it, except those in `drop`; then the deadline.
+    """Run one sum: every client with a vector submits it, except those in `drop`; then deadlines until it ends.
 
-    `parties` holds the clients' sessions and the helpers (`plan_roles`), after `set_up`. Raises
-    SubmissionRefused for a vector that does not fit, PartyLost if a process ends or does not answer within
-    `timeout` seconds, and CryptoError if the round was already run.
+    `noise`: noise shares by client, if any. `parties` holds the clients' sessions and the helpers
+    (`plan_roles`), after `set_up`. Raises SubmissionRefused for a vector that does not fit, PartyLost if a process
+    ends or does not answer within `timeout` seconds, and CryptoError if the round was already run.
     """
     outcomes = deliver(parties, (), timeout, {"server": (Begin(round, upload),)})
     for name, vector in vectors.items():
@@ -83,10 +86,15 @@ def run_round(
         client = parties.get(name)
         if not isinstance(client, ClientSession):
             raise SubmissionRefused(f"{name!r} is not a client among the parties {sorted(parties)}.")
-        outcomes += deliver(parties, client.submit(round, upload, vector), timeout, settle=False)
+        if noise is None or name not in noise:
+            sent = client.submit(round, upload, vector)
+        else:
+            sent = client.submit(round, upload, vector, noise[name])
+        outcomes += deliver(parties, sent, timeout, settle=False)
     outcomes += deliver(parties, (), timeout)
-    if not outcomes:
-        outcomes += deliver(parties, (), timeout, {"server": (Deadline(round, upload),)})
+    for _ in range(MAX_DEADLINES):
+        if not outcomes:
+            outcomes += deliver(parties, (), timeout, {"server": (Deadline(round, upload),)})
     if len(outcomes) != 1:
         raise CryptoError(
             f"Round {round} of {upload!r} gave {len(outcomes)} outcomes; a sum is run once, after set_up."

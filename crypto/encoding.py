@@ -10,6 +10,8 @@ from crypto.errors import EncodingError
 from crypto.randomness import RandomBytes, uniform53
 
 MAX_SCALED = 2.0**52
+# Entries encoded at a time: few enough to stay in cache, which is several times faster for long vectors.
+_PIECE = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +70,14 @@ class FixedPoint:
         if not np.isfinite(values).all():
             bad = int(values.size - np.isfinite(values).sum())
             raise EncodingError(f"{bad} of {values.size} entries are NaN or infinite; check the training step.")
-        saturated = int(np.count_nonzero(np.abs(values) > self.clip))
-        scaled = np.clip(values, -self.clip, self.clip) * self.scale
-        floor = np.floor(scaled)
-        rounded = floor + (uniform53(random, values.shape) < scaled - floor)
-        return Encoded(rounded.astype(np.int64), saturated)
+        flat, encoded, saturated = values.reshape(-1), np.empty(values.size, dtype=np.int64), 0
+        for start in range(0, flat.size, _PIECE):
+            piece = flat[start : start + _PIECE]
+            saturated += int(np.count_nonzero(np.abs(piece) > self.clip))
+            scaled = np.clip(piece, -self.clip, self.clip) * self.scale
+            floor = np.floor(scaled)
+            encoded[start : start + _PIECE] = floor + (uniform53(random, piece.size) < scaled - floor)
+        return Encoded(encoded.reshape(values.shape), saturated)
 
     def decode(self, total: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Turn an integer sum into real numbers (divide by the scale); exact for |total| <= 2^53 before

@@ -43,3 +43,7 @@ class PartyLost(CryptoError):
 
 class SecretExposed(CryptoError, TypeError):
     """Refused: pickling or copying an object that holds secrets."""
+
+
+class RosterError(CryptoError):
+    """A name, key, roster or identity file that is malformed, doubled, or readable by others."""

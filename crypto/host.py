@@ -1,9 +1,9 @@
 """The program of a party that runs in a process of its own: `python -m crypto.host FD` (see
 `crypto.hosting`).
 
-The socket FD first brings the set-up (plan, role, rendezvous file), then one item a frame; every input is
-answered by one frame with the number of items and one frame for each. An empty frame or the end of the stream
-ends the process.
+The socket FD first brings the set-up (plan, role, rendezvous file, identity file), then one item a frame;
+every input is answered by one frame with the number of items and one frame for each. An empty frame or the end
+of the stream ends the process.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
 from crypto.messages import Begin, Deadline, Item, Message, decode, encode
-from crypto.planning import plan_from_bytes
+from crypto.planning import Plan, plan_from_bytes
 from crypto.protocol import Session, open_party
+from crypto.roster import Identity
 from crypto.wire import unpack_value
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
     if first is None:
         return 0
     match unpack_value(first):
-        case [bytes(plan), str(role), str(rendezvous)]:
-            session, group = _open(plan, role, rendezvous)
+        case [bytes(plan), str(role), str(rendezvous), str(identity)]:
+            session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
         case _:
             raise MessageError("The set-up of a hosted party is malformed.")
     _answer(channel, session.start())
@@ -94,15 +95,20 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
     return 0
 
 
-def _open(plan_bytes: bytes, role: str, rendezvous: str) -> tuple[Session, "CrypTenGroup | None"]:
-    plan = plan_from_bytes(plan_bytes)
-    if not role.startswith("compute"):
-        return open_party(plan, role), None
-    from crypto.crypten_backend import CrypTenGroup
+def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, "CrypTenGroup | None"]:
+    identity = Identity.load(Path(identity_file)) if identity_file else None
+    if not rendezvous:
+        return open_party(plan, role, identity=identity), None
+    from crypto.crypten_backend import CrypTenGroup, serve_triples
     from crypto.mpc import COMPUTE
+    from crypto.mpc_servers import DEALER
 
-    group = CrypTenGroup(COMPUTE.index(role), len(COMPUTE), Path(rendezvous))
-    return open_party(plan, role, opener=group), group
+    world = len(COMPUTE)
+    if role == DEALER:
+        threading.Thread(target=serve_triples, args=(world, Path(rendezvous)), daemon=True).start()
+        return open_party(plan, role, identity=identity), None
+    group = CrypTenGroup(COMPUTE.index(role), world, Path(rendezvous), plan.checks_norms)
+    return open_party(plan, role, opener=group, identity=identity), group
 
 
 def _answer(channel: "Connection[bytes, bytes]", items: tuple[Item, ...]) -> None:

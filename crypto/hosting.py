@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -33,16 +33,17 @@ STOP_SECONDS = 5.0
 class ProcessParty:
     """One helper role of a plan in its own Python process."""
 
-    def __init__(self, plan: Plan, role: str, rendezvous: Path | None = None) -> None:
+    def __init__(self, plan: Plan, role: str, rendezvous: Path | None = None, identity: Path | None = None) -> None:
         """Start the process; it opens its session and answers with its start messages.
 
-        `rendezvous`: for the computing servers of "mpc", a file in a private folder through which the two
-        meet. Raises PlanRefused for a role that the plan does not have, or a computing server without
-        `rendezvous`, and BackendMissing if the protocol's library is not installed.
+        `rendezvous`: for the computing servers and the dealer of "mpc", a file in a private folder through which
+        they meet. `identity`: the role's identity file, which only the child reads. Raises PlanRefused for a role
+        that the plan does not have, or a computing server without `rendezvous`, and BackendMissing if the
+        protocol's library is not installed.
         """
         if role not in plan_roles(plan):
             raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}.")
-        if role.startswith("compute"):
+        if _meets(role):
             from crypto.crypten_backend import require_crypten
 
             require_crypten()
@@ -61,13 +62,16 @@ class ProcessParty:
                 stderr=self._log,
                 env=child_environment(),
                 pass_fds=(theirs.fileno(),),
+                # Ctrl-C is the parent's to handle, also while the child is still importing.
+                process_group=0,
             )
         self._channel = Connection(ours.detach())
         self._items: deque[Item] = deque()
         self._pending = 0
         self._closed = False
         place = "" if rendezvous is None else str(rendezvous)
-        self._send(pack_value([plan.to_bytes(), role, place]))
+        own = "" if identity is None else str(identity)
+        self._send(pack_value([plan.to_bytes(), role, place, own]))
 
     def __repr__(self) -> str:
         """Show role and process id."""
@@ -173,14 +177,14 @@ class ProcessParty:
 class HostedParties:
     """The helper roles of one plan, each in its process; use it in a `with` statement."""
 
-    def __init__(self, plan: Plan, roles: Iterable[str]) -> None:
+    def __init__(self, plan: Plan, roles: Iterable[str], identities: Mapping[str, Path]) -> None:
         """Start the processes; see `host_parties`."""
         self.parties: dict[str, ProcessParty] = {}
         self._folder: Path | None = None
         try:
             for role in roles:
-                place = self._meeting_place() if role.startswith("compute") else None
-                self.parties[role] = ProcessParty(plan, role, place)
+                place = self._meeting_place() if _meets(role) else None
+                self.parties[role] = ProcessParty(plan, role, place, identities.get(role))
         except BaseException:
             self.close()
             raise
@@ -212,14 +216,22 @@ class HostedParties:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def host_parties(plan: Plan, roles: Iterable[str] | None = None) -> HostedParties:
+def host_parties(
+    plan: Plan, roles: Iterable[str] | None = None, identities: Mapping[str, Path] | None = None
+) -> HostedParties:
     """Start helper roles of the plan (all of `plan_roles` if None) in processes of their own, without
     waiting.
 
-    Put `hosted.parties` beside the clients' sessions and call `crypto.set_up`. The two computing servers of
-    "mpc" must be hosted together. Raises what `ProcessParty` raises, after ending what was started.
+    `identities`: the roles' identity files, needed if the plan has a roster. Put `hosted.parties` beside the
+    clients' sessions and call `crypto.set_up`. The computing servers and the dealer of "mpc" must be hosted
+    together. Raises what `ProcessParty` raises, after ending what was started.
     """
-    return HostedParties(plan, plan_roles(plan) if roles is None else roles)
+    return HostedParties(plan, plan_roles(plan) if roles is None else roles, identities or {})
+
+
+def _meets(role: str) -> bool:
+    """Whether the role meets others in CrypTen's group."""
+    return role.startswith("compute") or role == "dealer"
 
 
 def child_environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Every item is a frozen dataclass. On the wire: one version byte, then a msgpack list that starts with the
 item's tag. There is no pickle, no extension type, and every length is capped before anything is built from
-it.
+it. `crypto.envelope` numbers and signs messages, and says which are authentic.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ MAX_NAME = 128
 MAX_REASON = 2048
 MAX_ROUND = 2**31 - 1
 MAX_NAMES = 1_000_000
+MAX_SEQUENCE = 2**63 - 1
+MAX_PROOF = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Message:
     """One message from `sender` to `receiver` (a party's name, or "clients" for all of them).
 
     `kind` says what `payload` holds; `session`, `round` and `upload` say what it belongs to. Set-up messages
-    have round 0 and upload "-".
+    have round 0 and upload "-". `sequence` is the sender's running number and `proof` its public key and
+    signature; both are made and checked by `crypto.envelope`, and empty before.
     """
 
     sender: str
@@ -52,6 +55,8 @@ class Message:
     round: int
     upload: str
     payload: bytes
+    sequence: int = 0
+    proof: bytes = b""
 
     def __repr__(self) -> str:
         """Show the envelope and the size, never the payload."""
@@ -97,8 +102,9 @@ class Begin:
 class Deadline:
     """Tell the server to close this (round, upload) with the clients that have arrived.
 
-    Under "mpc" a client has arrived once both computing servers have reported it. Without effect on sums that
-    are not open or are being opened already.
+    Under "mpc" a client has arrived once both computing servers have reported it. A later deadline of the same
+    sum ends its next phase; when there is nothing left to wait for but a lost answer, the server aborts.
+    Without effect on sums that are not open.
     """
 
     round: int
@@ -128,7 +134,7 @@ def encode(item: AnyItem) -> bytes:
                 item.session,
                 item.round,
             ]
-            fields += [item.upload, item.payload]
+            fields += [item.upload, item.payload, item.sequence, item.proof]
         case Aggregate():
             total = np.asarray(item.total)
             if total.dtype != np.int64 or total.ndim != 1:
@@ -166,7 +172,7 @@ def _build(fields: object) -> AnyItem:
     if not isinstance(fields, list) or not fields or not isinstance(fields[0], str):
         raise MessageError("The message is not a list that starts with a tag.")
     match fields:
-        case ["message", sender, receiver, kind, session, number, upload, payload]:
+        case ["message", sender, receiver, kind, session, number, upload, payload, sequence, proof]:
             return Message(
                 _text(sender, "sender"),
                 _text(receiver, "receiver"),
@@ -175,6 +181,8 @@ def _build(fields: object) -> AnyItem:
                 _round(number),
                 _text(upload, "upload"),
                 _raw(payload),
+                _sequence(sequence),
+                _raw(proof, MAX_PROOF),
             )
         case ["aggregate", session, number, upload, total, names]:
             raw = _raw(total)
@@ -212,10 +220,17 @@ def _round(value: object) -> int:
     return number
 
 
-def _raw(value: object) -> bytes:
+def _sequence(value: object) -> int:
+    number = _exact(value, int, "sequence")
+    if not 0 <= number <= MAX_SEQUENCE:
+        raise MessageError(f"Sequence {number} is outside 0 to {MAX_SEQUENCE}.")
+    return number
+
+
+def _raw(value: object, cap: int = MAX_PAYLOAD) -> bytes:
     data = _exact(value, bytes, "payload")
-    if len(data) > MAX_PAYLOAD:
-        raise MessageError(f"A payload of {len(data)} bytes exceeds {MAX_PAYLOAD}; split the upload.")
+    if len(data) > cap:
+        raise MessageError(f"{len(data)} bytes exceed the cap of {cap}; split the upload.")
     return data
 
 

@@ -6,34 +6,50 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from crypto.errors import MessageError, PlanRefused
+from crypto.errors import MessageError, PlanRefused, RosterError
+from crypto.masks.parameters import ASSUMPTION, MaskParameters, Mode, overhead_bytes, parameters_for
 from crypto.messages import MAX_NAME, MAX_ROUND
+from crypto.norms import largest_norm
 from crypto.packing import COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE, Packing, choose_packing
 from crypto.randomness import system_random
+from crypto.roster import PROOF_BYTES, Roster
 from crypto.sealed import OVERHEAD as SEAL_OVERHEAD
 from crypto.wire import pack_value, unpack_value
 
-ProtocolName = Literal["plain", "bfv", "mpc"]
-ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "clients"))
+ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
+ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
 MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0
 CIPHERTEXT_BYTES = 65_667
 SEED_BYTES = 32
+# A list of three: an X25519 key, a proof, and the ciphertexts, with msgpack's headers.
+STATEMENT_BYTES = 1 + (2 + 32) + (2 + PROOF_BYTES)
 
 _ASSUMPTIONS: dict[ProtocolName, str] = {
     "plain": "None: the server sees every client's vector in the clear.",
     "bfv": (
-        "The server follows the protocol; server and key holder do not collude; the network delivers the key "
-        "holder's public key unaltered; messages are not yet signed. The key holder sees each sum. BFV with "
-        "N=4096 and a 109-bit modulus: 128-bit security by the HomomorphicEncryption.org tables."
+        "Server and key holder do not collude. The key holder sees each sum. A server that adds other ciphertexts "
+        "than those of the clients it lists gets noise. Clients follow the protocol: one that encrypts something else "
+        "spoils the sum. BFV with N=4096 and a 109-bit modulus: 128-bit security by "
+        "the HomomorphicEncryption.org tables."
     ),
     "mpc": (
-        "The server and both computing servers follow the protocol; the computing servers do not collude; "
-        "the network delivers their public keys unaltered; messages are not yet signed. The computing "
-        "servers see each sum and open it over an unauthenticated local connection. CrypTen is "
-        "research-grade software."
+        "The server and both computing servers follow the protocol; the computing servers do not collude. The "
+        "computing servers see each sum and open it over an unauthenticated local connection. CrypTen is "
+        "research-grade software; its random numbers are torch's, seeded with 64 bits."
     ),
 }
+_ASSUMPTIONS |= {"secagg": ASSUMPTION, "secagg+": ASSUMPTION}
+_NORMS = (
+    "Norms are checked on shares with products from a dealer process that colludes with neither computing server. "
+    "Server and computing servers learn one accept bit for each client and sum, which is constant for honest clients "
+    "as they clip first; nobody learns a norm."
+)
+_PINNED = "Messages are signed by identities that the plan's roster pins."
+_FIRST_USE = (
+    "Messages are signed; without a roster the first key that each name shows is believed, so the network must "
+    "deliver first messages unaltered."
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,9 @@ class Upload:
 
     `length`: number of entries. `bound`: public bound on |x| of ONE client's entry, noise not included.
     `noise_bound`: public bound on |noise of the whole sum| per entry. `noise_excess`: probability that the
-    noise of one sum exceeds `noise_bound` in any entry.
+    noise of one sum exceeds `noise_bound` in any entry. `norm_bound`: if not 0, the largest L2 norm of one
+    client's vector before its noise; "mpc" checks it on shares and leaves out who exceeds it. `noise_norm_bound`:
+    the same for the client's noise share, which then travels apart; 0 if there is none.
     """
 
     name: str
@@ -50,6 +68,8 @@ class Upload:
     bound: int
     noise_bound: int = 0
     noise_excess: float = 0.0
+    norm_bound: int = 0
+    noise_norm_bound: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,13 @@ class Plan:
     min_clients: int
     assumption: str
     packings: tuple[Packing, ...] = field(repr=False)
+    roster: Roster | None = field(default=None, repr=False)
+    masks: MaskParameters | None = None
+
+    @property
+    def checks_norms(self) -> bool:
+        """Whether some upload's norms are checked on shares, which takes a dealer process."""
+        return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:
         """Return the upload of that name; raises PlanRefused if there is none."""
@@ -79,7 +106,7 @@ class Plan:
         return len(self.clients) * upload.bound + upload.noise_bound
 
     def client_bytes(self, name: str) -> int:
-        """Bytes of payload that one client sends for one sum of this upload (envelopes, about 150 bytes,
+        """Bytes of payload that one client sends for one sum of this upload (envelopes, about 250 bytes,
         aside).
         """
         upload = self.find(name)
@@ -89,10 +116,17 @@ class Plan:
             case "bfv":
                 chunks = self.packing(name).chunks
                 header = 1 if chunks < 16 else 3 if chunks < 1 << 16 else 5
-                return header + chunks * (CIPHERTEXT_BYTES + 5)
+                return STATEMENT_BYTES + header + chunks * (CIPHERTEXT_BYTES + 5)
             case "mpc":
-                return 8 * upload.length + SEED_BYTES + 2 * SEAL_OVERHEAD
+                vectors = 2 if upload.noise_norm_bound else 1
+                return 8 * vectors * upload.length + SEED_BYTES + 2 * SEAL_OVERHEAD
+            case "secagg" | "secagg+":
+                return -(-upload.length * self.ring_bits(name) // 8) + overhead_bytes(self.masks)
         assert_never(self.protocol)
+
+    def ring_bits(self, name: str) -> int:
+        """Bits of an entry under masks: the smallest ring in which the sum does not wrap."""
+        return max(1, (2 * self.sum_bound(name)).bit_length())
 
     def packing(self, name: str) -> Packing:
         """How the upload lies in BFV plaintexts; raises PlanRefused under another protocol."""
@@ -107,9 +141,13 @@ class Plan:
 
     def to_bytes(self) -> bytes:
         """Write the plan for another process; `plan_from_bytes` reads it and checks it again."""
-        uploads = [[u.name, u.length, u.bound, u.noise_bound, u.noise_excess] for u in self.uploads]
-        parts = [self.protocol, list(self.clients), uploads, self.rounds, self.max_dropouts, self.session]
-        return pack_value(parts)
+        uploads = [
+            [u.name, u.length, u.bound, u.noise_bound, u.noise_excess, u.norm_bound, u.noise_norm_bound]
+            for u in self.uploads
+        ]
+        roster = None if self.roster is None else [list(entry) for entry in self.roster.entries]
+        parts = [self.protocol, list(self.clients), uploads, self.rounds, self.max_dropouts, self.session, roster]
+        return pack_value([*parts, *([] if self.masks is None else [self.masks.corrupt, self.masks.mode])])
 
 
 def plan(
@@ -119,14 +157,20 @@ def plan(
     rounds: int,
     max_dropouts: int = 0,
     session: str | None = None,
+    roster: Roster | None = None,
+    corrupt: int | None = None,
+    mode: Mode = "semi-honest",
 ) -> Plan:
     """Check everything public about a run and return its plan.
 
     `session` names the run; None draws 128 random bits, the only thing here that is not a function of the
-    arguments. Raises PlanRefused, with the value, the limit and the remedy, if names clash, a number is out
-    of range, fewer than two clients would be summed (unless "plain"), a sum could leave 64 bits, or, under
-    "bfv", a sum does not fit a packed field, noise could exceed it with probability above 2^-40 over all
-    rounds, or decryption could fail with probability above 2^-40.
+    arguments. `roster` pins the identities of clients and roles; None believes the first key that each name
+    shows. `corrupt` (how many clients may work with the server; None: a tenth) and `mode` are for "secagg" and
+    "secagg+", see `crypto.masks.parameters`. Raises PlanRefused, with the value, the limit and the remedy, if names
+    clash or the roster lacks one, a number is out of range, fewer than two clients would be summed (unless
+    "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does not fit a packed
+    field, noise could exceed it with probability above 2^-40 over all rounds, or decryption could fail with
+    probability above 2^-40.
     """
     names, vectors = tuple(clients), tuple(_whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = _whole(rounds, "rounds"), _whole(max_dropouts, "max_dropouts")
@@ -137,6 +181,12 @@ def plan(
         raise PlanRefused(f"The session name has {len(session)} characters; give 1 to {MAX_NAME}.")
     for upload in vectors:
         _check_upload(upload, len(names))
+        _check_norms(upload, protocol)
+    missing = set(names) - set(names if roster is None else roster.keys)
+    if missing:
+        raise PlanRefused(f"The roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys.")
+    corrupt = None if corrupt is None else _whole(corrupt, "corrupt")
+    masks = parameters_for(protocol, len(names), max_dropouts, corrupt, mode, roster is not None)
     packings = tuple(_packing(upload, len(names), rounds) for upload in vectors) if protocol == "bfv" else ()
     return Plan(
         protocol=protocol,
@@ -146,9 +196,18 @@ def plan(
         max_dropouts=max_dropouts,
         session=session,
         min_clients=len(names) - max_dropouts,
-        assumption=_ASSUMPTIONS[protocol],
+        assumption=_assumption(protocol, vectors, roster),
         packings=packings,
+        roster=roster,
+        masks=masks,
     )
+
+
+def _assumption(protocol: ProtocolName, uploads: tuple[Upload, ...], roster: Roster | None) -> str:
+    parts = [_ASSUMPTIONS[protocol], _FIRST_USE if roster is None else _PINNED]
+    if any(upload.norm_bound for upload in uploads):
+        parts.insert(1, _NORMS)
+    return " ".join(parts)
 
 
 def plan_from_bytes(data: bytes) -> Plan:
@@ -158,22 +217,44 @@ def plan_from_bytes(data: bytes) -> Plan:
     """
     match unpack_value(data):
         case [
-            ("plain" | "bfv" | "mpc") as protocol,
+            ("plain" | "bfv" | "mpc" | "secagg" | "secagg+") as protocol,
             list(clients),
             list(uploads),
             int(rounds),
             int(drops),
             str(session),
+            (list() | None) as entries,
+            *rest,
         ]:
             vectors = []
             for entry in uploads:
                 match entry:
-                    case [str(name), int(length), int(bound), int(noise), float(excess)]:
-                        vectors.append(Upload(name, length, bound, noise, excess))
+                    case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
+                        vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
                     case _:
                         raise MessageError("An upload of the plan is malformed.")
-            return plan(protocol, clients, vectors, rounds, drops, session)
+            match rest:
+                case [] if protocol in ("plain", "bfv", "mpc"):
+                    return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries))
+                case [int(corrupt), ("semi-honest" | "active") as mode]:
+                    return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries), corrupt, mode)
     raise MessageError("The bytes are not a plan.")
+
+
+def _roster(entries: list[object] | None) -> Roster | None:
+    if entries is None:
+        return None
+    found: list[tuple[str, bytes]] = []
+    for entry in entries:
+        match entry:
+            case [str(name), bytes(key)]:
+                found.append((name, key))
+            case _:
+                raise MessageError("The roster of the plan is malformed.")
+    try:
+        return Roster(tuple(found))
+    except RosterError as error:
+        raise MessageError(str(error)) from error
 
 
 def _whole(value: int, what: str) -> int:
@@ -185,11 +266,11 @@ def _whole(value: int, what: str) -> int:
 
 
 def _whole_numbers(upload: Upload) -> Upload:
-    length, bound, noise = (
+    length, bound, noise, norm, noise_norm = (
         _whole(getattr(upload, what), f"{what} of upload {upload.name!r}")
-        for what in ("length", "bound", "noise_bound")
+        for what in ("length", "bound", "noise_bound", "norm_bound", "noise_norm_bound")
     )
-    return Upload(upload.name, length, bound, noise, float(upload.noise_excess))
+    return Upload(upload.name, length, bound, noise, float(upload.noise_excess), norm, noise_norm)
 
 
 def _check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...]) -> None:
@@ -232,6 +313,20 @@ def _check_upload(upload: Upload, n: int) -> None:
     if worst >= 1 << 63:
         raise PlanRefused(
             f"{where}: a sum of {n} clients can reach 2^{math.log2(worst):.1f}, the limit is 2^63; lower the scale."
+        )
+
+
+def _check_norms(upload: Upload, protocol: ProtocolName) -> None:
+    where, bounds = f"Upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
+    if min(bounds) < 0 or (upload.noise_norm_bound and not upload.norm_bound):
+        raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise.")
+    if upload.norm_bound and protocol != "mpc":
+        raise PlanRefused(f"{where} asks for a norm check, which {protocol} cannot do; use mpc or set norm_bound 0.")
+    largest = largest_norm(upload.length)
+    if max(bounds) > largest:
+        raise PlanRefused(
+            f"{where}: norms up to {max(bounds)} are to be checked, but for {upload.length} entries a sum of squares "
+            f"could wrap above {largest}; lower the scale."
         )
 
 

@@ -4,11 +4,13 @@ Sessions do no input or output: they eat items and return items, and whoever run
 
 One sum goes like this. `Begin(round, upload)` is given to the server; each client's `submit` returns
 messages; when all clients have arrived, or at `Deadline(round, upload)`, the server ends the sum with an
-`Aggregate` or an `Abort`. A round is opened once; messages of rounds that are not open, of other sessions,
-duplicates and malformed payloads change nothing and give an empty answer.
+`Aggregate` or an `Abort`; if an answer that it waits for is lost, a later deadline gives the `Abort`. A round
+is opened once; messages of rounds that are not open, of other sessions, duplicates and malformed payloads
+change nothing and give an empty answer.
 """
 
-from typing import Protocol, assert_never, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +19,21 @@ from crypto.errors import PlanRefused
 from crypto.messages import Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
 from crypto.randomness import RandomBytes, system_random
+from crypto.roster import Identity, Trust
+
+if TYPE_CHECKING:
+    from crypto.envelope import Envelope
+    from crypto.masks.journal import Journal
 
 __all__ = [
     "Begin",
     "ClientSession",
     "Deadline",
+    "Hiding",
+    "Opened",
     "Session",
     "SumOpener",
+    "hiding",
     "open_client",
     "open_party",
     "plan_roles",
@@ -64,21 +74,93 @@ class ClientSession(Session, Protocol):
         """
         ...
 
-    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+    def submit(
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64] | None = None,
+        *,
+        model: bytes = b"",
+    ) -> tuple[Message, ...]:
         """Protect one vector (int64, flat, of the upload's length) and return the messages to send.
 
-        Raises SubmissionRefused for a wrong type or shape, an entry beyond the plan's bound (noise included),
-        a round or upload outside the plan, a second vector for the same sum, or if the keys have not arrived.
+        `noise`: the client's noise share, of the same type and shape. It is added to the vector, or travels apart
+        if the upload's norms are checked. Raises SubmissionRefused for a wrong type or shape, an entry beyond the
+        plan's bound (noise included), a norm beyond it, a round or upload outside the plan, a second vector for
+        the same sum, or if the keys have not arrived.
+        `model`: a digest of the model that the vector belongs to; "secagg" and "secagg+" bind the masks to it.
         """
         ...
 
 
-class SumOpener(Protocol):
-    """How one computing server opens a sum together with the other (see `crypto.crypten_backend`)."""
+@runtime_checkable
+class BareClient(Session, Protocol):
+    """What a protocol implements for a client: `ClientSession` without envelope and noise."""
 
-    def open_sum(self, share: npt.NDArray[np.int64], digest: bytes) -> npt.NDArray[np.int64] | None:
-        """Return the sum of both servers' shares modulo 2^64, or None if their digests (32 bytes) differ."""
+    @property
+    def ready(self) -> bool:
+        """See `ClientSession.ready`."""
         ...
+
+    @property
+    def public(self) -> object | None:
+        """See `ClientSession.public`."""
+        ...
+
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+        """See `ClientSession.submit`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What two computing servers learn together: who passed the norm check, in the order of the shares, and the
+    sum of those who did, modulo 2^64; None if they are too few.
+    """
+
+    accepted: tuple[bool, ...]
+    total: npt.NDArray[np.int64] | None
+
+
+class SumOpener(Protocol):
+    """How one computing server opens a sum together with the other (see `crypto.crypten_backend`).
+
+    Shares are int64 of shape (parts, clients, length): the vectors, and if there is a second part the noise.
+    """
+
+    def offer(self, digest: bytes, shares: npt.NDArray[np.int64]) -> None:
+        """Keep this server's shares of one sum, named by 32 bytes, until `open` or `withdraw`."""
+        ...
+
+    def withdraw(self, digest: bytes) -> None:
+        """Forget an offer, if there is one."""
+        ...
+
+    def open(self, digest: bytes, norm_bounds: tuple[int, ...], least: int) -> Opened | None:
+        """Open the sum over parts and clients once both servers have offered it; None if their digests differ.
+
+        `norm_bounds`: for each part the bound that every client's norm must keep, checked without opening it; empty
+        for no check. Fewer than `least` accepted clients are not summed.
+        """
+        ...
+
+
+Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
+
+
+def hiding(plan: Plan) -> Hiding:
+    """What keeps one client's vector from the server: nothing, encryption for another party, or secret shares."""
+    match plan.protocol:
+        case "plain":
+            return "nothing"
+        case "bfv":
+            return "ciphertext"
+        case "mpc":
+            return "shares"
+        case "secagg" | "secagg+":
+            return "masks"
+    assert_never(plan.protocol)
 
 
 def plan_roles(plan: Plan) -> tuple[str, ...]:
@@ -89,20 +171,44 @@ def plan_roles(plan: Plan) -> tuple[str, ...]:
         case "bfv":
             return ("server", "keyholder")
         case "mpc":
-            return ("server", "compute0", "compute1")
+            return ("server", "compute0", "compute1", *(("dealer",) if plan.checks_norms else ()))
+        case "secagg" | "secagg+":
+            return ("server",)
     assert_never(plan.protocol)
 
 
 def open_client(
-    plan: Plan, name: str, random: RandomBytes = system_random, public: object | None = None
+    plan: Plan,
+    name: str,
+    random: RandomBytes = system_random,
+    public: object | None = None,
+    identity: Identity | None = None,
+    journal: "Journal | None" = None,
 ) -> ClientSession:
-    """Open the session of the client `name`.
+    """Open the session of the client `name`; its messages travel in envelopes (`crypto.envelope`).
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
-    Raises PlanRefused if the plan has no such client.
+    `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
+    "secagg+" record what they answer (`crypto.masks.journal`). Raises PlanRefused if the plan has no such client,
+    or if the identity is not the one that the plan's roster pins.
     """
+    from crypto.envelope import SealedClient
+
     if name not in plan.clients:
         raise PlanRefused(f"The plan has no client {name!r}; it has {len(plan.clients)} others.")
+    identity, trust = _identity(plan, name, identity), Trust(plan.roster)
+    envelope = _envelope(plan, identity, trust)
+    return SealedClient(plan, _bare_client(plan, name, random, public, identity, journal), envelope)
+
+
+def _bare_client(
+    plan: Plan,
+    name: str,
+    random: RandomBytes,
+    public: object | None,
+    identity: Identity,
+    journal: "Journal | None",
+) -> BareClient:
     match plan.protocol:
         case "plain":
             from crypto.plain import PlainClient
@@ -111,37 +217,85 @@ def open_client(
         case "bfv":
             from crypto.bfv import BfvClient
 
-            return BfvClient(plan, name, public)
+            return BfvClient(plan, identity, random, public)
         case "mpc":
             from crypto.mpc import MpcClient
 
             return MpcClient(plan, name, random, public)
+        case "secagg" | "secagg+":
+            from crypto.masks.client import MaskClient
+
+            return MaskClient(plan, identity, random, public, journal)
     assert_never(plan.protocol)
 
 
-def open_party(plan: Plan, role: str, random: RandomBytes = system_random, opener: SumOpener | None = None) -> Session:
-    """Open the session of one of `plan_roles(plan)`.
+def open_party(
+    plan: Plan,
+    role: str,
+    random: RandomBytes = system_random,
+    opener: SumOpener | None = None,
+    identity: Identity | None = None,
+) -> Session:
+    """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.hosting` sees to it.
-    Raises PlanRefused for a role that the plan does not have, or a computing server without an opener.
+    `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
+    without an opener, or an identity that the plan's roster does not pin.
     """
+    from crypto.envelope import SealedParty
+
     if role not in plan_roles(plan):
         raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}.")
+    identity, trust = _identity(plan, role, identity), Trust(plan.roster)
+    return SealedParty(_bare_party(plan, role, random, opener, trust), _envelope(plan, identity, trust))
+
+
+def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | None, trust: Trust) -> Session:
     match plan.protocol:
         case "plain":
             from crypto.plain import PlainServer
 
             return PlainServer(plan)
         case "bfv":
-            from crypto.bfv import BfvKeyHolder, BfvServer
+            if role == "server":
+                from crypto.bfv import BfvServer
 
-            return BfvServer(plan) if role == "server" else BfvKeyHolder(plan)
+                return BfvServer(plan, trust)
+            from crypto.keyholder import BfvKeyHolder
+
+            return BfvKeyHolder(plan, trust, random)
         case "mpc":
-            from crypto.mpc import ComputeServer, MpcServer
+            from crypto.mpc_servers import ComputeServer, Dealer, MpcServer
 
             if role == "server":
                 return MpcServer(plan)
+            if role == "dealer":
+                return Dealer()
             if opener is None:
                 raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.hosting.host_parties.")
             return ComputeServer(plan, role, random, opener)
+        case "secagg" | "secagg+":
+            from crypto.masks.server import MaskServer
+
+            return MaskServer(plan)
     assert_never(plan.protocol)
+
+
+def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
+    if identity is None and plan.roster is None:
+        return Identity.new(name)
+    if identity is None or identity.name != name:
+        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load.")
+    if plan.roster is not None:
+        missing = [party for party in (name, *plan_roles(plan)) if party not in plan.roster.keys]
+        if missing or plan.roster.keys[name] != identity.public:
+            raise PlanRefused(
+                f"The plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities."
+            )
+    return identity
+
+
+def _envelope(plan: Plan, identity: Identity, trust: Trust) -> "Envelope":
+    from crypto.envelope import Envelope
+
+    return Envelope(plan, identity, trust)

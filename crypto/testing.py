@@ -4,64 +4,39 @@ Give `check_protocol` a function that returns a `Bench`, or run the functions of
 example through pytest's parametrize). A failed check raises ConformanceError.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.driver import Outcome, Party, deliver, run_round
-from crypto.errors import CryptoError, SecretExposed, SubmissionRefused
-from crypto.messages import Abort, Aggregate, Begin, Deadline, Message
-from crypto.planning import Plan, Upload
+from crypto.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.driver import Outcome, deliver, run_round
+from crypto.errors import SecretExposed, SubmissionRefused
+from crypto.fault_checks import check_faults, check_mutations
+from crypto.messages import Abort, Begin, Deadline, Message
 from crypto.protocol import ClientSession, Session
-from crypto.randomness import KeyedStream, derive_key, uniform64
+from crypto.randomness import KeyedStream, derive_key
 
-Vectors = dict[str, npt.NDArray[np.int64]]
-ROUNDS_NEEDED = 16
-
-
-class ConformanceError(CryptoError):
-    """A protocol broke a rule of the suite; the message says which."""
-
-
-@dataclass
-class Bench:
-    """A plan with all its parties, set up (`crypto.set_up`), and the next unused round.
-
-    The plan has at least 4 clients, 1 dropout and `ROUNDS_NEEDED` rounds; the clients' sessions are in
-    process, the helpers may be remote.
-    """
-
-    plan: Plan
-    parties: Mapping[str, Party]
-    next_round: int = field(default=0)
-
-    def fresh(self) -> int:
-        """A round that was not used yet."""
-        self.next_round += 1
-        return self.next_round - 1
-
-    def client(self, name: str) -> ClientSession:
-        """The session of one client."""
-        session = self.parties[name]
-        if not isinstance(session, ClientSession):
-            raise ConformanceError(f"{name} has no client session in this process.")
-        return session
-
-
-def random_vectors(plan: Plan, upload: Upload, seed: str) -> Vectors:
-    """One vector for each client, uniform over [-bound, bound], the first and last entries at the
-    extremes.
-    """
-    stream = KeyedStream(derive_key(b"conformance suite", seed))
-    vectors = {}
-    for name in plan.clients:
-        drawn = uniform64(stream, upload.length) % np.uint64(2 * upload.bound + 1)
-        vector = drawn.astype(np.int64) - upload.bound
-        vector[0], vector[-1] = upload.bound, -upload.bound
-        vectors[name] = vector
-    return vectors
+__all__ = [
+    "CHECKS",
+    "ROUNDS_NEEDED",
+    "Bench",
+    "ConformanceError",
+    "check_dropouts",
+    "check_exact",
+    "check_faults",
+    "check_garbage",
+    "check_mutations",
+    "check_protocol",
+    "check_replays",
+    "check_secrecy",
+    "check_submissions",
+    "check_too_few",
+    "check_unopened",
+    "random_vectors",
+]
 
 
 def check_exact(bench: Bench) -> None:
@@ -70,7 +45,7 @@ def check_exact(bench: Bench) -> None:
         for upload in bench.plan.uploads:
             vectors = random_vectors(bench.plan, upload, f"exact {number} {upload.name}")
             outcome = run_round(bench.parties, number, upload.name, vectors)
-            _expect_sum(bench.plan, outcome, vectors, number, upload.name)
+            expect_sum(bench.plan, outcome, vectors, number, upload.name)
 
 
 def check_dropouts(bench: Bench) -> None:
@@ -81,7 +56,7 @@ def check_dropouts(bench: Bench) -> None:
         gone = bench.plan.clients[missing - 1 :: -1][:missing]
         outcome = run_round(bench.parties, number, upload.name, vectors, drop=gone)
         kept = {name: vector for name, vector in vectors.items() if name not in gone}
-        _expect_sum(bench.plan, outcome, kept, number, upload.name)
+        expect_sum(bench.plan, outcome, kept, number, upload.name)
 
 
 def check_too_few(bench: Bench) -> None:
@@ -93,8 +68,8 @@ def check_too_few(bench: Bench) -> None:
         number = bench.fresh()
         vectors = random_vectors(bench.plan, upload, f"too few {present}")
         outcome = run_round(bench.parties, number, upload.name, vectors, drop=bench.plan.clients[present:])
-        _expect(isinstance(outcome, Abort) and bool(outcome.reason), f"{present} clients gave {outcome}, no Abort")
-        _expect((outcome.round, outcome.upload) == (number, upload.name), "the Abort names another sum")
+        expect(isinstance(outcome, Abort) and bool(outcome.reason), f"{present} clients gave {outcome}, no Abort")
+        expect((outcome.round, outcome.upload) == (number, upload.name), "the Abort names another sum")
     _expect_next_sum(bench, "after too few")
 
 
@@ -103,7 +78,7 @@ def check_replays(bench: Bench) -> None:
     upload, past, number = bench.plan.uploads[0], bench.fresh(), bench.fresh()
     old = random_vectors(bench.plan, upload, "replays, old")
     old_messages = _submit_all(bench, past, upload.name, old)
-    _expect_sum(bench.plan, _only(_run(bench, past, upload.name, old_messages)), old, past, upload.name)
+    expect_sum(bench.plan, _only(_run(bench, past, upload.name, old_messages)), old, past, upload.name)
     vectors = random_vectors(bench.plan, upload, "replays, new")
     messages = _submit_all(bench, number, upload.name, vectors)
     crowd: list[Message] = []
@@ -111,9 +86,9 @@ def check_replays(bench: Bench) -> None:
         foreign = replace(before, session="another session", round=number)
         crowd += [foreign, replace(before, sender="stranger", round=number), message, message, foreign]
     outcome = _only(_run(bench, number, upload.name, [*old_messages, *crowd, *old_messages, *messages]))
-    _expect_sum(bench.plan, outcome, vectors, number, upload.name)
+    expect_sum(bench.plan, outcome, vectors, number, upload.name)
     late = _run(bench, number, upload.name, messages)
-    _expect(not late, f"a closed sum was reopened: {late}")
+    expect(not late, f"a closed sum was reopened: {late}")
 
 
 def check_unopened(bench: Bench) -> None:
@@ -130,7 +105,7 @@ def check_unopened(bench: Bench) -> None:
         Deadline(bench.plan.rounds, upload.name),
     )
     outcomes = deliver(bench.parties, [*messages, *beyond, *unknown], inputs={"server": inputs})
-    _expect(not outcomes, f"a sum that was never begun gave {outcomes}")
+    expect(not outcomes, f"a sum that was never begun gave {outcomes}")
     _expect_next_sum(bench, "after unopened")
 
 
@@ -155,11 +130,11 @@ def check_submissions(bench: Bench) -> None:
 
 
 def check_secrecy(bench: Bench) -> None:
-    """Sessions show nothing in `repr`, and refuse copying and pickling; messages show no payload."""
+    """Sessions show nothing in `repr`, and refuse copying and pickling; messages and logs show no payload."""
     for name, party in bench.parties.items():
         if not isinstance(party, Session):
             continue
-        _expect("secrets not shown" in repr(party), f"the repr of {name} is not redacted: {repr(party)[:80]}")
+        expect("secrets not shown" in repr(party), f"the repr of {name} is not redacted: {repr(party)[:80]}")
         try:
             party.__reduce_ex__(4)
         except SecretExposed:
@@ -167,8 +142,28 @@ def check_secrecy(bench: Bench) -> None:
         raise ConformanceError(f"the session of {name} can be pickled; use crypto.secrecy.holds_secrets.")
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, "secrecy")
-    for message in _submit_all(bench, number, upload.name, vectors):
-        _expect(repr(message.payload)[2:22] not in repr(message), "a message shows its payload")
+    messages = _submit_all(bench, number, upload.name, vectors)
+    shown = _logged(bench, [*messages, *(replace(message, payload=message.payload[:-1]) for message in messages)])
+    for message in messages:
+        for part in (repr(message.payload)[2:22], message.payload.hex()[:20]):
+            expect(part not in repr(message), "a message shows its payload")
+            expect(part not in shown, "the log shows a payload")
+
+
+def _logged(bench: Bench, messages: list[Message]) -> str:
+    """Everything that is logged while the messages arrive."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.DEBUG)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        deliver(bench.parties, messages)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    return "\n".join(lines)
 
 
 def check_garbage(bench: Bench) -> None:
@@ -209,7 +204,7 @@ def check_garbage(bench: Bench) -> None:
     _expect_next_sum(bench, "after garbage")
 
 
-CHECKS: tuple[Callable[[Bench], None], ...] = (
+CHECKS: tuple[Callable[[Bench], object], ...] = (
     check_exact,
     check_dropouts,
     check_too_few,
@@ -218,6 +213,8 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_submissions,
     check_secrecy,
     check_garbage,
+    check_faults,
+    check_mutations,
 )
 
 
@@ -241,7 +238,7 @@ def _run(bench: Bench, number: int, upload: str, messages: Iterable[Message]) ->
 
 
 def _only(outcomes: list[Outcome]) -> Outcome:
-    _expect(len(outcomes) == 1, f"one outcome was expected, {len(outcomes)} came")
+    expect(len(outcomes) == 1, f"one outcome was expected, {len(outcomes)} came")
     return outcomes[0]
 
 
@@ -249,19 +246,7 @@ def _expect_next_sum(bench: Bench, label: str) -> None:
     upload, number = bench.plan.uploads[0], bench.fresh()
     vectors = random_vectors(bench.plan, upload, label)
     outcome = run_round(bench.parties, number, upload.name, vectors)
-    _expect_sum(bench.plan, outcome, vectors, number, upload.name)
-
-
-def _expect_sum(plan: Plan, outcome: Outcome, vectors: Vectors, number: int, upload: str) -> None:
-    if not isinstance(outcome, Aggregate):
-        raise ConformanceError(f"Round {number} of {upload}: {outcome.reason}")
-    expected = np.sum(list(vectors.values()), axis=0, dtype=np.int64)
-    same = outcome.total.dtype == np.int64 and np.array_equal(outcome.total, expected)
-    _expect(same, f"round {number} of {upload}: the sum is wrong")
-    names = tuple(name for name in plan.clients if name in vectors)
-    _expect(outcome.contributors == names, f"round {number}: contributors {outcome.contributors}, not {names}")
-    label = (outcome.session, outcome.round, outcome.upload)
-    _expect(label == (plan.session, number, upload), f"the aggregate is labelled {label}")
+    expect_sum(bench.plan, outcome, vectors, number, upload.name)
 
 
 def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt.NDArray[np.int64]) -> None:
@@ -270,8 +255,3 @@ def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt
     except SubmissionRefused:
         return
     raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload}).")
-
-
-def _expect(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ConformanceError(f"Conformance: {problem}.")

@@ -132,6 +132,7 @@ def render_report(folder: Path) -> str:
         attack_seconds=tables.quantity(mapping(run.attacks).get("seconds"), 1),
         attacked=str(mapping(run.attacks).get("row", "?")),
         attack_figure=inline(plots.attack_aucs(attack_bars)) if attack_bars else None,
+        leakage=tables.leakage(run),
         reconstructions=tables.reconstructions(run),
         not_tested=texts(mapping(run.attacks).get("not_tested")),
         costs=tables.costs(run),

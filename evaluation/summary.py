@@ -22,7 +22,8 @@ _ATTACKS = ("game", "attack", "AUC", "blind AUC")
 def _selected(table: tables.Table, columns: tuple[str, ...]) -> tables.Table:
     places = [table.columns.index(column) for column in columns]
     lines = tuple(tuple(line[place] for place in places) for line in table.rows)
-    return tables.Table(tuple(_BRIEF.get(column, column) for column in columns), lines, sum(place < table.text_columns for place in places))
+    named = tuple(_BRIEF.get(column, column) for column in columns)
+    return tables.Table(named, lines, sum(place < table.text_columns for place in places))
 
 
 def _print_table(console: Console, table: tables.Table, title: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from evaluation.matrix import AccuracyMatrix
 from evaluation.plots import AttackBar, CohortBar, CostBar
@@ -102,7 +103,8 @@ def results(run: Run) -> Table:
     """One line per row: what it is, what it may claim, how good it is, what it forgot, what it cost."""
     costs = {bar.row: bar for bar in cost_bars(run)}
     columns = (
-        "row", "noise", "epsilon", "delta", "windows", "tasks", "classes", "worst client", "forgetting", "backward", "incremental", "learning", "up per client", "seconds",
+        "row", "noise", "epsilon", "delta", "windows", "tasks", "classes", "worst client", "forgetting", "backward",
+        "incremental", "learning", "up per client", "seconds",
     )  # fmt: skip
     lines = []
     for row in run.rows:
@@ -252,6 +254,34 @@ def _saturated(run: Run, row: str) -> str:
         return MISSING
     clipped = sum(number(r.get("saturated")) or 0.0 for r in records)
     return f"{clipped:.0f} of {sum(number(r.get('coordinates')) or 0.0 for r in records):.2g}"
+
+
+def leakage(run: Run) -> Table:
+    """Membership advantage on each task's examples, right after it closed and at the end, beside its accuracy."""
+    found = mapping(mapping(run.attacks).get("leakage"))
+    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
+    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
+    lines = []
+    for place, task in enumerate(tasks):
+        cells = [
+            _advantage(found, fate, stage, place) for stage in (place, len(tasks) - 1) for fate in ("discarded", "kept")
+        ]
+        known = matrix is not None and task < matrix.tasks
+        accuracy = [percent(matrix.values[stage][task]) for stage in (task, -1)] if matrix and known else [MISSING] * 2
+        lines.append((f"task {task + 1}", *cells[:2], accuracy[0], *cells[2:], accuracy[1]))
+    columns = (
+        "examples of", "discarded, then", "kept, then", "accuracy then", "discarded, at the end", "kept, at the end",
+        "accuracy at the end",
+    )  # fmt: skip
+    return Table(columns, tuple(lines), 1)
+
+
+def _advantage(found: dict[str, Any], fate: str, stage: int, about: int) -> str:
+    try:
+        cell = mapping(found[fate][stage][about])
+    except (TypeError, IndexError, KeyError):
+        return MISSING
+    return with_interval(cell.get("value"), cell.get("low"), cell.get("high"), 2)
 
 
 def costs(run: Run) -> Table:

@@ -6,6 +6,7 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - accountants, statement, calibration: what it costs, for the worst cohort, and how much noise a budget needs
 - ledger: written before the noise is drawn
 - dpsgd: DP-SGD through Opacus; noise_shares, skellam: integer noise inside a secure sum
+- testing: the laws an accountant must keep, as checks for your own
 """
 
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from privacy.errors import InvalidParameter
 from privacy.events import Event, from_json, to_json
@@ -18,7 +18,8 @@ class Cohort:
     """The examples of one client group that arrived in one task and chunk and shared one fate.
 
     `group` names clients with the same calendar (their data are disjoint, so they do not add up). `fate` is
-    "kept" for examples that enter the replay memory when their task closes and are sampled again until they are retired.
+    "kept" for examples that enter the replay memory when their task closes and are sampled again until they are
+    retired, else "discarded".
     """
 
     group: str
@@ -26,19 +27,27 @@ class Cohort:
     chunk: int
     fate: Fate
 
+    def __post_init__(self) -> None:
+        if self.fate not in get_args(Fate):
+            raise InvalidParameter(f"fate={self.fate!r} must be one of {get_args(Fate)}")
+
     def to_json(self) -> dict[str, Any]:
         """Return the cohort as a JSON object."""
         return {"group": self.group, "arrival": self.arrival, "chunk": self.chunk, "fate": self.fate}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Cohort:
-        """Return the cohort of a JSON object made by `to_json`."""
+        """Return the cohort of a JSON object made by `to_json`; raises KeyError for a missing field."""
         return Cohort(record["group"], int(record["arrival"]), int(record["chunk"]), record["fate"])
 
 
 @dataclass(frozen=True)
 class Charge:
-    """`count` times `event` for every example of `cohort`."""
+    """`count` times `event` for every example of `cohort`.
+
+    Raises:
+        InvalidParameter: the count is below 1.
+    """
 
     cohort: Cohort
     event: Event
@@ -70,8 +79,20 @@ def spent(charges: Iterable[Charge]) -> Spent:
 
 
 def undominated(histories: Iterable[Mapping[Event, int]]) -> list[dict[Event, int]]:
-    """Return the histories that no other history contains: only these can be the worst cohort."""
-    unique = {frozenset(h.items()): dict(h) for h in histories}
+    """Return the histories that no other history contains: only these can be the worst cohort.
+
+    Events counted 0 times are left out; an empty history is contained in every other.
+
+    Raises:
+        InvalidParameter: a count is negative.
+    """
+    unique: dict[frozenset[tuple[Event, int]], dict[Event, int]] = {}
+    for history in histories:
+        counted = {event: count for event, count in history.items() if count != 0}
+        for event, count in counted.items():
+            if count < 0:
+                raise InvalidParameter(f"count={count} of {event} must be at least 0")
+        unique[frozenset(counted.items())] = counted
     return [
         mine
         for key, mine in unique.items()

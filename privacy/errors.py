@@ -21,5 +21,13 @@ class LedgerDamaged(PrivacyError):
     """The chain of a ledger file is broken: an entry was changed, removed or inserted."""
 
 
+class LedgerClosed(PrivacyError):
+    """A charge on a ledger that was closed, or whose last write did not finish; nothing may be released on it."""
+
+
 class UnsuitableModel(PrivacyError):
     """The model mixes examples (BatchNorm, say), so a per-example gradient does not exist."""
+
+
+class ConformanceError(PrivacyError):
+    """An accountant broke a law of `privacy.testing`; the message names the law and the numbers."""

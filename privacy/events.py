@@ -19,6 +19,9 @@ class SampledGaussian:
     `noise_multiplier` is the noise's standard deviation over the clipping norm of one example. Neighbours
     differ by one example added or removed (Abadi et al. 2016, section 3; Mironov et al. 2019). `q = 1` is
     the plain Gaussian mechanism, `q = 0` costs nothing.
+
+    Raises:
+        InvalidParameter: q is outside [0, 1], or the multiplier is not positive and finite.
     """
 
     q: float
@@ -39,7 +42,11 @@ class SkellamRelease:
     """One release of an integer vector plus independent Skellam noise of the given variance per entry.
 
     `l2` and `l1` bound what one example changes in the *rounded integer* vector (Agarwal, Kairouz and Liu
-    2021, arXiv 2110.04995, section 3). `variance` is what the guaranteed honest parties add, not what was hoped.
+    2021, arXiv 2110.04995, section 3). `variance` is what the guaranteed honest parties add, not what was
+    hoped. Neighbours differ by one example added or removed.
+
+    Raises:
+        InvalidParameter: a number is not positive and finite.
     """
 
     variance: float

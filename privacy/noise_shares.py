@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,17 @@ class SkellamSum:
     """One noisy integer sum over `parties`: mechanism and event made together.
 
     An example weighs at most `l2` (in the units of the scaled integers, before rounding) and touches at most
-    `dimension` entries. "shared": the guaranteed honest parties (`parties - max_dropouts - colluders`) together
-    add the full variance, so the released sum carries it whoever drops or colludes within the bounds. "local":
-    every party adds the full variance alone and trusts nobody.
+    `dimension` entries. "shared": the guaranteed honest parties (`parties - max_dropouts - colluders`)
+    together add the full variance, so the released sum carries it whoever drops or colludes within the bounds.
+    "local": every party adds the full variance alone and trusts nobody.
 
-    Guarantee: with at most `max_dropouts` parties missing and at most `colluders` parties that reveal or leave
-    out their noise, the release is SkellamRelease(variance, L2, L1) for one example added or removed.
-    At least one colluder is always assumed, since whoever receives the model knows its own share.
+    *Guarantee*: with at most `max_dropouts` parties missing and at most `colluders` parties that reveal or leave
+    out their noise, the release is SkellamRelease(variance, L2, L1) for one example added or removed. More noise
+    than that (fewer dropouts) is post-processing. At least one colluder is always assumed, since whoever receives
+    the model knows its own share.
+
+    Raises:
+        InvalidParameter: nobody is left who is sure to add noise, or a number is outside its range.
     """
 
     parties: int
@@ -44,11 +48,14 @@ class SkellamSum:
             raise InvalidParameter(f"colluders={self.colluders}: at least 1, a client that knows its own share")
         if self.max_dropouts < 0 or self.honest < 1:
             raise InvalidParameter(
-                f"parties={self.parties} minus max_dropouts={self.max_dropouts} minus colluders={self.colluders} "
-                "leaves nobody who is sure to add noise; lower one of the two"
+                f"parties={self.parties} minus max_dropouts={self.max_dropouts} minus "
+                f"colluders={self.colluders} leaves nobody who is sure to add noise; lower one of the two"
             )
         if not (self.noise_multiplier > 0 and math.isfinite(self.noise_multiplier)):
             raise InvalidParameter(f"noise_multiplier={self.noise_multiplier} must be positive and finite")
+        if self.placement not in get_args(Placement):
+            raise InvalidParameter(f"placement={self.placement!r} must be one of {get_args(Placement)}")
+        rounded_sensitivity(self.l2, self.dimension)
 
     @property
     def honest(self) -> int:
@@ -72,9 +79,9 @@ class SkellamSum:
         return SkellamRelease(self.guaranteed_variance, l2, l1)
 
     def share(self, entries: int, random: RandomBytes) -> NDArray[np.int64]:
-        """Return one party's share, int64 (entries,)."""
+        """Return one party's share, int64 (entries,); fresh bytes at every call, or two releases share their noise."""
         return sample_skellam(self.share_variance, entries, random)
 
     def noise_bound(self, entries: int, probability: float) -> int:
-        """Return a bound that the noise of a sum of all parties exceeds in any entry with at most `probability`."""
+        """Return a bound that some entry's noise, summed over all parties, exceeds with at most `probability`."""
         return skellam_bound(self.parties * self.share_variance, entries, probability)

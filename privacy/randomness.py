@@ -24,10 +24,14 @@ def system_bytes(n: int, /) -> bytes:
 
 
 def uniforms(random: RandomBytes, shape: Sequence[int]) -> NDArray[np.float64]:
-    """Return uniforms on the grid (k + 1/2) / 2^53, so neither 0 nor 1 ever occurs."""
+    """Return uniforms on the grid (k + 1/2) / 2^52, float64 of `shape`, so neither 0 nor 1 ever occurs.
+
+    Draws 8 bytes for each; an empty shape such as (0,) draws none.
+    """
     count = math.prod(shape)
-    bits = np.frombuffer(random(8 * count), dtype="<u8") >> np.uint64(11)
-    return ((bits.astype(np.float64) + 0.5) * 2.0**-53).reshape(tuple(shape))
+    # 52 bits, not 53: k + 1/2 would round up to 1 for the largest k.
+    bits = np.frombuffer(random(8 * count), dtype="<u8") >> np.uint64(12)
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-52).reshape(tuple(shape))
 
 
 def seed64(random: RandomBytes) -> int:

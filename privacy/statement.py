@@ -32,7 +32,11 @@ class CohortStatement:
 
 
 def best_epsilon(events: Mapping[Event, int], delta: float) -> tuple[float, float | None]:
-    """Return (epsilon by RDP, epsilon by PLD or None where PLD does not support an event)."""
+    """Return (epsilon by RDP, epsilon by PLD or None where PLD does not support an event); (0, 0) for no events.
+
+    Raises:
+        InvalidParameter: delta outside (0, 1).
+    """
     rdp, pld = RdpAccountant(), PldAccountant()
     supported = all(pld.supports(event) for event in events)
     return rdp.epsilon(events, delta), pld.epsilon(events, delta) if supported else None
@@ -46,19 +50,14 @@ def statements(spent: Spent, delta: float) -> tuple[CohortStatement, ...]:
         key = frozenset(events.items())
         if key not in known:
             known[key] = best_epsilon(events, delta)
-        rows.append(
-            CohortStatement(
-                cohort,
-                *known[key],
-                events=tuple(f"{count} x {describe(event)}" for event, count in sorted(events.items(), key=str)),
-            )
-        )
+        lines = tuple(f"{count} x {describe(event)}" for event, count in sorted(events.items(), key=str))
+        rows.append(CohortStatement(cohort, *known[key], events=lines))
     return tuple(rows)
 
 
 def worst(rows: tuple[CohortStatement, ...]) -> CohortStatement | None:
     """Return the cohort with the largest epsilon, None for an empty ledger.
 
-    Guarantee: the data of different cohorts are disjoint, so the largest epsilon holds for every example.
+    *Guarantee*: the data of different cohorts are disjoint, so the largest epsilon holds for every example.
     """
     return max(rows, key=lambda row: row.epsilon if not math.isnan(row.epsilon) else math.inf, default=None)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import attacks
 from evaluation.files import write_json
-from secure_fcl.engines.simulation import SIMULATION
+from privacy import Ledger
+from privacy.cohorts import undominated
+from privacy.groups import group_epsilon
 from secure_fcl.errors import RunFolderError
 from secure_fcl.folder import RunFolder
 from secure_fcl.inversion_games import play_inversion
 from secure_fcl.job import Prepared
+from secure_fcl.leakage import held_after, leakage
 from secure_fcl.positive_control import overfit_control
 from secure_fcl.randomness import public_seed
 from secure_fcl.rows import RowPlan
@@ -28,6 +33,8 @@ Say = Callable[[str], None]
 
 #: Checkpoints per slot that the adversary of "all models" uses; more cost time and tell little more.
 CHECKPOINTS_PER_SLOT = 2
+#: Bootstrap draws for each cell of the leakage matrix: there are many cells, and none is a headline.
+_REPEATS_PER_CELL = 100
 
 _NOT_TESTED = (
     "shadow models (LiRA, RMIA): not part of this audit; a failed loss attack is not evidence of privacy",
@@ -44,7 +51,6 @@ class AuditWorld:
     strategy: GradientStrategy
     transcript: dict[str, NDArray[np.generic]]
     folder: RunFolder
-    epsilon: float | None
 
     @property
     def slot_of(self) -> Ints:
@@ -67,13 +73,17 @@ def audit(prepared: Prepared, folder: RunFolder, say: Say = lambda text: None) -
     begun = time.perf_counter()
     world = _world(prepared, folder)
     say("membership")
-    outcomes, skipped = _membership(world)
+    outcomes, skipped, per_task = _membership(world)
     say("replay memory")
     retained, more = _retained(world)
     say("positive control")
     outcomes += [*retained, *overfit_control(world.plan, world.strategy)]
     say("gradient inversion")
     rebuilt = play_inversion(world.plan, world.strategy, folder.path)
+    if not rebuilt:
+        more.append(
+            "gradient inversion: fewer than two clients own the first task's first class, so no blind guess exists"
+        )
     document = attacks.audit_document(
         seconds=time.perf_counter() - begun,
         row=world.plan.name,
@@ -81,6 +91,7 @@ def audit(prepared: Prepared, folder: RunFolder, say: Say = lambda text: None) -
         reconstructions=rebuilt,
         not_tested=[*skipped, *more, *_NOT_TESTED],
     )
+    document["leakage"] = per_task
     write_json(folder.path / "attacks.json", document)
     return document
 
@@ -95,10 +106,7 @@ def _world(prepared: Prepared, folder: RunFolder) -> AuditWorld:
     plan = plans[wanted]
     if not isinstance(plan.strategy, GradientStrategy):
         raise RunFolderError(f"attacks.row = {wanted!r} trains no network; set it to replay or finetune")
-    from evaluation.files import read_json
-
-    certificate = read_json(folder.path / "certificate.json")["rows"][wanted]
-    return AuditWorld(plan, plan.strategy, _transcript(plan, folder), folder, certificate["epsilon"])
+    return AuditWorld(plan, plan.strategy, _transcript(plan, folder), folder)
 
 
 def _transcript(plan: RowPlan, folder: RunFolder) -> dict[str, NDArray[np.generic]]:
@@ -132,25 +140,42 @@ def _candidates(world: AuditWorld, index: Ints) -> attacks.Candidates:
 def _terms(world: AuditWorld, target: str, rate: float, epsilon: float | None) -> attacks.Terms:
     blocks = world.plan.scenario.units.largest_item > 1
     config = world.plan.config
-    # Where one coin decides about a block of windows, the ledger's epsilon, which is about one, bounds nothing.
     return attacks.Terms(
-        target + (" (coins per block)" if blocks else ""),
+        target + (" (one coin per block of windows)" if blocks else ""),
         seed=public_seed(config.seed, "judge", target),
         coin=attacks.Coin(rate, per_cluster=blocks),
         delta=config.privacy.delta,
-        ledger_epsilon=None if blocks else epsilon,
+        ledger_epsilon=epsilon if epsilon is not None and math.isfinite(epsilon) else None,
     )
 
 
-def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
+def _spent_by_item(world: AuditWorld) -> float | None:
+    """Return what the ledger charged everything that one hold-out coin decides about: an item and its straddlers."""
+    units = world.plan.scenario.units
+    straddlers = 2 if (units.item == NO_ITEM).any() else 0
+    with Ledger(world.folder.ledger_path(world.plan.name)) as ledger:
+        histories = undominated(ledger.spent().values())
+    size, delta = units.largest_item + straddlers, world.plan.accounting_delta
+    return max((group_epsilon(history, size, delta) for history in histories), default=None)
+
+
+def _spent_in_memory(world: AuditWorld) -> float:
+    """Return what the memory steps alone cost an item of the first task: the most that being kept can show."""
+    plan = world.plan
+    rounds = plan.rounds_per_slot * (plan.scenario.slots - 1)
+    history = {event: count * rounds for event, count in plan.strategy.events("memory").items()}
+    return group_epsilon(history, plan.scenario.units.largest_item, plan.accounting_delta)
+
+
+def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str], dict[str, Any] | None]:
     scenario = world.plan.scenario
     share = world.plan.config.scenario.holdout
     pool = np.flatnonzero(scenario.data.train & (scenario.units.item != NO_ITEM) & (world.slot_of >= 0))
     truth = ~scenario.held_out[pool]
     if share == 0.0 or truth.all() or not truth.any():
-        return [], ["membership: scenario.holdout leaves no non-members by coin, so the game cannot be played"]
+        return [], ["membership: scenario.holdout leaves no non-members by coin, so the game cannot be played"], None
     candidates = _candidates(world, pool)
-    terms = _terms(world, f"training data of {world.plan.name}", 1.0 - share, world.epsilon)
+    terms = _terms(world, f"training data of {world.plan.name}", 1.0 - share, _spent_by_item(world))
     losses = attacks.losses_of(world.strategy.network(world.strategy.initial()))
     blind = attacks.blind_baseline(candidates, truth, terms)
     played: list[tuple[attacks.Attack, attacks.ThreatModel]] = [
@@ -158,12 +183,15 @@ def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
         (attacks.CheckpointDifference(losses), attacks.ALL_MODELS),
         (attacks.SequenceMean(losses), attacks.ALL_MODELS),
     ]
-    return [
+    say_less = replace(terms, repeats=_REPEATS_PER_CELL)
+    per_task = leakage(world.plan, world.folder, losses, world.transcript, pool, candidates, say_less)
+    outcomes = [
         attacks.play(
             attacks.MEMBERSHIP, attack, attacks.View.of(threat, world.transcript), candidates, truth, terms, blind
         )
         for attack, threat in played
-    ], []
+    ]
+    return outcomes, [], per_task
 
 
 def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
@@ -172,16 +200,16 @@ def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
     if plan.memory is None or thresholds is None or scenario.slots < 2:
         return [], ["retained or merely seen: this row has no memory with independent coins, or only one slot"]
     last = scenario.slots - 2
-    with np.load(world.folder.path / SIMULATION / f"memory-{plan.name}-{last:03d}.npz", allow_pickle=False) as file:
-        held = np.concatenate([file[name] for name in file.files])
+    held = held_after(plan, world.folder, last)
     met = (world.slot_of >= 0) & (world.slot_of <= last)
-    pool = np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.units.item != NO_ITEM) & met)
+    rate, clients = _common_threshold(scenario.calendar[:, : last + 1], thresholds)
+    same = np.append(clients, False)[scenario.owner]
+    pool = np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.units.item != NO_ITEM) & met & same)
     truth = np.isin(pool, held)
     if truth.all() or not truth.any():
         return [], [f"retained or merely seen: the memory holds {int(truth.sum())} of {len(pool)} examples, all alike"]
     candidates = _candidates(world, pool)
-    rate = thresholds[min(last, len(thresholds) - 1)]
-    terms = _terms(world, f"memory of {plan.name} in the last task", rate, None)
+    terms = _terms(world, f"memory of {plan.name} in the last task", rate, _spent_in_memory(world))
     losses = attacks.losses_of(world.strategy.network(world.strategy.initial()))
     blind = attacks.blind_baseline(candidates, truth, terms)
     played: list[tuple[attacks.Attack, attacks.ThreatModel]] = [
@@ -195,3 +223,15 @@ def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
         )
         for attack, threat in played
     ], []
+
+
+def _common_threshold(calendar: Ints, thresholds: tuple[float, ...]) -> tuple[float, Bools]:
+    """Return the retention threshold that most clients stand at, and who they are, bool (clients,).
+
+    Under asynchronous arrival clients stand at different ones; one game has one rate.
+    """
+    latest = calendar.max(axis=1)
+    rates = np.where(latest >= 0, np.array(thresholds)[latest], np.nan)
+    values, counts = np.unique(rates[~np.isnan(rates)], return_counts=True)
+    rate = float(values[counts.argmax()])
+    return rate, rates == rate

@@ -31,7 +31,11 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "epsilon": worst_row.epsilon if worst_row and finite else None,
         "accountant": worst_row.accountant if worst_row and finite else None,
         "delta": plan.config.privacy.delta,
-        "delta_parts": {"accountant": plan.accounting_delta, "memory overflow": plan.overflow},
+        "delta_parts": {
+            "accountant": plan.accounting_delta,
+            "memory overflow": plan.overflow,
+            "noise beyond its field": plan.noise_excess,
+        },
         "unit": _unit(plan),
         "relation": "add or remove one example of one client, within a public timetable",
         "noise": plan.noise,
@@ -49,6 +53,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
         "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
+        "scenario_digest": plan.scenario.digest,
         "ledger_entries": len(ledger),
         "ledger_head": ledger.head,
         "storage": plan.storage.table() | {"budget": plan.storage.budget},
@@ -103,7 +108,8 @@ def _public(plan: RowPlan) -> list[str]:
         "label set, task calendar, number of clients, rounds, steps, sampling rates, denominators, bounds",
         "positions of the stream (which time slots exist and their order); whether a slot holds anything is private",
         "scaling of the inputs and features: public constants, chosen with the public data set's literature at hand",
-        f"largest stream of one client and task: {plan.scenario.largest_place} positions",
+        f"largest stream of one client and task ({plan.scenario.largest_place} positions), most windows of a position "
+        f"({plan.scenario.units.windows_per_unit}): read off the data set and declared public",
     ]
     if plan.memory:
         facts.append(f"memory: {_memory(plan)}")
@@ -126,7 +132,9 @@ def _non_private(plan: RowPlan) -> list[str]:
     if plan.noise == "none":
         found.append("the whole row: trained without noise")
     if plan.noise == "shared" and plan.config.protection == "plain":
-        found.append("shared noise without encryption: epsilon holds against who sees only sums and models, not the server")
+        found.append(
+            "shared noise without encryption: epsilon holds against who sees only sums and models, not the server"
+        )
     if plan.memory and not plan.memory.private:
         found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
     return found
@@ -163,7 +171,7 @@ def _randomness(plan: RowPlan) -> str:
         return f"noise: Skellam by transformed rejection in double precision from {source}"
     if plan.noise == "none":
         return f"sampling coins: torch generator seeded from {source}"
-    return f"noise: torch generator, research grade, seeded from {source}; sampling coins likewise"
+    return f"noise: torch generator, research grade, in double precision, seeded from {source}; sampling coins likewise"
 
 
 def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:

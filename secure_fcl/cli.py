@@ -124,7 +124,10 @@ def audit(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a TensorBoard copy.")] = False,
+) -> None:
     """Render report.html from the files of a run and print the summary."""
     with _one_sentence():
         from rich.console import Console
@@ -138,6 +141,10 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished o
         console = Console()
         print_summary(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
+        if tensorboard:
+            from secure_fcl.tracking import write_tensorboard
+
+            console.print(f"tensorboard: {write_tensorboard(folder)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -39,10 +39,14 @@ class Scenario(_Section):
     )
     tasks: int = Field(6, ge=1, le=100, description="number of tasks")
     class_order: tuple[int, ...] = Field((), description="order of the classes; empty: the data set's own")
-    arrival: Literal["synchronous", "asynchronous"] = Field("synchronous")
+    arrival: Literal["synchronous", "asynchronous"] = Field(
+        "synchronous", description="synchronous: all clients meet a task together; asynchronous: a public delay each"
+    )
     max_delay: int = Field(2, ge=1, le=50, description="largest delay in tasks, for asynchronous arrival")
-    partition: Literal["natural", "iid", "dirichlet", "pathological"] = Field("natural")
-    clients: int = Field(30, ge=1, le=100_000, description="number of clients; natural: the data set decides")
+    partition: Literal["natural", "iid", "dirichlet", "pathological"] = Field(
+        "natural", description="who owns which unit; natural: the data set's own clients (persons)"
+    )
+    clients: int = Field(30, ge=1, le=100_000, description="number of clients; natural: the first ones of the data set")
     alpha: Positive = Field(0.5, description="Dirichlet concentration")
     classes_per_client: int = Field(2, ge=1, description="for pathological partitions")
     holdout: float = Field(0.1, ge=0.0, lt=1.0, description="share of items held out by coin as non-members")
@@ -67,12 +71,14 @@ class Memory(_Section):
 class Training(_Section):
     """DP-SGD. Rates, steps and the denominator are public constants."""
 
-    model: Literal["auto", "cnn", "mlp"] = Field("auto")
+    model: Literal["auto", "cnn", "mlp"] = Field(
+        "auto", description="auto and cnn: a convolutional network for the data's shape; mlp: one hidden layer of 64"
+    )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
-    learning_rate: Positive = 0.5
-    momentum: float = Field(0.0, ge=0.0, lt=1.0)
-    clipping_norm: Positive = 1.0
+    learning_rate: Positive = Field(0.5, description="step size of local SGD")
+    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="of local SGD; starts from zero at every visit")
+    clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
     denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")
@@ -83,7 +89,9 @@ class Training(_Section):
 class Privacy(_Section):
     """What holds for every row."""
 
-    delta: float = Field(1e-5, gt=0.0, lt=1.0)
+    delta: float = Field(
+        1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"
+    )
     max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
     colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
 
@@ -123,10 +131,10 @@ def _agree(epsilon: float, noise: str) -> None:
 class Attacks(_Section):
     """The audit after training."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="play the attacks after training")
     row: Literal["replay", "finetune"] = Field("replay", description="the row that is attacked")
     targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
-    inversion_steps: int = Field(250, ge=1, le=10_000)
+    inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
         True, description="let one worker write one clear update of `client` to a file marked simulation"
     )
@@ -137,9 +145,16 @@ class Config(_Section):
     """A whole run."""
 
     seed: int = Field(1, ge=0, lt=2**31, description="public seed: order, partition, initial model, games")
-    rows: tuple[RowName, ...] = Field(("replay", "finetune", "class_sums"), min_length=1)
+    rows: tuple[RowName, ...] = Field(
+        ("replay", "finetune", "class_sums"),
+        min_length=1,
+        description="strategies to run, each a run of its own on the same streams",
+    )
     protection: Literal["plain", "bfv", "mpc"] = Field("bfv", description="the secure sum; plain hides nothing")
     replay_noise: bool = Field(False, description="derive noise from a secret file, for tests; on the certificate")
+    transcript: Literal["full", "latest"] = Field(
+        "full", description="full: model and sum of every round, as attacks need them; latest: only what --resume needs"
+    )
     workers: int = Field(0, ge=0, le=256, description="worker processes; 0: one per core")
     threads: int = Field(1, ge=1, le=256, description="torch threads per process")
     device: str = Field("cpu", description="torch device of the workers")
@@ -158,6 +173,14 @@ class Config(_Section):
     def _rows_once(self) -> Self:
         if len(set(self.rows)) != len(self.rows):
             raise ValueError(f"rows={list(self.rows)} names a strategy twice; use a study to vary its settings")
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_need_the_transcript(self) -> Self:
+        if self.attacks.enabled and self.transcript != "full":
+            raise ValueError(
+                "transcript = 'latest' records too little for attacks: set attacks.enabled = false beside it"
+            )
         return self
 
 
@@ -206,7 +229,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown configuration key {where!r}{more}; `secure-fcl config` lists all keys"
     shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
-    return f"configuration {where or 'error'}{shown}: {first['msg']}{more}"
+    return f"configuration {where or 'error'}{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:

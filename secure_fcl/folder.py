@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from evaluation.strict_json import to_json
 from secure_fcl.config import Config, dump_config, load_config
-from secure_fcl.engines.simulation import save_arrays
+from secure_fcl.engines.simulation import load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError
 from secure_fcl.strategies import State
 
@@ -49,27 +51,33 @@ class RunFolder:
         """Make a new folder with the resolved configuration and the environment in it.
 
         Raises:
-            RunFolderError: the folder exists already.
+            RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
         """
         stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.data.name}"
         path = parent / stem
-        for attempt in range(2, 1000):
-            try:
-                path.mkdir(parents=True)
-                break
-            except FileExistsError:
-                if name is not None:
-                    raise RunFolderError(
-                        f"run folder {path} exists; choose another --name or continue it with --resume {path}"
-                    ) from None
-                path = parent / f"{stem}-{attempt}"
-            except OSError as error:
-                raise RunFolderError(f"run folder {path} cannot be made ({error.strerror}); use --runs") from error
-        folder = RunFolder(path)
-        write_json(path / "environment.json", environment())
-        write_json(path / "state.json", asdict(Progress()))
-        atomic_write(path / "config.toml", dump_config(config))
-        return folder
+        attempt = 2
+        while path.exists():
+            if name is not None:
+                raise RunFolderError(
+                    f"run folder {path} exists; choose another --name or continue it with --resume {path}"
+                )
+            path = parent / f"{stem}-{attempt}"
+            attempt += 1
+        # Filled under another name first: a run folder is either whole or not there.
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            unfinished.mkdir(parents=True)
+            write_json(unfinished / "environment.json", environment())
+            write_json(unfinished / "state.json", asdict(Progress()))
+            atomic_write(unfinished / "config.toml", dump_config(config))
+            unfinished.rename(path)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise RunFolderError(f"run folder {path} cannot be made ({error.strerror}); use --runs") from error
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        return RunFolder(path)
 
     @staticmethod
     def existing(path: Path) -> RunFolder:
@@ -104,8 +112,16 @@ class RunFolder:
         return load_config(self.path / "config.toml")
 
     def progress(self) -> Progress:
-        """Return where the run stands."""
-        return Progress(**read_json(self.path / "state.json"))
+        """Return where the run stands.
+
+        Raises:
+            RunFolderError: state.json is not what `save_progress` writes.
+        """
+        path = self.path / "state.json"
+        try:
+            return Progress(**read_json(path))
+        except TypeError as error:
+            raise RunFolderError(f"{path} is damaged ({error}); restore it or run again") from error
 
     def save_progress(self, progress: Progress) -> None:
         """Commit a round: from here on a resumed run continues after it."""
@@ -117,7 +133,7 @@ class RunFolder:
             path = self.path / name
             if path.exists():
                 kept = read_jsonl(path).records[:keep]
-                atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
+                atomic_write(path, "".join(to_json(record) + "\n" for record in kept))
         return JsonLines(self.path / "metrics.jsonl"), JsonLines(self.path / "cost.jsonl")
 
     def ledger_path(self, row: str) -> Path:
@@ -128,14 +144,13 @@ class RunFolder:
         """Record the model after a round and the sum that made it, in full."""
         save_arrays(self.path / "transcript" / row / f"{number:05d}.npz", total=total, **state)
 
+    def forget_round(self, row: str, number: int) -> None:
+        """Delete what `save_round` wrote, if it is there."""
+        (self.path / "transcript" / row / f"{number:05d}.npz").unlink(missing_ok=True)
+
     def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
         """Return what `save_round` wrote."""
-        path = self.path / "transcript" / row / f"{number:05d}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path} is missing or damaged ({error}); run again") from error
+        return load_arrays(self.path / "transcript" / row / f"{number:05d}.npz")
 
 
 def environment() -> dict[str, Any]:

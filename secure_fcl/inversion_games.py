@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import attacks
 from evaluation.intervals import mean_interval
-from secure_fcl.engines.simulation import clear_update_path
+from secure_fcl.engines.simulation import clear_update_path, load_arrays
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import GradientStrategy
@@ -83,9 +83,9 @@ def _recorded(
         return []
     import torch
 
-    with np.load(path, allow_pickle=False) as file:
-        recorded = {"off": file["update_without_noise"], "as ran": file["update"]}
-        weights = file["weights"]
+    file = load_arrays(path)
+    recorded = {"off": file["update_without_noise"], "as ran": file["update"]}
+    weights = file["weights"]
     gradient_of = attacks.gradients_of(strategy.network({"weights": weights}), weights)
     asked = np.repeat(labels, _TRIES)
     blind_means, blind_typical = attacks.blind_guesses(asked, _examples(scenario, others))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from crypto.backends import require_backend
+from crypto.randomness import derive_key
 from evaluation.files import JsonLines, read_jsonl, write_json
 from privacy import Ledger
 from secure_fcl.certificate import row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import load
 from secure_fcl.engines.pool import WorkerPool
-from secure_fcl.engines.simulation import SIMULATION, save_arrays
+from secure_fcl.engines.simulation import SIMULATION, load_arrays, save_arrays
 from secure_fcl.engines.sums import SecureSums, SumResult
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder
 from secure_fcl.measure import Measure
 from secure_fcl.randomness import noise_secret
@@ -63,6 +66,17 @@ class Prepared:
         """Rounds of all rows."""
         return sum(plan.rounds for plan, _ in self.rows)
 
+    def noise_key(self, secret: bytes) -> bytes:
+        """Return the key of this run's repeatable noise.
+
+        Runs that may differ in what they release get unrelated noise: with the same noise under two data sets or
+        two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
+        """
+        settings = self.config.model_dump(
+            mode="json", exclude={"protection": True, "workers": True, "data": {"data_dir": True}}
+        )
+        return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True))
+
 
 def prepare(config: Config) -> Prepared:
     """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
@@ -73,10 +87,25 @@ def prepare(config: Config) -> Prepared:
     require_backend(config.protection)
     data = load(config.data.name, config.data.data_dir or None)
     scenario = build_scenario(data, config)
+    _check_device(config.device)
+    wanted = config.attacks
+    if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
+        raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
         plan.secure_plan()
     return Prepared(config, scenario, rows)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=name).cpu()
+    # torch reports an absent device as RuntimeError, a build without it as AssertionError.
+    except (RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigInvalid(f"device = {name!r} cannot be used ({reason}); set device = 'cpu'") from error
 
 
 class Job:
@@ -90,7 +119,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._progress = folder.progress()
-        self._secret = noise_secret() if prepared.config.replay_noise else None
+        self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
         self._certificates: dict[str, dict[str, Any]] = {}
 
     def run(self) -> None:
@@ -114,19 +143,17 @@ class Job:
     def _certify(self) -> None:
         rows = {}
         for plan, multiplier in self._prepared.rows:
-            ledger = Ledger(self._folder.ledger_path(plan.name))
-            rows[plan.name] = row_certificate(plan, ledger, multiplier)
-            ledger.close()
+            with Ledger(self._folder.ledger_path(plan.name)) as ledger:
+                rows[plan.name] = row_certificate(plan, ledger, multiplier)
         write_certificate(self._folder.path, rows)
 
     def _row(self, number: int, pool: WorkerPool, metrics: JsonLines, costs: JsonLines) -> None:
         plan, multiplier = self._prepared.rows[number]
-        ledger = Ledger(self._folder.ledger_path(plan.name))
         measure = Measure(plan)
         self._open(plan, multiplier, pool)
         state = self._restore(plan, pool)
         tally = None
-        with SecureSums(plan.secure_plan(), pool) as sums:
+        with Ledger(self._folder.ledger_path(plan.name)) as ledger, SecureSums(plan.secure_plan(), pool) as sums:
             self._record_processes(plan, pool, sums)
             for slot in range(self._progress.slot, plan.scenario.slots):
                 for round in range(self._progress.round, plan.rounds_per_slot):
@@ -142,7 +169,6 @@ class Job:
         tally = tally or measure.tally(state)
         self._append(metrics, measure.final(tally, self._slot_records(plan)))
         self._save_model(plan, state)
-        ledger.close()
         self._commit(row=number + 1, slot=0, round=0)
 
     def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool) -> None:
@@ -150,8 +176,7 @@ class Job:
         path = self._folder.path / SIMULATION / f"coins-{plan.name}.npz"
         known: dict[str, np.ndarray] = {}
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                known = {name: file[name] for name in file.files if name.startswith("keys")}
+            known = {name: array for name, array in load_arrays(path).items() if name.startswith("keys")}
         command = {
             "do": "open", "config": self._prepared.config.model_dump(mode="python"), "row": plan.name,
             "noise_multiplier": multiplier, "secret": self._secret, "folder": str(self._folder.path.resolve()),
@@ -194,6 +219,9 @@ class Job:
         parts = plan.strategy.upload.split(plan.encoder.decode(result.total))
         after = plan.strategy.apply(state, step, parts, plan.scenario.clients)
         self._folder.save_round(plan.name, number, after, result.total)
+        if plan.config.transcript == "latest":
+            # Two are kept: the round before is what a run resumes from if this one is never committed.
+            self._folder.forget_round(plan.name, number - 2)
         applied = time.perf_counter()
         accuracy = measure.probe(after)
         record: dict[str, Any] = {

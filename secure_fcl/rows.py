@@ -119,9 +119,15 @@ class RowPlan:
         return OVERFLOW_PROBABILITY if isinstance(self.memory, ThresholdMemory) else 0.0
 
     @property
+    def noise_excess(self) -> float:
+        """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
+        epsilon = float(getattr(self.config, self.name).epsilon)
+        return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.shares else 0.0
+
+    @property
     def accounting_delta(self) -> float:
         """Delta left for the accountants."""
-        return self.config.privacy.delta - self.overflow
+        return self.config.privacy.delta - self.overflow - self.noise_excess
 
     @property
     def protected(self) -> bool:
@@ -215,9 +221,11 @@ def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[R
     row = getattr(config, name)
     if row.noise == "none":
         return build_row(config, scenario, name, 0.0), 0.0
-    overflow = build_row(config, scenario, name, 1.0).overflow
-    if overflow >= config.privacy.delta:
-        raise ConfigInvalid(f"privacy.delta = {config.privacy.delta} is below the overflow {overflow:g} of the memory")
+    delta = build_row(config, scenario, name, 1.0).accounting_delta
+    if delta <= 0.0:
+        raise ConfigInvalid(
+            f"privacy.delta = {config.privacy.delta} is below what memory overflow and noise bounds take; raise it"
+        )
 
     def histories(multiplier: float) -> list[Mapping[Event, int]]:
         plan = build_row(config, scenario, name, multiplier)
@@ -225,5 +233,5 @@ def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[R
         # Herding is declared non-private; its noise is that of the same row with a private memory.
         return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in total.values()]
 
-    multiplier = smallest_multiplier(histories, row.epsilon, config.privacy.delta - overflow)
+    multiplier = smallest_multiplier(histories, row.epsilon, delta)
     return build_row(config, scenario, name, multiplier), multiplier

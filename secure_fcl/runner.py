@@ -12,6 +12,7 @@ from evaluation.files import atomic_write
 from evaluation.report import render_report
 from secure_fcl.audit import audit
 from secure_fcl.config import Config
+from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Job, Prepared, Watcher, prepare
@@ -79,7 +80,10 @@ def execute(
             Job(prepared, folder, watch, stopped).run()
         except WorkerLost as error:
             if notes := getattr(error, "__notes__", None):
-                atomic_write(folder.path / "error.txt", "\n".join([str(error), *notes]))
+                # A trace may quote values of the data, so it goes where nothing is promised.
+                trace = folder.path / SIMULATION / "error.txt"
+                trace.parent.mkdir(exist_ok=True)
+                atomic_write(trace, "\n".join([str(error), *notes]))
             raise
         if prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows:
             audit(prepared, folder, say)

@@ -19,7 +19,8 @@ from evaluation.study import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, RowName, load_tree, validate
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder
-from secure_fcl.job import Interrupted, Job, prepare
+from secure_fcl.job import Interrupted, prepare
+from secure_fcl.runner import execute
 
 AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
@@ -57,6 +58,9 @@ def load_study(path: Path) -> tuple[Cell, ...]:
     tree = load_tree(path)
     if unknown := set(tree) - {"base", "grid"}:
         raise ConfigInvalid(f"study {path}: unknown sections {sorted(unknown)}; a study has [base] and [grid]")
+    for section in ("base", "grid"):
+        if not isinstance(tree.get(section, {}), dict):
+            raise ConfigInvalid(f"study {path}: {section} = {tree[section]!r} must be a section")
     grid = tree.get("grid", {})
     if unknown := set(grid) - set(AXES):
         raise ConfigInvalid(f"study {path}: unknown axes {sorted(unknown)}; the axes are {list(AXES)}")
@@ -83,13 +87,19 @@ def load_study(path: Path) -> tuple[Cell, ...]:
 def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, protection: str, seed: int) -> Cell | None:
     if strategy not in get_args(RowName):
         raise ConfigInvalid(f"grid.strategy has {strategy!r}; choose among {list(get_args(RowName))}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float):
+        raise ConfigInvalid(f"grid.epsilon has {epsilon!r}; give numbers, inf for no noise")
+    for section in ("attacks", strategy):
+        if not isinstance(base.get(section, {}), dict):
+            raise ConfigInvalid(f"base.{section} = {base[section]!r} must be a section")
     place = "none" if math.isinf(epsilon) else noise
     if place == "none" and not math.isinf(epsilon):
         return None
     if place == "shared" and strategy != "class_sums":
         return None
     tree = copy.deepcopy(base)
-    tree.setdefault("attacks", {}).setdefault("enabled", False)
+    attacked = tree.setdefault("attacks", {}).setdefault("enabled", False)
+    tree.setdefault("transcript", "full" if attacked else "latest")
     tree |= {"rows": [strategy], "protection": protection, "seed": seed}
     tree[strategy] = tree.get(strategy, {}) | {"epsilon": epsilon, "noise": place}
     return Cell(strategy, place, float(epsilon), protection, seed, validate(tree))
@@ -114,9 +124,8 @@ def run_study(
         fresh = not (path / "state.json").exists()
         run = RunFolder.create(folder / "runs", cell.config, cell.key) if fresh else RunFolder.existing(path)
         say(f"{number}/{len(cells)} {cell.key}")
-        with run.locked():
-            if not run.progress().finished:
-                Job(prepare(cell.config), run, lambda tick: None, stopped).run()
+        if not run.progress().finished:
+            execute(prepare(cell.config), run, stopped=stopped)
         done.append(_result(cell, run, several=len(protections) > 1))
         _write(done, *paths)
     return paths

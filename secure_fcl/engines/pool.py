@@ -51,6 +51,8 @@ class WorkerPool:
                 subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
                     pass_fds=(theirs.fileno(),), env=child_environment(),
+                    # Out of the terminal's process group: Ctrl-C is the parent's, also while a worker still imports.
+                    process_group=0,
                 )
             )  # fmt: skip
         self._channels.append(Channel(Connection(ours.detach())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from evaluation.files import atomic_write
 from privacy import RandomBytes
+from secure_fcl.errors import RunFolderError
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import DeviceView, GradientStrategy, State
 
@@ -28,6 +30,19 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     np.savez(buffer, allow_pickle=False, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, buffer.getvalue())
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return what `save_arrays` wrote.
+
+    Raises:
+        RunFolderError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RunFolderError(f"{path} is missing or damaged ({error}); run again") from error
 
 
 def save_clear_update(

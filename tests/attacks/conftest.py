@@ -72,3 +72,34 @@ def make_signals(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int
 @pytest.fixture(scope="session")
 def signals() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return make_signals(300, 1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """x (1797, 64) in [0, 1] and y."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return (data.data / 16).astype(np.float32), data.target.astype(np.int64)
+
+
+def relu_cnn(activation: type[torch.nn.Module] = torch.nn.ReLU) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, padding=1),
+        activation(),
+        torch.nn.Conv2d(8, 16, 3, padding=1, stride=2),
+        activation(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(256, 10),
+    )
+
+
+@pytest.fixture(scope="session")
+def digit_cnn() -> torch.nn.Module:
+    return relu_cnn()
+
+
+@pytest.fixture(scope="session")
+def sigmoid_cnn() -> torch.nn.Module:
+    return relu_cnn(torch.nn.Sigmoid)

@@ -23,7 +23,8 @@ from evaluation.evidence import Score
 OUTCOME_KEYS = {
     "game", "attack", "view", "target", "n_members", "n_nonmembers", "auc", "auc_low", "auc_high",
     "confidence",
-    "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower", "ledger_epsilon", "control",
+    "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower",
+    "gaussian", "ledger_epsilon", "control",
 }  # fmt: skip
 RECONSTRUCTION_KEYS = {
     "world", "noise", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
@@ -46,7 +47,9 @@ def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld
     )
     read = json.loads(json.dumps(document, allow_nan=False))
     assert read == document
-    assert set(read) == {"seconds", "row", "outcomes", "reconstructions", "not_tested"}
+    assert set(read) == {
+        "seconds", "row", "outcomes", "reconstructions", "not_tested", "contradictions", "discoveries",
+    }  # fmt: skip
     assert all(set(entry) == OUTCOME_KEYS for entry in read["outcomes"])
     assert set(read["reconstructions"][0]) == RECONSTRUCTION_KEYS
     assert [entry["control"] for entry in read["outcomes"]] == [None, "positive", "negative", None]

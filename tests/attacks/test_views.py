@@ -42,8 +42,8 @@ def reachable(root: object) -> list[np.ndarray]:
 
 
 def test_there_are_threat_models_to_test() -> None:
-    assert len(THREATS) == 9
-    assert len({threat.name for threat in THREATS}) == 9
+    assert len(THREATS) == 10
+    assert len({threat.name for threat in THREATS}) == 10
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.name)

@@ -2,9 +2,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from crypto import Upload, open_client, open_party, plan, plan_roles, set_up
+from crypto import Upload, open_client, plan, set_up
 from crypto.hosting import host_parties
 from crypto.planning import Plan, ProtocolName
+from crypto.rehearsal import rehearse
 from crypto.testing import ROUNDS_NEEDED, Bench
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
@@ -20,9 +21,7 @@ def small_plan(protocol: ProtocolName, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
 
 
 def in_process(planned: Plan) -> Bench:
-    parties = {name: open_client(planned, name) for name in planned.clients}
-    helpers = {role: open_party(planned, role) for role in plan_roles(planned)}
-    bench = Bench(planned, {**parties, **helpers})
+    bench = Bench(planned, rehearse(planned))
     set_up(bench.parties)
     return bench
 
@@ -35,6 +34,11 @@ def plain_bench() -> Bench:
 @pytest.fixture
 def bfv_bench() -> Bench:
     return in_process(small_plan("bfv"))
+
+
+@pytest.fixture
+def mpc_rehearsal() -> Bench:
+    return in_process(small_plan("mpc"))
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,11 @@ def test_other_dtypes_are_refused(bad: npt.NDArray[np.generic]) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_message_error_only(data: bytes) -> None:
     try:
-        unpack(data)
+        meta, arrays = unpack(data)
     except MessageError:
         return
+    assert isinstance(meta, dict)
+    assert isinstance(arrays, dict)
 
 
 @pytest.mark.parametrize(

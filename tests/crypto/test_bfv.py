@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from crypto import (
@@ -14,16 +15,21 @@ from crypto import (
     Message,
     Upload,
     open_client,
-    open_party,
     plan,
     run_round,
+    set_up,
 )
-from crypto.bfv import BfvKeyHolder, BfvServer
+from crypto.bfv import BfvClient, BfvServer, HolderKeys
 from crypto.driver import deliver
 from crypto.errors import CiphertextError, SubmissionRefused
+from crypto.keyholder import BfvKeyHolder
 from crypto.messages import encode
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.pads import Agreement, ciphertext_hash, pad, state
 from crypto.planning import Plan
+from crypto.protocol import Session
+from crypto.randomness import system_random
+from crypto.roster import Identity, Trust
 from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors
 from crypto.wire import pack_value, unpack_value
@@ -45,6 +51,18 @@ def listed(payload: bytes) -> list[Any]:
     value = unpack_value(payload)
     assert isinstance(value, list)
     return value
+
+
+def bare(made: Plan) -> Bench:
+    """The sessions themselves, without envelopes around their messages."""
+    clients: dict[str, Session] = {name: BfvClient(made, Identity.new(name), system_random) for name in made.clients}
+    helpers: dict[str, Session] = {
+        "server": BfvServer(made, Trust()),
+        "keyholder": BfvKeyHolder(made, Trust(), system_random),
+    }
+    bench = Bench(made, {**clients, **helpers})
+    set_up(bench.parties)
+    return bench
 
 
 def requests_of(bench: Bench, number: int, names: tuple[str, ...]) -> Message:
@@ -78,7 +96,7 @@ def test_predicted_bytes_are_the_bytes_sent(make_bench: MakeBench) -> None:
     bench = make_bench(tiny(uploads=(Upload("g", 20_000, 1000),)))
     (message,) = bench.client("a").submit(0, "g", np.zeros(20_000, dtype=np.int64))
     assert len(message.payload) == bench.plan.client_bytes("g")
-    assert len(encode(message)) - len(message.payload) < 150
+    assert len(encode(message)) - len(message.payload) < 280
 
 
 def test_only_the_key_holder_has_the_secret_key() -> None:
@@ -112,8 +130,9 @@ def test_another_modulus_is_refused() -> None:
 
 def test_sessions_of_one_process_share_the_parsed_key(make_bench: MakeBench) -> None:
     bench = make_bench(tiny())
-    keys = {id(bench.client(name).public) for name in bench.plan.clients}
-    assert len(keys) == 1
+    keys = [bench.client(name).public for name in bench.plan.clients]
+    assert all(isinstance(key, HolderKeys) for key in keys)
+    assert len({id(key.bfv) for key in keys if isinstance(key, HolderKeys)}) == 1
     late = open_client(bench.plan, "a", public=bench.client("b").public)
     assert late.ready
     assert late.public is bench.client("b").public
@@ -156,12 +175,16 @@ def test_submitting_before_the_key_is_refused() -> None:
 
 def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.LogCaptureFixture) -> None:
     made = tiny()
-    holder, client = open_party(made, "keyholder"), open_client(made, "a")
+    bench = bare(made)
+    holder, client = bench.parties["keyholder"], BfvClient(made, Identity.new("a"), system_random)
+    assert isinstance(holder, BfvKeyHolder)
     (_, true) = holder.start()
     assert isinstance(true, Message)
     with caplog.at_level(logging.INFO, "crypto"):
         for false in (
+            replace(true, payload=pack_value([b"\x00" * 500, bytes(32)])),
             replace(true, payload=true.payload[:500]),
+            replace(true, payload=pack_value([1, 2])),
             replace(true, session="other"),
             replace(true, sender="a"),
         ):
@@ -170,27 +193,30 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
     assert "no TenSEAL public key" in caplog.text
     client.on(true)
     first = client.public
-    client.on(replace(true, payload=KeyPair().public_bytes()))
+    client.on(replace(true, payload=pack_value([KeyPair().public_bytes(), bytes(32)])))
     assert client.public is first
 
 
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda names, blocks: [["a"], blocks], "at least 2"),
-        (lambda names, blocks: [["a", "a"], blocks], "at least 2"),
-        (lambda names, blocks: [["a", "z"], blocks], "at least 2"),
-        (lambda names, blocks: [["a", 1], blocks], "at least 2"),
-        (lambda names, blocks: [names, blocks * 2], "number of ciphertexts"),
+        (lambda names, blocks: [names[:1], blocks], "at least 2"),
+        (lambda names, blocks: [[names[0], names[0]], blocks], "at least 2"),
+        (lambda names, blocks: [[names[0], ["z", *names[1][1:]]], blocks], "not of a client"),
+        (lambda names, blocks: [[names[0], ["c", *names[1][1:]]], blocks], "not signed"),
+        (lambda names, blocks: [[names[0], [names[1][0], bytes(32), *names[1][2:]]], blocks], "not signed"),
+        (lambda names, blocks: [[names[0], [*names[1][:3], bytes(96)]], blocks], "not signed"),
+        (lambda names, blocks: [[names[0], "b"], blocks], "malformed"),
+        (lambda names, blocks: [names, blocks * 2], "1 ciphertexts"),
         (lambda names, blocks: [names, ["x"]], "bytes"),
         (lambda names, blocks: [names], "malformed"),
         (lambda names, blocks: 7, "malformed"),
     ],
 )
 def test_the_key_holder_refuses_bad_requests_and_serves_the_good_one_once(
-    edit: Callable[[list[str], list[bytes]], object], reason: str, make_bench: MakeBench
+    edit: Callable[[list[Any], list[bytes]], object], reason: str
 ) -> None:
-    bench = make_bench(tiny())
+    bench = bare(tiny())
     holder = bench.parties["keyholder"]
     assert isinstance(holder, BfvKeyHolder)
     request = requests_of(bench, 0, ("a", "b"))
@@ -211,45 +237,53 @@ def test_the_key_holder_refuses_bad_requests_and_serves_the_good_one_once(
         assert holder.on(foreign) == ()
 
 
-def test_a_ciphertext_of_another_key_is_noticed(make_bench: MakeBench) -> None:
-    bench = make_bench(tiny())
-    other = parse_public_key(KeyPair().public_bytes())
+def test_statements_of_another_round_are_refused() -> None:
+    bench = bare(tiny())
+    holder = bench.parties["keyholder"]
+    assert isinstance(holder, BfvKeyHolder)
+    (answer,) = holder.on(replace(requests_of(bench, 0, ("a", "b")), round=1))
+    assert isinstance(answer, Message)
+    assert b"not signed" in answer.payload
+
+
+def test_a_ciphertext_of_another_key_is_noticed() -> None:
+    bench = bare(tiny())
+    keys = bench.client("b").public
+    assert isinstance(keys, HolderKeys)
+    other = replace(keys, bfv=parse_public_key(KeyPair().public_bytes()))
+    impostor = BfvClient(bench.plan, Identity.new("b"), system_random, other)
     server = bench.parties["server"]
     assert isinstance(server, BfvServer)
     server.on(Begin(0, "g"))
-    (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
-    wrong = pack_value([encrypt(other, np.zeros(RING_DEGREE, dtype=np.int64))])
-    server.on(good)
-    server.on(replace(good, sender="b", payload=wrong))
+    for client in (bench.client("a"), impostor):
+        server.on(*client.submit(0, "g", np.ones(5, dtype=np.int64)))
     (outcome,) = deliver(bench.parties, (), inputs={"server": (Deadline(0, "g"),)})
     assert isinstance(outcome, Abort)
     assert "malformed or of another key" in outcome.reason
 
 
-def test_malformed_ciphertexts_count_as_not_arrived(make_bench: MakeBench) -> None:
-    bench = make_bench(tiny())
+def test_malformed_ciphertexts_count_as_not_arrived() -> None:
+    bench = bare(tiny())
     server = bench.parties["server"]
     assert isinstance(server, BfvServer)
     server.on(Begin(0, "g"))
     (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
-    (block,) = listed(good.payload)
-    for bad in (
-        [],
-        [block, block],
-        [block[:-1]],
-        [b""],
-        ["text"],
-        [block + b"x" * 1000],
-        [bytes(len(block))],
-    ):
-        assert server.on(replace(good, payload=pack_value(bad))) == ()
+    exchange, proof, (block,) = listed(good.payload)
+    client = bench.client("a")
+    assert isinstance(client, BfvClient)
+    for bad in ([], [block, block], [block[:-1]], [b""], ["text"], [block + b"x" * 1000], [bytes(len(block))]):
+        assert server.on(replace(good, payload=pack_value([exchange, proof, bad]))) == ()
+    for entries in ([exchange, bytes(96), [block]], [bytes(32), proof, [block]], [exchange, proof], 7):
+        assert server.on(replace(good, payload=pack_value(entries))) == ()
+    signed = state(bench.plan, client._identity, exchange, 0, "g", [bytes(len(block))])
+    assert server.on(replace(good, payload=signed)) == ()
     (outcome,) = server.on(Deadline(0, "g"))
     assert isinstance(outcome, Abort)
     assert outcome.reason.startswith("0 of 3 clients")
 
 
-def test_a_short_answer_of_the_key_holder_aborts(make_bench: MakeBench) -> None:
-    bench = make_bench(tiny())
+def test_a_short_answer_of_the_key_holder_aborts() -> None:
+    bench = bare(tiny())
     request = requests_of(bench, 0, ("a", "b", "c"))
     server = bench.parties["server"]
     assert isinstance(server, BfvServer)
@@ -258,6 +292,90 @@ def test_a_short_answer_of_the_key_holder_aborts(make_bench: MakeBench) -> None:
     (outcome,) = server.on(answer)
     assert isinstance(outcome, Abort)
     assert server.on(answer) == ()
+
+
+def test_a_lost_answer_and_a_missing_key_end_in_an_abort() -> None:
+    bench = bare(tiny())
+    requests_of(bench, 0, ("a", "b", "c"))
+    server = bench.parties["server"]
+    assert isinstance(server, BfvServer)
+    assert server.on(Deadline(0, "g")) == ()
+    (outcome,) = server.on(Deadline(0, "g"))
+    assert isinstance(outcome, Abort)
+    assert "did not answer" in outcome.reason
+    (outcome,) = BfvServer(bench.plan, Trust()).on(Begin(0, "g"))
+    assert isinstance(outcome, Abort)
+    assert "public key" in outcome.reason
+
+
+def cheat(actual: tuple[str, ...], named: tuple[str, ...]) -> tuple[Message, npt.NDArray[np.int64]]:
+    """A server that adds the ciphertexts of `actual` but shows the statements of `named`: the key holder's answer,
+    and what it decrypted before it checked the bound."""
+    bench = bare(tiny(clients=("a", "b", "c", "d"), max_dropouts=2))
+    holder = bench.parties["keyholder"]
+    assert isinstance(holder, BfvKeyHolder)
+    keys = bench.client("a").public
+    assert isinstance(keys, HolderKeys)
+    parts = {name: listed(bench.client(name).submit(0, "g", np.full(5, 7))[0].payload) for name in bench.plan.clients}
+    total = CiphertextSum(keys.bfv)
+    for name in actual:
+        total.add(total.parse(parts[name][2][0]))
+    statements = [[name, ciphertext_hash(parts[name][2]), parts[name][0], parts[name][1]] for name in named]
+    payload = pack_value([statements, [total.to_bytes()]])
+    agreed = [holder._agreement.pad_key(entry[2], bench.plan.session, entry[0]) for entry in statements]
+    pads = sum(pad(key, 0, "g", 1) for key in agreed)
+    decrypted = (holder._keys.decrypt(total.to_bytes()) - pads) % PLAIN_MODULUS
+    (answer,) = holder.on(Message("server", "keyholder", "open", bench.plan.session, 0, "g", payload))
+    assert isinstance(answer, Message)
+    (again,) = holder.on(Message("server", "keyholder", "open", bench.plan.session, 0, "g", payload))
+    assert isinstance(again, Message)
+    assert b"once" in again.payload
+    return answer, decrypted[0]
+
+
+@pytest.mark.parametrize(
+    ("actual", "named"),
+    [
+        (("a",), ("a", "b")),
+        (("a", "b"), ("a", "c")),
+        (("a", "b", "c"), ("a", "b")),
+        (("a", "b"), ("a", "b", "c", "d")),
+        (("a", "a", "b"), ("a", "b")),
+        (("c", "d"), ("a", "b")),
+    ],
+    ids=["sum-of-one", "other-subset", "one-more", "fewer", "doubled-client", "disjoint"],
+)
+def test_a_cheating_server_gets_noise(actual: tuple[str, ...], named: tuple[str, ...]) -> None:
+    answer, decrypted = cheat(actual, named)
+    assert answer.kind == "refused"
+    # Uniform modulo t: of 4,096 slots, those in the lowest quarter are 1,024 with standard deviation 28.
+    assert abs(int((decrypted < PLAIN_MODULUS // 4).sum()) - 1024) < 200
+    assert len(np.unique(decrypted)) > 4090
+
+
+def test_an_honest_server_gets_the_sum_in_the_same_way() -> None:
+    answer, decrypted = cheat(("a", "b", "d"), ("a", "b", "d"))
+    assert answer.kind == "sum"
+    assert np.frombuffer(answer.payload, dtype="<i8").tolist() == [21] * 5
+    assert not decrypted[5:].any()
+
+
+def test_pads_agree_and_differ_by_sum_and_chunk() -> None:
+    holder, client = Agreement(system_random), Agreement(system_random)
+    key = client.pad_key(holder.public, "s", "a")
+    assert key == holder.pad_key(client.public, "s", "a")
+    seen = {key, client.pad_key(holder.public, "s", "b"), client.pad_key(holder.public, "t", "a")}
+    assert len(seen) == 3
+    rows = [pad(key, number, upload, 2) for number in (0, 1) for upload in ("g", "h")]
+    flat = [tuple(row[:8]) for pair in rows for row in pair]
+    assert len(set(flat)) == 8
+    for row in rows:
+        assert row.min() >= 0
+        assert row.max() < PLAIN_MODULUS
+    assert (pad(key, 0, "g", 2) == rows[0]).all()
+    for weak in (bytes(32), b"short"):
+        with pytest.raises(CiphertextError, match="not a usable"):
+            holder.pad_key(weak, "s", "a")
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, plan
+from crypto import Abort, Aggregate, Message, Upload, open_client, plan
 from crypto.errors import SecretExposed
 from crypto.messages import Input, Item
+from crypto.plain import PlainServer
 from crypto.protocol import Session
 from crypto.testing import (
     CHECKS,
@@ -15,7 +16,9 @@ from crypto.testing import (
     ConformanceError,
     check_dropouts,
     check_exact,
+    check_faults,
     check_garbage,
+    check_mutations,
     check_protocol,
     check_replays,
     check_secrecy,
@@ -31,17 +34,31 @@ each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__
 
 @each_check
 def test_plain(check: Check, plain_bench: Bench) -> None:
+    before = plain_bench.next_round
     check(plain_bench)
+    assert plain_bench.next_round > before
 
 
 @each_check
 def test_bfv(check: Check, bfv_bench: Bench) -> None:
+    before = bfv_bench.next_round
     check(bfv_bench)
+    assert bfv_bench.next_round > before
+
+
+@each_check
+def test_mpc_rehearsed(check: Check, mpc_rehearsal: Bench) -> None:
+    before = mpc_rehearsal.next_round
+    check(mpc_rehearsal)
+    assert mpc_rehearsal.next_round > before
 
 
 @each_check
 def test_mpc_in_processes(check: Check, mpc_bench: Bench) -> None:
+    before = mpc_bench.next_round
     check(mpc_bench)
+    # Faults and mutations need all parties in one process.
+    assert (mpc_bench.next_round > before) == (check not in (check_faults, check_mutations))
 
 
 class Broken:
@@ -86,6 +103,22 @@ def crashes(inner: Session, item: Input) -> tuple[Item, ...]:
     return inner.on(item)
 
 
+def forgets_the_first(inner: Session, item: Input) -> tuple[Item, ...]:
+    # Loses one client of each sum but reports it as summed.
+    if isinstance(item, Message) and item.sender == "ada":
+        return inner.on(replace(item, payload=bytes(len(item.payload))))
+    return inner.on(item)
+
+
+def never_answers(inner: Session, item: Input) -> tuple[Item, ...]:
+    inner.on(item)
+    return ()
+
+
+def unchanged(inner: Session, item: Input) -> tuple[Item, ...]:
+    return inner.on(item)
+
+
 def no_reason(inner: Session, item: Input) -> tuple[Item, ...]:
     return tuple(replace(x, reason="") if isinstance(x, Abort) else x for x in inner.on(item))
 
@@ -111,12 +144,19 @@ UPLOAD = Upload("update", 50, 1000)
         (no_reason, check_too_few, ConformanceError),
         (never_too_few, check_too_few, ConformanceError),
         (never_too_few, check_unopened, None),
+        (forgets_the_first, check_faults, ConformanceError),
+        (never_answers, check_faults, ConformanceError),
+        (never_too_few, check_faults, ConformanceError),
+        (no_reason, check_faults, ConformanceError),
+        # Without an envelope, altered vectors are summed.
+        (unchanged, check_faults, ConformanceError),
+        (unchanged, check_mutations, ConformanceError),
     ],
 )
 def test_broken_servers_are_found(fault: Fault, check: Check, error: type[Exception] | None) -> None:
     planned = plan("plain", ("ada", "bob", "cyd", "dan"), (UPLOAD,), ROUNDS_NEEDED, 1, session=SESSION)
     parties = {name: open_client(planned, name) for name in planned.clients}
-    bench = Bench(planned, parties | {"server": Broken(open_party(planned, "server"), fault)})
+    bench = Bench(planned, parties | {"server": Broken(PlainServer(planned), fault)})
     if error is None:
         check(bench)
         return

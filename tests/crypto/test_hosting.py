@@ -13,7 +13,6 @@ from crypto import (
     Aggregate,
     Begin,
     Deadline,
-    Message,
     Plan,
     Upload,
     open_client,
@@ -24,6 +23,7 @@ from crypto import (
 )
 from crypto.errors import BackendMissing, PartyLost, PlanRefused
 from crypto.hosting import ProcessParty, child_environment, host_parties
+from crypto.roster import Roster, make_identities
 
 
 def tiny(protocol: str = "plain", **change: object) -> Plan:
@@ -55,6 +55,24 @@ def test_roles_run_in_processes_of_their_own(protocol: str) -> None:
     hosted.close()
 
 
+def test_roles_read_their_own_identity_files(tmp_path: Path) -> None:
+    names = ("a", "b", "server", "keyholder")
+    identities = make_identities(names)
+    files = {name: tmp_path / f"{name}.key" for name in names}
+    for name in names:
+        identities[name].save(files[name])
+    made = tiny("bfv", roster=Roster.of(identities.values()))
+    with host_parties(made, identities=files) as hosted:
+        parties = {name: open_client(made, name, identity=identities[name]) for name in made.clients} | hosted.parties
+        set_up(parties)
+        outcome = run_round(parties, 0, "g", {"a": np.array([1, 2, 3]), "b": np.array([-9, 0, 9])})
+        assert isinstance(outcome, Aggregate)
+        assert outcome.total.tolist() == [-8, 2, 12]
+    with host_parties(made, ("server",), {"server": files["keyholder"]}) as hosted, pytest.raises(PartyLost) as caught:
+        set_up(hosted.parties)
+    assert "needs its own identity" in str(caught.value)
+
+
 def test_one_party_by_hand() -> None:
     made = tiny()
     party = ProcessParty(made, "server")
@@ -63,7 +81,8 @@ def test_one_party_by_hand() -> None:
         assert party.pending == 0
         party.send(Begin(0, "g"))
         for name in made.clients:
-            party.send(Message(name, "server", "vector", made.session, 0, "g", np.ones(3, dtype="<i8").tobytes()))
+            for message in open_client(made, name).submit(0, "g", np.ones(3, dtype=np.int64)):
+                party.send(message)
         outcome = party.receive(10)
         assert isinstance(outcome, Aggregate)
         assert outcome.total.tolist() == [2, 2, 2]
@@ -81,11 +100,12 @@ def test_many_large_messages_do_not_jam_the_pipe() -> None:
     made = tiny(uploads=(Upload("g", length, 10),), rounds=40)
     party = ProcessParty(made, "server")
     try:
-        raw = np.ones(length, dtype="<i8").tobytes()
+        clients = [open_client(made, name) for name in made.clients]
         for number in range(20):
             party.send(Begin(number, "g"))
-            for name in made.clients:
-                party.send(Message(name, "server", "vector", made.session, number, "g", raw))
+            for client in clients:
+                for message in client.submit(number, "g", np.ones(length, dtype=np.int64)):
+                    party.send(message)
         outcomes = [party.receive(20) for _ in range(20)]
         assert all(isinstance(outcome, Aggregate) for outcome in outcomes)
         assert party.receive(5) is None

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from crypto.errors import MessageError
 from crypto.messages import (
     MAX_NAME,
+    MAX_PROOF,
+    MAX_SEQUENCE,
     Abort,
     Aggregate,
     AnyItem,
@@ -20,7 +22,12 @@ names = st.text(min_size=1, max_size=MAX_NAME)
 rounds = st.integers(0, 2**31 - 1)
 totals = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20)
 items = st.one_of(
-    st.builds(Message, names, names, names, names, rounds, names, st.binary(max_size=300)),
+    st.builds(
+        Message,
+        *(names, names, names, names, rounds, names, st.binary(max_size=300)),
+        sequence=st.integers(0, MAX_SEQUENCE),
+        proof=st.binary(max_size=MAX_PROOF),
+    ),
     st.builds(Abort, names, rounds, names, st.text(min_size=1, max_size=200)),
     st.builds(Begin, rounds, names),
     st.builds(Deadline, rounds, names),
@@ -49,9 +56,10 @@ def test_bytes_follow_the_msgpack_specification() -> None:
 def test_random_bytes_raise_message_error_only(data: bytes) -> None:
     for candidate in (data, b"\x01" + data):
         try:
-            decode(candidate)
+            item = decode(candidate)
         except MessageError:
             continue
+        assert isinstance(item, AnyItem)
 
 
 @given(items, st.data())
@@ -113,6 +121,9 @@ def test_known_malformed_messages(data: bytes) -> None:
         Begin(0, "g" * 129),
         Message("a", "b", "k", "s", 0, "g", "text"),  # type: ignore[arg-type]
         Message("a", "b", "k", "s", True, "g", b""),
+        Message("a", "b", "k", "s", 0, "g", b"", sequence=-1),
+        Message("a", "b", "k", "s", 0, "g", b"", sequence=MAX_SEQUENCE + 1),
+        Message("a", "b", "k", "s", 0, "g", b"", proof=bytes(MAX_PROOF + 1)),
         Aggregate("s", 0, "g", np.zeros((2, 2), dtype=np.int64), ()),
         Aggregate("s", 0, "g", np.zeros(2), ()),  # type: ignore[arg-type]
     ],

@@ -1,6 +1,4 @@
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from threading import Barrier
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +9,11 @@ from hypothesis import strategies as st
 from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, open_client, plan
 from crypto.errors import SealError, SubmissionRefused
 from crypto.messages import Item
-from crypto.mpc import ComputeServer, MpcServer, expand
-from crypto.protocol import ClientSession
+from crypto.mpc import MpcClient, expand
+from crypto.mpc_servers import ComputeServer, MpcServer
+from crypto.protocol import Opened
 from crypto.randomness import KeyedStream, system_random
+from crypto.rehearsal import OpenerEnd, OpenerPair
 from crypto.sealed import BoxKey
 from crypto.wire import pack_value
 
@@ -21,52 +21,59 @@ Vector = npt.NDArray[np.int64]
 
 
 @dataclass
-class ThreadPair:
-    """Two openers in two threads that meet at a barrier, in place of CrypTen's two processes."""
+class Counted:
+    """One end of a pair of openers, counting how often a sum was opened."""
 
-    barrier: Barrier = field(default_factory=lambda: Barrier(2, timeout=10))
-    slots: dict[int, tuple[Vector, bytes]] = field(default_factory=dict)
+    inner: OpenerEnd
     calls: int = 0
 
-    def open_with(self, rank: int, share: Vector, digest: bytes) -> Vector | None:
+    def offer(self, digest: bytes, shares: Vector) -> None:
+        self.inner.offer(digest, shares)
+
+    def withdraw(self, digest: bytes) -> None:
+        self.inner.withdraw(digest)
+
+    def open(self, digest: bytes, norm_bounds: tuple[int, ...], least: int) -> Opened | None:
         self.calls += 1
-        self.slots[rank] = (share, digest)
-        self.barrier.wait()
-        (mine, one), (other, two) = self.slots[0], self.slots[1]
-        self.barrier.wait()
-        return mine + other if one == two else None
-
-
-@dataclass
-class End:
-    pair: ThreadPair
-    rank: int
-
-    def open_sum(self, share: Vector, digest: bytes) -> Vector | None:
-        return self.pair.open_with(self.rank, share, digest)
+        return self.inner.open(digest, norm_bounds, least)
 
 
 @dataclass
 class Set:
     plan: Plan
-    clients: dict[str, ClientSession]
+    clients: dict[str, MpcClient]
     server: MpcServer
     compute: tuple[ComputeServer, ComputeServer]
-    pair: ThreadPair
+    ends: tuple[Counted, Counted]
 
     def reveal(self, *messages: Message) -> list[Message]:
-        with ThreadPoolExecutor(2) as pool:
-            answers = pool.map(lambda at: at[0].on(at[1]), zip(self.compute, messages, strict=True))
-            return [as_message(item) for items in answers for item in items]
+        """Deliver the "reveal" messages and the "ready" ones that follow; return the answers for the server."""
+        first = [
+            as_message(item)
+            for party, message in zip(self.compute, messages, strict=True)
+            for item in party.on(message)
+        ]
+        ready = [message for message in first if message.kind == "ready"]
+        other = {"compute0": self.compute[0], "compute1": self.compute[1]}
+        then = [as_message(item) for message in ready for item in other[message.receiver].on(message)]
+        return [message for message in (*first, *then) if message.receiver == "server"]
 
     def share(self, name: str, vector: Vector, only: tuple[int, ...] = (0, 1)) -> tuple[Item, ...]:
         """Deliver one client's shares to the computing servers `only`; return what the server then says."""
+        return self.deliver(self.clients[name].submit(0, "g", vector), only)
+
+    def deliver(self, messages: tuple[Message, ...], only: tuple[int, ...] = (0, 1)) -> tuple[Item, ...]:
         out: tuple[Item, ...] = ()
-        for rank, message in enumerate(self.clients[name].submit(0, "g", vector)):
+        for rank, message in enumerate(messages):
             if rank in only:
                 (have,) = self.compute[rank].on(message)
                 out = self.server.on(as_message(have))
         return out
+
+    def finish(self, asks: tuple[Item, ...]) -> Item:
+        """Reveal and return the server's outcome."""
+        said = [item for answer in self.reveal(*map(as_message, asks)) for item in self.server.on(answer)]
+        return said[-1]
 
 
 def as_message(item: Item) -> Message:
@@ -74,21 +81,26 @@ def as_message(item: Item) -> Message:
     return item
 
 
-@pytest.fixture
-def kit() -> Set:
-    made = plan("mpc", ("a", "b", "c"), (Upload("g", 4, 2**40),), 3, max_dropouts=1)
-    pair = ThreadPair()
+def make_kit(upload: Upload) -> Set:
+    made = plan("mpc", ("a", "b", "c"), (upload,), 3, max_dropouts=1)
+    pair = OpenerPair()
+    ends = (Counted(pair.end(0)), Counted(pair.end(1)))
     compute = (
-        ComputeServer(made, "compute0", system_random, End(pair, 0)),
-        ComputeServer(made, "compute1", system_random, End(pair, 1)),
+        ComputeServer(made, "compute0", system_random, ends[0]),
+        ComputeServer(made, "compute1", system_random, ends[1]),
     )
-    clients = {name: open_client(made, name) for name in made.clients}
+    clients = {name: MpcClient(made, name, system_random) for name in made.clients}
     for party in compute:
         for client in clients.values():
             client.on(as_message(party.start()[0]))
     server = MpcServer(made)
     server.on(Begin(0, "g"))
-    return Set(made, clients, server, compute, pair)
+    return Set(made, clients, server, compute, ends)
+
+
+@pytest.fixture
+def kit() -> Set:
+    return make_kit(Upload("g", 4, 2**40))
 
 
 def ones(factor: int = 1) -> Vector:
@@ -112,7 +124,6 @@ def test_a_client_that_reached_one_computing_server_is_left_out(kit: Set) -> Non
     kit.share("b", ones(2), only=(1,))
     kit.share("c", ones(4))
     asks = [as_message(item) for item in kit.server.on(Deadline(0, "g"))]
-    assert kit.server.on(Deadline(0, "g")) == ()
     answers = kit.reveal(*asks)
     (outcome,) = (*kit.server.on(answers[0]), *kit.server.on(answers[1]))
     assert isinstance(outcome, Aggregate)
@@ -126,6 +137,7 @@ def test_different_lists_open_nothing(kit: Set) -> None:
     asks = [as_message(item) for item in kit.share("c", ones())]
     answers = kit.reveal(asks[0], replace(asks[1], payload=pack_value(["a", "b"])))
     assert [answer.kind for answer in answers] == ["refused", "refused"]
+    assert [end.calls for end in kit.ends] == [0, 0]
     *tells, outcome = kit.server.on(answers[0])
     assert isinstance(outcome, Abort)
     assert "different shares or lists" in outcome.reason
@@ -137,7 +149,8 @@ def test_a_missing_share_opens_nothing(kit: Set) -> None:
     kit.share("b", ones(), only=(0,))
     lists = Message("server", "", "reveal", kit.plan.session, 0, "g", pack_value(["a", "b"]))
     answers = kit.reveal(replace(lists, receiver="compute0"), replace(lists, receiver="compute1"))
-    assert [answer.kind for answer in answers] == ["refused", "refused"]
+    assert [(answer.sender, answer.kind) for answer in answers] == [("compute1", "refused")]
+    assert [end.calls for end in kit.ends] == [0, 0]
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "z"], [], "ab", [1, 2], None])
@@ -148,7 +161,7 @@ def test_bad_lists_never_reach_the_opening(kit: Set, names: object) -> None:
     for party in kit.compute:
         (answer,) = party.on(ask)
         assert as_message(answer).kind == "refused"
-    assert kit.pair.calls == 0
+    assert [end.calls for end in kit.ends] == [0, 0]
 
 
 def test_a_sum_is_opened_once(kit: Set) -> None:
@@ -157,7 +170,10 @@ def test_a_sum_is_opened_once(kit: Set) -> None:
     asks = [as_message(item) for item in kit.share("c", ones())]
     kit.reveal(*asks)
     assert [party.on(ask) for party, ask in zip(kit.compute, asks, strict=True)] == [(), ()]
-    assert kit.pair.calls == 2
+    for rank, party in enumerate(kit.compute):
+        ready = Message(f"compute{1 - rank}", party.name, "ready", kit.plan.session, 0, "g", bytes(32))
+        assert party.on(ready) == ()
+    assert [end.calls for end in kit.ends] == [1, 1]
 
 
 def test_sums_that_differ_between_the_servers_abort(kit: Set) -> None:
@@ -178,6 +194,74 @@ def test_forget_drops_the_shares(kit: Set) -> None:
     for party, tell in zip(kit.compute, tells, strict=True):
         assert party.on(as_message(tell)) == ()
         assert party._shares == {}
+
+
+def test_lost_answers_end_in_an_abort(kit: Set) -> None:
+    for name in kit.plan.clients:
+        asks = kit.share(name, ones())
+    assert kit.server.on(Deadline(0, "g")) == ()
+    (ready,) = kit.compute[0].on(as_message(asks[0]))
+    *tells, outcome = kit.server.on(Deadline(0, "g"))
+    assert isinstance(outcome, Abort)
+    assert "did not answer" in outcome.reason
+    for party, tell in zip(kit.compute, tells, strict=True):
+        assert party.on(as_message(tell)) == ()
+    assert kit.compute[1].on(as_message(ready)) == ()
+    assert kit.compute[0].on(replace(as_message(ready), sender="compute1")) == ()
+    assert [end.calls for end in kit.ends] == [0, 0]
+
+
+def poison(kit: Set, name: str, vector: Vector, noise: Vector) -> tuple[Message, ...]:
+    """What a client sends that does not clip: its own session would refuse."""
+    return kit.clients[name]._split(0, "g", np.concatenate([vector, noise]))
+
+
+WRAPPING = np.array([2**32, 0, 0, 0])
+BOUNDED = Upload("g", 4, 1000, noise_bound=300, norm_bound=1000, noise_norm_bound=300)
+
+
+@pytest.mark.parametrize(
+    ("vector", "noise"),
+    [
+        (ones(50_000), ones(0)),
+        (WRAPPING, ones(0)),
+        (ones(0), ones(50_000)),
+        (ones(0), WRAPPING),
+        (ones(-(2**63)), ones(0)),
+    ],
+    ids=["100-times", "wraps", "in-the-noise", "wraps-in-the-noise", "extreme"],
+)
+def test_poisoned_updates_do_not_move_the_sum(vector: Vector, noise: Vector) -> None:
+    kit = make_kit(BOUNDED)
+    kit.deliver(kit.clients["a"].submit_apart(0, "g", ones(500), ones(-7)))
+    kit.deliver(poison(kit, "b", vector, noise))
+    asks = kit.deliver(kit.clients["c"].submit_apart(0, "g", ones(-500), ones(150)))
+    outcome = kit.finish(asks)
+    assert isinstance(outcome, Aggregate)
+    assert outcome.contributors == ("a", "c")
+    assert outcome.total.tolist() == [143] * 4
+
+
+def test_too_few_accepted_vectors_abort() -> None:
+    kit = make_kit(BOUNDED)
+    kit.share("a", ones(5))
+    for name in ("b", "c"):
+        asks = kit.deliver(poison(kit, name, ones(50_000), ones(0)))
+    outcome = kit.finish(asks)
+    assert isinstance(outcome, Abort)
+    assert "1 of 3 vectors keep the norm's bound" in outcome.reason
+
+
+def test_clients_refuse_what_would_not_be_accepted() -> None:
+    kit = make_kit(BOUNDED)
+    client = kit.clients["a"]
+    with pytest.raises(SubmissionRefused, match="vector has norm 1002"):
+        client.submit(0, "g", ones(501))
+    with pytest.raises(SubmissionRefused, match="noise share has norm 302"):
+        client.submit_apart(1, "g", ones(1), ones(151))
+    with pytest.raises(SubmissionRefused, match="int64"):
+        client.submit_apart(1, "g", ones(1), np.ones(4))  # type: ignore[arg-type]
+    assert len(client.submit_apart(1, "g", ones(500), ones(150))) == 2
 
 
 @pytest.mark.parametrize("edit", [{"sender": "b"}, {"round": 1}, {"payload": b""}, {"payload": bytes(96)}])

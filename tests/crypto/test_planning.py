@@ -91,12 +91,14 @@ def test_plans_travel_as_bytes_and_are_checked_again() -> None:
     made = plan(**(GOOD | {"uploads": (Upload("g", 10, 100, 7, 1e-20), Upload("h", 1, 2))}))
     assert plan_from_bytes(made.to_bytes()) == made
     with pytest.raises(PlanRefused):
-        plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0]], 1, 0, "s"]))
+        plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", None]))
     for bad in (
         b"",
         b"\xc0",
-        pack_value(["bfv", ["a"], [["g", 1]], 1, 0, "s"]),
-        pack_value(["no", [], [], 1, 0, "s"]),
+        pack_value(["bfv", ["a"], [["g", 1]], 1, 0, "s", None]),
+        pack_value(["no", [], [], 1, 0, "s", None]),
+        pack_value(["plain", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", [["a", bytes(32)]]]),
+        pack_value(["plain", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", ["a"]]),
     ):
         with pytest.raises(MessageError):
             plan_from_bytes(bad)

@@ -11,30 +11,26 @@ from crypto import (
     Begin,
     Deadline,
     Upload,
-    open_client,
-    open_party,
     plan,
-    plan_roles,
     set_up,
 )
-from crypto.driver import deliver
+from crypto.driver import Outcome, deliver
+from crypto.rehearsal import rehearse
 from crypto.testing import Bench, random_vectors
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 schedules = st.lists(st.sampled_from(NAMES), max_size=10)
 
 
-@pytest.fixture(scope="module", params=["plain", "bfv"])
+@pytest.fixture(scope="module", params=["plain", "bfv", "mpc"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     made = plan(request.param, NAMES, (Upload("update", 7, 1000),), 1000, max_dropouts=2)
-    clients = {name: open_client(made, name) for name in NAMES}
-    helpers = {role: open_party(made, role) for role in plan_roles(made)}
-    kit = Bench(made, {**clients, **helpers})
+    kit = Bench(made, rehearse(made))
     set_up(kit.parties)
     return kit
 
 
-def run_schedule(bench: Bench, schedule: list[str]) -> None:
+def run_schedule(bench: Bench, schedule: list[str]) -> Outcome:
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, f"schedule {number}")
     inputs = {"server": (Begin(number, upload.name),)}
@@ -47,18 +43,19 @@ def run_schedule(bench: Bench, schedule: list[str]) -> None:
     if len(sent) < bench.plan.min_clients:
         assert isinstance(outcome, Abort)
         assert outcome.reason.startswith(f"{len(sent)} of 5")
-        return
+        return outcome
     assert isinstance(outcome, Aggregate)
     assert outcome.contributors == tuple(name for name in NAMES if name in sent)
     assert np.array_equal(outcome.total, np.sum([vectors[name] for name in sent], axis=0))
+    return outcome
 
 
 @given(schedule=schedules)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_schedule(bench: Bench, schedule: list[str]) -> None:
-    run_schedule(bench, schedule)
+    assert run_schedule(bench, schedule).session == bench.plan.session
 
 
 @pytest.mark.parametrize("schedule", [[], ["ada"] * 3, ["eve", "bob", "cyd"], ["dan", "dan", "cyd", "ada"], NAMES])
 def test_schedules_in_processes(mpc_bench: Bench, schedule: list[str]) -> None:
-    run_schedule(mpc_bench, list(schedule))
+    assert run_schedule(mpc_bench, list(schedule)).session == mpc_bench.plan.session

@@ -1,0 +1,131 @@
+"""Membership with history (G-SEQ): how fast a model forgets its members, and what kept checkpoints are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attacks.attack import Candidates, FloatArray
+from attacks.errors import GameInvalid
+from attacks.families import Family
+from attacks.games import Game
+from attacks.judging import BoolArray
+from attacks.shadow_attacks import checkpoint_scores
+from attacks.shadows.models import ShadowModels
+from attacks.views import View
+from evaluation.evidence import Score
+from evaluation.intervals import delong_auc, delong_difference, mean_interval
+from evaluation.roc import auc
+
+HISTORY = Game("membership with history", "was this example trained on, now or long ago?")
+"""Membership with history (G-SEQ).
+
+b(x) = 1: x is in the training data of task k. b(x) = 0: x is from the same pool and never trained on. The
+adversary gets the checkpoints of tasks k to t and scores x once from the last of them and once from all; t runs from k
+to the end. The forgetting half-life is the first t at which the excess of the AUC over .5 has halved; the history
+premium is the AUC from all checkpoints minus the AUC from the last (compare Jagielski et al. 2023, arXiv 2207.00099;
+SeMI*, arXiv 2602.16596)."""
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryScores:
+    """Scores of one attacked model's candidates, all of one task, after each checkpoint from that task on.
+
+    Attributes:
+        last: (K, n), from checkpoint t alone.
+        sequence: (K, n), from all checkpoints up to t; row 0 equals that of `last` up to monotone maps.
+        truth: bool (n,).
+    """
+
+    last: FloatArray
+    sequence: FloatArray
+    truth: BoolArray
+
+
+@dataclass(frozen=True)
+class ForgettingCurve:
+    """AUCs by checkpoint, over one attacked model (DeLong intervals) or several (t interval of the mean).
+
+    Attributes:
+        task: whose examples were asked about.
+        checkpoints: task of each checkpoint, the first is `task`.
+        last: AUC from that checkpoint alone.
+        sequence: AUC from all checkpoints up to it.
+        premium: `sequence` minus `last`, paired.
+        half_life: checkpoints after the first until the excess over .5 has halved; None if it never does, or if the
+            first AUC's interval reaches down to .5, so that nothing is known to be there to be forgotten.
+    """
+
+    task: int
+    checkpoints: tuple[int, ...]
+    last: tuple[Score, ...]
+    sequence: tuple[Score, ...]
+    premium: tuple[Score, ...]
+    half_life: int | None
+
+
+def history_scores(
+    family: Family, shadows: ShadowModels, view: View, candidates: Candidates, truth: BoolArray
+) -> HistoryScores:
+    """Scores from shadow models (`checkpoint_scores`) for candidates of one task.
+
+    Raises:
+        GameInvalid: the candidates are of several tasks.
+        CandidatesInvalid: a candidate is not in the pool, or the view lacks a checkpoint.
+    """
+    tasks = np.unique(candidates.task)
+    if len(tasks) != 1:
+        raise GameInvalid(f"the candidates are of tasks {tasks.tolist()}; a forgetting curve is about one task")
+    rows = range(shadows.row_of(int(tasks[0])), len(shadows.tasks))
+    last = np.stack([checkpoint_scores(family, shadows, view, candidates, [row]) for row in rows])
+    return HistoryScores(last, last.cumsum(axis=0), truth)
+
+
+def forgetting_curve(
+    task: int, checkpoints: Sequence[int], targets: Sequence[HistoryScores], confidence: float = 0.95
+) -> ForgettingCurve:
+    """The curve over one or more attacked models.
+
+    Args:
+        task: whose examples were asked about.
+        checkpoints: tasks of the K checkpoints.
+        targets: scores per attacked model; models are independent, candidates of one model are not.
+        confidence: of the intervals.
+
+    Raises:
+        GameInvalid: no target, or scores that do not fit the checkpoints.
+    """
+    if not targets or any(
+        t.last.shape != (len(checkpoints), len(t.truth)) or t.sequence.shape != t.last.shape for t in targets
+    ):
+        raise GameInvalid(
+            f"{len(targets)} targets: scores ({len(checkpoints)}, candidates) are needed for at least one"
+        )
+    last: list[Score] = []
+    sequence: list[Score] = []
+    premium: list[Score] = []
+    for row in range(len(checkpoints)):
+        if len(targets) == 1:
+            only = targets[0]
+            last.append(delong_auc(only.last[row], only.truth, confidence))
+            sequence.append(delong_auc(only.sequence[row], only.truth, confidence))
+            paired = delong_difference(only.sequence[row], only.last[row], only.truth, confidence)
+            premium.append(Score(paired.value, paired.low, paired.high, confidence, len(only.truth)))
+            continue
+        from_last = [auc(t.last[row], t.truth) for t in targets]
+        from_all = [auc(t.sequence[row], t.truth) for t in targets]
+        last.append(mean_interval(from_last, confidence))
+        sequence.append(mean_interval(from_all, confidence))
+        premium.append(mean_interval([a - b for a, b in zip(from_all, from_last, strict=True)], confidence))
+    return ForgettingCurve(task, tuple(checkpoints), tuple(last), tuple(sequence), tuple(premium), _half_life(last))
+
+
+def _half_life(last: Sequence[Score]) -> int | None:
+    start = last[0]
+    if math.isnan(start.low) or start.low <= 0.5:
+        return None
+    halved = (row for row, score in enumerate(last) if score.value - 0.5 <= (start.value - 0.5) / 2)
+    return next(halved, None)

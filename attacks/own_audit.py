@@ -1,0 +1,172 @@
+"""`attacks.audit`: an audit of anyone's models, from their checkpoints and their coins to one JSON document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.attack import Attack, Candidates
+from attacks.checkpoints import Losses
+from attacks.controls import membership_world, negative_control, positive_control
+from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing
+from attacks.families import BAVARIA, RATIO
+from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play
+from attacks.judging import BoolArray, Coin, Terms
+from attacks.membership import CheckpointDifference, LossScore, SequenceMean, Standardised
+from attacks.modules import losses_of
+from attacks.report import audit_document
+from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.shadow_attacks import ShadowMembership, ShadowRetained
+from attacks.shadows.models import ShadowModels
+from attacks.views import ALL_MODELS, FINAL_MODEL, Capability, View
+
+if TYPE_CHECKING:
+    import torch
+
+_NEVER_TESTED = (
+    "gradients and sums: they are not in checkpoints; see attacks.reconstruct_best and attacks.isolated_clients",
+    "an active server, colluding clients and side channels",
+    "people: every game is about single examples unless the coins are per cluster",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is audited: checkpoints of one model, and the coins that decided what it trained on.
+
+    Attributes:
+        module: the architecture (no BatchNorm); its own weights do not matter.
+        checkpoints: float32 (T, d) in the order of `named_parameters` (`weights_of`), oldest first.
+        tasks: (T,), task in training at each checkpoint, -1 before any. One checkpoint: [0].
+        candidates: members and non-members of the same tasks and classes, by coin.
+        trained: bool (n,), the coins.
+        kept: bool (n,), what the replay memory still held; None without a memory.
+    """
+
+    module: torch.nn.Module
+    checkpoints: NDArray[np.float32]
+    tasks: NDArray[np.int64]
+    candidates: Candidates
+    trained: BoolArray
+    kept: BoolArray | None = None
+
+    def transcript(self) -> dict[str, NDArray[Any]]:
+        """The fields of FINAL_MODEL and MODEL_SEQUENCE.
+
+        Raises:
+            AuditInvalid: checkpoints and tasks do not fit.
+        """
+        if self.checkpoints.ndim != 2 or self.tasks.shape != self.checkpoints.shape[:1] or not len(self.tasks):
+            raise AuditInvalid(
+                f"checkpoints have shape {self.checkpoints.shape}, tasks {self.tasks.shape}; give (T, d) and (T,), "
+                "T at least 1"
+            )
+        return {"final_model": self.checkpoints[-1], "models": self.checkpoints, "model_tasks": self.tasks}
+
+
+def weights_of(module: torch.nn.Module) -> NDArray[np.float32]:
+    """A module's parameters as one flat vector, float32 (d,), in the order of `named_parameters`."""
+    parts = [parameter.detach().cpu().numpy().reshape(-1) for parameter in module.parameters()]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+
+
+def audit(
+    subject: Subject,
+    *,
+    coin: Coin | None = Coin(),  # noqa: B008 - frozen
+    memory_coin: Coin | None = None,
+    ledger_epsilon: float | None = None,
+    memory_epsilon: float | None = None,
+    delta: float = 1e-5,
+    shadows: ShadowModels | None = None,
+    name: str = "model",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Plays every game that the subject allows and returns the audit as a JSON-ready document.
+
+    Games: membership by loss, by difference of checkpoints, by the mean over the sequence, and with shadow models
+    (BaVarIA on the last and on all checkpoints, the ratio) if given; retained or merely seen by loss, difference, slope
+    and shadow models; controls. What could not be played is said under "not_tested".
+
+    Args:
+        subject: models and coins.
+        coin: how `trained` came about; None if not by independent coins (no bound on epsilon then).
+        memory_coin: how `kept` came about among the trained; None for a memory of fixed size.
+        ledger_epsilon: what the accountant claims for one example at `delta`; None without a claim.
+        memory_epsilon: what it claims for the steps that sampled from the memory.
+        delta: of all bounds. At simultaneous confidence .999 Steinke's bound keeps its power up to about 1e-6; ask the
+            accountant for its epsilon at such a delta.
+        shadows: shadow models of the same architecture and tasks, whose pool holds the candidates.
+        name: of the audited model, for the report.
+        seed: public seed of judging.
+
+    Returns:
+        `report.audit_document`: outcomes with AUC, TPR and intervals, bounds with ceilings next to the ledger,
+        discoveries after Holm, and "contradictions": bounds above the ledger at simultaneous confidence .999. Pass the
+        document on; or call `simultaneous.require_consistent` on your own outcomes to stop a pipeline.
+
+    Raises:
+        AuditInvalid: checkpoints and tasks do not fit.
+        GameInvalid: truths of a wrong shape, one-sided, or not from the declared coin.
+    """
+    begun, losses = time.perf_counter(), losses_of(subject.module)
+    transcript = subject.transcript()
+    terms = Terms(name, seed, coin, delta, ledger_epsilon)
+    member: list[Attack] = [Standardised(LossScore(losses)), CheckpointDifference(losses), SequenceMean(losses)]
+    if shadows is not None:
+        member += [ShadowMembership(shadows, family) for family in (BAVARIA, RATIO)]
+        member.append(ShadowMembership(shadows, BAVARIA, "all"))
+    outcomes, skipped = _play_all(MEMBERSHIP, member, transcript, subject.candidates, subject.trained, terms)
+    about = Terms(f"{name}, memory", seed, memory_coin, delta, memory_epsilon)
+    more, left = _play_memory(subject, losses, transcript, shadows, about)
+    outcomes, skipped = outcomes + more, skipped + left
+    if shadows is None:
+        skipped.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
+    outcomes += _controls(subject, losses, transcript, terms)
+    return audit_document(
+        seconds=time.perf_counter() - begun, row=name, outcomes=outcomes, not_tested=[*skipped, *_NEVER_TESTED]
+    )
+
+
+def _play_memory(
+    subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], shadows: ShadowModels | None, terms: Terms
+) -> tuple[list[Outcome], list[str]]:
+    if subject.kept is None:
+        return [], ["retained or merely seen: the subject has no record of a memory"]
+    own = np.flatnonzero(subject.trained)
+    kept: list[Attack] = [RetainedLoss(losses), RetainedDifference(losses), RetainedSlope(losses)]
+    if shadows is not None:
+        kept += [ShadowRetained(shadows), ShadowRetained(shadows, since_closing=True)]
+    return _play_all(RETAINED, kept, transcript, subject.candidates.take(own), subject.kept[own], terms)
+
+
+def _play_all(
+    game: Game,
+    attacks: Sequence[Attack],
+    transcript: dict[str, NDArray[Any]],
+    candidates: Candidates,
+    truth: BoolArray,
+    terms: Terms,
+) -> tuple[list[Outcome], list[str]]:
+    blind = blind_baseline(candidates, truth, terms)
+    played, skipped = [], []
+    for attack in attacks:
+        threat = ALL_MODELS if Capability.MODEL_SEQUENCE in attack.requires else FINAL_MODEL
+        try:
+            played.append(play(game, attack, View.of(threat, transcript), candidates, truth, terms, blind))
+        except (CapabilityMissing, CandidatesInvalid) as error:
+            skipped.append(f"{game.name}, {attack.name}: {error}")
+    return played, skipped
+
+
+def _controls(subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], terms: Terms) -> list[Outcome]:
+    view, attack = View.of(FINAL_MODEL, transcript), Standardised(LossScore(losses))
+    return [
+        positive_control(LossScore, membership_world(terms.seed), terms.seed),
+        negative_control(MEMBERSHIP, attack, view, subject.candidates, terms),
+    ]

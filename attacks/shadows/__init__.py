@@ -1,0 +1,17 @@
+"""Shadow models: many models trained as the target was, on coins that the adversary knows."""
+
+from attacks.shadows.any_module import ModuleTrainer, trainer_for
+from attacks.shadows.mlp import BatchedMlp
+from attacks.shadows.models import ContinualRecipe, ShadowModels, continual_models
+from attacks.shadows.rule import Rule, Trainer
+
+__all__ = [
+    "BatchedMlp",
+    "ContinualRecipe",
+    "ModuleTrainer",
+    "Rule",
+    "ShadowModels",
+    "Trainer",
+    "continual_models",
+    "trainer_for",
+]

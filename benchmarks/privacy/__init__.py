@@ -1,0 +1,1 @@
+"""Benchmarks of the privacy toolkit: `python -m benchmarks.privacy.stacked`, `.noise`, `.streams`."""

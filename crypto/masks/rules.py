@@ -1,0 +1,66 @@
+"""When a client refuses: the checks between a server's request and an answer that cannot be taken back."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from crypto.masks.errors import UnmaskRefused
+from crypto.masks.parameters import signatures_needed
+from crypto.planning import Plan
+from crypto.roster import Trust
+
+
+def check_survivors(plan: Plan, me: int, cohort: Collection[int], survivors: Collection[int]) -> None:
+    """Refuse a set without this client, with strangers, or with fewer than clients - dropouts members."""
+    if me not in survivors:
+        raise UnmaskRefused("The set of survivors does not hold this client, which did send its vector.")
+    if not set(survivors) <= set(cohort):
+        raise UnmaskRefused("The set of survivors holds somebody who is not in the cohort.")
+    if len(survivors) < plan.min_clients:
+        raise UnmaskRefused(
+            f"{len(survivors)} survivors are fewer than the {plan.min_clients} of a sum; run another round."
+        )
+
+
+def check_split(cohort: Collection[int], survivors: Collection[int], dropped: Collection[int]) -> None:
+    """Refuse if somebody is in both sets, or the two are not the whole cohort."""
+    both = set(survivors) & set(dropped)
+    if both:
+        raise UnmaskRefused(f"{len(both)} clients are listed as survivors and as dropped; both secrets open a vector.")
+    if set(survivors) | set(dropped) != set(cohort):
+        raise UnmaskRefused("Survivors and dropped clients together are not the cohort.")
+
+
+def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proofs: Mapping[int, bytes]) -> None:
+    """Refuse unless more than (clients + corrupt)/2 members signed this very statement."""
+    n = len(plan.clients)
+    needed, valid = signatures_needed(n, corrupt), 0
+    for index, proof in proofs.items():
+        valid += 0 <= index < n and trust.holds(plan.clients[index], statement, proof)
+        if valid == needed:
+            return
+    raise UnmaskRefused(f"{valid} clients confirmed this set of survivors, {needed} of {n} are needed.")
+
+
+@dataclass
+class Released:
+    """The cohorts that this client helped to sum, for each upload and model it was told of."""
+
+    _sums: dict[tuple[str, bytes], list[frozenset[int]]] = field(default_factory=dict)
+
+    def check(self, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
+        """Refuse a second sum at one model if the cohorts differ by fewer clients than a sum must hold.
+
+        Their difference would be a sum of these few. Without a model digest nothing is refused.
+        """
+        for before in self._sums.get((upload, model), ()):
+            differing = len(before ^ frozenset(survivors))
+            if differing < plan.min_clients:
+                raise UnmaskRefused(
+                    f"A sum of {upload!r} at this model was released; the cohorts differ by {differing} clients, "
+                    f"fewer than {plan.min_clients}: their difference would expose them."
+                )
+
+    def note(self, upload: str, model: bytes, survivors: Collection[int]) -> None:
+        """Remember a cohort, if a model was named."""
+        if model:
+            self._sums.setdefault((upload, model), []).append(frozenset(survivors))

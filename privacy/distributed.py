@@ -1,0 +1,199 @@
+"""Distributed per-example DP-SGD: each client sends one clipped gradient sum, in integers, with its share of the noise.
+
+A round of a client: `ClippedGradients.sum` (private coins at a public rate), `DistributedSum.encode` (scale, round at
+random, add the share), a secure sum of the integers, `DistributedSum.decode`. The empty batch takes the same way and
+has the same size; batch sizes and losses stay on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.dpsgd import DpSgdTrainer, Stratum, poisson_batch
+from privacy.errors import BudgetUnreachable, InvalidParameter
+from privacy.events import SampledGaussian
+from privacy.randomness import RandomBytes, seed64, uniforms
+from privacy.sampled_skellam import AnyEvent, SampledSkellam, high_probability_sensitivity, rdp_epsilon
+from privacy.skellam import sample_skellam
+
+if TYPE_CHECKING:
+    import torch
+
+#: The probability per release that rounding adds more to a sensitivity than is charged; part of delta.
+FAILURE = 1e-15
+
+
+@dataclass(frozen=True)
+class DistributedSum:
+    """One noisy integer sum of clipped per-example gradients over `parties`: mechanism and event made together.
+
+    `scale` is integers per unit of gradient. `noise_multiplier` is the standard deviation that the honest survivors
+    together add, over `clipping_norm`, as in central DP-SGD.
+
+    *Guarantee*: with at most `max_dropouts` parties missing and `colluders` that reveal or leave out their share, a
+    round is `event(q)` for one example of one client added or removed, where every example joins by its own private
+    coin of rate q. With fewer dropouts the noise is larger, never smaller. No amplification is claimed from which
+    clients take part. At least one colluder is assumed: whoever receives the model knows its own share.
+
+    Raises:
+        InvalidParameter: nobody is left who is sure to add noise, or a number is outside its range.
+    """
+
+    parties: int
+    max_dropouts: int
+    colluders: int
+    clipping_norm: float
+    noise_multiplier: float
+    dimension: int
+    scale: float
+    failure: float = FAILURE
+
+    def __post_init__(self) -> None:
+        if self.colluders < 1:
+            raise InvalidParameter(f"colluders={self.colluders}: at least 1, a client that knows its own share")
+        if self.max_dropouts < 0 or self.honest < 1:
+            raise InvalidParameter(
+                f"parties={self.parties} minus max_dropouts={self.max_dropouts} minus colluders={self.colluders} "
+                "leaves nobody who is sure to add noise; lower one of the two"
+            )
+        for name in ("clipping_norm", "noise_multiplier", "scale"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise InvalidParameter(f"{name}={getattr(self, name)} must be positive and finite")
+        high_probability_sensitivity(self.clipping_norm * self.scale, self.dimension, self.failure)
+
+    @property
+    def honest(self) -> int:
+        """Number of parties sure to survive and to keep their share secret; fewer survivors must abort the round."""
+        return self.parties - self.max_dropouts - self.colluders
+
+    @property
+    def guaranteed_variance(self) -> float:
+        """Variance per entry, in integers, that is charged."""
+        return (self.noise_multiplier * self.clipping_norm * self.scale) ** 2
+
+    @property
+    def share_variance(self) -> float:
+        """Variance per entry, in integers, that each party adds."""
+        return self.guaranteed_variance / self.honest
+
+    def event(self, q: float) -> SampledSkellam:
+        """Return what one round charges an example of a stratum of rate `q`.
+
+        Raises:
+            InvalidParameter: q is outside [0, 1].
+        """
+        l2, l1 = high_probability_sensitivity(self.clipping_norm * self.scale, self.dimension, self.failure)
+        return SampledSkellam(q, self.guaranteed_variance, l2, l1, self.failure)
+
+    def encode(self, clipped_sum: NDArray[np.float64], random: RandomBytes) -> NDArray[np.int64]:
+        """Return the integers one party sends, int64 (dimension,): the rounded scaled sum plus a fresh share.
+
+        Raises:
+            InvalidParameter: the sum has another shape, or an entry that is not finite or leaves 2^52 integers.
+        """
+        scaled = np.asarray(clipped_sum, dtype=np.float64) * self.scale
+        if scaled.shape != (self.dimension,) or not np.all(np.abs(scaled) < 2.0**52):
+            raise InvalidParameter(
+                f"a sum of shape {scaled.shape} for dimension={self.dimension}, or an entry beyond 2^52 after scaling"
+            )
+        rounded = np.ceil(scaled - uniforms(random, scaled.shape)).astype(np.int64)
+        return rounded + sample_skellam(self.share_variance, self.dimension, random)
+
+    def decode(self, total: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the noisy gradient sum, float64 (dimension,); divide by a public denominator to step."""
+        return np.asarray(total, dtype=np.float64) / self.scale
+
+
+def choose_scale(
+    plan: DistributedSum, rates: Mapping[float, int], delta: float, inflation: float = 1e-3
+) -> DistributedSum:
+    """Return `plan` with the least scale (clipping norm times scale a power of two) that costs little epsilon.
+
+    Little: epsilon over that of real Gaussian noise of equal variance, minus 1, below `inflation`, both by RDP at
+    `delta`. `rates` maps each stratum's rate to the number of rounds of one example in it.
+
+    Raises:
+        BudgetUnreachable: even 2^30 integers per clipping norm cost more.
+        InvalidParameter: delta or a rate is outside its range, or nothing is sampled.
+    """
+    ideal: dict[AnyEvent, int] = {SampledGaussian(q, plan.noise_multiplier): n for q, n in rates.items()}
+    goal = rdp_epsilon(ideal, delta) * (1.0 + inflation)
+    if not 0.0 < goal < math.inf:
+        raise InvalidParameter(f"rates={dict(rates)} with noise_multiplier={plan.noise_multiplier} spend {goal}")
+
+    def fits(bits: int) -> bool:
+        tried = replace(plan, scale=2.0**bits / plan.clipping_norm)
+        return rdp_epsilon({tried.event(q): n for q, n in rates.items()}, delta) < goal
+
+    low, high = 0, 30
+    if not fits(high):
+        raise BudgetUnreachable(
+            f"an inflation of {inflation:g} needs more than 2^30 integers per clipping norm at "
+            f"dimension={plan.dimension}; allow a larger one"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return replace(plan, scale=2.0**high / plan.clipping_norm)
+
+
+class ClippedGradients:
+    """Sums of clipped per-example gradients of one model, by Opacus's hooks; one instance per process.
+
+    Raises:
+        UnsuitableModel: as `DpSgdTrainer`.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._trainer = DpSgdTrainer(model)
+
+    @property
+    def dimension(self) -> int:
+        """Number of trainable parameters, the length of every sum."""
+        return sum(p.numel() for p in self._trainer._parameters)
+
+    def sum(
+        self, weights: torch.Tensor, strata: Sequence[Stratum], clipping_norm: float, random: RandomBytes
+    ) -> NDArray[np.float64]:
+        """Return one Poisson batch's sum of cross-entropy gradients at `weights`, float64 (dimension,).
+
+        Every example's gradient is clipped to `clipping_norm` in L2 (norms, factors and sum in double precision, so
+        one example weighs no more up to 1e-12) and a gradient that is not finite counts as zero. An empty batch gives
+        zeros.
+
+        Raises:
+            InvalidParameter: the clipping norm is not positive and finite, the weights do not fit, or no stratum.
+        """
+        import torch
+
+        if not 0.0 < clipping_norm < math.inf or not strata:
+            raise InvalidParameter(f"clipping_norm={clipping_norm} must be positive and finite, and one stratum given")
+        trainer = self._trainer
+        trainer._load(weights)
+        trainer._module.train()
+        x, y = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
+        trainer._module.zero_grad(set_to_none=True)
+        torch.autograd.backward(torch.nn.functional.cross_entropy(trainer._module(x), y, reduction="sum"))
+        samples = [getattr(p, "grad_sample").reshape(len(y), p.numel()) for p in trainer._parameters]  # noqa: B009
+        for parameter in trainer._parameters:
+            parameter.grad_sample = None
+            parameter.grad = None
+        return _clipped_sum(samples, clipping_norm)
+
+
+def _clipped_sum(samples: Sequence[torch.Tensor], clipping_norm: float) -> NDArray[np.float64]:
+    import torch
+
+    norms = torch.stack([torch.linalg.vector_norm(s, dim=1, dtype=torch.float64) for s in samples]).norm(dim=0)
+    factors = torch.where(torch.isfinite(norms), (clipping_norm / norms).clamp(max=1.0), 0.0)
+    broken = factors == 0.0
+    if bool(broken.any()):
+        # 0 times NaN is NaN.
+        samples = [s.masked_fill(broken[:, None], 0.0) for s in samples]
+    return np.concatenate([(factors @ s.to(torch.float64)).numpy() for s in samples])

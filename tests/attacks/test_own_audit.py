@@ -1,0 +1,176 @@
+"""`attacks.audit` on models of one's own, canaries, and audits task by task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import attacks
+from attacks import (
+    SUMS_ONLY,
+    AuditInvalid,
+    BatchedMlp,
+    Candidates,
+    CandidatesInvalid,
+    Coin,
+    ContinualRecipe,
+    DirectionScore,
+    GameInvalid,
+    Rule,
+    ShadowMembership,
+    ShadowModels,
+    Subject,
+    Terms,
+    View,
+    audit_retained,
+    audit_tasks,
+    continual_models,
+    direction_canaries,
+    memory_coins,
+    mislabelled_canaries,
+    one_shot_estimate,
+)
+
+Data = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def models(digits: Data) -> ShadowModels:
+    """Nine pipelines over two tasks of digits with wrong labels, learnt by heart; number 8 is audited."""
+    x, y = digits
+    pool = Candidates(x, y, np.arange(len(x)), (y >= 5).astype(np.int64))
+    first, second = (mislabelled_canaries(pool.take(np.flatnonzero(pool.task == t)), 300, 10, t) for t in (0, 1))
+    both = [first.candidates, second.candidates]
+    joined = Candidates(*(np.concatenate([getattr(c, name) for c in both]) for name in ("x", "y", "cluster", "task")))
+    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=32, steps=400, memory=60, replay=32)
+    return continual_models(BatchedMlp((64, 64, 10)), joined, recipe, models=9, seed=4)
+
+
+def _subject(models: ShadowModels, with_memory: bool = True) -> Subject:
+    kept = models.kept[8] & (models.pool.task == 0)
+    return Subject(
+        BatchedMlp((64, 64, 10)).module(), models.weights[8], models.tasks, models.pool, models.trained[8],
+        kept if with_memory else None,
+    )  # fmt: skip
+
+
+def test_an_audit_of_ones_own_models(models: ShadowModels) -> None:
+    document = attacks.audit(
+        _subject(models), ledger_epsilon=0.5, shadows=models.take(np.arange(8)), name="digits", delta=1e-7
+    )
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    played = {(o["game"], o["attack"]) for o in document["outcomes"] if o["control"] is None}
+    assert len(played) >= 8
+    by = {(o["game"], o["attack"]): o for o in document["outcomes"]}
+    assert by["membership", "difference of checkpoints"]["auc"] > 0.8
+    assert by["membership", "BaVarIA-n, all checkpoints"]["auc_low"] > 0.8
+    assert by["membership", "BaVarIA-n, all checkpoints"]["gaussian"]["mu"] > 0.3
+    # The model was trained without any noise: what was claimed for it is refuted.
+    assert any(c["bound"] > c["ledger_epsilon"] == 0.5 for c in document["contradictions"])
+    assert any(d["adjusted"] < 1e-6 for d in document["discoveries"])
+    assert {o["control"] for o in document["outcomes"]} == {None, "positive", "negative"}
+    assert any("slope" in text or "people" in text for text in document["not_tested"])
+
+
+def test_what_cannot_be_played_is_said(models: ShadowModels) -> None:
+    subject = _subject(models, with_memory=False)
+    final = replace(subject, checkpoints=subject.checkpoints[-1:], tasks=np.array([1]))
+    document = attacks.audit(final)
+    text = " ".join(document["not_tested"])
+    for words in ("difference of checkpoints", "no record of a memory", "none were given"):
+        assert words in text
+    assert document["contradictions"] == []
+    with pytest.raises(AuditInvalid, match="T at least 1"):
+        attacks.audit(replace(subject, tasks=subject.tasks[:1]))
+    with pytest.raises(GameInvalid, match="coin of rate"):
+        attacks.audit(subject, coin=Coin(0.05))
+
+
+def test_weights_of_a_module_are_its_parameters_in_order() -> None:
+    module = torch.nn.Linear(2, 2)
+    expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+    assert np.array_equal(attacks.weights_of(module), expected)
+    assert attacks.weights_of(torch.nn.ReLU()).shape == (0,)
+
+
+def test_each_task_is_judged_against_its_own_charge(models: ShadowModels) -> None:
+    subject = _subject(models)
+    view = View.of(attacks.ALL_MODELS, subject.transcript())
+    attack = ShadowMembership(models.take(np.arange(8)), history="all")
+    terms = Terms("digits", coin=Coin(), delta=1e-6)
+    outcomes = audit_tasks(attack, view, subject.candidates, subject.trained, terms, {0: 0.2, 1: 1000.0})
+    assert [o.terms.target for o in outcomes] == ["digits, task 0", "digits, task 1"]
+    assert [o.terms.ledger_epsilon for o in outcomes] == [0.2, 1000.0]
+    assert [c.target for c in attacks.contradictions(outcomes)] == ["digits, task 0"]
+    with pytest.raises(GameInvalid, match="one-sided"):
+        audit_tasks(attack, view, subject.candidates, np.ones(len(subject.trained), dtype=bool), terms, {})
+
+
+def test_the_memory_is_judged_among_the_trained(models: ShadowModels) -> None:
+    subject = _subject(models)
+    assert subject.kept is not None
+    view = View.of(attacks.ALL_MODELS, subject.transcript())
+    attack = attacks.ShadowRetained(models.take(np.arange(8)))
+    first = subject.candidates.task == 0
+    outcomes = audit_retained(
+        attack, view, subject.candidates.take(first), (subject.trained[first], subject.kept[first]),
+        Terms("digits", coin=None), {0: 1.0},
+    )  # fmt: skip
+    assert len(outcomes) == 1
+    assert outcomes[0].n_members == 60
+    assert outcomes[0].auc.low > 0.8
+    assert outcomes[0].epsilon_lower is None
+
+
+def test_canary_labels_are_wrong_and_coins_fair(digits: Data) -> None:
+    x, y = digits
+    pool = Candidates(x, y, np.arange(len(x)), np.zeros(len(x), dtype=np.int64))
+    canaries = mislabelled_canaries(pool, 1797, 10, seed=1)
+    assert (canaries.candidates.y != y[canaries.candidates.cluster]).all()
+    assert abs(canaries.truth.mean() - 0.5) < 5 * 0.5 / 1797**0.5
+    for count, classes in ((0, 10), (1798, 10), (5, 1)):
+        with pytest.raises(AuditInvalid):
+            mislabelled_canaries(pool, count, classes, seed=1)
+
+
+def test_direction_canaries_in_a_sum_are_found() -> None:
+    random = np.random.default_rng(0)
+    directions = direction_canaries(200, 2000, seed=2)
+    assert np.allclose(np.linalg.norm(directions, axis=1), 1.0)
+    truth = random.random(200) < 0.5
+    sums = np.stack([4.0 * truth @ directions + random.normal(size=2000) for _ in range(3)])
+    view = View.of(SUMS_ONLY, {"sums": sums, "sum_clients": np.full(3, 10)})
+    zeros = np.zeros(200, dtype=np.int64)
+    candidates = Candidates(directions.astype(np.float32), zeros, np.arange(200), zeros)
+    outcomes = audit_tasks(DirectionScore(), view, candidates, truth, Terms("clients", coin=Coin()), {0: 0.1})
+    assert outcomes[0].auc.low > 0.95
+    with pytest.raises(CandidatesInvalid, match="entries"):
+        DirectionScore().score(view, candidates.take(np.arange(3)).__class__(
+            np.ones((3, 7), dtype=np.float32), zeros[:3], zeros[:3], zeros[:3]
+        ))  # fmt: skip
+    with pytest.raises(AuditInvalid):
+        direction_canaries(0, 5, seed=0)
+
+
+def test_forced_retention_follows_its_coins() -> None:
+    trained = np.arange(4000) % 2 == 0
+    kept = memory_coins(trained, 0.25, seed=0)
+    assert not (kept & ~trained).any()
+    assert abs(kept.sum() / 2000 - 0.25) < 5 * (0.25 * 0.75 / 2000) ** 0.5
+    with pytest.raises(AuditInvalid, match="rate"):
+        memory_coins(trained, 1.0, seed=0)
+
+
+def test_the_one_shot_estimate_is_an_estimate() -> None:
+    """Cosines N(2, 1) are those of a Gaussian mechanism with mu = 2."""
+    cosines = 2 + np.random.default_rng(0).normal(size=20_000)
+    found = one_shot_estimate(cosines, 1e-5)
+    assert found.value == pytest.approx(attacks.gaussian_epsilon(2.0, 1e-5), rel=0.03)
+    assert one_shot_estimate(-cosines, 1e-5).value == 0.0
+    with pytest.raises(AuditInvalid, match="two finite"):
+        one_shot_estimate(np.array([1.0]), 1e-5)

@@ -1,0 +1,222 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privacy import Charge, Cohort, Ledger, NonPrivate, SampledGaussian, SkellamRelease, spent
+from privacy import ledger as ledger_module
+from privacy.errors import LedgerClosed, LedgerDamaged, UnsupportedEvent
+
+KEPT, DISCARDED = Cohort("all", 0, 0, "kept"), Cohort("all", 0, 0, "discarded")
+STEP = SampledGaussian(0.25, 1.4)
+ROUND = [Charge(KEPT, STEP, 2), Charge(DISCARDED, STEP, 2)]
+EVENTS = (STEP, SampledGaussian(1 / 3, 0.1 + 0.2), SkellamRelease(1e9 / 7, 16395.6, 268e6), NonPrivate("ä \n"))
+charges = st.builds(Charge, st.sampled_from([KEPT, DISCARDED]), st.sampled_from(EVENTS), st.integers(1, 9))
+
+
+def filled(path: Path, entries: int) -> Path:
+    with Ledger(path) as ledger:
+        for number in range(entries):
+            ledger.charge(ROUND, round=number)
+    return path
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(charges, max_size=3), max_size=5), st.integers(0, 5))
+def test_what_was_charged_is_read_back(tmp_path_factory, entries: list[list[Charge]], reopened: int) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
+    ledger = Ledger(path)
+    for number, entry in enumerate(entries):
+        if number == reopened:
+            ledger.close()
+            ledger = Ledger(path)
+        ledger.charge(entry, row="replay", round=number)
+    ledger.close()
+    again = Ledger(path)
+    assert again.spent() == ledger.spent() == spent([c for entry in entries for c in entry])
+    assert (len(again), again.head) == (len(ledger), ledger.head) == (len(entries), again.head)
+
+
+def test_an_empty_ledger_changes_nothing_on_disk(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "new" / "ledger.jsonl") as ledger:
+        assert (len(ledger), ledger.spent(), ledger.head) == (0, {}, "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_entry_is_on_disk_when_charge_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "ledger.jsonl", []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_size), real(fd))[1])
+    ledger = Ledger(path)
+    for number in range(3):
+        ledger.charge(ROUND, round=number)
+        assert synced[-1] == path.stat().st_size
+        assert len(Ledger(path)) == number + 1
+
+
+@pytest.mark.parametrize("entry", range(3))
+def test_a_changed_number_is_noticed(tmp_path: Path, entry: int) -> None:
+    path = filled(tmp_path / "ledger.jsonl", 3)
+    lines = path.read_text().splitlines(keepends=True)
+    lines[entry] = lines[entry].replace('"count": 2', '"count": 1', 1)
+    path.write_text("".join(lines))
+    with pytest.raises(LedgerDamaged, match=f"entry {entry + 1} does not continue the hash chain"):
+        Ledger(path)
+
+
+def test_a_removed_inserted_or_swapped_entry_is_noticed(tmp_path: Path) -> None:
+    path = filled(tmp_path / "ledger.jsonl", 3)
+    a, b, c = path.read_text().splitlines(keepends=True)
+    for lines in ([b, c], [a, c], [a, a, b, c], [b, a, c], [a, b, c, c]):
+        path.write_text("".join(lines))
+        with pytest.raises(LedgerDamaged, match="restore the file from a backup"):
+            Ledger(path)
+
+
+def test_a_dropped_end_shows_in_the_head(tmp_path: Path) -> None:
+    """The chain cannot know its own end; the quoted head does."""
+    path = filled(tmp_path / "ledger.jsonl", 3)
+    head = Ledger(path).head
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    assert Ledger(path).head != head
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b"null", b"\xff\xfe", b"", b'{"hash": 1}', b'"text"'])
+def test_what_is_no_entry_is_refused(tmp_path: Path, line: bytes) -> None:
+    path = filled(tmp_path / "ledger.jsonl", 1)
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(LedgerDamaged, match="entry 2"):
+        Ledger(path)
+
+
+def test_an_event_of_a_later_version_is_refused_not_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    record = {"cohort": KEPT.to_json(), "event": {"type": "TreeAggregation", "depth": 3}, "count": 1}
+    body = {"previous": "0" * 64, "what": {}, "charges": [record]}
+    path.write_text(json.dumps({**body, "hash": ledger_module._digest(body)}) + "\n")
+    with pytest.raises(UnsupportedEvent, match="TreeAggregation"):
+        Ledger(path)
+
+
+def test_a_torn_last_line_is_cut_wherever_it_tore(tmp_path: Path) -> None:
+    whole = filled(tmp_path / "ledger.jsonl", 3).read_bytes()
+    path = tmp_path / "torn.jsonl"
+    start = whole[:-1].rindex(b"\n") + 1
+    for end in (*range(start, len(whole), 37), len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with Ledger(path) as ledger:
+            assert len(ledger) == 2
+            assert path.read_bytes() == whole[:end]
+            ledger.charge(ROUND, round=2)
+        assert path.read_bytes() == whole
+        assert len(Ledger(path)) == 3
+
+
+def test_a_failed_write_closes_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disk full, say: nothing may be released on that charge, nor on a later one of this object."""
+    path = filled(tmp_path / "ledger.jsonl", 1)
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Ledger(path) as ledger:
+        ledger.charge(ROUND, round=1)
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            ledger.charge(ROUND, round=2)
+        monkeypatch.undo()
+        with pytest.raises(LedgerClosed, match="open the ledger again"):
+            ledger.charge(ROUND, round=3)
+        assert len(ledger) == 2
+    with Ledger(path) as ledger:
+        # The line was whole when the sync failed, so it stays charged.
+        assert len(ledger) == 3
+        ledger.charge(ROUND, round=3)
+    assert len(Ledger(path)) == 4
+
+
+def test_an_interrupt_inside_a_charge_closes_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    ledger.charge(ROUND, round=0)
+
+    def interrupted(fd: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.charge(ROUND, round=1)
+    monkeypatch.undo()
+    with pytest.raises(LedgerClosed):
+        ledger.charge(ROUND, round=2)
+    assert len(Ledger(path)) == 2
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    path = filled(tmp_path / "ledger.jsonl", 1)
+    first, second = Ledger(path), Ledger(path)
+    first.charge(ROUND, round=1)
+    with pytest.raises(LedgerDamaged, match="another process"):
+        second.charge(ROUND, round=1)
+    first.charge(ROUND, round=2)
+    assert len(Ledger(path)) == 3
+
+
+def test_a_closed_ledger_still_answers_but_charges_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.charge(ROUND, round=0)
+    assert ledger.spent()[KEPT][STEP] == 2
+    ledger.close()
+    with pytest.raises(LedgerClosed):
+        ledger.charge(ROUND, round=1)
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from privacy import Charge, Cohort, Ledger, SampledGaussian
+charge = [Charge(Cohort("all", 0, k, "kept"), SampledGaussian(0.25, 1.4), 2) for k in range(200)]
+ledger = Ledger(Path(sys.argv[1]))
+while True:
+    ledger.charge(charge, round=len(ledger))
+    os.write(1, b".")  # the release
+"""
+
+
+def killed_at_random(path: Path, pause: float) -> int:
+    """Let a child charge and release until it is killed from outside; return how many releases it made."""
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        releases = len(child.stdout.read(1))
+        time.sleep(pause)
+        child.send_signal(signal.SIGKILL)
+        return releases + len(child.stdout.read())
+
+
+def survives(path: Path, rounds: int, seed: int) -> None:
+    draw = random.Random(seed)
+    releases = 0
+    for finished in range(1, rounds + 1):
+        releases += killed_at_random(path, draw.uniform(0.0, 0.08))
+        assert releases >= finished
+        entries = len(Ledger(path))
+        # At most one charge of each life had no release.
+        assert releases <= entries <= releases + finished
+
+
+def test_sigkill_never_leaves_a_release_uncharged(tmp_path: Path) -> None:
+    survives(tmp_path / "ledger.jsonl", rounds=4, seed=1)
+
+
+@pytest.mark.slow
+def test_sigkill_many_times(tmp_path: Path) -> None:
+    survives(tmp_path / "ledger.jsonl", rounds=60, seed=2)

@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import skellam
+
+from privacy import RdpAccountant, SampledGaussian
+from privacy.accountants import ORDERS
+from privacy.errors import InvalidParameter
+from privacy.sampled_skellam import (
+    SampledSkellam,
+    epsilon_at,
+    high_probability_sensitivity,
+    poisson_sampled_rdp,
+    rdp_curve,
+    rdp_epsilon,
+    sampled_skellam_curve,
+    total_failure,
+)
+from privacy.skellam import skellam_rdp
+
+few = settings(max_examples=25, deadline=None)
+
+
+def renyi(p: np.ndarray, q: np.ndarray, order: int) -> float:
+    kept = (p > 0) & (q > 0)
+    logs = order * np.log(p[kept]) + (1 - order) * np.log(q[kept])
+    return float(np.logaddexp.reduce(logs)) / (order - 1)
+
+
+@pytest.mark.parametrize("q", [0.001, 0.01, 0.25, 0.9])
+@pytest.mark.parametrize("sigma", [0.7, 1.1, 4.0])
+def test_with_a_gaussian_base_it_is_dp_accountings_sampled_gaussian(q: float, sigma: float) -> None:
+    theirs = dict(zip(ORDERS, RdpAccountant().curve({SampledGaussian(q, sigma): 1}), strict=True))
+    for order in (2, 3, 5, 16, 64, 512):
+        mine = poisson_sampled_rdp(q, order, lambda k: k / (2 * sigma**2))
+        if math.isfinite(theirs[order]):
+            assert mine == pytest.approx(theirs[order], rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(("q", "variance", "shift"), [(0.1, 4.0, 1), (0.3, 30.0, 3), (0.02, 2.0, 2), (0.9, 9.0, 1)])
+def test_not_below_the_exact_divergence_in_either_direction(q: float, variance: float, shift: int) -> None:
+    k = np.arange(-400, 401)
+    plain = skellam.pmf(k, variance / 2, variance / 2)
+    mixture = (1 - q) * plain + q * skellam.pmf(k - shift, variance / 2, variance / 2)
+    for order in (2, 3, 4, 8, 16):
+        bound = poisson_sampled_rdp(q, order, lambda j: skellam_rdp(j, variance, float(shift), float(shift)))
+        assert renyi(mixture, plain, order) <= bound + 1e-12
+        assert renyi(plain, mixture, order) <= bound + 1e-12
+
+
+@pytest.mark.parametrize(("q", "sigma", "published"), [(0.05, 2.0, 2.1202), (0.1, 4.0, 1.9348), (0.1, 8.0, 0.8824)])
+def test_measured_figures_for_65k_entries(q: float, sigma: float, published: float) -> None:
+    scaled = 2.0**13
+    l2, l1 = high_probability_sensitivity(scaled, 65_000, 1e-12)
+    found = rdp_epsilon({SampledSkellam(q, (sigma * scaled) ** 2, l2, l1, 1e-12): 300}, 1e-5)
+    assert found == pytest.approx(published, abs=6e-4)
+    assert found / RdpAccountant().epsilon({SampledGaussian(q, sigma): 300}, 1e-5) - 1 < 1e-3
+
+
+def test_rate_one_is_the_release_itself_and_rate_zero_is_free() -> None:
+    integer = np.array([a % 1 == 0 for a in ORDERS])
+    whole = sampled_skellam_curve(SampledSkellam(1.0, 400.0, 5.0, 9.0))
+    expected = [skellam_rdp(int(a), 400.0, 5.0, 9.0) for a in ORDERS if a % 1 == 0]
+    assert whole[integer] == pytest.approx(expected)
+    assert rdp_epsilon({SampledSkellam(0.0, 400.0, 5.0, 9.0): 10}, 1e-5) == 0.0
+    assert rdp_epsilon({}, 1e-5) == 0.0
+
+
+@few
+@given(st.floats(0.001, 0.9), st.floats(1.0, 1.1), st.floats(10.0, 1e6), st.floats(1.0, 4.0))
+def test_monotone_in_rate_and_noise_and_steps(q: float, more: float, variance: float, factor: float) -> None:
+    def cost(rate: float, v: float, steps: int = 5) -> float:
+        return rdp_epsilon({SampledSkellam(min(rate, 1.0), v, 3.0, 9.0): steps}, 1e-5)
+
+    assert cost(q, variance) <= cost(q * more, variance) * (1 + 1e-9)
+    assert cost(q, variance * factor) <= cost(q, variance) * (1 + 1e-9)
+    assert cost(q, variance, 5) <= cost(q, variance, 6)
+
+
+def test_the_curve_rises_with_the_order() -> None:
+    curve = sampled_skellam_curve(SampledSkellam(0.05, 1e4, 50.0, 2500.0))
+    assert (np.diff(curve) >= 0).all()
+    assert not curve.flags.writeable
+
+
+def test_mixed_events_add_up() -> None:
+    a, b = SampledSkellam(0.05, 1e4, 50.0, 2500.0), SampledGaussian(0.01, 1.1)
+    assert rdp_curve({a: 3, b: 2}) == pytest.approx(3 * rdp_curve({a: 1}) + 2 * rdp_curve({b: 1}))
+
+
+def test_a_failure_probability_is_charged_to_delta() -> None:
+    sure = SampledSkellam(0.1, 1e5, 50.0, 2500.0)
+    risky = SampledSkellam(0.1, 1e5, 50.0, 2500.0, failure=1e-7)
+    assert total_failure({risky: 20, sure: 3}) == pytest.approx(2e-7)
+    low, high = rdp_epsilon({sure: 20}, 1e-5), rdp_epsilon({risky: 20}, 1e-5)
+    assert high > low
+    # The certified epsilon holds at the delta that is left when the failure is taken off.
+    assert high >= epsilon_at(ORDERS, rdp_curve({risky: 20}).tolist(), 1e-5 - math.exp(high) * 2e-7) - 1e-9
+    assert rdp_epsilon({SampledSkellam(0.1, 1e5, 50.0, 2500.0, failure=1e-3): 20}, 1e-5) == math.inf
+
+
+def test_the_high_probability_sensitivity_holds_in_trials() -> None:
+    rng = np.random.default_rng(3)
+    l2, dimension, failure = 100.0, 4096, 1e-3
+    g = rng.normal(size=dimension)
+    g *= l2 / np.linalg.norm(g)
+    bound, l1 = high_probability_sensitivity(l2, dimension, failure)
+    assert bound < l2 + math.sqrt(dimension) == high_probability_sensitivity(l2, dimension, 0.0)[0]
+    others = rng.normal(size=dimension) * 50
+    u = rng.random((2000, dimension))
+    # One client rounds its sum: the example changes the rounded sum by a stochastic rounding of its own gradient.
+    change = np.ceil(others + g - u) - np.ceil(others - u)
+    assert (np.linalg.norm(change, axis=1) > bound).mean() <= failure + 4 * math.sqrt(failure / 2000)
+    assert (np.abs(change).sum(1) <= l1).all()
+
+
+@pytest.mark.parametrize("bad", [(-0.1, 1, 1, 1, 0), (0.5, 0, 1, 1, 0), (0.5, 1, math.nan, 1, 0), (0.5, 1, 1, 1, 1)])
+def test_bad_events_are_refused(bad: tuple) -> None:
+    with pytest.raises(InvalidParameter):
+        SampledSkellam(*bad)
+
+
+def test_bad_arguments_are_refused() -> None:
+    for order in (1, 2.5):
+        with pytest.raises(InvalidParameter):
+            poisson_sampled_rdp(0.1, order, lambda k: 1.0)
+    with pytest.raises(InvalidParameter):
+        rdp_epsilon({SampledSkellam(0.1, 1e5, 50.0, 2500.0): -1}, 1e-5)
+    with pytest.raises(InvalidParameter):
+        high_probability_sensitivity(1.0, 10, 1.0)

@@ -1,0 +1,226 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest, norm
+from torch import nn
+
+from privacy import DpSgdPlan, DpSgdTrainer, Stratum
+from privacy.errors import InvalidParameter, UnsuitableModel
+from privacy.stacked import FastNoise, SecureNoise, StackedTrainer
+from privacy.stacked.noise import normals_from_uniforms
+
+PLAN = DpSgdPlan(steps=3, denominator=4.0, clipping_norm=0.7, noise_multiplier=1.1, learning_rate=0.3, momentum=0.5)
+MODELS = {
+    "mlp": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 4)), (3, 4)),
+    "no bias": (lambda: nn.Sequential(nn.Linear(5, 6, bias=False), nn.ReLU(), nn.Linear(6, 4)), (5,)),
+    "signal": (
+        lambda: nn.Sequential(
+            nn.Conv1d(6, 8, 5, stride=2),
+            nn.Tanh(),
+            nn.Conv1d(8, 5, 3, padding=1),
+            nn.GroupNorm(5, 5),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(40, 4),
+        ),
+        (6, 19),
+    ),
+    "image": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding=(1, 0)),
+            nn.GroupNorm(2, 4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 3, 2, bias=False),
+            nn.Sequential(nn.Tanh(), nn.AdaptiveAvgPool2d(2)),
+            nn.Flatten(),
+            nn.Linear(12, 4),
+        ),
+        (2, 8, 9),
+    ),
+    "large conv": (lambda: nn.Sequential(nn.Conv1d(30, 40, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 4)), (30, 4)),
+    "norm": (
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Flatten(), nn.Linear(40, 4)),
+        (5, 6),
+    ),
+}
+both = pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
+
+
+def build(name: str, dtype: torch.dtype) -> nn.Module:
+    torch.manual_seed(11)
+    return MODELS[name][0]().to(dtype)
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def clients(name: str, dtype: torch.dtype, count: int = 4) -> list[list[Stratum]]:
+    torch.manual_seed(12)
+    shape = MODELS[name][1]
+    return [
+        [
+            Stratum(torch.randn(10 + k, *shape, dtype=dtype), torch.randint(0, 4, (10 + k,)), 0.4),
+            Stratum(torch.randn(3, *shape, dtype=dtype) * 3, torch.randint(0, 4, (3,)), 0.8),
+        ]
+        for k in range(count)
+    ]
+
+
+def sources(count: int) -> list:
+    return [np.random.default_rng(50 + k).bytes for k in range(count)]
+
+
+def one_by_one(model: nn.Module, weights: torch.Tensor, strata: list, plan: DpSgdPlan) -> torch.Tensor:
+    trainer = DpSgdTrainer(model)
+    return torch.stack([trainer.visit(weights, s, plan, r) for s, r in zip(strata, sources(len(strata)), strict=True)])
+
+
+def apart(a: torch.Tensor, b: torch.Tensor, start: torch.Tensor) -> float:
+    """Difference relative to how far the weights moved."""
+    return float((a - b).norm() / (b - start).norm())
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_to_opacus_on_the_same_batches_and_noise(name: str, dtype: torch.dtype, close: float) -> None:
+    strata, weights = clients(name, dtype), flat(build(name, dtype))
+    mine = StackedTrainer(build(name, dtype)).visit(weights, strata, PLAN, sources(4))
+    theirs = one_by_one(build(name, dtype), weights, strata, PLAN)
+    assert mine.dtype == dtype
+    assert apart(mine, theirs, weights) < close
+    # Without noise to drown a difference of the clipped sums.
+    quiet = DpSgdPlan(2, 4.0, 0.05, 0.0, 0.3)
+    mine = StackedTrainer(build(name, dtype)).visit(weights, strata, quiet, sources(4))
+    assert apart(mine, one_by_one(build(name, dtype), weights, strata, quiet), weights) < close
+
+
+@both
+def test_embeddings_with_repeated_tokens(dtype: torch.dtype, close: float) -> None:
+    def model() -> nn.Module:
+        torch.manual_seed(5)
+        return nn.Sequential(nn.Embedding(7, 6), nn.LayerNorm(6), nn.Flatten(), nn.Linear(30, 4)).to(dtype)
+
+    torch.manual_seed(6)
+    strata = [[Stratum(torch.randint(0, 7, (9, 5)), torch.randint(0, 4, (9,)), 0.5)] for _ in range(3)]
+    weights = flat(model())
+    mine = StackedTrainer(model()).visit(weights, strata, PLAN, sources(3))
+    assert apart(mine, one_by_one(model(), weights, strata, PLAN), weights) < close
+
+
+@both
+def test_clients_may_start_apart(dtype: torch.dtype, close: float) -> None:
+    strata = clients("signal", dtype)
+    weights = torch.stack([flat(build("signal", dtype)) * (1 + 0.1 * k) for k in range(4)])
+    before = weights.clone()
+    mine = StackedTrainer(build("signal", dtype)).visit(weights, strata, PLAN, sources(4))
+    for k in range(4):
+        theirs = DpSgdTrainer(build("signal", dtype)).visit(weights[k], strata[k], PLAN, sources(4)[k])
+        assert apart(mine[k], theirs, weights[k]) < close
+    assert torch.equal(weights, before)
+
+
+def test_empty_batches_still_take_their_noise() -> None:
+    strata = [[Stratum(s.x, s.y, 0.0) for s in own] for own in clients("mlp", torch.float64)]
+    strata[1] = [Stratum(strata[1][0].x[:0], strata[1][0].y[:0], 1.0)]
+    weights = flat(build("mlp", torch.float64))
+    mine = StackedTrainer(build("mlp", torch.float64)).visit(weights, strata, PLAN, sources(4))
+    assert apart(mine, one_by_one(build("mlp", torch.float64), weights, strata, PLAN), weights) < 1e-12
+    assert float((mine - weights).abs().min()) > 0
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e30])
+def test_an_example_that_overflows_counts_as_zero(value: float) -> None:
+    strata = clients("signal", torch.float32)
+    strata[2][0].x[4, 0, 0] = value
+    everyone = [[Stratum(s.x, s.y, 1.0) for s in own] for own in strata]
+    weights = flat(build("signal", torch.float32))
+    plan = DpSgdPlan(2, 4.0, 0.05, 0.0, 0.3)
+    mine = StackedTrainer(build("signal", torch.float32)).visit(weights, everyone, plan, sources(4))
+    assert torch.isfinite(mine).all()
+    assert apart(mine, one_by_one(build("signal", torch.float32), weights, everyone, plan), weights) < 1e-5
+
+
+def test_one_example_moves_the_weights_by_the_clipping_norm() -> None:
+    strata = [[Stratum(s.x * 100, s.y, 1.0) for s in own] for own in clients("image", torch.float64, 2)]
+    strata[1] = [Stratum(s.x, s.y, 1.0) for s in strata[0]]
+    strata[1][0] = Stratum(strata[0][0].x[1:], strata[0][0].y[1:], 1.0)
+    weights = flat(build("image", torch.float64))
+    after = StackedTrainer(build("image", torch.float64)).visit(
+        weights, strata, DpSgdPlan(1, 1.0, 0.3, 0.0, 1.0), sources(2)
+    )
+    assert 0.29 < float((after[0] - after[1]).norm()) <= 0.3
+
+
+def test_layers_in_place_are_replaced() -> None:
+    def model(inplace: bool) -> nn.Module:
+        torch.manual_seed(5)
+        return nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace), nn.Linear(6, 6), nn.ELU(0.5, inplace), nn.Linear(6, 4))
+
+    strata, weights = clients("no bias", torch.float32), flat(model(False))
+    trained = [StackedTrainer(model(inplace)).visit(weights, strata, PLAN, sources(4)) for inplace in (True, False)]
+    assert torch.equal(*trained)
+
+
+@pytest.mark.parametrize("source", [FastNoise(), SecureNoise()], ids=lambda s: type(s).__name__)
+def test_other_noise_is_normal_and_client_s_own(source) -> None:
+    parts = [torch.empty(301, 330), torch.empty(7)]
+    fill = source(np.random.default_rng(3).bytes)
+    fill(parts, 2.0)
+    x = parts[0].numpy().ravel() / 2.0
+    assert kstest(x, norm.cdf).pvalue > 1e-6
+    assert x.var() == pytest.approx(1.0, abs=5 * math.sqrt(2 / len(x)))
+    assert (x[: len(x) // 2] * x[-(len(x) // 2) :]).mean() == pytest.approx(0.0, abs=5 / math.sqrt(len(x) / 2))
+    strata, weights = clients("mlp", torch.float32), flat(build("mlp", torch.float32))
+    trainer = StackedTrainer(build("mlp", torch.float32), source)
+    moved = trainer.visit(weights, strata, PLAN, sources(4)) - weights
+    assert len({tuple(row.tolist()) for row in moved}) == 4
+    assert torch.equal(trainer.visit(weights, strata, PLAN, sources(4)) - weights, moved)
+
+
+def test_fast_noise_reaches_far_and_is_symmetric() -> None:
+    found = normals_from_uniforms(np.array([0.0, 1.0 - 2.0**-53, 0.5, 0.75]), 3.0)
+    assert torch.isfinite(found).all()
+    assert float(found[0]) == -float(found[1]) == pytest.approx(3.0 * norm.ppf(2.0**-54), rel=1e-3)
+    assert found[2:].tolist() == pytest.approx([0.0, 3.0 * norm.ppf(0.75)])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)),
+        nn.Sequential(nn.Linear(3, 3), nn.Dropout()),
+        nn.Sequential(nn.Conv1d(4, 4, 3, groups=2)),
+        nn.Sequential(nn.Conv1d(4, 4, 3, dilation=2)),
+        nn.Sequential(nn.Conv1d(4, 4, 3, padding="same")),
+        nn.Sequential(nn.Embedding(4, 4, padding_idx=0)),
+        nn.Sequential(nn.Linear(3, 3), nn.Hardtanh(inplace=True)),
+        nn.Sequential(nn.Flatten()),
+        nn.LSTM(3, 3),
+    ],
+    ids=str,
+)
+def test_other_layers_are_refused(model: nn.Module) -> None:
+    with pytest.raises(UnsuitableModel):
+        StackedTrainer(model)
+
+
+def test_frozen_and_shared_parameters_are_refused() -> None:
+    frozen = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    frozen[0].weight.requires_grad_(False)
+    layer = nn.Linear(3, 3)
+    for model in (frozen, nn.Sequential(layer, layer)):
+        with pytest.raises(UnsuitableModel):
+            StackedTrainer(model)
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    trainer, strata = StackedTrainer(build("mlp", torch.float32)), clients("mlp", torch.float32)
+    weights = flat(build("mlp", torch.float32))
+    assert trainer.visit(weights, [], PLAN, []).shape == (0, len(weights))
+    for w, s, r in ((weights[1:], strata, sources(4)), (weights, strata, sources(3)), (weights, [[]], sources(1))):
+        with pytest.raises(InvalidParameter):
+            trainer.visit(w, s, PLAN, r)

@@ -1,0 +1,64 @@
+import math
+
+import pytest
+
+from privacy import Charge, Cohort, NonPrivate, SampledGaussian, SkellamRelease, spent, statements, worst
+from privacy.errors import InvalidParameter
+
+DELTA = 1e-5
+CURRENT, MEMORY = SampledGaussian(0.25, 1.4), SampledGaussian(0.05, 1.4)
+KEPT, DISCARDED = Cohort("all", 0, 0, "kept"), Cohort("all", 0, 0, "discarded")
+
+
+def replayed() -> list[Charge]:
+    return [Charge(KEPT, CURRENT, 40), Charge(DISCARDED, CURRENT, 40), Charge(KEPT, MEMORY, 200)]
+
+
+def test_the_worst_cohort_is_the_kept_one() -> None:
+    rows = statements(spent(replayed()), DELTA)
+    assert [row.cohort for row in rows] == [DISCARDED, KEPT]
+    assert rows[1].epsilon > rows[0].epsilon > 0.0
+    assert worst(rows) == rows[1]
+    assert rows[1].events == (
+        "200 x Poisson-sampled Gaussian q=0.05 sigma=1.4",
+        "40 x Poisson-sampled Gaussian q=0.25 sigma=1.4",
+    )
+
+
+def test_the_smaller_of_the_valid_bounds_is_named() -> None:
+    (row,) = statements(spent([Charge(KEPT, CURRENT, 40)]), DELTA)
+    assert row.epsilon == row.epsilon_pld == min(row.epsilon_rdp, row.epsilon_pld)
+    assert row.accountant == "PLD"
+    (tiny,) = statements(spent([Charge(KEPT, SampledGaussian(1e-4, 10.0), 10**6)]), DELTA)
+    assert tiny.epsilon == tiny.epsilon_rdp < tiny.epsilon_pld
+    assert tiny.accountant == "RDP"
+
+
+def test_skellam_is_stated_by_rdp_alone() -> None:
+    (row,) = statements(spent([Charge(KEPT, SkellamRelease(1e4, 100.0, 900.0), 1)]), DELTA)
+    assert row.epsilon_pld is None
+    assert (row.epsilon, row.accountant) == (row.epsilon_rdp, "RDP")
+
+
+def test_equal_histories_cost_the_same_whoever_they_are() -> None:
+    other = Cohort("late", 3, 1, "kept")
+    rows = statements(spent([*replayed(), Charge(other, MEMORY, 200), Charge(other, CURRENT, 40)]), DELTA)
+    assert len({row.epsilon for row in rows}) == 2
+
+
+def test_one_non_private_event_leaves_no_guarantee() -> None:
+    rows = statements(spent([*replayed(), Charge(DISCARDED, NonPrivate("herding"), 1)]), DELTA)
+    bad = worst(rows)
+    assert bad is not None
+    assert bad.cohort == DISCARDED
+    assert math.isinf(bad.epsilon)
+
+
+def test_nothing_charged() -> None:
+    assert statements({}, DELTA) == ()
+    assert worst(()) is None
+
+
+def test_delta_is_a_probability() -> None:
+    with pytest.raises(InvalidParameter):
+        statements(spent(replayed()), 0.0)

@@ -1,0 +1,185 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.report import render_report
+from secure_fcl.audit import _common_threshold, audit
+from secure_fcl.config import Config
+from secure_fcl.errors import RunFolderError
+from secure_fcl.folder import RunFolder
+from secure_fcl.job import prepare
+from secure_fcl.streams import Scenario
+
+ATTACKED = (
+    'rows=["replay"]',
+    "scenario.partition=iid",
+    "attacks.enabled=true",
+    "attacks.targets=2",
+    "attacks.inversion_steps=3",
+)
+
+
+@pytest.fixture(scope="module")
+def attacked(run_tiny, make_config):  # type: ignore[no-untyped-def]
+    run = run_tiny(*ATTACKED)
+    audit(prepare(make_config(*ATTACKED)), RunFolder.existing(run.path))
+    return run
+
+
+@pytest.fixture(scope="module")
+def document(attacked):  # type: ignore[no-untyped-def]
+    return json.loads((attacked.path / "attacks.json").read_text())
+
+
+def test_every_game_is_played(document) -> None:  # type: ignore[no-untyped-def]
+    assert document["row"] == "replay"
+    own = [o for o in document["outcomes"] if o["control"] is None]
+    assert {(o["game"], o["target"]) for o in own} == {
+        ("membership", "training data of replay"),
+        ("retained or merely seen", "memory of replay in the last task"),
+    }
+    assert {o["view"] for o in own} == {"final model", "all models"}
+    assert len({(o["game"], o["attack"]) for o in own}) == len(own) == 6
+
+
+def test_every_game_on_the_run_has_a_blind_baseline_and_an_interval(document) -> None:  # type: ignore[no-untyped-def]
+    for outcome in document["outcomes"]:
+        assert 0.0 <= outcome["auc_low"] <= outcome["auc"] <= outcome["auc_high"] <= 1.0
+        if outcome["control"] is None:
+            assert outcome["blind_low"] <= outcome["blind_auc"] <= outcome["blind_high"]
+
+
+def test_truths_are_the_coins_of_the_run(document, attacked, make_config: Callable[..., Config]) -> None:  # type: ignore[no-untyped-def]
+    scenario = prepare(make_config(*ATTACKED)).scenario
+    train = scenario.data.train & (scenario.owner >= 0) & (scenario.task >= 0)
+    with np.load(attacked.path / "simulation" / "memory-replay-000.npz") as file:
+        held = sum(len(file[name]) for name in file.files)
+    counts = {o["game"]: (o["n_members"], o["n_nonmembers"]) for o in document["outcomes"] if o["control"] is None}
+    assert counts["membership"] == (int((train & ~scenario.held_out).sum()), int((train & scenario.held_out).sum()))
+    assert counts["retained or merely seen"][0] == held
+    assert sum(counts["retained or merely seen"]) == int((train & ~scenario.held_out & (scenario.task == 0)).sum())
+
+
+def test_the_positive_control_is_found_and_the_negative_is_not(document) -> None:  # type: ignore[no-untyped-def]
+    found = {o["control"]: o for o in document["outcomes"] if o["control"]}
+    assert found["positive"]["auc_low"] > 0.75
+    assert found["negative"]["auc_low"] < 0.5
+
+
+def test_the_four_gradient_worlds_and_the_recorded_update(document) -> None:  # type: ignore[no-untyped-def]
+    worlds = [(r["world"], r["noise"]) for r in document["reconstructions"]]
+    assert len(set(worlds)) == len(worlds) == 6
+    assert {noise for _, noise in worlds} == {"off", "as ran"}
+    assert sum("recorded update" in world for world, _ in worlds) == 2
+
+
+def test_truths_and_clear_views_lie_in_simulation_only(attacked) -> None:  # type: ignore[no-untyped-def]
+    names = {p.relative_to(attacked.path).as_posix() for p in attacked.path.rglob("*") if p.is_file()}
+    secret = {n for n in names if any(word in n for word in ("coins", "memory", "clear"))}
+    assert secret == {
+        "simulation/coins-replay.npz",
+        "simulation/clear-update-replay.npz",
+        "simulation/memory-replay-000.npz",
+        "simulation/memory-replay-001.npz",
+    }
+    with np.load(attacked.path / "simulation" / "clear-update-replay.npz") as file:
+        assert set(file.files) == {"simulation", "weights", "update", "update_without_noise"}
+        assert bool(file["simulation"])
+        difference = file["update"] - file["update_without_noise"]
+        assert difference.std() > 0
+
+
+def test_the_clear_update_is_the_one_that_was_sent(run_tiny) -> None:  # type: ignore[no-untyped-def]
+    # With one client the plain sum is what this client sent.
+    run = run_tiny("scenario.clients=1", "scenario.partition=iid", 'rows=["finetune"]', "attacks.enabled=true",
+                   "attacks.row=finetune", "scenario.tasks=1", "training.rounds=1")  # fmt: skip
+    with np.load(run.path / "simulation" / "clear-update-finetune.npz") as file:
+        shown, silent = file["update"], file["update_without_noise"]
+    scale = (2**16 - 1) / 0.5
+    sent = run.transcript["finetune/00000"]["total"][:-1] / scale
+    assert np.abs(sent - np.clip(shown, -0.5, 0.5)).max() < 1.001 / scale
+    assert np.abs(sent - np.clip(silent, -0.5, 0.5)).max() > 10 / scale
+
+
+@pytest.mark.parametrize("setting", ["attacks.one_client_view=false", "attacks.enabled=false"])
+def test_no_clear_update_without_its_declaration(run_tiny, setting: str) -> None:  # type: ignore[no-untyped-def]
+    run = run_tiny('rows=["finetune"]', "attacks.row=finetune", "scenario.tasks=1", "training.rounds=1",
+                   "attacks.enabled=true", setting)  # fmt: skip
+    assert not list(run.path.rglob("*clear*"))
+    assert "clear update" not in (run.path / "certificate.txt").read_text()
+
+
+def test_the_certificate_declares_the_view(attacked) -> None:  # type: ignore[no-untyped-def]
+    assert any("clear update of client 0" in line for line in attacked.certificate("replay")["evaluation"])
+    assert "declared view" in (attacked.path / "certificate.txt").read_text()
+
+
+def test_the_report_reads_the_audit(attacked) -> None:  # type: ignore[no-untyped-def]
+    text = render_report(attacked.path)
+    assert "learnt random labels by heart" in text
+
+
+def test_unfinished_runs_and_other_rows_are_refused(
+    attacked,
+    reference,
+    make_config: Callable[..., Config],
+    tmp_path: Path,  # type: ignore[no-untyped-def]
+) -> None:
+    prepared = prepare(make_config('rows=["class_sums"]', "attacks.row=replay"))
+    with pytest.raises(RunFolderError, match=r"attacks\.row = 'replay' is not among"):
+        audit(prepared, RunFolder.existing(reference.path))
+    folder = RunFolder.create(tmp_path, make_config(*ATTACKED), "fresh")
+    with pytest.raises(RunFolderError, match="is not finished"):
+        audit(prepare(make_config(*ATTACKED)), folder)
+
+
+def test_a_damaged_transcript_is_one_sentence(attacked, make_config: Callable[..., Config], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "copy"
+    shutil.copytree(attacked.path, copy)
+    (copy / "transcript" / "replay" / "00000.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(RunFolderError, match="missing or damaged"):
+        audit(prepare(make_config(*ATTACKED)), RunFolder.existing(copy))
+
+
+def test_one_game_has_one_retention_rate() -> None:
+    calendar = np.array([[0, 1, 2], [0, 1, 2], [-1, 0, 1], [-1, -1, -1]])
+    rate, clients = _common_threshold(calendar, (0.3, 0.2, 0.1))
+    assert rate == 0.1
+    assert clients.tolist() == [True, True, False, False]
+    rate, clients = _common_threshold(calendar, (0.3, 0.2, 0.2))
+    assert rate == 0.2
+    assert clients.tolist() == [True, True, True, False]
+
+
+def test_an_asynchronous_run_is_audited(run_tiny, make_config: Callable[..., Config]) -> None:  # type: ignore[no-untyped-def]
+    settings = (*ATTACKED, "scenario.arrival=asynchronous", "memory.capacity=60",
+                "memory.keep=0.9", "training.rounds=1")  # fmt: skip
+    prepared = prepare(make_config(*settings))
+    thresholds = prepared.rows[0][0].memory.thresholds  # type: ignore[union-attr]
+    assert thresholds[1] < thresholds[0]
+    run = run_tiny(*settings)
+    document = audit(prepared, RunFolder.existing(run.path))
+    assert any("memory of replay" in one["target"] for one in document["outcomes"])  # type: ignore[attr-defined]
+
+
+def test_inversion_without_targets_is_said(run_tiny, make_config: Callable[..., Config]) -> None:  # type: ignore[no-untyped-def]
+    settings = (*ATTACKED, "scenario.partition=pathological", "scenario.tasks=1", "training.rounds=1")
+    run = run_tiny(*settings)
+    document = audit(prepare(make_config(*settings)), RunFolder.existing(run.path))
+    assert not document["reconstructions"]
+    assert "gradient inversion: fewer than two clients" in " ".join(document["not_tested"])  # type: ignore[arg-type]
+
+
+def test_hold_out_of_zero_has_no_membership_game(
+    run_tiny, make_config: Callable[..., Config], tiny_scenario: Scenario
+) -> None:  # type: ignore[no-untyped-def]
+    settings = (*ATTACKED, "scenario.holdout=0", "scenario.tasks=1", "training.rounds=1")
+    run = run_tiny(*settings)
+    document = audit(prepare(make_config(*settings)), RunFolder.existing(run.path))
+    skipped = " ".join(document["not_tested"])  # type: ignore[arg-type]
+    assert "leaves no non-members" in skipped
+    assert "retained or merely seen" in skipped

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["attacks.py", "crypto/__init__.py"])
+def test_a_users_own_module_of_a_toolkits_name_is_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    done = run(tmp_path, "import secure_fcl")
+    assert done.returncode == 1
+    assert str(path) in done.stderr
+    assert "Rename that file or folder" in done.stderr
+
+
+def test_elsewhere_the_package_imports_and_stays_light(tmp_path: Path) -> None:
+    done = run(tmp_path, "import sys, secure_fcl; print({'torch', 'numpy', 'typer'} & set(sys.modules))")
+    assert (done.returncode, done.stdout.strip()) == (0, "set()")
+
+
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "secure_fcl", "config"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "[training]" in done.stdout

@@ -1,0 +1,64 @@
+"""The examples run as a user runs them: from another folder, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_secure_sum(tmp_path: Path) -> None:
+    output = run("secure_sum.py", tmp_path)
+    assert "summed: ada, bob, cyd, eve" in output
+    assert "bit for bit: True" in output
+
+
+def test_ledger_and_calibration(tmp_path: Path) -> None:
+    output = run("ledger_and_calibration.py", tmp_path)
+    worst = float(output.split("worst cohort: epsilon ")[1].split()[0])
+    assert 3.9 < worst <= 4.0
+    assert "a changed ledger is refused: entry 1 does not continue" in output
+
+
+def test_attack_your_model(tmp_path: Path) -> None:
+    outcome = json.loads(run("attack_your_model.py", tmp_path))
+    # The network is overfit, so its members are found, and only with a view.
+    assert outcome["auc_low"] > 0.5
+    assert outcome["blind_low"] <= 0.5 <= outcome["blind_high"]
+    assert outcome["n_members"] + outcome["n_nonmembers"] == 400
+
+
+def test_examples_are_short_and_tested() -> None:
+    files = sorted(EXAMPLES.glob("*.py"))
+    assert {path.stem for path in files} == {
+        name.removeprefix("test_") for name in globals() if (EXAMPLES / f"{name.removeprefix('test_')}.py").exists()
+    }
+    assert all(len(path.read_text(encoding="utf-8").splitlines()) < 60 for path in files)
+
+
+def test_each_example_uses_one_toolkit_only() -> None:
+    for name, toolkit in (
+        ("secure_sum", "crypto"),
+        ("ledger_and_calibration", "privacy"),
+        ("attack_your_model", "attacks"),
+    ):
+        text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+        ours = {"secure_fcl", "crypto", "privacy", "attacks", "evaluation"}
+        words = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
+        assert words & ours == {toolkit}
