@@ -12,6 +12,7 @@ from crypto.randomness import RandomBytes, uniform53
 MAX_SCALED = 2.0**52
 # Entries encoded at a time: few enough to stay in cache, which is several times faster for long vectors.
 _PIECE = 1 << 14
+_Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +67,33 @@ class FixedPoint:
         Raises EncodingError if an entry is NaN or infinite: an infinity is a sign of divergence and is not
         clipped.
         """
-        values = np.asarray(x, dtype=np.float64)
-        if not np.isfinite(values).all():
-            bad = int(values.size - np.isfinite(values).sum())
-            raise EncodingError(f"{bad} of {values.size} entries are NaN or infinite; check the training step.")
-        flat, encoded, saturated = values.reshape(-1), np.empty(values.size, dtype=np.int64), 0
+        values = np.asarray(x)
+        if not np.issubdtype(values.dtype, np.floating):
+            values = values.astype(np.float64)
+        flat = values.reshape(-1)
+        # Minimum and maximum carry NaN and infinities, and need no vector of their own.
+        if flat.size and not (math.isfinite(flat.min()) and math.isfinite(flat.max())):
+            bad = int(flat.size - np.isfinite(flat).sum())
+            raise EncodingError(f"{bad} of {flat.size} entries are NaN or infinite; check the training step.")
+        encoded, saturated = np.empty(flat.size, dtype=np.int64), 0
+        room = np.empty((3, min(_PIECE, flat.size)))
         for start in range(0, flat.size, _PIECE):
-            piece = flat[start : start + _PIECE]
-            saturated += int(np.count_nonzero(np.abs(piece) > self.clip))
-            scaled = np.clip(piece, -self.clip, self.clip) * self.scale
-            floor = np.floor(scaled)
-            encoded[start : start + _PIECE] = floor + (uniform53(random, piece.size) < scaled - floor)
+            piece, out = flat[start : start + _PIECE], encoded[start : start + _PIECE]
+            saturated += self._encode(piece, random, room[:, : piece.size], out)
         return Encoded(encoded.reshape(values.shape), saturated)
+
+    def _encode(self, piece: _Floats, random: RandomBytes, room: _Floats, out: npt.NDArray[np.int64]) -> int:
+        """Encode one piece into `out`, in the three rows of `room`; returns how many entries were clipped."""
+        given, scaled, floor = room
+        given[:] = piece
+        np.clip(given, -self.clip, self.clip, out=scaled)
+        saturated = int(np.count_nonzero(given != scaled))
+        scaled *= self.scale
+        np.floor(scaled, out=floor)
+        fraction = np.subtract(scaled, floor, out=scaled)
+        out[:] = floor
+        out += (uniform53(random, piece.size) < fraction).view(np.int8)
+        return saturated
 
     def decode(self, total: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Turn an integer sum into real numbers (divide by the scale); exact for |total| <= 2^53 before

@@ -19,7 +19,8 @@ from privacy.dpsgd import DpSgdTrainer, Stratum, poisson_batch
 from privacy.errors import BudgetUnreachable, InvalidParameter
 from privacy.events import SampledGaussian
 from privacy.randomness import RandomBytes, seed64, uniforms
-from privacy.sampled_skellam import AnyEvent, SampledSkellam, high_probability_sensitivity, rdp_epsilon
+from privacy.renyi import AnyEvent, rdp_epsilon
+from privacy.sampled_skellam import SampledSkellam, high_probability_sensitivity
 from privacy.skellam import sample_skellam
 
 if TYPE_CHECKING:

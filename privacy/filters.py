@@ -14,7 +14,7 @@ from privacy.cohorts import Charge, Cohort
 from privacy.errors import InvalidParameter, PrivacyError
 from privacy.events import Event, SampledGaussian
 from privacy.ledger import Ledger
-from privacy.sampled_skellam import AnyEvent, epsilon_at, rdp_curve, total_failure
+from privacy.renyi import AnyEvent, epsilon_at, rdp_curve, total_failure
 
 #: Floating-point slack of one comparison, relative: a planned schedule charged in pieces must fit its own curve.
 SLACK = 1e-9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
-from privacy.accountants import ORDERS, RdpAccountant
 from privacy.errors import InvalidParameter
-from privacy.events import Event
 from privacy.skellam import skellam_rdp
 
 
@@ -46,9 +44,6 @@ class SampledSkellam:
                 raise InvalidParameter(f"SampledSkellam {name}={value} must be positive and finite")
 
 
-AnyEvent = Event | SampledSkellam
-
-
 def poisson_sampled_rdp(q: float, order: int, base: Callable[[int], float]) -> float:
     """Return the Renyi bound at an integer `order` of a mechanism run on a Poisson sample of rate `q`.
 
@@ -76,7 +71,7 @@ def _sampled_curve(q: float, base: Sequence[float], orders: Sequence[int]) -> ND
         return np.zeros(len(orders))
     if q == 1.0:
         return np.array([base[a - 2] for a in orders])
-    k = np.arange(2, max(orders) + 1)
+    k = np.arange(2, max(orders, default=1) + 1)
     moments = (k - 1) * np.asarray(base)
     out = []
     for a in orders:
@@ -90,90 +85,21 @@ def _sampled_curve(q: float, base: Sequence[float], orders: Sequence[int]) -> ND
 
 
 @lru_cache(maxsize=1024)
-def sampled_skellam_curve(event: SampledSkellam) -> NDArray[np.float64]:
-    """Return the Renyi bound of one event at every order of `privacy.accountants.ORDERS`; read-only.
+def sampled_skellam_curve(event: SampledSkellam, orders: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the Renyi bound of one event at every one of `orders` (rising, above 1); read-only.
 
-    Proven at integers. At a fractional order it is the bound of the next integer, since a Renyi divergence does not
-    fall with its order (van Erven and Harremoes 2014, Theorem 3).
+    Proven at integers. At a fractional order it is the bound of the next integer among `orders`, since a Renyi
+    divergence does not fall with its order (van Erven and Harremoes 2014, Theorem 3); inf where there is none.
     """
-    integers = [int(a) for a in ORDERS if float(a).is_integer()]
-    base = [skellam_rdp(k, event.variance, event.l2, event.l1) for k in range(2, max(integers) + 1)]
+    integers = [int(a) for a in orders if float(a).is_integer()]
+    base = [skellam_rdp(k, event.variance, event.l2, event.l1) for k in range(2, max(integers, default=1) + 1)]
     known: dict[float, float] = dict(
         zip(map(float, integers), _sampled_curve(event.q, base, integers).tolist(), strict=True)
     )
-    curve = np.array([known.get(a, math.inf) for a in ORDERS])
+    curve = np.array([known.get(a, math.inf) for a in orders])
     curve = np.minimum.accumulate(curve[::-1])[::-1].copy()
     curve.setflags(write=False)
     return curve
-
-
-def rdp_curve(events: Mapping[AnyEvent, int]) -> NDArray[np.float64]:
-    """Return the summed Renyi bound at every order of `ORDERS`; no events give zeros.
-
-    Raises:
-        InvalidParameter: a count is negative.
-    """
-    total = np.zeros(len(ORDERS))
-    others: dict[Event, int] = {}
-    for event, count in events.items():
-        if count < 0:
-            raise InvalidParameter(f"count={count} of {event} must be at least 0")
-        if isinstance(event, SampledSkellam):
-            # inf * 0 would be NaN.
-            total = total + count * sampled_skellam_curve(event) if count else total
-        else:
-            others[event] = count
-    return np.asarray(total + RdpAccountant().curve(others), dtype=np.float64)
-
-
-def total_failure(events: Mapping[AnyEvent, int]) -> float:
-    """Return a bound of the probability that some release exceeded its sensitivity (union over all of them).
-
-    An example that is not sampled rounds nothing, so a release sampled at q fails with probability q * failure.
-    """
-    return math.fsum(n * e.q * e.failure for e, n in events.items() if isinstance(e, SampledSkellam))
-
-
-def epsilon_at(orders: Sequence[float], curve: Sequence[float], delta: float, failure: float = 0.0) -> float:
-    """Return the least epsilon that a Renyi curve certifies at `delta`; an empty or infinite curve gives inf.
-
-    Conversion of Canonne, Kamath and Steinke 2020, Proposition 12, by dp-accounting. `failure` is the probability
-    that the curve does not hold: with the example's rounding coins coupled, removing it costs `failure` on top of
-    delta and adding it exp(epsilon) * failure, so the larger is taken off delta first.
-
-    Raises:
-        InvalidParameter: delta is outside (0, 1).
-    """
-    if not 0.0 < delta < 1.0:
-        raise InvalidParameter(f"delta={delta} is outside (0, 1); 1e-5 is usual")
-    pairs = [(a, c) for a, c in zip(orders, curve, strict=True) if math.isfinite(c)]
-    if not pairs:
-        return math.inf
-    if all(c == 0.0 for _, c in pairs):
-        return 0.0
-    from dp_accounting.rdp import rdp_privacy_accountant as rdp
-
-    usable, bounds = [a for a, _ in pairs], [c for _, c in pairs]
-    epsilon = float(rdp.compute_epsilon(usable, bounds, delta)[0])
-    while failure > 0.0:
-        # Tried at a slightly larger epsilon, so that the loop ends at a value that its own delta certifies.
-        tried = epsilon * (1.0 + 1e-9) + 1e-12
-        left = delta - math.exp(min(tried, 700.0)) * failure
-        if left <= 0.0:
-            return math.inf
-        epsilon = float(rdp.compute_epsilon(usable, bounds, left)[0])
-        if epsilon <= tried:
-            return tried
-    return epsilon
-
-
-def rdp_epsilon(events: Mapping[AnyEvent, int], delta: float) -> float:
-    """Return epsilon by RDP of any events of this package, sampled Skellam included; 0 for no events.
-
-    Raises:
-        InvalidParameter: delta is outside (0, 1) or a count is negative.
-    """
-    return epsilon_at(ORDERS, rdp_curve(events).tolist(), delta, total_failure(events))
 
 
 def high_probability_sensitivity(l2: float, dimension: int, failure: float) -> tuple[float, float]:

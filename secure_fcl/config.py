@@ -150,7 +150,9 @@ class Config(_Section):
         min_length=1,
         description="strategies to run, each a run of its own on the same streams",
     )
-    protection: Literal["plain", "bfv", "mpc"] = Field("bfv", description="the secure sum; plain hides nothing")
+    protection: Literal["plain", "bfv", "mpc", "secagg", "secagg+"] = Field(
+        "bfv", description="the secure sum: BFV, two CrypTen servers, or pairwise masks; plain hides nothing"
+    )
     replay_noise: bool = Field(False, description="derive noise from a secret file, for tests; on the certificate")
     transcript: Literal["full", "latest"] = Field(
         "full", description="full: model and sum of every round, as attacks need them; latest: only what --resume needs"

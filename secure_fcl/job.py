@@ -233,7 +233,7 @@ class Job:
                 "coordinates": plan.scenario.clients * len(parts["update"]),
             }
         self._append(metrics, record)
-        cost = _cost(plan, step, result, state, sums.broadcast_bytes if number == 0 else 0)
+        cost = _cost(plan, step, result, state)
         done = time.perf_counter()
         cost["seconds"] |= {"apply": applied - summed, "evaluate": done - applied}
         cost["wall"] = done - begun
@@ -272,11 +272,11 @@ class Job:
         write_json(self._folder.path / SIMULATION / f"processes-{plan.name}.json", processes)
 
 
-def _cost(plan: RowPlan, step: StepContext, result: SumResult, state: State, keys: int) -> dict[str, Any]:
-    down = sum(array.nbytes for array in state.values()) + keys
+def _cost(plan: RowPlan, step: StepContext, result: SumResult, state: State) -> dict[str, Any]:
+    model = sum(array.nbytes for array in state.values())
     return {
         "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.upload.name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up,
-        "bytes_down": down * plan.scenario.clients, "clients": plan.scenario.clients,
+        "bytes_down": model * plan.scenario.clients + result.bytes_down, "clients": plan.scenario.clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip

@@ -15,7 +15,7 @@ from crypto.errors import RandomnessError
 from crypto.randomness import KEY_BYTES
 
 Ring = npt.NDArray[np.unsignedinteger]
-PIECE_BYTES = 1 << 16
+PIECE_BYTES = 1 << 17
 _MOST_STREAMS = 64
 _ZEROS = bytes(PIECE_BYTES)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.messages import Message
+from crypto.messages import Item, Message
 from crypto.planning import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
 from crypto.randomness import KeyedStream
@@ -77,6 +77,8 @@ class Worker:
                 self._open(meta, arrays)
             case "keys":
                 self._keys(meta)
+            case "deliver":
+                self._answer_messages(self._current(), meta["items"], [])
             case "visit":
                 self._visit(meta, arrays)
             case "close":
@@ -106,16 +108,24 @@ class Worker:
     def _keys(self, meta: dict[str, Any]) -> None:
         row = self._current()
         secure = plan_from_bytes(meta["plan"])
-        received = [item for item in unpack_items(meta["items"]) if isinstance(item, Message)]
+        first: list[Item] = []
         public: object | None = None
         for k in row.devices:
             session = open_client(secure, f"client{k}", public=public)
-            session.start()
-            for message in received:
-                session.on(message)
+            first += session.start()
             public = session.public
             row.sessions[k] = session
-        self._channel.send({"re": "ready"})
+        self._answer_messages(row, meta["items"], first)
+
+    def _answer_messages(self, row: _Row, blobs: list[bytes], before: list[Item]) -> None:
+        """Give messages to the clients they are for, and return what follows and how many clients lack keys."""
+        answers = list(before)
+        for message in unpack_items(blobs):
+            for session in row.sessions.values():
+                if isinstance(message, Message) and message.receiver in (session.name, "clients"):
+                    answers += session.on(message)
+        waiting = sum(not session.ready for session in row.sessions.values())
+        self._channel.send({"re": "answered", "items": pack_items(answers), "waiting": waiting})
 
     def _visit(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
         row = self._current()
@@ -124,7 +134,9 @@ class Worker:
             begun = time.perf_counter()
             values = self._contribution(row, k, dict(arrays), step)
             trained = time.perf_counter()
-            messages = row.sessions[k].submit(meta["number"], row.plan.strategy.upload.name, values)
+            session = row.sessions[k]
+            # Who missed the last answer has no keys for this sum and sits it out.
+            messages = session.submit(meta["number"], row.plan.strategy.upload.name, values) if session.ready else ()
             sealed = time.perf_counter()
             self._channel.send(
                 {"re": "sent", "client": k, "items": pack_items(messages),

@@ -9,15 +9,12 @@ from scipy.stats import skellam
 from privacy import RdpAccountant, SampledGaussian
 from privacy.accountants import ORDERS
 from privacy.errors import InvalidParameter
+from privacy.renyi import rdp_epsilon
 from privacy.sampled_skellam import (
     SampledSkellam,
-    epsilon_at,
     high_probability_sensitivity,
     poisson_sampled_rdp,
-    rdp_curve,
-    rdp_epsilon,
     sampled_skellam_curve,
-    total_failure,
 )
 from privacy.skellam import skellam_rdp
 
@@ -62,7 +59,7 @@ def test_measured_figures_for_65k_entries(q: float, sigma: float, published: flo
 
 def test_rate_one_is_the_release_itself_and_rate_zero_is_free() -> None:
     integer = np.array([a % 1 == 0 for a in ORDERS])
-    whole = sampled_skellam_curve(SampledSkellam(1.0, 400.0, 5.0, 9.0))
+    whole = sampled_skellam_curve(SampledSkellam(1.0, 400.0, 5.0, 9.0), ORDERS)
     expected = [skellam_rdp(int(a), 400.0, 5.0, 9.0) for a in ORDERS if a % 1 == 0]
     assert whole[integer] == pytest.approx(expected)
     assert rdp_epsilon({SampledSkellam(0.0, 400.0, 5.0, 9.0): 10}, 1e-5) == 0.0
@@ -81,25 +78,12 @@ def test_monotone_in_rate_and_noise_and_steps(q: float, more: float, variance: f
 
 
 def test_the_curve_rises_with_the_order() -> None:
-    curve = sampled_skellam_curve(SampledSkellam(0.05, 1e4, 50.0, 2500.0))
+    curve = sampled_skellam_curve(SampledSkellam(0.05, 1e4, 50.0, 2500.0), ORDERS)
     assert (np.diff(curve) >= 0).all()
     assert not curve.flags.writeable
-
-
-def test_mixed_events_add_up() -> None:
-    a, b = SampledSkellam(0.05, 1e4, 50.0, 2500.0), SampledGaussian(0.01, 1.1)
-    assert rdp_curve({a: 3, b: 2}) == pytest.approx(3 * rdp_curve({a: 1}) + 2 * rdp_curve({b: 1}))
-
-
-def test_a_failure_probability_is_charged_to_delta() -> None:
-    sure = SampledSkellam(0.1, 1e5, 50.0, 2500.0)
-    risky = SampledSkellam(0.1, 1e5, 50.0, 2500.0, failure=1e-7)
-    assert total_failure({risky: 20, sure: 3}) == pytest.approx(2e-7)
-    low, high = rdp_epsilon({sure: 20}, 1e-5), rdp_epsilon({risky: 20}, 1e-5)
-    assert high > low
-    # The certified epsilon holds at the delta that is left when the failure is taken off.
-    assert high >= epsilon_at(ORDERS, rdp_curve({risky: 20}).tolist(), 1e-5 - math.exp(high) * 2e-7) - 1e-9
-    assert rdp_epsilon({SampledSkellam(0.1, 1e5, 50.0, 2500.0, failure=1e-3): 20}, 1e-5) == math.inf
+    assert sampled_skellam_curve(SampledSkellam(0.05, 1e4, 50.0, 2500.0), (1.5, 2.5)).tolist() == [math.inf, math.inf]
+    fractional = sampled_skellam_curve(SampledSkellam(0.05, 1e4, 50.0, 2500.0), (2.5, 3.0))
+    assert fractional[0] == fractional[1]
 
 
 def test_the_high_probability_sensitivity_holds_in_trials() -> None:
