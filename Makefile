@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format docs bench clean
+.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-crypto bench-privacy clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -43,6 +43,17 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+bench-attacks: setup
+	$(BIN)/python -m benchmarks.attacks
+
+bench-crypto: setup
+	$(BIN)/python -m benchmarks.crypto
+
+bench-privacy: setup
+	$(BIN)/python -m benchmarks.privacy.stacked
+	$(BIN)/python -m benchmarks.privacy.noise
+	$(BIN)/python -m benchmarks.privacy.streams
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -68,7 +68,7 @@ class FixedPoint:
         clipped.
         """
         values = np.asarray(x)
-        if not np.issubdtype(values.dtype, np.floating):
+        if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
         flat = values.reshape(-1)
         # Minimum and maximum carry NaN and infinities, and need no vector of their own.

@@ -159,7 +159,7 @@ def plot_study(points: Sequence[StudyPoint], name: str = "study") -> str:
                     index,
                     beyond,
                     1.03 ** (index - len(lines) / 2),
-                    f"{strategy}, {noise} noise",
+                    f"{strategy}, {noise.replace('none', 'no', 1)} noise",
                 )
         for axes, label in zip(
             panels, ("right, all windows (%)", "right, mean of tasks (%)", "forgetting (points)"), strict=True

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 _QUALITY = ("row", "noise", "epsilon", "windows", "tasks", "classes", "worst client", "forgetting")
 _COURSE = ("row", "backward", "incremental", "learning", "up per client", "seconds")
-_BRIEF = {"worst client": "worst"}
+_BRIEF = {"worst client": "worst", "epsilon shown": "shown", "epsilon spent": "spent"}
 _SHORT = 12
 _ATTACKS = ("game", "attack", "AUC", "blind AUC")
+_EVIDENCE = ("game", "attack", "adjusted p", "epsilon shown", "if Gaussian", "epsilon spent")
 
 
 def _selected(table: tables.Table, columns: tuple[str, ...]) -> tables.Table:
@@ -72,5 +73,6 @@ def print_summary(folder: Path, console: Console) -> None:
     attacks, inversion = tables.attacks(run), tables.reconstructions(run)
     if attacks.rows:
         _print_table(console, _selected(attacks, _ATTACKS), "Attacks")
+        _print_table(console, _selected(attacks, _EVIDENCE), "What the attacks prove (epsilon)")
     if inversion.rows:
         _print_table(console, inversion, "Gradient inversion")

@@ -187,6 +187,26 @@ def _lower(bound: object) -> str:
     return f"{epsilon_below(known.get('value'))} of {epsilon_below(known.get('ceiling'))}"
 
 
+def _gaussian(bound: object) -> str:
+    known = mapping(bound)
+    return epsilon_below(known.get("epsilon")) if known else MISSING
+
+
+def adjusted_p(run: Run, outcome: dict[str, object]) -> float | None:
+    """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games."""
+    keys = ("game", "attack", "target")
+    for found in objects(mapping(run.attacks).get("discoveries")):
+        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in keys):
+            return number(found.get("adjusted"))
+    return None
+
+
+def _p_value(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{math.ceil(value * 1000 - 1e-9) / 1000:.3f}"
+
+
 def _game(outcome: dict[str, object]) -> str:
     control = outcome.get("control")
     name = str(outcome.get("game", "?")) + (f" ({control} control)" if control else "")
@@ -202,7 +222,7 @@ def attacks(run: Run) -> Table:
     """One line per attack: what the adversary saw, how well it did, and a guess that saw nothing."""
     columns = (
         "game", "attack", "adversary saw", "target", "members / others", "AUC", "blind AUC",
-        "found at false alarms of", "epsilon shown", "epsilon spent",
+        "adjusted p", "found at false alarms of", "epsilon shown", "if Gaussian", "epsilon spent",
     )  # fmt: skip
     lines = [
         (
@@ -211,8 +231,10 @@ def attacks(run: Run) -> Table:
             f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
             with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
             with_interval(o.get("blind_auc"), o.get("blind_low"), o.get("blind_high")),
+            _p_value(adjusted_p(run, o)),
             _rates(o.get("tpr")),
             _lower(o.get("epsilon_lower")),
+            _gaussian(o.get("gaussian")),
             MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
         )
         for o in objects(mapping(run.attacks).get("outcomes"))

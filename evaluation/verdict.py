@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 from evaluation.run_folder import Run, mapping, number, objects, texts
-from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, percent, small
+from evaluation.tables import adjusted_p, epsilon_above, epsilon_below, guarantee_text, percent, small
 
+#: Level of the adjusted p-values below which an attack is said to do better than chance.
+SIGNIFICANT = 0.05
 _UNENCRYPTED = {"plain", "none", "clear", "off", ""}
 
 
@@ -55,25 +57,47 @@ def _row_banners(run: Run) -> list[Banner]:
 
 
 def _audit_banners(run: Run) -> list[Banner]:
-    found = []
+    judged = mapping(run.attacks).get("contradictions")
+    found = _single_bounds(run) if judged is None else _contradictions(judged)
     for outcome in objects(mapping(run.attacks).get("outcomes")):
         name = f"{outcome.get('game', '?')}, {outcome.get('attack', '?')}"
-        bound, spent = mapping(outcome.get("epsilon_lower")), number(outcome.get("ledger_epsilon"))
-        shown = number(bound.get("value"))
         low, high = number(outcome.get("auc_low")), number(outcome.get("auc_high"))
-        if shown is not None and spent is not None and shown > spent:
-            found.append(
-                Banner(
-                    f"{name}: the attack shows epsilon {epsilon_below(shown)}, above the "
-                    f"{epsilon_above(spent)} of the ledger (confidence {small(bound.get('confidence'))}): "
-                    "the ledger is wrong, or this is the chance that the confidence leaves.",
-                    True,
-                )
-            )
         if outcome.get("control") == "positive" and low is not None and low <= 0.5:
             found.append(Banner(f"{name}: the positive control failed; the attacks below prove nothing.", True))
         if outcome.get("control") == "negative" and low is not None and high is not None and not low <= 0.5 <= high:
             found.append(Banner(f"{name}: the negative control found members among random coins.", False))
+    return found
+
+
+def _contradictions(judged: object) -> list[Banner]:
+    return [
+        Banner(
+            f"The audit contradicts the ledger: {one.get('game', '?')}, {one.get('attack', '?')} "
+            f"({one.get('target', '?')}) shows epsilon {epsilon_below(one.get('bound'))} where "
+            f"{epsilon_above(one.get('ledger_epsilon'))} was charged, at confidence {small(one.get('confidence'))} for "
+            "all games together: the certificate does not hold.",
+            True,
+        )
+        for one in objects(judged)
+    ]
+
+
+def _single_bounds(run: Run) -> list[Banner]:
+    """Bounds above the ledger in a document that does not judge all games together."""
+    found = []
+    for outcome in objects(mapping(run.attacks).get("outcomes")):
+        bound, spent = mapping(outcome.get("epsilon_lower")), number(outcome.get("ledger_epsilon"))
+        shown = number(bound.get("value"))
+        if shown is not None and spent is not None and shown > spent:
+            found.append(
+                Banner(
+                    f"{outcome.get('game', '?')}, {outcome.get('attack', '?')}: the attack shows epsilon "
+                    f"{epsilon_below(shown)}, above the {epsilon_above(spent)} of the ledger (confidence "
+                    f"{small(bound.get('confidence'))}): the ledger is wrong, or this is the chance that the "
+                    "confidence leaves.",
+                    True,
+                )
+            )
     return found
 
 
@@ -116,13 +140,21 @@ def _attacks_in_words(run: Run) -> list[str]:
     counted = [o for o in outcomes if not o.get("void") and number(o.get("auc_low")) is not None]
     above = [o for o in counted if (number(o.get("auc_low")) or 0.0) > 0.5]
     sentences = []
-    if counted:
+    tested = [p for o in counted if (p := adjusted_p(run, o)) is not None]
+    if tested:
+        better, row = sum(p < SIGNIFICANT for p in tested), run.attacks.get("row", "the run")
+        sentences.append(
+            f"{better} of {len(tested)} attacks on {row} did better than chance (p < {SIGNIFICANT}, corrected for how "
+            "many were tried)."
+        )
+    elif counted:
         sentences.append(
             f"{len(above)} of {len(counted)} attacks on {run.attacks.get('row', 'the run')} did better than "
             "chance by their own interval (not corrected for how many were tried)."
         )
-    if len(outcomes) > len(counted):
-        sentences.append(f"{len(outcomes) - len(counted)} more are void or without interval.")
+    judged = len(tested) or len(counted)
+    if len(outcomes) > judged:
+        sentences.append(f"{len(outcomes) - judged} more are void or without interval.")
     for r in objects(run.attacks.get("reconstructions")):
         low, blind = number(r.get("low")), number(r.get("blind_high"))
         if low is not None and blind is not None and low > blind:

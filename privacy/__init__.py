@@ -4,17 +4,22 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 
 - events, cohorts: what ran and for whom (data)
 - accountants, statement, calibration: what it costs, for the worst cohort, and how much noise a budget needs
-- ledger: written before the noise is drawn
-- dpsgd: DP-SGD through Opacus; noise_shares, skellam: integer noise inside a secure sum
+- ledger: written before the noise is drawn; filters: budgets that refuse a charge; groups: a block of examples at once
+- dpsgd: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
+- distributed, noise_shares, skellam: integer noise inside a secure sum
+- statistics, matrix, allocator: sums with a count, noise for streams, a budget split over tasks
 - testing: the laws an accountant must keep, as checks for your own
 """
 
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.calibration import smallest_multiplier
 from privacy.cohorts import Charge, Cohort, spent
+from privacy.distributed import ClippedGradients, DistributedSum, choose_scale
 from privacy.dpsgd import DpSgdPlan, DpSgdTrainer, Stratum
 from privacy.errors import PrivacyError
-from privacy.events import Event, NonPrivate, SampledGaussian, SkellamRelease
+from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
+from privacy.filters import Budget, BudgetFilter, BudgetSpent
+from privacy.groups import group_epsilon
 from privacy.ledger import Ledger
 from privacy.noise_shares import SkellamSum
 from privacy.randomness import RandomBytes, system_bytes
@@ -22,9 +27,14 @@ from privacy.statement import CohortStatement, statements, worst
 
 __all__ = [
     "Accountant",
+    "Budget",
+    "BudgetFilter",
+    "BudgetSpent",
     "Charge",
+    "ClippedGradients",
     "Cohort",
     "CohortStatement",
+    "DistributedSum",
     "DpSgdPlan",
     "DpSgdTrainer",
     "Event",
@@ -35,9 +45,12 @@ __all__ = [
     "RandomBytes",
     "RdpAccountant",
     "SampledGaussian",
+    "SampledSkellam",
     "SkellamRelease",
     "SkellamSum",
     "Stratum",
+    "choose_scale",
+    "group_epsilon",
     "smallest_multiplier",
     "spent",
     "statements",

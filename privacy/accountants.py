@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.errors import InvalidParameter, UnsupportedEvent
-from privacy.events import Event, NonPrivate, SampledGaussian, SkellamRelease
+from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
+from privacy.renyi import epsilon_at, total_failure
+from privacy.sampled_skellam import sampled_skellam_curve
 from privacy.skellam import skellam_rdp
 
 #: Fractional orders serve large epsilons; large integers serve small ones (a grid that ends at 63 cannot certify
@@ -70,7 +72,7 @@ def _checked(accountant: Accountant, events: Mapping[Event, int], delta: float) 
 
 
 def _is_free(event: Event) -> bool:
-    return isinstance(event, SampledGaussian) and event.q == 0.0
+    return isinstance(event, SampledGaussian | SampledSkellam) and event.q == 0.0
 
 
 @contextmanager
@@ -94,6 +96,8 @@ def _rdp_curve(event: Event) -> NDArray[np.float64]:
         case SkellamRelease(variance=variance, l2=l2, l1=l1):
             bounds = [skellam_rdp(int(a), variance, l2, l1) if a.is_integer() else math.inf for a in ORDERS]
             curve = np.array(bounds)
+        case SampledSkellam():
+            curve = sampled_skellam_curve(event, ORDERS)
         case NonPrivate():
             curve = np.full(len(ORDERS), math.inf)
     # A negative or NaN value is a failed series, and dp_accounting would turn it into epsilon 0.
@@ -118,18 +122,28 @@ def _sampled_gaussian(q: float, sigma: float) -> NDArray[np.float64]:
 
 
 class RdpAccountant:
-    """Renyi accountant (Mironov 2017; conversion of Canonne, Kamath and Steinke 2020, Proposition 12)."""
+    """Renyi accountant (Mironov 2017; conversion of Canonne, Kamath and Steinke 2020, Proposition 12).
+
+    The probability that a sensitivity does not hold (`SampledSkellam.failure`) is taken off delta first.
+    """
 
     name = "RDP"
 
     def supports(self, event: Event) -> bool:
         """Every event of this version is supported."""
-        return isinstance(event, SampledGaussian | SkellamRelease | NonPrivate)
+        return isinstance(event, SampledGaussian | SkellamRelease | SampledSkellam | NonPrivate)
 
     def curve(self, events: Mapping[Event, int]) -> NDArray[np.float64]:
-        """Return the summed Renyi divergence, shape (len(ORDERS),); events counted 0 times add nothing."""
+        """Return the summed Renyi divergence, shape (len(ORDERS),); events counted 0 times add nothing.
+
+        Raises:
+            InvalidParameter: a count is negative.
+        """
         total = np.zeros(len(ORDERS))
         for event, count in events.items():
+            if not count >= 0:
+                raise InvalidParameter(f"count={count} of {event} must be at least 0")
+            # inf * 0 would be NaN.
             if count:
                 total = total + count * _rdp_curve(event)
         return total
@@ -139,14 +153,7 @@ class RdpAccountant:
         kept = _checked(self, events, delta)
         if not kept:
             return 0.0
-        curve = self.curve(kept)
-        usable = np.isfinite(curve)
-        if not usable.any():
-            return math.inf
-        from dp_accounting.rdp import rdp_privacy_accountant as rdp
-
-        orders = np.asarray(ORDERS)[usable]
-        return float(rdp.compute_epsilon(orders.tolist(), curve[usable].tolist(), delta)[0])
+        return epsilon_at(ORDERS, self.curve(kept).tolist(), delta, total_failure(kept))
 
 
 # Few: one composed distribution may hold millions of numbers.

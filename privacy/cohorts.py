@@ -73,9 +73,14 @@ Spent = dict[Cohort, Counter[Event]]
 def spent(charges: Iterable[Charge]) -> Spent:
     """Return per cohort how often each event happened; order of the charges does not matter."""
     total: Spent = {}
+    add_to(total, charges)
+    return total
+
+
+def add_to(total: Spent, charges: Iterable[Charge]) -> None:
+    """Add `charges` to `total` in place."""
     for charge in charges:
         total.setdefault(charge.cohort, Counter())[charge.event] += charge.count
-    return total
 
 
 def undominated(histories: Iterable[Mapping[Event, int]]) -> list[dict[Event, int]]:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.accountants import RdpAccountant
 from privacy.dpsgd import DpSgdTrainer, Stratum, poisson_batch
 from privacy.errors import BudgetUnreachable, InvalidParameter
-from privacy.events import SampledGaussian
+from privacy.events import Event, SampledGaussian, SampledSkellam
 from privacy.randomness import RandomBytes, seed64, uniforms
-from privacy.renyi import AnyEvent, rdp_epsilon
-from privacy.sampled_skellam import SampledSkellam, high_probability_sensitivity
+from privacy.sampled_skellam import high_probability_sensitivity
 from privacy.skellam import sample_skellam
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def choose_scale(
         BudgetUnreachable: even 2^30 integers per clipping norm cost more.
         InvalidParameter: delta or a rate is outside its range, or nothing is sampled.
     """
-    ideal: dict[AnyEvent, int] = {SampledGaussian(q, plan.noise_multiplier): n for q, n in rates.items()}
-    goal = rdp_epsilon(ideal, delta) * (1.0 + inflation)
+    ideal: dict[Event, int] = {SampledGaussian(q, plan.noise_multiplier): n for q, n in rates.items()}
+    goal = RdpAccountant().epsilon(ideal, delta) * (1.0 + inflation)
     if not 0.0 < goal < math.inf:
         raise InvalidParameter(f"rates={dict(rates)} with noise_multiplier={plan.noise_multiplier} spend {goal}")
 
     def fits(bits: int) -> bool:
         tried = replace(plan, scale=2.0**bits / plan.clipping_norm)
-        return rdp_epsilon({tried.event(q): n for q, n in rates.items()}, delta) < goal
+        return RdpAccountant().epsilon({tried.event(q): n for q, n in rates.items()}, delta) < goal
 
     low, high = 0, 30
     if not fits(high):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks
-from privacy.randomness import RandomBytes, seed64
+from privacy.randomness import RandomBytes, key_stream, seed64
 
 if TYPE_CHECKING:
     import torch
@@ -92,10 +92,10 @@ class DpSgdTrainer:
     """Visits clients one after the other with one Opacus-wrapped model (it is put into training mode).
 
     One instance per worker process; nothing passes from one visit to the next: weights are copied in, buffers are
-    reset and the optimizers are new. Sampling coins and noise come from torch generators seeded by the caller's
-    random bytes (64 bits each, torch's Mersenne twister on the CPU: research grade); layers that draw, as dropout,
-    use torch's global generator. An example whose gradient is not finite (an overflow in its own forward pass)
-    contributes zero, since no clipping bounds it.
+    reset and the optimizers are new. The noise comes from an AES-CTR key stream whose 32-byte key is drawn from the
+    caller's random bytes for each visit; sampling coins from a torch generator seeded with 63 bits of them (Mersenne
+    twister on the CPU: research grade); layers that draw, as dropout, use torch's global generator. An example whose
+    gradient is not finite (an overflow in its own forward pass) contributes zero, since no clipping bounds it.
 
     Raises:
         UnsuitableModel: the model mixes examples or keeps statistics of them (BatchNorm, trainable or not), has
@@ -131,7 +131,7 @@ class DpSgdTrainer:
         """
         import torch
 
-        from privacy.opacus_noise import DoubleNoiseOptimizer
+        from privacy.secure_optimizer import SecureNoiseOptimizer
 
         if not strata:
             raise InvalidParameter("no stratum was given; for no data give one with 0 examples")
@@ -139,16 +139,15 @@ class DpSgdTrainer:
         reset_hooks(self._module)
         self._module.train()
         coins = torch.Generator().manual_seed(seed64(random))
-        noise = torch.Generator(device=weights.device).manual_seed(seed64(random))
         inner = torch.optim.SGD(self._parameters, lr=plan.learning_rate, momentum=plan.momentum)
-        optimizer = DoubleNoiseOptimizer(
+        optimizer = SecureNoiseOptimizer(
             inner,
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=plan.clipping_norm,
             # Opacus types this as int and only divides by it; a public denominator may be fractional.
             expected_batch_size=plan.denominator,
             loss_reduction="mean",
-            generator=noise,
+            random=key_stream(random),
         )
         for _ in range(plan.steps):
             optimizer.zero_grad(set_to_none=True)

@@ -60,13 +60,42 @@ class SkellamRelease:
 
 
 @dataclass(frozen=True, order=True)
+class SampledSkellam:
+    """One Skellam release of a rounded sum over a Poisson sample of rate `q`.
+
+    `variance` is per entry, what the guaranteed honest parties add. `l2` and `l1` bound what one sampled example
+    changes in the rounded integers, but for a probability of at most `failure` over the rounding's own coins (0 where
+    the bound is sure). Neighbours differ by one example added or removed.
+
+    Raises:
+        InvalidParameter: q is outside [0, 1], failure outside [0, 1), or another number is not positive and finite.
+    """
+
+    q: float
+    variance: float
+    l2: float
+    l1: float
+    failure: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.q <= 1.0:
+            raise InvalidParameter(f"sampling rate q={self.q} is outside [0, 1]; give a public probability")
+        if not 0.0 <= self.failure < 1.0:
+            raise InvalidParameter(f"failure={self.failure} is outside [0, 1); it is a probability per release")
+        for name in ("variance", "l2", "l1"):
+            value = getattr(self, name)
+            if not (value > 0.0 and math.isfinite(value)):
+                raise InvalidParameter(f"SampledSkellam {name}={value} must be positive and finite")
+
+
+@dataclass(frozen=True, order=True)
 class NonPrivate:
     """A release without any guarantee; a cohort that holds one has epsilon infinity."""
 
     reason: str
 
 
-Event = SampledGaussian | SkellamRelease | NonPrivate
+Event = SampledGaussian | SkellamRelease | SampledSkellam | NonPrivate
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -86,6 +115,8 @@ def from_json(record: dict[str, Any]) -> Event:
             return SampledGaussian(**fields)
         case "SkellamRelease":
             return SkellamRelease(**fields)
+        case "SampledSkellam":
+            return SampledSkellam(**fields)
         case "NonPrivate":
             return NonPrivate(**fields)
         case unknown:
@@ -99,5 +130,8 @@ def describe(event: Event) -> str:
             return f"Poisson-sampled Gaussian q={q:g} sigma={sigma:.4g}"
         case SkellamRelease(variance=variance, l2=l2):
             return f"Skellam sigma={math.sqrt(variance) / l2:.4g} (L2 {l2:.6g})"
+        case SampledSkellam(q=q, variance=variance, l2=l2, failure=failure):
+            sigma = math.sqrt(variance) / l2
+            return f"Poisson-sampled Skellam q={q:g} sigma={sigma:.4g} (L2 {l2:.6g} but for {failure:.3g})"
         case NonPrivate(reason=reason):
             return f"no guarantee: {reason}"

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from privacy.accountants import ORDERS
+from privacy.accountants import ORDERS, RdpAccountant
 from privacy.cohorts import Charge, Cohort
 from privacy.errors import InvalidParameter, PrivacyError
 from privacy.events import Event, SampledGaussian
 from privacy.ledger import Ledger
-from privacy.renyi import AnyEvent, epsilon_at, rdp_curve, total_failure
+from privacy.renyi import epsilon_at, total_failure
 
 #: Floating-point slack of one comparison, relative: a planned schedule charged in pieces must fit its own curve.
 SLACK = 1e-9
@@ -54,7 +54,7 @@ class Budget:
             raise InvalidParameter(f"delta={self.delta} must be in (0, 1) and failure={self.failure} in [0, delta)")
 
     @staticmethod
-    def of_schedule(events: Mapping[AnyEvent, int], delta: float) -> Budget:
+    def of_schedule(events: Mapping[Event, int], delta: float) -> Budget:
         """Return the curve of a planned schedule, at every order where it is known; the schedule itself just fits.
 
         Only integers are stored where an event other than a Gaussian one may occur: Skellam bounds are proven there.
@@ -62,7 +62,7 @@ class Budget:
         Raises:
             InvalidParameter: the schedule has no finite curve (a release without guarantee), or delta is out of range.
         """
-        curve = rdp_curve(events)
+        curve = RdpAccountant().curve(events)
         gaussian = all(isinstance(event, SampledGaussian) for event in events)
         kept = [
             (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
@@ -101,11 +101,11 @@ class Budget:
         alone = [replace(self, orders=(a,), bounds=(b,)) for a, b in zip(self.orders, self.bounds, strict=True)]
         return min(alone, key=lambda budget: budget.epsilon)
 
-    def refusal(self, history: Mapping[AnyEvent, int]) -> str | None:
+    def refusal(self, history: Mapping[Event, int]) -> str | None:
         """Return why `history` as a whole does not fit, in one sentence; None if it fits."""
         if (failed := total_failure(history)) > self.failure * (1.0 + SLACK):
             return f"its sensitivities would fail with probability {failed:.3g}, and {self.failure:.3g} was planned"
-        curve = dict(zip(ORDERS, rdp_curve(history).tolist(), strict=True))
+        curve = dict(zip(ORDERS, RdpAccountant().curve(history).tolist(), strict=True))
         for order, bound in zip(self.orders, self.bounds, strict=True):
             # Written so that a NaN is refused.
             if not curve[order] <= bound * (1.0 + SLACK):
@@ -114,11 +114,11 @@ class Budget:
                 )
         return None
 
-    def most(self, history: Mapping[AnyEvent, int], step: Mapping[AnyEvent, int]) -> int:
+    def most(self, history: Mapping[Event, int], step: Mapping[Event, int]) -> int:
         """Return how often `step` may still follow `history`: 0 if not once; at most 2^31 (for a step that is free)."""
         if self.refusal(Counter(history) + Counter(step)) is not None:
             return 0
-        had, each = rdp_curve(history), rdp_curve(step)
+        had, each = RdpAccountant().curve(history), RdpAccountant().curve(step)
         known = np.isin(np.asarray(ORDERS), self.orders)
         room = np.asarray(self.bounds) * (1.0 + SLACK / 2.0) - had[known]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -191,9 +191,5 @@ def _by_cohort(charges: Sequence[Charge]) -> dict[Cohort, Counter[Event]]:
     return found
 
 
-def _plus(had: Mapping[Event, int] | None, more: Mapping[Event, int]) -> dict[AnyEvent, int]:
-    total: dict[AnyEvent, int] = {}
-    for part in (had or {}), more:
-        for event, count in part.items():
-            total[event] = total.get(event, 0) + count
-    return total
+def _plus(had: Mapping[Event, int] | None, more: Mapping[Event, int]) -> Counter[Event]:
+    return Counter(had) + Counter(more)

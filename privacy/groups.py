@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from scipy.stats import binom
-
 from privacy.errors import InvalidParameter, UnsupportedEvent
 from privacy.events import Event, NonPrivate, SampledGaussian
 
@@ -16,6 +14,7 @@ from privacy.events import Event, NonPrivate, SampledGaussian
 @lru_cache(maxsize=64)
 def _group_pld(q: float, sigma: float, size: int, count: int, interval: float) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as pld
+    from scipy.stats import binom
 
     one = pld.from_mixture_gaussian_mechanism(
         standard_deviation=sigma,

@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from privacy.cohorts import Charge, Spent, spent
+from privacy.cohorts import Charge, Spent, add_to
 from privacy.errors import LedgerClosed, LedgerDamaged
 
 _GENESIS = "0" * 64
@@ -40,7 +40,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._head = _GENESIS
-        self._charges: list[Charge] = []
+        self._spent: Spent = {}
         self._count = 0
         self._length = 0
         self._found = 0
@@ -72,7 +72,7 @@ class Ledger:
                 f"{where} does not continue the hash chain: an entry was changed, removed or inserted. "
                 "No epsilon is computed from it; restore the file from a backup"
             )
-        self._charges += charges
+        add_to(self._spent, charges)
         self._head = claimed
         self._count += 1
 
@@ -103,7 +103,7 @@ class Ledger:
         self._head = head
         self._count += 1
         self._length += len(line)
-        self._charges += charges
+        add_to(self._spent, charges)
         self._closed = False
 
     def _append(self, line: bytes) -> None:
@@ -132,8 +132,11 @@ class Ledger:
         return file
 
     def spent(self) -> Spent:
-        """Return per cohort the multiset of events charged so far; empty for an empty ledger."""
-        return spent(self._charges)
+        """Return per cohort the multiset of events charged so far; empty for an empty ledger.
+
+        A copy of running totals: its cost grows with cohorts and kinds of events, not with entries.
+        """
+        return {cohort: events.copy() for cohort, events in self._spent.items()}
 
     def __len__(self) -> int:
         return self._count

@@ -217,10 +217,10 @@ class PrefixStream:
 
         Whoever holds it can remove the protection: it never leaves its owner, and counts as device storage.
         """
-        from privacy.secure_gaussian import gaussian
+        from privacy.secure_gaussian import release_noise
 
         rows = 2 * self.factor.steps if isinstance(self.factor, BinaryTree) else self.factor.steps
-        return self.factor.prefix_noise(gaussian(self.std, (rows, dimension), random).numpy())
+        return self.factor.prefix_noise(release_noise(self.std, (rows, dimension), random).numpy())
 
 
 def step_noise(prefix_noise: Floats) -> Floats:

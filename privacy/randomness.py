@@ -23,6 +23,22 @@ def system_bytes(n: int, /) -> bytes:
     return os.urandom(n)
 
 
+def key_stream(random: RandomBytes) -> RandomBytes:
+    """Return the AES-256-CTR key stream of one 32-byte key out of `random`; equal keys give equal bytes, in order.
+
+    *Guarantee*: as good as `random` for whoever cannot break the cipher (NIST SP 800-38A, CTR mode), at a third of the
+    cost of the operating system's bytes. The counter starts at zero: the key serves this stream alone.
+    """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    stream = Cipher(algorithms.AES256(random(32)), modes.CTR(bytes(16))).encryptor()
+
+    def draw(n: int, /) -> bytes:
+        return stream.update(bytes(n))
+
+    return draw
+
+
 def uniforms(random: RandomBytes, shape: Sequence[int]) -> NDArray[np.float64]:
     """Return uniforms on the grid (k + 1/2) / 2^52, float64 of `shape`, so neither 0 nor 1 ever occurs.
 

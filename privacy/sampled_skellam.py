@@ -1,47 +1,17 @@
-"""Skellam noise on a Poisson sample: an event of its own, charged by the general Poisson subsampling theorem."""
+"""What Skellam noise on a Poisson sample costs: the general Poisson subsampling theorem, and rounded sensitivities."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
 from privacy.errors import InvalidParameter
+from privacy.events import SampledSkellam
 from privacy.skellam import skellam_rdp
-
-
-@dataclass(frozen=True, order=True)
-class SampledSkellam:
-    """One Skellam release of a rounded sum over a Poisson sample of rate `q`.
-
-    `variance` is per entry, what the guaranteed honest parties add. `l2` and `l1` bound what one sampled example
-    changes in the rounded integers, but for a probability of at most `failure` over the rounding's own coins (0 where
-    the bound is sure). Neighbours differ by one example added or removed.
-
-    Raises:
-        InvalidParameter: q is outside [0, 1], failure outside [0, 1), or another number is not positive and finite.
-    """
-
-    q: float
-    variance: float
-    l2: float
-    l1: float
-    failure: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.q <= 1.0:
-            raise InvalidParameter(f"sampling rate q={self.q} is outside [0, 1]; give a public probability")
-        if not 0.0 <= self.failure < 1.0:
-            raise InvalidParameter(f"failure={self.failure} is outside [0, 1); it is a probability per release")
-        for name in ("variance", "l2", "l1"):
-            value = getattr(self, name)
-            if not (value > 0.0 and math.isfinite(value)):
-                raise InvalidParameter(f"SampledSkellam {name}={value} must be positive and finite")
 
 
 def poisson_sampled_rdp(q: float, order: int, base: Callable[[int], float]) -> float:
@@ -84,21 +54,15 @@ def _sampled_curve(q: float, base: Sequence[float], orders: Sequence[int]) -> ND
     return np.array(out)
 
 
-@lru_cache(maxsize=1024)
-def sampled_skellam_curve(event: SampledSkellam, orders: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the Renyi bound of one event at every one of `orders` (rising, above 1); read-only.
+def sampled_skellam_curve(event: SampledSkellam, orders: Sequence[float]) -> NDArray[np.float64]:
+    """Return the Renyi bound of one event at every one of `orders`, all above 1; inf at those that are no integers.
 
-    Proven at integers. At a fractional order it is the bound of the next integer among `orders`, since a Renyi
-    divergence does not fall with its order (van Erven and Harremoes 2014, Theorem 3); inf where there is none.
+    The bound is proven at integers alone; `RdpAccountant.curve` fills the orders between them.
     """
     integers = [int(a) for a in orders if float(a).is_integer()]
     base = [skellam_rdp(k, event.variance, event.l2, event.l1) for k in range(2, max(integers, default=1) + 1)]
-    known: dict[float, float] = dict(
-        zip(map(float, integers), _sampled_curve(event.q, base, integers).tolist(), strict=True)
-    )
-    curve = np.array([known.get(a, math.inf) for a in orders])
-    curve = np.minimum.accumulate(curve[::-1])[::-1].copy()
-    curve.setflags(write=False)
+    curve = np.full(len(orders), math.inf)
+    curve[[float(a).is_integer() for a in orders]] = _sampled_curve(event.q, base, integers)
     return curve
 
 

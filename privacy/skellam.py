@@ -36,7 +36,7 @@ def skellam_rdp(alpha: int, variance: float, l2: float, l1: float) -> float:
     if not variance > 0.0:
         raise InvalidParameter(f"variance={variance} must be positive; without noise there is no bound")
     lead = alpha * l2 * l2 / (2.0 * variance)
-    slack = min(((2 * alpha - 1) * l2 * l2 + 6.0 * l1) / (4.0 * variance**2), 3.0 * l1 / (2.0 * variance))
+    slack = min(((2 * alpha - 1) * l2 * l2 + 6.0 * l1) / (4.0 * variance * variance), 3.0 * l1 / (2.0 * variance))
     return lead + slack
 
 

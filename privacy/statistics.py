@@ -250,6 +250,6 @@ class Quantile:
 
 
 def _noise(std: float, count: int, random: RandomBytes) -> Floats:
-    from privacy.secure_gaussian import gaussian
+    from privacy.secure_gaussian import release_noise
 
-    return np.asarray(gaussian(std, (count,), random).numpy(), dtype=np.float64)
+    return np.asarray(release_noise(std, (count,), random).numpy(), dtype=np.float64)

@@ -18,7 +18,7 @@ from scipy.stats import norm, skellam
 
 from privacy.accountants import Accountant
 from privacy.errors import ConformanceError, InvalidParameter, UnsupportedEvent
-from privacy.events import Event, NonPrivate, SampledGaussian, SkellamRelease
+from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
 
 DELTA = 1e-5
 #: Relative and absolute slack for floating point, and for a discretisation of the losses.
@@ -30,6 +30,8 @@ _SAMPLES: tuple[Event, ...] = (
     SampledGaussian(1.0, 2.0),
     SkellamRelease(400.0, 5.0, 9.0),
     SkellamRelease(1e8, 4000.0, 60000.0),
+    SampledSkellam(0.05, 1e4, 50.0, 2500.0),
+    SampledSkellam(0.25, 1e8, 4000.0, 60000.0, failure=1e-15),
 )
 
 
@@ -45,6 +47,8 @@ def check_free(accountant: Accountant) -> None:
     histories: list[dict[Event, int]] = [{}, *({event: 0} for event in _supported(accountant))]
     if accountant.supports(SampledGaussian(0.0, 1.0)):
         histories.append({SampledGaussian(0.0, 1.0): 100})
+    if accountant.supports(SampledSkellam(0.0, 1.0, 1.0, 1.0)):
+        histories.append({SampledSkellam(0.0, 1.0, 1.0, 1.0, failure=0.5): 100})
     for history in histories:
         _expect(accountant.epsilon(history, DELTA) == 0.0, accountant, f"{history} must cost 0")
 
@@ -90,6 +94,21 @@ def check_monotone(accountant: Accountant) -> None:
     if accountant.supports(SkellamRelease(1.0, 1.0, 1.0)):
         for large, small in itertools.pairwise((1e6, 1e4, 100.0, 30.0)):
             _expect_order(accountant, {SkellamRelease(large, 5.0, 9.0): 3}, {SkellamRelease(small, 5.0, 9.0): 3})
+    _check_sampled_skellam(accountant, rates)
+
+
+def _check_sampled_skellam(accountant: Accountant, rates: tuple[float, ...]) -> None:
+    if not accountant.supports(SampledSkellam(0.1, 400.0, 5.0, 9.0)):
+        return
+    for low, high in itertools.pairwise(rates):
+        less, more = SampledSkellam(low, 400.0, 5.0, 9.0), SampledSkellam(high, 400.0, 5.0, 9.0)
+        _expect_order(accountant, {less: 10}, {more: 10})
+    for large, small in itertools.pairwise((1e6, 1e4, 100.0, 30.0)):
+        less, more = SampledSkellam(0.1, large, 5.0, 9.0), SampledSkellam(0.1, small, 5.0, 9.0)
+        _expect_order(accountant, {less: 10}, {more: 10})
+    for sure, unsure in itertools.pairwise((0.0, 1e-12, 1e-8, 1e-3, 0.5)):
+        less, more = SampledSkellam(0.1, 400.0, 5.0, 9.0, sure), SampledSkellam(0.1, 400.0, 5.0, 9.0, unsure)
+        _expect_order(accountant, {less: 10}, {more: 10})
 
 
 def check_order(accountant: Accountant) -> None:
@@ -115,7 +134,9 @@ def check_not_below_truth(accountant: Accountant) -> None:
         (SampledGaussian(q, sigma), 1, exact_sampled_gaussian(q, sigma, DELTA))
         for q, sigma in ((0.01, 1.1), (0.25, 0.8), (0.5, 1.4))
     ]
-    known += [(SkellamRelease(v, 1.0, 1.0), 1, exact_skellam_bit(v, DELTA)) for v in (2.0, 30.0)]
+    for variance in (2.0, 30.0):
+        exact = exact_skellam_bit(variance, DELTA)
+        known += [(SkellamRelease(variance, 1.0, 1.0), 1, exact), (SampledSkellam(1.0, variance, 1.0, 1.0), 1, exact)]
     for event, count, exact in known:
         if accountant.supports(event):
             claimed = accountant.epsilon({event: count}, DELTA)

@@ -16,14 +16,17 @@ from evaluation.files import write_json
 from privacy import Ledger
 from privacy.cohorts import undominated
 from privacy.groups import group_epsilon
+from secure_fcl.config import validate
 from secure_fcl.errors import RunFolderError
 from secure_fcl.folder import RunFolder
 from secure_fcl.inversion_games import play_inversion
 from secure_fcl.job import Prepared
 from secure_fcl.leakage import held_after, leakage
+from secure_fcl.ledger_check import beyond_reach
 from secure_fcl.positive_control import overfit_control
 from secure_fcl.randomness import public_seed
 from secure_fcl.rows import RowPlan
+from secure_fcl.shadow_audit import shadow_models
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.streams import NO_ITEM
 
@@ -33,11 +36,14 @@ Say = Callable[[str], None]
 
 #: Checkpoints per slot that the adversary of "all models" uses; more cost time and tell little more.
 CHECKPOINTS_PER_SLOT = 2
+#: Delta at which the ledger and the attacks are compared, unless the run's own is smaller. At 1e-5 the p-values of a
+#: bound from one run end above what the verdict over all games asks for, and no ledger could ever be contradicted.
+AUDIT_DELTA = 1e-8
 #: Bootstrap draws for each cell of the leakage matrix: there are many cells, and none is a headline.
 _REPEATS_PER_CELL = 100
 
+_NO_SHADOWS = "shadow models (LiRA, BaVarIA): attacks.shadows = 0; a failed loss attack is not evidence of privacy"
 _NOT_TESTED = (
-    "shadow models (LiRA, RMIA): not part of this audit; a failed loss attack is not evidence of privacy",
     "an active server, colluding clients, side channels, and seizure of a device",
     "persons: every guarantee and every game is about windows or blocks of windows, not about people",
 )
@@ -51,6 +57,7 @@ class AuditWorld:
     strategy: GradientStrategy
     transcript: dict[str, NDArray[np.generic]]
     folder: RunFolder
+    shadows: attacks.ShadowModels | None = None
 
     @property
     def slot_of(self) -> Ints:
@@ -64,16 +71,35 @@ class AuditWorld:
         return first[scenario.owner, scenario.task]
 
 
-def audit(prepared: Prepared, folder: RunFolder, say: Say = lambda text: None) -> dict[str, object]:
+def audit(
+    prepared: Prepared, folder: RunFolder, say: Say = lambda text: None, shadows: int | None = None
+) -> dict[str, object]:
     """Play all games against the configured row, write attacks.json and return it.
+
+    Args:
+        prepared: of the run.
+        folder: of the run.
+        say: told of every step.
+        shadows: number of shadow models; None takes the configuration's.
 
     Raises:
         RunFolderError: the run is not finished, or the attacked row is not part of it.
+        ConfigInvalid: a number of shadow models that attacks.shadows would not take.
     """
     begun = time.perf_counter()
+    count = (
+        prepared.config.attacks.shadows
+        if shadows is None
+        else validate({"attacks": {"shadows": shadows}}).attacks.shadows
+    )
     world = _world(prepared, folder)
+    skipped = list(_NOT_TESTED) if count else [_NO_SHADOWS, *_NOT_TESTED]
+    if count:
+        pool = _pool(world)
+        made = shadow_models(world.plan, world.strategy, folder, pool, _candidates(world, pool), count, say)
+        world = replace(world, shadows=made)
     say("membership")
-    outcomes, skipped, per_task = _membership(world)
+    outcomes, missing, per_task = _membership(world)
     say("replay memory")
     retained, more = _retained(world)
     say("positive control")
@@ -89,9 +115,9 @@ def audit(prepared: Prepared, folder: RunFolder, say: Say = lambda text: None) -
         row=world.plan.name,
         outcomes=outcomes,
         reconstructions=rebuilt,
-        not_tested=[*skipped, *more, *_NOT_TESTED],
+        not_tested=[*missing, *more, *skipped, *beyond_reach(outcomes)],
     )
-    document["leakage"] = per_task
+    document |= {"leakage": per_task, "shadows": count}
     write_json(folder.path / "attacks.json", document)
     return document
 
@@ -130,6 +156,12 @@ def _transcript(plan: RowPlan, folder: RunFolder) -> dict[str, NDArray[np.generi
     }
 
 
+def _pool(world: AuditWorld) -> Ints:
+    """Return the numbers of all examples that a hold-out coin decided about and that someone meets."""
+    scenario = world.plan.scenario
+    return np.flatnonzero(scenario.data.train & (scenario.units.item != NO_ITEM) & (world.slot_of >= 0))
+
+
 def _candidates(world: AuditWorld, index: Ints) -> attacks.Candidates:
     scenario = world.plan.scenario
     return attacks.Candidates(
@@ -144,9 +176,18 @@ def _terms(world: AuditWorld, target: str, rate: float, epsilon: float | None) -
         target + (" (one coin per block of windows)" if blocks else ""),
         seed=public_seed(config.seed, "judge", target),
         coin=attacks.Coin(rate, per_cluster=blocks),
-        delta=config.privacy.delta,
+        delta=_audit_delta(world.plan),
         ledger_epsilon=epsilon if epsilon is not None and math.isfinite(epsilon) else None,
     )
+
+
+def _audit_delta(plan: RowPlan) -> float:
+    return min(plan.config.privacy.delta, AUDIT_DELTA)
+
+
+def _accounted(plan: RowPlan) -> float:
+    """Return what the accountants get of the audit's delta: all but what overflow of the memory takes."""
+    return plan.accounting_delta - (plan.config.privacy.delta - _audit_delta(plan))
 
 
 def _spent_by_item(world: AuditWorld) -> float | None:
@@ -155,7 +196,7 @@ def _spent_by_item(world: AuditWorld) -> float | None:
     straddlers = 2 if (units.item == NO_ITEM).any() else 0
     with Ledger(world.folder.ledger_path(world.plan.name)) as ledger:
         histories = undominated(ledger.spent().values())
-    size, delta = units.largest_item + straddlers, world.plan.accounting_delta
+    size, delta = units.largest_item + straddlers, _accounted(world.plan)
     return max((group_epsilon(history, size, delta) for history in histories), default=None)
 
 
@@ -164,14 +205,12 @@ def _spent_in_memory(world: AuditWorld) -> float:
     plan = world.plan
     rounds = plan.rounds_per_slot * (plan.scenario.slots - 1)
     history = {event: count * rounds for event, count in plan.strategy.events("memory").items()}
-    return group_epsilon(history, plan.scenario.units.largest_item, plan.accounting_delta)
+    return group_epsilon(history, plan.scenario.units.largest_item, _accounted(plan))
 
 
 def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str], dict[str, Any] | None]:
-    scenario = world.plan.scenario
-    share = world.plan.config.scenario.holdout
-    pool = np.flatnonzero(scenario.data.train & (scenario.units.item != NO_ITEM) & (world.slot_of >= 0))
-    truth = ~scenario.held_out[pool]
+    share, pool = world.plan.config.scenario.holdout, _pool(world)
+    truth = ~world.plan.scenario.held_out[pool]
     if share == 0.0 or truth.all() or not truth.any():
         return [], ["membership: scenario.holdout leaves no non-members by coin, so the game cannot be played"], None
     candidates = _candidates(world, pool)
@@ -183,6 +222,11 @@ def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str], di
         (attacks.CheckpointDifference(losses), attacks.ALL_MODELS),
         (attacks.SequenceMean(losses), attacks.ALL_MODELS),
     ]
+    if world.shadows is not None:
+        played += [
+            (attacks.ShadowMembership(world.shadows), attacks.FINAL_MODEL),
+            (attacks.ShadowMembership(world.shadows, history="all"), attacks.ALL_MODELS),
+        ]
     say_less = replace(terms, repeats=_REPEATS_PER_CELL)
     per_task = leakage(world.plan, world.folder, losses, world.transcript, pool, candidates, say_less)
     outcomes = [
@@ -217,12 +261,20 @@ def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
         (attacks.RetainedDifference(losses), attacks.ALL_MODELS),
         (attacks.RetainedSlope(losses), attacks.ALL_MODELS),
     ]
+    missing = []
+    if world.shadows is not None and world.shadows.kept[:, world.shadows.locate(candidates)].any():
+        played += [
+            (attacks.ShadowRetained(world.shadows), attacks.FINAL_MODEL),
+            (attacks.ShadowRetained(world.shadows, since_closing=True), attacks.ALL_MODELS),
+        ]
+    elif world.shadows is not None:
+        missing.append("retained or merely seen, by shadow models: none of them kept a candidate; train more")
     return [
         attacks.play(
             attacks.RETAINED, attack, attacks.View.of(threat, world.transcript), candidates, truth, terms, blind
         )
         for attack, threat in played
-    ], []
+    ], missing
 
 
 def _common_threshold(calendar: Ints, thresholds: tuple[float, ...]) -> tuple[float, Bools]:

@@ -171,7 +171,10 @@ def _randomness(plan: RowPlan) -> str:
         return f"noise: Skellam by transformed rejection in double precision from {source}"
     if plan.noise == "none":
         return f"sampling coins: torch generator seeded from {source}"
-    return f"noise: torch generator, research grade, in double precision, seeded from {source}; sampling coins likewise"
+    return (
+        f"noise: AES-CTR key stream seeded from {source}, Gaussian in double precision; "
+        "sampling coins: torch generator seeded likewise"
+    )
 
 
 def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:

@@ -105,22 +105,29 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
 
 
 @app.command()
-def audit(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
-    """Play the attacks against a finished run again and rewrite its report."""
+def audit(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    shadows: Annotated[
+        int | None, typer.Option(help="Shadow models for the strongest attacks, e.g. 24; default: attacks.shadows.")
+    ] = None,
+) -> None:
+    """Play the attacks against a finished run again and rewrite its report; exit 2 if they contradict the ledger."""
     with _one_sentence():
         from rich.console import Console
 
         from evaluation.summary import print_summary
         from secure_fcl.audit import audit as play
+        from secure_fcl.ledger_check import require_ledger_holds
         from secure_fcl.runner import resume, write_report
 
         console = Console()
         prepared, folder = resume(run)
         with folder.locked():
-            play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False))
+            found = play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows)
             path = write_report(folder)
         print_summary(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
+        require_ledger_holds(found, path)
 
 
 @app.command()
@@ -181,6 +188,19 @@ def config(settings: Settings = None, file: ConfigFile = None) -> None:
         from secure_fcl.config import dump_config, load_config
 
         typer.echo(dump_config(load_config(file, settings or ())), nl=False)
+
+
+@app.command()
+def keys(
+    names: Annotated[list[str], typer.Argument(help="Names of the parties, clients and helpers.")],
+    out: Annotated[Path, typer.Option(help="Folder for roster.json and one private file per party.")] = Path("keys"),
+) -> None:
+    """Make identities: a public roster, and one private file (mode 0600) for each party to take away."""
+    with _one_sentence():
+        from secure_fcl.keys import write_identities
+
+        for path in write_identities(names, out):
+            typer.echo(str(path))
 
 
 @app.command()

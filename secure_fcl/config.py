@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from secure_fcl.errors import ConfigInvalid
 
@@ -134,11 +134,24 @@ class Attacks(_Section):
     enabled: bool = Field(True, description="play the attacks after training")
     row: Literal["replay", "finetune"] = Field("replay", description="the row that is attacked")
     targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
+    shadows: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="shadow models for the strongest attacks, e.g. 24 (minutes); 0: none; else 4 or more",
+    )
     inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
         True, description="let one worker write one clear update of `client` to a file marked simulation"
     )
     client: int = Field(0, ge=0, description="whose clear update the one-client view shows")
+
+    @field_validator("shadows")
+    @classmethod
+    def _enough_to_compare(cls, shadows: int) -> int:
+        if 0 < shadows < 4:
+            raise ValueError("too few to compare with: use 0 for none, or at least 4")
+        return shadows
 
 
 class Config(_Section):

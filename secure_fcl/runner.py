@@ -16,6 +16,7 @@ from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Job, Prepared, Watcher, prepare
+from secure_fcl.ledger_check import require_ledger_holds
 
 Say = Callable[[str], None]
 
@@ -74,6 +75,7 @@ def execute(
 
     Raises:
         secure_fcl.job.Interrupted: `stopped()` became true between two rounds.
+        attacks.LedgerContradicted: the audit contradicts the ledger; the report is written before that.
     """
     with folder.locked():
         try:
@@ -85,9 +87,12 @@ def execute(
                 trace.parent.mkdir(exist_ok=True)
                 atomic_write(trace, "\n".join([str(error), *notes]))
             raise
-        if prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows:
-            audit(prepared, folder, say)
-        return write_report(folder)
+        if not (prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows):
+            return write_report(folder)
+        found = audit(prepared, folder, say)
+        report = write_report(folder)
+        require_ledger_holds(found, report)
+        return report
 
 
 def write_report(folder: RunFolder) -> Path:

@@ -23,7 +23,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Full backward hook")
     torch.set_num_threads(1)
     for name, build, shape, classes in _models():
-        table = Table("batch", "plain", "Opacus", "stacked, Opacus's draws", "secure", "fast", "no noise", title=name)
+        table = Table("batch", "plain", "Opacus", "stacked, torch generator", "secure", "fast", "no noise", title=name)
         for batch in (8, 16):
             table.add_row(str(batch), *_row(build, shape, classes, batch))
         Console().print(table)

@@ -10,8 +10,8 @@ from crypto.masks.stream import Ring, ring_dtype
 
 WORD = 64
 Words = npt.NDArray[np.uint64]
-# Numbers handled at a time: a multiple of every period, few enough to stay in cache.
-_PIECE = 1 << 15
+# Joined numbers handled at a time: a multiple of every period, few enough to stay in cache.
+_PIECE = 1 << 16
 
 
 def packed_bytes(length: int, bits: int) -> int:
@@ -26,21 +26,18 @@ def pack_bits(vector: Ring, bits: int) -> bytes:
     if bits == 8 * vector.dtype.itemsize:
         return vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
     joined, period, words = _layout(bits)
+    ring = ring_dtype(bits).newbyteorder("<")
     groups = -(-vector.size // (joined * period))
     out = np.empty((groups, words), dtype="<u8")
     step = max(1, _PIECE // period)
-    keep = np.uint64((1 << bits) - 1)
     for first in range(0, groups, step):
         rows = min(step, groups - first)
-        part = vector[first * joined * period : (first + rows) * joined * period]
-        single = np.zeros(rows * joined * period, dtype=np.uint64)
-        np.bitwise_and(part, keep, out=single[: part.size], casting="unsafe")
-        wide = single[::joined].copy() if joined > 1 else single
-        for place in range(1, joined):
-            wide |= single[place::joined] << np.uint64(place * bits)
-        columns = np.ascontiguousarray(wide.reshape(rows, period).T)
-        out[first : first + rows] = _merge(columns, words, joined * bits).T
-    return out.tobytes()[: packed_bytes(vector.size, bits)]
+        part = vector[first * joined * period : (first + rows) * joined * period].astype(ring, copy=False)
+        if part.size < rows * joined * period:
+            part = np.concatenate([part, np.zeros(rows * joined * period - part.size, dtype=ring)])
+        wide = _join(part, bits, joined).reshape(rows, period)
+        out[first : first + rows] = _merge(np.ascontiguousarray(wide.T), words, joined * bits).T
+    return out.reshape(-1).view(np.uint8)[: packed_bytes(vector.size, bits)].tobytes()
 
 
 def unpack_bits(data: bytes, length: int, bits: int) -> Ring:
@@ -59,17 +56,67 @@ def unpack_bits(data: bytes, length: int, bits: int) -> Ring:
         return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
     joined, period, words = _layout(bits)
     groups = -(-length // (joined * period))
-    raw = np.frombuffer(data.ljust(groups * words * 8, b"\0"), dtype="<u8").reshape(groups, words)
-    out = np.empty((groups * period, joined), dtype=dtype)
+    out = np.empty(groups * period * joined, dtype=dtype)
     step = max(1, _PIECE // period)
-    keep = np.uint64((1 << bits) - 1)
     for first in range(0, groups, step):
-        columns = _part(np.ascontiguousarray(raw[first : first + step].T), period, joined * bits)
-        wide = np.ascontiguousarray(columns.T).reshape(-1)
-        target = out[first * period : first * period + wide.size]
-        for place in range(joined):
-            target[:, place] = (wide >> np.uint64(place * bits)) & keep
-    return out.reshape(-1)[:length]
+        rows = min(step, groups - first)
+        raw = data[8 * words * first : 8 * words * (first + rows)].ljust(8 * words * rows, b"\0")
+        source = np.ascontiguousarray(np.frombuffer(raw, dtype="<u8").reshape(rows, words).T)
+        wide = np.ascontiguousarray(_part(source, period, joined * bits).T).reshape(-1)
+        start = first * period * joined
+        out[start : start + wide.size * joined] = _split(wide, bits, joined)
+    return out[:length]
+
+
+def _join(part: Ring, bits: int, joined: int) -> Words:
+    """Join each `joined` neighbours to one number; bits above `bits` are dropped.
+
+    A word of memory holds several entries, so most of it is done on whole words: each step brings the two halves
+    of a field together.
+    """
+    field, have = 8 * part.dtype.itemsize, bits
+    wide: Words = part.view("<u8").astype(np.uint64, copy=False)
+    if field == WORD:
+        return wide & np.uint64((1 << bits) - 1)
+    while field < WORD:
+        low, high = _halves(field, have)
+        moved = (wide >> np.uint64(field - have)) & high
+        moved |= wide & low
+        wide, field, have = moved, 2 * field, 2 * have
+    left = joined // (WORD // (8 * part.dtype.itemsize))
+    joint = wide[::left].copy() if left > 1 else wide
+    for place in range(1, left):
+        joint |= wide[place::left] << np.uint64(place * have)
+    return joint
+
+
+def _split(wide: Words, bits: int, joined: int) -> Ring:
+    """The reverse of `_join`; bits of the numbers above the joined entries are dropped."""
+    ring = ring_dtype(bits)
+    lanes = WORD // (8 * ring.itemsize)
+    have, left = lanes * bits, joined // lanes
+    if left > 1:
+        single = np.empty((wide.size, left), dtype=np.uint64)
+        for place in range(left):
+            np.right_shift(wide, np.uint64(place * have), out=single[:, place])
+        wide = single.reshape(-1)
+    if lanes == 1:
+        return wide & np.uint64((1 << bits) - 1)
+    field = WORD
+    while field > 8 * ring.itemsize:
+        field, have = field // 2, have // 2
+        low, high = _halves(field, have)
+        moved = (wide & high) << np.uint64(field - have)
+        moved |= wide & low
+        wide = moved
+    return wide.astype("<u8", copy=False).view(ring.newbyteorder("<"))
+
+
+def _halves(field: int, have: int) -> tuple[np.uint64, np.uint64]:
+    """Masks of the two joined halves, of `have` bits each, in every double field of a word."""
+    keep = (1 << have) - 1
+    starts = range(0, WORD, 2 * field)
+    return np.uint64(sum(keep << start for start in starts)), np.uint64(sum(keep << (start + have) for start in starts))
 
 
 def _merge(columns: Words, words: int, bits: int) -> Words:

@@ -1,4 +1,4 @@
-"""Where the normals of stacked training come from: the draws of `DpSgdTrainer`, a cipher, or a fast stream."""
+"""Where the normals of stacked training come from: a cipher as in `DpSgdTrainer`, torch's generator, a fast stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privacy.randomness import RandomBytes, seed64
-from privacy.secure_gaussian import gaussian
+from privacy.randomness import RandomBytes, key_stream, seed64
+from privacy.secure_gaussian import release_noise
 
 #: Normals made at once: they stay in the cache.
 _CHUNK = 1 << 15
@@ -28,7 +28,7 @@ class NoiseSource(Protocol):
 
 
 class OpacusNoise:
-    """The very draws of `DpSgdTrainer`: float64 normals of one torch generator, parameter by parameter."""
+    """Opacus's own way, in double precision: normals of one torch generator, parameter by parameter; research grade."""
 
     def __call__(self, random: RandomBytes, /) -> Fill:
         """See `NoiseSource`."""
@@ -42,14 +42,16 @@ class OpacusNoise:
 
 
 class SecureNoise:
-    """Every normal from the client's random bytes (`privacy.secure_gaussian`): as strong as their source."""
+    """The very draws of `DpSgdTrainer`: a key stream out of the client's random bytes."""
 
     def __call__(self, random: RandomBytes, /) -> Fill:
-        """See `NoiseSource`; draws nothing before the first fill."""
+        """See `NoiseSource`."""
+        stream = key_stream(random)
 
         def fill(parts: Sequence[torch.Tensor], std: float) -> None:
-            for part in parts:
-                part.copy_(gaussian(std, part.shape, random))
+            sizes = [part.numel() for part in parts]
+            for part, own in zip(parts, torch.split(release_noise(std, (sum(sizes),), stream), sizes), strict=True):
+                part.copy_(own.view(part.shape))
 
         return fill
 

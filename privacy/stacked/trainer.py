@@ -10,15 +10,15 @@ from privacy.dpsgd import DpSgdPlan, Stratum, poisson_batch
 from privacy.errors import InvalidParameter
 from privacy.randomness import RandomBytes, seed64
 from privacy.stacked.network import StackedNetwork
-from privacy.stacked.noise import NoiseSource, OpacusNoise
+from privacy.stacked.noise import NoiseSource, SecureNoise
 
 
 class StackedTrainer:
     """Visits K clients in one go; the same mechanism and charges as `DpSgdTrainer`, client by client.
 
-    With `OpacusNoise` the weights equal those of `DpSgdTrainer.visit` on the same random bytes up to rounding (1e-6
-    relative in float64, 1e-5 in float32). `SecureNoise` and `FastNoise` are the same
-    Gaussian from other streams; say which on the certificate.
+    With `SecureNoise`, the default, the weights equal those of `DpSgdTrainer.visit` on the same random bytes up to
+    rounding (1e-6 relative in float64, 1e-5 in float32). `OpacusNoise` and `FastNoise` are the same Gaussian from
+    other streams; say which on the certificate.
 
     Supported: (nested) `Sequential` of Linear, Conv1d, Conv2d, LayerNorm, GroupNorm, Embedding and layers without
     parameters that treat every example alone.
@@ -29,7 +29,7 @@ class StackedTrainer:
 
     def __init__(self, model: torch.nn.Module, noise: NoiseSource | None = None) -> None:
         self._network = StackedNetwork.from_module(model)
-        self._noise = noise if noise is not None else OpacusNoise()
+        self._noise = noise if noise is not None else SecureNoise()
 
     def visit(
         self,

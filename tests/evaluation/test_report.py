@@ -106,6 +106,37 @@ def test_contradictions_show_in_banners(run_folder: Path) -> None:
     assert any("does not mention" in banner.text for banner in banners(read_run(run_folder)))
 
 
+def test_the_verdict_over_all_games_decides_where_it_is_known(run_folder: Path, page: Callable) -> None:
+    def edit(attacks: dict) -> None:
+        attacks["outcomes"][0]["epsilon_lower"]["value"] = 3.456
+        attacks["contradictions"] = []
+
+    change(run_folder / "attacks.json", edit)
+    assert banners(read_run(run_folder)) == ()
+    one = {"game": "membership", "attack": "loss", "target": "task 1", "bound": 3.459, "ledger_epsilon": 2.701,
+           "confidence": 0.999}  # fmt: skip
+    change(run_folder / "attacks.json", lambda a: a["contradictions"].append(one))
+    (banner,) = banners(read_run(run_folder))
+    assert banner.severe
+    assert "shows epsilon 3.45 where 2.71 was charged, at confidence 0.999 for all games" in banner.text
+    assert banner.text in page(render_report(run_folder)).words
+
+
+def test_the_verdict_counts_what_is_left_after_correction(run_folder: Path) -> None:
+    def found(adjusted: list[float]) -> list[dict]:
+        names = (("membership", "loss"), ("retained or merely seen", "final loss"))
+        return [
+            {"game": game, "attack": attack, "target": "task 1", "auc": 0.6, "p_value": 0.001, "adjusted": p}
+            for (game, attack), p in zip(names, adjusted, strict=True)
+        ]
+
+    change(run_folder / "attacks.json", lambda a: a.update(discoveries=found([0.049, 0.05])))
+    assert "1 of 2 attacks on class_sums did better than chance (p < 0.05, corrected" in verdict(read_run(run_folder))
+    assert "1 more are void or without interval" in verdict(read_run(run_folder))
+    change(run_folder / "attacks.json", lambda a: a.update(discoveries=[]))
+    assert "by their own interval (not corrected" in verdict(read_run(run_folder))
+
+
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [

@@ -24,6 +24,7 @@ def test_the_summary_holds_the_numbers(run_folder: Path) -> None:
             assert f"{100 * record['forgetting']:.1f}" in text
     assert "0.511 [0.471, 0.551]" in text
     assert "0.81 [0.71, 0.91]" in text
+    assert "0.00 of 4.69" in text
     assert "WARNING" not in text
     assert "must not be ranked" in text
 

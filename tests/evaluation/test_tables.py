@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import tables
-from evaluation.files import JsonLines
+from evaluation.files import JsonLines, read_json, write_json
 from evaluation.run_folder import read_run
 from evaluation.tables import epsilon_above, epsilon_below, percent, size, with_interval
 
@@ -64,3 +64,23 @@ def test_an_unfinished_row_is_computed_from_its_tasks(tmp_path: Path) -> None:
     assert (line["windows"], line["tasks"], line["forgetting"]) == ("60.0", "60.0", "30.0")
     assert (line["backward"], line["epsilon"], line["classes"]) == ("-30.0", "not stated", "n/a")
     assert float(line["incremental"]) == pytest.approx(70.0)
+
+
+def test_what_attacks_prove_stands_beside_their_aucs(run_folder: Path) -> None:
+    path = run_folder / "attacks.json"
+    document = read_json(path)
+    document["outcomes"][0]["gaussian"] = {"mu": 0.5, "ceiling": 3.0, "epsilon": 1.999, "delta": 1e-5}
+    found = {"game": "membership", "target": "task 1", "auc": 0.5, "p_value": 0.2}
+    document["discoveries"] = [{**found, "attack": "loss", "adjusted": 0.0401}]
+    write_json(path, document)
+    table = tables.attacks(read_run(run_folder))
+    lines = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [line["adjusted p"] for line in lines] == ["0.041", "n/a", "n/a", "n/a", "n/a"]
+    assert [line["if Gaussian"] for line in lines] == ["1.99", "n/a", "n/a", "n/a", "n/a"]
+    document["discoveries"][0]["adjusted"] = 0.00099
+    document["outcomes"][0]["control"] = "positive"
+    document["outcomes"][1]["attack"] = "loss"
+    write_json(path, document)
+    table = tables.attacks(read_run(run_folder))
+    place = table.columns.index("adjusted p")
+    assert [row[place] for row in table.rows][:2] == ["n/a", "<0.001"]

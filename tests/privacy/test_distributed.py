@@ -6,10 +6,9 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from privacy import DpSgdPlan, DpSgdTrainer, Stratum
+from privacy import DpSgdPlan, DpSgdTrainer, RdpAccountant, Stratum
 from privacy.distributed import ClippedGradients, DistributedSum, choose_scale
 from privacy.errors import BudgetUnreachable, InvalidParameter
-from privacy.renyi import rdp_epsilon
 from privacy.testing import exact_gaussian
 
 PLAN = DistributedSum(
@@ -130,17 +129,17 @@ def test_the_event_is_what_ran() -> None:
     assert sure.event(0.1).l2 == pytest.approx(scaled + math.sqrt(50_000))
     # One unsampled round of large scale is the Gaussian mechanism: never below its exact epsilon.
     large = DistributedSum(6, 2, 1, 0.5, 1.2, 10, 2.0**20)
-    assert rdp_epsilon({large.event(1.0): 1}, 1e-5) >= exact_gaussian(1 / 1.2, 1e-5)
+    assert RdpAccountant().epsilon({large.event(1.0): 1}, 1e-5) >= exact_gaussian(1 / 1.2, 1e-5)
 
 
 def test_the_planner_finds_the_least_scale_for_65k() -> None:
     start = DistributedSum(30, 3, 1, 0.5, 2.0, 65_000, 1.0)
     plan = choose_scale(start, {0.05: 300}, 1e-5)
-    gaussian = rdp_epsilon({_gaussian(0.05, 2.0): 300}, 1e-5)
+    gaussian = RdpAccountant().epsilon({_gaussian(0.05, 2.0): 300}, 1e-5)
 
     def inflation(scale: float) -> float:
         event = DistributedSum(30, 3, 1, 0.5, 2.0, 65_000, scale).event(0.05)
-        return rdp_epsilon({event: 300}, 1e-5) / gaussian - 1
+        return RdpAccountant().epsilon({event: 300}, 1e-5) / gaussian - 1
 
     assert inflation(plan.scale) < 1e-3 < inflation(plan.scale / 2)
     assert plan.scale * 0.5 <= 2.0**14

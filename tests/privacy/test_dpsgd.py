@@ -11,7 +11,8 @@ from torch import nn
 from privacy import DpSgdPlan, DpSgdTrainer, NonPrivate, RandomBytes, SampledGaussian, Stratum
 from privacy.dpsgd import poisson_batch
 from privacy.errors import InvalidParameter, UnsuitableModel
-from privacy.randomness import seed64
+from privacy.randomness import key_stream, seed64
+from privacy.secure_gaussian import release_noise
 
 FEATURES, CLASSES = 20, 5
 
@@ -115,23 +116,36 @@ def test_every_parameter_gets_its_own_noise(trainer: DpSgdTrainer, keyed) -> Non
 
 
 def test_the_events_are_what_opacus_ran(trainer: DpSgdTrainer, monkeypatch: pytest.MonkeyPatch, keyed) -> None:
-    """Every normal drawn has the charged standard deviation, once per parameter and step, in double precision."""
-    from privacy import opacus_noise
+    """Every normal drawn has the charged standard deviation, one for each parameter and step, in double precision."""
+    from privacy import secure_optimizer
 
-    drawn: list[tuple[float, float, torch.Size, torch.dtype]] = []
-    real = torch.normal
+    drawn: list[tuple[float, torch.Size, torch.dtype]] = []
+    real = secure_optimizer.release_noise
 
-    def spy(mean: float, std: float, size: torch.Size, **options: Any) -> torch.Tensor:
-        drawn.append((mean, std, size, options["dtype"]))
-        return real(mean, std, size, **options)
+    def spy(std: float, shape: torch.Size, random: RandomBytes) -> torch.Tensor:
+        found = real(std, shape, random)
+        drawn.append((std, found.shape, found.dtype))
+        return found
 
-    monkeypatch.setattr(opacus_noise.torch, "normal", spy)
+    monkeypatch.setattr(secure_optimizer, "release_noise", spy)
     wanted = plan(steps=3, clipping_norm=0.8, noise_multiplier=1.7)
     trainer.visit(flat(network()), [stratum(30, 0.2), stratum(10, 0.05, 1)], wanted, keyed(10))
-    shapes = [p.shape for p in network().parameters()]
-    assert drawn == [(0.0, 1.7 * 0.8, shape, torch.float64) for shape in shapes] * 3
+    assert drawn == [(1.7 * 0.8, flat(network()).shape, torch.float64)] * 3
     assert wanted.events(0.2) == Counter({SampledGaussian(0.2, 1.7): 3})
     assert wanted.events(0.05) == Counter({SampledGaussian(0.05, 1.7): 3})
+
+
+def test_the_noise_is_the_key_stream_of_the_visit(trainer: DpSgdTrainer, keyed) -> None:
+    """First 8 bytes seed the coins, the next 32 are the key, and nothing else is drawn."""
+    weights, asked, source = flat(network()), [], keyed(19)
+    wanted = plan(steps=2, noise_multiplier=1.4)
+    moved = trainer.visit(weights, [stratum(0, 0.5)], wanted, lambda n: asked.append(n) or source(n)) - weights
+    assert asked == [8, 32]
+    again = keyed(19)
+    seed64(again)
+    stream = key_stream(again)
+    steps = [release_noise(1.4, weights.shape, stream) for _ in range(2)]
+    assert torch.allclose(moved.double(), -0.5 / 16.0 * (steps[0] + steps[1]), atol=1e-6)
 
 
 def test_float32_normals_would_be_cut_off() -> None:
@@ -139,9 +153,9 @@ def test_float32_normals_would_be_cut_off() -> None:
     generator = torch.Generator().manual_seed(0)
     largest = max(float(torch.normal(0.0, 1.0, (4_000_000,), generator=generator).abs().max()) for _ in range(4))
     assert 5.0 < largest < 5.7681
-    # The same place of the uniforms' grid in double precision lies further out.
     assert math.sqrt(-2 * math.log(2.0**-24)) == pytest.approx(5.768, abs=1e-3)
-    assert math.sqrt(-2 * math.log(2.0**-53)) > 8.5
+    # The ends of the double-precision grid lie further out.
+    assert float(release_noise(1.0, (1,), lambda n: b"\xff" * n)) > 11.5
 
 
 def test_the_input_is_neither_changed_nor_shared(trainer: DpSgdTrainer, keyed) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy import Event, NonPrivate, SampledGaussian, SkellamRelease
+from privacy import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
 from privacy.errors import InvalidParameter, UnsupportedEvent
 from privacy.events import describe, from_json, to_json
 
@@ -13,6 +13,7 @@ positive = st.floats(min_value=1e-300, max_value=1e300)
 events = st.one_of(
     st.builds(SampledGaussian, st.floats(0.0, 1.0), positive),
     st.builds(SkellamRelease, positive, positive, positive),
+    st.builds(SampledSkellam, st.floats(0.0, 1.0), positive, positive, positive, st.floats(0.0, 0.999)),
     st.builds(NonPrivate, st.text(max_size=20)),
 )
 
@@ -59,3 +60,8 @@ def test_an_unknown_type_is_refused(record: dict[str, object]) -> None:
 def test_integers_and_floats_name_one_event() -> None:
     assert SampledGaussian(1, 2) == SampledGaussian(1.0, 2.0)
     assert hash(SampledGaussian(1, 2)) == hash(SampledGaussian(1.0, 2.0))
+
+
+def test_an_older_record_without_a_failure_is_sure() -> None:
+    record = {"type": "SampledSkellam", "q": 0.1, "variance": 4.0, "l2": 1.0, "l1": 1.0}
+    assert from_json(record) == SampledSkellam(0.1, 4.0, 1.0, 1.0, 0.0)

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import Charge, Cohort, Ledger, NonPrivate, RdpAccountant, SampledGaussian, SkellamRelease
+from privacy import Charge, Cohort, Ledger, NonPrivate, RdpAccountant, SampledGaussian, SampledSkellam, SkellamRelease
 from privacy.accountants import ORDERS
 from privacy.errors import InvalidParameter
 from privacy.filters import Budget, BudgetFilter, BudgetSpent
-from privacy.sampled_skellam import SampledSkellam
 
 CURRENT, MEMORY = SampledGaussian(0.05, 1.3), SampledGaussian(0.02, 1.3)
 PLAN = {CURRENT: 100, MEMORY: 400}

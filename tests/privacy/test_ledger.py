@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import Charge, Cohort, Ledger, NonPrivate, SampledGaussian, SkellamRelease, spent
+from privacy import Charge, Cohort, Ledger, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease, spent
 from privacy import ledger as ledger_module
 from privacy.errors import LedgerClosed, LedgerDamaged, UnsupportedEvent
 
 KEPT, DISCARDED = Cohort("all", 0, 0, "kept"), Cohort("all", 0, 0, "discarded")
 STEP = SampledGaussian(0.25, 1.4)
 ROUND = [Charge(KEPT, STEP, 2), Charge(DISCARDED, STEP, 2)]
-EVENTS = (STEP, SampledGaussian(1 / 3, 0.1 + 0.2), SkellamRelease(1e9 / 7, 16395.6, 268e6), NonPrivate("ä \n"))
+SHARED = SampledSkellam(0.05, 1e9 / 7, 16395.6, 268e6, 1e-15)
+EVENTS = (STEP, SampledGaussian(1 / 3, 0.1 + 0.2), SkellamRelease(1e9 / 7, 16395.6, 268e6), SHARED, NonPrivate("ä \n"))
 charges = st.builds(Charge, st.sampled_from([KEPT, DISCARDED]), st.sampled_from(EVENTS), st.integers(1, 9))
 
 
@@ -43,6 +44,38 @@ def test_what_was_charged_is_read_back(tmp_path_factory, entries: list[list[Char
     again = Ledger(path)
     assert again.spent() == ledger.spent() == spent([c for entry in entries for c in entry])
     assert (len(again), again.head) == (len(ledger), ledger.head) == (len(entries), again.head)
+
+
+def test_what_a_query_returns_is_the_caller_s_own(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        ledger.charge(ROUND)
+        taken = ledger.spent()
+        taken[KEPT][STEP] = 99
+        del taken[DISCARDED]
+        assert ledger.spent() == {KEPT: {STEP: 2}, DISCARDED: {STEP: 2}}
+
+
+class CountedStep(SampledGaussian):
+    """Counts how often it is looked up: once for each charge that is counted."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        CountedStep.looked_up += 1
+        return hash((self.q, self.noise_multiplier))
+
+
+def test_a_query_does_not_count_the_entries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    step, entries = CountedStep(0.25, 1.4), 10_000
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        for number in range(entries):
+            ledger.charge([Charge(KEPT, step, 2)], round=number)
+        assert CountedStep.looked_up <= 4 * entries
+        CountedStep.looked_up = 0
+        found = ledger.spent()
+        assert CountedStep.looked_up <= 4
+        assert found[KEPT][step] == 2 * entries
 
 
 def test_an_empty_ledger_changes_nothing_on_disk(tmp_path: Path) -> None:

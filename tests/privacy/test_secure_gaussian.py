@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest, norm
 
 from privacy.errors import InvalidParameter
-from privacy.secure_gaussian import discrete_gaussian, exact_discrete_gaussian, gaussian
+from privacy.secure_gaussian import discrete_gaussian, exact_discrete_gaussian, gaussian, release_noise
 
 
 def pmf(variance: float, reach: int) -> np.ndarray:
@@ -65,6 +65,27 @@ def test_shape_and_bytes_drawn() -> None:
     assert gaussian(1.0, (0, 4), random).shape == (0, 4)
     assert torch.equal(gaussian(0.0, (2,), random), torch.zeros(2, dtype=torch.float64))
     assert sum(drawn) == 96
+
+
+def test_release_noise_is_the_sum_of_two_halves(keyed) -> None:
+    x = release_noise(2.5, (500, 400), keyed(6))
+    assert x.shape == (500, 400)
+    values = x.numpy().ravel()
+    assert kstest(values / 2.5, norm.cdf).pvalue > 1e-6
+    assert values.var() == pytest.approx(6.25, rel=5 * math.sqrt(2 / len(values)))
+    first = keyed(6)
+    parts = [gaussian(2.5 / math.sqrt(2), (500, 400), first) for _ in range(2)]
+    assert torch.allclose(x, parts[0] + parts[1], rtol=1e-12)
+    ends = [float(release_noise(1.0, (1,), lambda n, b=b: b * n)) for b in (b"\0", b"\xff")]
+    assert -ends[0] == ends[1] == pytest.approx(math.sqrt(2) * norm.isf(2.0**-53), rel=1e-4)
+    assert not release_noise(0.0, (3,), keyed(6)).any()
+
+
+def test_one_variable_alone_has_gaps_in_its_tail() -> None:
+    """Why releases add two: near 7 standard deviations neighbouring values are 20 float32 numbers apart."""
+    u = int(norm.sf(7.0) * 2.0**52)
+    near = [float(gaussian(1.0, (1,), lambda n, k=k: ((u + k) << 12).to_bytes(8, "little"))) for k in (0, 1)]
+    assert near[1] - near[0] > 20 * float(np.spacing(np.float32(7.0)))
 
 
 @pytest.mark.parametrize("variance", [0.05, 0.3, 1.0, 7.5, 400.0])

@@ -8,7 +8,7 @@ from torch import nn
 
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum
 from privacy.errors import InvalidParameter, UnsuitableModel
-from privacy.stacked import FastNoise, SecureNoise, StackedTrainer
+from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
 from privacy.stacked.noise import normals_from_uniforms
 
 PLAN = DpSgdPlan(steps=3, denominator=4.0, clipping_norm=0.7, noise_multiplier=1.1, learning_rate=0.3, momentum=0.5)
@@ -165,8 +165,8 @@ def test_layers_in_place_are_replaced() -> None:
     assert torch.equal(*trained)
 
 
-@pytest.mark.parametrize("source", [FastNoise(), SecureNoise()], ids=lambda s: type(s).__name__)
-def test_other_noise_is_normal_and_client_s_own(source) -> None:
+@pytest.mark.parametrize("source", [FastNoise(), OpacusNoise(), SecureNoise()], ids=lambda s: type(s).__name__)
+def test_every_source_is_normal_and_client_s_own(source) -> None:
     parts = [torch.empty(301, 330), torch.empty(7)]
     fill = source(np.random.default_rng(3).bytes)
     fill(parts, 2.0)

@@ -39,7 +39,10 @@ def test_local_training(certify: Certify) -> None:
     assert found["unit"] == "one example"
     assert "add or remove one example" in str(found["relation"])
     assert "holds against everyone" in str(found["mechanism"])
-    assert "torch generator, research grade" in str(found["randomness"])
+    assert found["randomness"] == (
+        "noise: AES-CTR key stream seeded from the operating system, Gaussian in double precision; "
+        "sampling coins: torch generator seeded likewise"
+    )
     assert "Poisson" in str(found["sampling"])
     assert found["non_private"] == []
     cohorts = found["cohorts"]

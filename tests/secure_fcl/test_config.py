@@ -140,3 +140,12 @@ def test_absent_files(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
     with pytest.raises(ConfigInvalid, match="cannot be read"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "fits"), [(0, True), (1, False), (3, False), (4, True), (1000, True), (1001, False)])
+def test_shadow_models_are_none_or_enough(count: int, fits: bool) -> None:
+    if fits:
+        assert validate({"attacks": {"shadows": count}}).attacks.shadows == count
+    else:
+        with pytest.raises(ConfigInvalid, match=rf"attacks\.shadows = {count}"):
+            validate({"attacks": {"shadows": count}})

@@ -34,26 +34,32 @@ def mpc(run_tiny):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
+def secagg(run_tiny):  # type: ignore[no-untyped-def]
+    return run_tiny(*ROWS, "protection=secagg", "workers=2")
+
+
+@pytest.fixture(scope="module")
 def prepared(make_config: Callable[..., Config]) -> Prepared:
     return prepare(make_config(*ROWS))
 
 
-def test_every_protocol_and_number_of_workers_gives_the_same_metrics(reference, bfv, mpc) -> None:  # type: ignore[no-untyped-def]
+def test_every_protocol_and_number_of_workers_gives_the_same_metrics(reference, bfv, mpc, secagg) -> None:  # type: ignore[no-untyped-def]
     assert len(reference.metrics) > 1000
     assert bfv.metrics == reference.metrics
     assert mpc.metrics == reference.metrics
+    assert secagg.metrics == reference.metrics
 
 
-def test_every_decrypted_sum_is_the_plain_sum_bit_for_bit(reference, bfv, mpc) -> None:  # type: ignore[no-untyped-def]
+def test_every_decrypted_sum_is_the_plain_sum_bit_for_bit(reference, bfv, mpc, secagg) -> None:  # type: ignore[no-untyped-def]
     plain = reference.transcript
     assert len(plain) == 2 * 2 + 2
-    for other in (bfv.transcript, mpc.transcript):
+    for other in (bfv.transcript, mpc.transcript, secagg.transcript):
         assert other.keys() == plain.keys()
         for name, arrays in plain.items():
             assert other[name]["total"].dtype == np.int64
             assert np.array_equal(other[name]["total"], arrays["total"])
             assert np.abs(arrays["total"]).max() > 1000
-    assert bfv.digest() == mpc.digest() == reference.digest()
+    assert bfv.digest() == mpc.digest() == secagg.digest() == reference.digest()
 
 
 def test_without_repeatable_noise_two_runs_differ(run_tiny, reference) -> None:  # type: ignore[no-untyped-def]
@@ -75,17 +81,19 @@ def test_all_parties_are_processes_of_their_own(reference, bfv, mpc) -> None:  #
             assert found["run"] == os.getpid()
 
 
-def test_every_client_sends_every_round_the_same_size(reference, bfv, mpc, tiny_scenario) -> None:  # type: ignore[no-untyped-def]
+def test_every_client_sends_every_round_the_same_size(reference, bfv, mpc, secagg, tiny_scenario) -> None:  # type: ignore[no-untyped-def]
     sizes = [len(tiny_scenario.experience(k, t).index) for k in range(5) for t in range(2)]
     assert 0 in sizes
-    for run in (reference, bfv, mpc):
+    for run in (reference, bfv, mpc, secagg):
         for record in run.records("cost.jsonl"):
             shares = Counter(message["client"] for message in record["ciphertexts"])
             assert set(shares) == set(range(5))
             assert len(set(shares.values())) == 1
             per_client = {k: sorted(m["bytes"] for m in record["ciphertexts"] if m["client"] == k) for k in range(5)}
             assert len({tuple(v) for v in per_client.values()}) == 1
-            assert record["bytes_up"] == sum(m["bytes"] for m in record["ciphertexts"])
+            uploads = sum(m["bytes"] for m in record["ciphertexts"])
+            # Masks cost a second exchange, in which clients answer with shares.
+            assert record["bytes_up"] > uploads if run is secagg else record["bytes_up"] == uploads
 
 
 def test_ciphertexts_never_repeat_although_the_noise_does(bfv) -> None:  # type: ignore[no-untyped-def]

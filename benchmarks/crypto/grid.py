@@ -1,0 +1,103 @@
+"""What is measured: single steps beside the peers, then whole sums over numbers of clients, lengths and dropouts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from benchmarks.crypto import peers, steps
+from benchmarks.crypto.cohorts import Cohort, lazily, share_plan
+from benchmarks.crypto.results import Point, Results
+from crypto.planning import ProtocolName
+
+MILLION = 1_000_000
+LENGTHS = (100_000, MILLION, 10 * MILLION)
+SIZES = (10, 100, 1000)
+DROPOUTS = (0.0, 0.05, 0.3)
+NEIGHBOURS = 20
+REPEATS = 5
+SHARE_CLIENTS, SHARE_THRESHOLD = 100, 67
+# Noise of a whole sum that makes entries of so many bits on the ring of 21 clients; under BFV, one field a slot.
+NOISE_BITS = (24, 28, 32)
+SERVER_THRESHOLD = 51
+Say = Callable[[str], None]
+
+
+def sum_name(protocol: str, n: int, length: int, dropout: float) -> str:
+    """The name of a point."""
+    return f"sum {protocol} n={n} m={length} drop={dropout:g}"
+
+
+def measure(results: Results, full: bool, say: Say) -> None:
+    """Measure every point that is not there yet; `full` takes all clients and lengths, else a few."""
+    x = np.random.default_rng(0).normal(0.0, 0.3, MILLION).astype(np.float32)
+    for name, take in {**_steps(x), **_peers(x), **_sums(full)}.items():
+        say(name)
+        results.once(name, take)
+
+
+def _steps(x: steps.Floats) -> dict[str, Callable[[], Point]]:
+    noisy: dict[str, Callable[[], Point]] = {
+        f"client secagg noise {bits} bits": partial(
+            steps.client_session, "secagg", 21, x, REPEATS, noise_bound=(1 << (bits - 1)) - 1 - 21 * steps.BOUND
+        )
+        for bits in NOISE_BITS
+    }
+    return {
+        "functions": partial(steps.client_functions, x, NEIGHBOURS, 23, REPEATS),
+        "client secagg 21": partial(steps.client_session, "secagg", 21, x, REPEATS),
+        "client secagg+ 128": partial(steps.client_session, "secagg+", 128, x, REPEATS),
+        "client bfv 64": partial(steps.client_session, "bfv", 64, x, REPEATS),
+        "client bfv 128": partial(steps.client_session, "bfv", 128, x, REPEATS, bound=16383),
+        "encrypt": partial(steps.encrypt_only, x, REPEATS),
+        "keys": partial(steps.key_steps, SHARE_CLIENTS, SHARE_THRESHOLD, REPEATS),
+        **noisy,
+        "client bfv noise": partial(steps.client_session, "bfv", 21, x, REPEATS, noise_bound=1 << 38),
+    }
+
+
+def _peers(x: steps.Floats) -> dict[str, Callable[[], Point]]:
+    ckks: dict[str, Callable[[], Point]] = {"nvflare encrypt": partial(peers.nvflare_ckks, x, REPEATS)}
+    if not peers.flower_here():
+        return ckks
+    return {
+        "flower client": partial(peers.flower_client, x, NEIGHBOURS, 3),
+        "flower keys": partial(peers.flower_keys, SHARE_CLIENTS, SHARE_THRESHOLD, 2),
+        "flower server": partial(peers.flower_server, x.size, SERVER_THRESHOLD, 2),
+        **ckks,
+    }
+
+
+def planned(full: bool) -> list[tuple[ProtocolName, int, int, float]]:
+    """(protocol, clients, length, dropouts) of the sums to run, in the order in which they are run."""
+    masked: ProtocolName = "secagg+"
+    if not full:
+        grid = [(masked, n, LENGTHS[0], dropout) for n in SIZES[:2] for dropout in DROPOUTS]
+        return [*grid, (masked, 10, MILLION, 0.05), (masked, 100, MILLION, 0.05), ("bfv", 10, LENGTHS[0], 0.05)]
+    small = [(masked, n, m, dropout) for n in SIZES[:2] for m in LENGTHS for dropout in DROPOUTS]
+    sealed: list[tuple[ProtocolName, int, int, float]] = [("bfv", n, m, 0.05) for n in SIZES[:2] for m in LENGTHS[:2]]
+    large = [(masked, 1000, m, dropout) for dropout in DROPOUTS for m in LENGTHS[:2]]
+    return [*small, *sealed, *large, ("bfv", 1000, LENGTHS[0], 0.05)]
+
+
+def _sums(full: bool) -> dict[str, Callable[[], Point]]:
+    wanted = planned(full)
+    cohorts: dict[tuple[str, int, float], Callable[[], Cohort]] = {}
+    takes: dict[str, Callable[[], Point]] = {}
+    for protocol, n, length, dropout in wanted:
+        # A cohort that may lose 5 % also runs the sums in which nobody drops out.
+        allowed = max(dropout, 0.05)
+        if (protocol, n, allowed) not in cohorts:
+            lengths = tuple(sorted({m for p, k, m, d in wanted if (p, k) == (protocol, n)}))
+            cohorts[protocol, n, allowed] = lazily(partial(share_plan, protocol, n, allowed, lengths))
+        get = cohorts[protocol, n, allowed]
+        drops = math.ceil(dropout * n)
+        takes[sum_name(protocol, n, length, dropout)] = partial(_take, get, length, drops)
+    return takes
+
+
+def _take(get: Callable[[], Cohort], length: int, drops: int) -> Point:
+    return get().sum(length, drops)

@@ -1,0 +1,66 @@
+"""The page: tables from the points, and nothing that was not measured or is not marked as modelled."""
+
+from __future__ import annotations
+
+from benchmarks.crypto import tables
+from benchmarks.crypto.cells import cells, model_of
+from benchmarks.crypto.peers import REMEDY
+from benchmarks.crypto.results import MACHINE, Results
+
+INTRODUCTION = """# What secure sums cost
+
+Written by `python -m benchmarks.crypto` from the points in `benchmarks-crypto.jsonl`; not edited by hand. All times
+are CPU time of one thread (`OMP_NUM_THREADS=1`): the best of 2 to 5 for single steps, one run for whole sums, which
+must come out exact. Steps and peers run in the same process. A ratio says how many times smaller ours is.
+
+- *Flower*: the functions of its SecAgg+ client and server, called directly, with its default ranges.
+- *NVFlare's CKKS set-up*: its parameters (N = 8192, primes of 60, 40 and 40 bits, scale 2^40) given to TenSEAL;
+  NVFlare itself is not run.
+"""
+
+READING = """## How to read this
+
+- The aims were set on another machine, where Flower's client took 143 ns a parameter; times differ between
+  machines, ratios less.
+- "Quantise and mask" is functions against functions. The whole step adds, for us, the checks of bounds, a key
+  agreement (X25519) with every neighbour, packing, and the hash and signature of the message; for Flower, opening
+  the neighbours' shares, a key agreement (P-384) with every neighbour, and writing the message.
+- Flower's masks carry at most 28 bits of entropy, ours 256: the peer's figure buys less.
+- Rounding draws 8 random bytes an entry: here from an AES-256-CTR stream whose key comes from the system. Straight
+  from the system they cost what the table says.
+- Whole sums run with all parties in one process: no network, no waiting. Neighbours are those that the plan chooses
+  for 5 % dropouts and a tenth of the clients corrupt, or for 30 % dropouts and a hundredth corrupt. Dropped clients
+  vanish after the keys are shared, before their vector; their number is rounded up.
+- "Other messages" are all payloads of a client besides the vector: shares, and the keys for the next sum.
+- Flower's server is not run with 1000 clients; its figure is its measured steps times their number, over the same
+  graph, threshold and dropouts.
+"""
+
+
+def write_page(results: Results) -> str:
+    """The page as Markdown."""
+    machine = results.points[MACHINE]
+    loads = [float(point["load"]) for point in results.points.values() if "load" in point]
+    model = model_of(results)
+    grid = cells(results, model)
+    parts = [INTRODUCTION, _machine(results, loads)]
+    if machine["flwr"] == "missing":
+        parts.append(f"**{REMEDY}.** Flower's figures are dashes.\n")
+    parts += ["## At one million parameters, without noise\n", tables.aims(results, grid)]
+    parts += ["## With noise shares\n", tables.noise(results)]
+    parts += ["## Where a client's time goes\n", tables.client_steps(results)]
+    parts += ["## Cost over clients and entries\n", "![Cost of a sum](images/benchmarks-crypto.svg)\n"]
+    parts += ["Masked sums (`secagg+`):\n", tables.sums(grid), "Sums under BFV, 5 % dropped:\n", tables.sealed(results)]
+    if model is not None:
+        parts += ["## The cost model\n", tables.model_terms(model)]
+    return "\n".join([*parts, READING])
+
+
+def _machine(results: Results, loads: list[float]) -> str:
+    machine = results.points[MACHINE]
+    load = f"Load average while measuring: {min(loads):.1f} to {max(loads):.1f}." if loads else ""
+    return (
+        f"Machine: {machine['processor']}, {machine['cores']} cores, shared with other work. Python "
+        f"{machine['python']}, NumPy {machine['numpy']}, cryptography {machine['cryptography']}, TenSEAL "
+        f"{machine['tenseal']}, Flower {machine['flwr']}. {load}\n"
+    )

@@ -1,0 +1,130 @@
+"""Single steps of this package, best of several: a client's vector, its key shares, the recovery of a secret."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.crypto.results import Point
+from benchmarks.timing import best
+from crypto import ClientSession, FixedPoint, Identity, KeyedStream, Plan, Upload, plan, set_up, system_random
+from crypto.masks.bits import pack_bits
+from crypto.masks.keys import AgreementKey
+from crypto.masks.members import Directory, Member, Setup
+from crypto.masks.offers import EpochKeys, make_offer
+from crypto.masks.shamir import lagrange_weights, recover, split
+from crypto.masks.stream import apply_masks, ring_dtype
+from crypto.packing import pack_fields
+from crypto.planning import ProtocolName
+from crypto.rehearsal import rehearse
+from crypto.tenseal_backend import KeyPair, encrypt, parse_public_key
+
+BOUND = 32767
+Floats = npt.NDArray[np.float32]
+
+
+def client_functions(x: Floats, neighbours: int, bits: int, repeats: int) -> Point:
+    """Encode to 16 bits, mask with `neighbours` pairwise streams and the self mask, pack: ns for each parameter."""
+    encoder, coins = FixedPoint(float(BOUND), 1.0), KeyedStream(system_random(32))
+    values = encoder.encode(x, coins).values
+    ring = values.astype(ring_dtype(bits))
+    keys = [system_random(32) for _ in range(neighbours + 1)]
+    half = len(keys) // 2
+
+    def quantise_and_mask() -> None:
+        apply_masks(encoder.encode(x, coins).values.astype(ring_dtype(bits)), keys[:half], keys[half:])
+
+    scale = 1e9 / x.size
+    return {
+        "quantise_and_mask_ns": scale * best(quantise_and_mask, repeats),
+        "encode_ns": scale * best(lambda: encoder.encode(x, coins), repeats),
+        "encode_system_ns": scale * best(lambda: encoder.encode(x, system_random), repeats),
+        "masks_ns": scale * best(lambda: apply_masks(ring, keys[:half], keys[half:]), repeats),
+        "pack_ns": scale * best(lambda: pack_bits(ring, bits), repeats),
+        "plain_add_ns": scale * best(lambda: np.add(ring, ring, out=ring), repeats),
+    }
+
+
+def client_session(
+    protocol: ProtocolName, n: int, x: Floats, repeats: int, bound: int = BOUND, noise_bound: int = 0
+) -> Point:
+    """The whole step of one client, encode to signed message, in a cohort of `n` that is set up in process.
+
+    Entries within `bound`. Best of `repeats` clients, each once. With a `noise_bound` the client also adds a noise
+    share, drawn before.
+    """
+    upload = Upload("update", x.size, bound, noise_bound=noise_bound)
+    agreed = plan(protocol, [f"client{i}" for i in range(n)], [upload], rounds=1)
+    parties = rehearse(agreed)
+    set_up(parties)
+    encoder, coins = FixedPoint(float(bound), 1.0), KeyedStream(system_random(32))
+    share = np.full(x.size, noise_bound // n, dtype=np.int64) if noise_bound else None
+    sizes: list[int] = []
+
+    def send(client: ClientSession) -> None:
+        messages = client.submit(0, "update", encoder.encode(x, coins).values, share)
+        sizes.append(sum(len(message.payload) for message in messages))
+
+    clients = [party for party in parties.values() if isinstance(party, ClientSession)][:repeats]
+    times = [best(lambda client=client: send(client), 1) for client in clients]  # type: ignore[misc]
+    near = 0 if agreed.masks is None else agreed.masks.neighbours
+    place = agreed.packing("update").fields if protocol == "bfv" else agreed.ring_bits("update")
+    spent = 1e9 * min(times) / x.size
+    return {"client_ns": spent, "wire_bytes": sizes[0] / x.size, "bits_or_fields": place, "neighbours": near}
+
+
+def encrypt_only(x: Floats, repeats: int) -> Point:
+    """BFV without encoding, pads and signature: pack and encrypt to bytes, as the peer's figure is."""
+    agreed = plan("bfv", ["a", "b"], [Upload("update", x.size, BOUND)], rounds=1)
+    pair = KeyPair()
+    public = parse_public_key(pair.public_bytes())
+    values = FixedPoint(float(BOUND), 1.0).encode(x, KeyedStream(system_random(32))).values
+
+    def send() -> list[bytes]:
+        return [encrypt(public, row) for row in pack_fields(values, agreed.packing("update"))]
+
+    spent = best(send, repeats)
+    return {"encrypt_ns": 1e9 * spent / x.size, "wire_bytes": sum(map(len, send())) / x.size}
+
+
+def key_steps(n: int, threshold: int, repeats: int) -> Point:
+    """One client's shares for `n` - 1 neighbours, and the server's recovery of a secret from `threshold` shares.
+
+    `channels_s` is paid once a session (X25519 and HKDF with every neighbour), `share_s` for every sum.
+    """
+    corrupt = 2 * (threshold - 1) - n
+    agreed = plan("secagg", [f"client{i}" for i in range(n)], [Upload("update", 1, 1)], rounds=1, corrupt=corrupt)
+    setup, identity, channel = _complete_setup(agreed)
+    secrets = EpochKeys(0, system_random)
+    peers = [peer for peer in range(n) if peer]
+
+    def agree() -> dict[int, bytes]:
+        return {peer: channel.agree(setup.members[peer].channel, ("masks channel 1", 0, peer)) for peer in peers}
+
+    channels = agree()
+    share = best(lambda: make_offer(agreed, setup, identity, secrets, channels, threshold, system_random), repeats)
+    points = list(range(1, threshold + 1))
+    shares = split(system_random(32), threshold, points, system_random)
+    weights = lagrange_weights(points)
+    return {
+        "threshold": threshold,
+        "share_s": share,
+        "channels_s": best(agree, repeats),
+        "recover_s": best(lambda: AgreementKey(recover(lagrange_weights(points), shares) or b""), repeats),
+        "recover_again_s": best(lambda: AgreementKey(recover(weights, shares) or b""), repeats),
+    }
+
+
+def _complete_setup(agreed: Plan) -> tuple[Setup, Identity, AgreementKey]:
+    """A set-up of all clients, the first one's identity and its channel key."""
+    identities = [Identity.new(name) for name in agreed.clients]
+    channels = [AgreementKey(system_random(32)) for _ in identities]
+    members = tuple(
+        Member(index, identity.name, identity.public, channel.public, ())
+        for index, (identity, channel) in enumerate(zip(identities, channels, strict=True))
+    )
+    directory = Directory(0, members, bytes(32))
+    everyone = range(len(members))
+    neighbours = {index: tuple(peer for peer in everyone if peer != index) for index in everyone}
+    setup = Setup(directory, bytes(32), dict(enumerate(members)), neighbours)
+    return setup, identities[0], channels[0]

@@ -1,0 +1,171 @@
+"""The tables of the page, each from the points; what was not measured is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.crypto.cells import Cell
+from benchmarks.crypto.costmodel import KEYS_TERMS, SERVER_TERMS, SUBMIT_TERMS, Model, Shape
+from benchmarks.crypto.grid import MILLION, NOISE_BITS
+from benchmarks.crypto.results import Results
+
+NONE = "-"
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def show(value: float | None, scale: float = 1.0) -> str:
+    """Three digits, or a dash."""
+    return NONE if value is None or value != value else f"{scale * value:.3g}"
+
+
+def _row(step: str, unit: str, scale: float, ours: float | None, peer: float | None, aim: float | None) -> list[str]:
+    ratio = NONE if ours is None or peer is None else f"{peer / ours:.3g}"
+    verdict = NONE if ours is None or aim is None else "met" if ours <= aim else f"missed, {ours / aim:.2f} times"
+    return [step, unit, show(ours, scale), show(peer, scale), ratio, show(aim, scale), verdict]
+
+
+def aims(results: Results, grid: Sequence[Cell]) -> str:
+    """The aims, one row each, beside the peer of the same run."""
+    get = results.number
+    quantise = get("functions", "quantise_and_mask_ns")
+    rows = [
+        _row("client, 20 neighbours: quantise and mask; Flower's functions", "ns/param", 1, quantise,
+             get("flower client", "functions_ns"), 16),
+        _row("client, 20 neighbours: whole step, signed message; Flower's stage 2", "ns/param", 1,
+             get("client secagg 21", "client_ns"), get("flower client", "stage_ns"), None),
+        _row("wire, 16 bits, 128 clients, masked; Flower", "B/param", 1, get("client secagg+ 128", "wire_bytes"),
+             get("flower client", "wire_bytes"), 3.0),
+        _row("wire, 16 bits, 64 clients, BFV; NVFlare's set-up", "B/param", 1, get("client bfv 64", "wire_bytes"),
+             get("nvflare encrypt", "wire_bytes"), 8.1),
+        _row("wire, 15 bits, 128 clients, BFV; NVFlare's set-up", "B/param", 1, get("client bfv 128", "wire_bytes"),
+             get("nvflare encrypt", "wire_bytes"), 8.1),
+        _row("HE: pack, encrypt, serialise; NVFlare's set-up", "ns/param", 1, get("encrypt", "encrypt_ns"),
+             get("nvflare encrypt", "encrypt_ns"), 200),
+        _row("HE: whole step of a client (encode, pad, encrypt, sign); NVFlare's set-up", "ns/param", 1,
+             get("client bfv 64", "client_ns"), get("nvflare encrypt", "encrypt_ns"), None),
+        _row("share keys, 100 clients, t = 67, every sum; Flower's stage 1", "ms", 1e3, get("keys", "share_s"),
+             get("flower keys", "share_s"), 15e-3),
+        _row("the same with the channel keys, once a session", "ms", 1e3, _first(results),
+             get("flower keys", "share_s"), 15e-3),
+        _row("recover one dropped client's round secret, t = 67; Flower", "ms", 1e3, get("keys", "recover_s"),
+             get("flower keys", "recover_key_s"), 3e-3),
+    ]  # fmt: skip
+    server = next((c for c in grid if (c.shape.clients, c.shape.length, c.dropout) == (1000, MILLION, 0.05)), None)
+    if server is not None:
+        kind = "measured" if server.measured else "cost model"
+        whole = (
+            f"server, 1000 clients, 5 % dropped, {server.shape.neighbours} neighbours ({kind}); Flower's steps summed"
+        )
+        rows.append(_row(whole, "s", 1, server.server_s, _flower_server(results, server.shape), 3.5))
+        late = "of that, all but taking in the vectors as they come: keys, shares, masks"
+        rows.append(_row(late, "s", 1, server.server_s - server.vectors_s, None, None))
+    return table(("step; peer", "unit", "ours", "peer", "ratio", "aim", "aim met"), rows)
+
+
+def _first(results: Results) -> float | None:
+    shared, channels = results.number("keys", "share_s"), results.number("keys", "channels_s")
+    return None if shared is None or channels is None else shared + channels
+
+
+def _flower_server(results: Results, shape: Shape) -> float | None:
+    point = results.points.get("flower server")
+    if point is None or shape.length != MILLION:
+        return None
+    add, mask, agree, key, seed = (
+        float(point[name]) for name in ("add_s", "mask_s", "agree_s", "recover_key_s", "recover_seed_s")
+    )
+    pairs = shape.dropped * shape.neighbours
+    # Flower takes off the masks of all neighbours of a dropped client, dropped ones included.
+    vectors = shape.survivors * (add + mask) + pairs * (mask + agree)
+    return vectors + shape.survivors * seed + shape.dropped * key
+
+
+def noise(results: Results) -> str:
+    """The client's step and its bytes when its noise share rides along."""
+    get = results.number
+    flower, ckks = ("flower client", "stage_ns"), ("nvflare encrypt", "encrypt_ns")
+    names = [(f"masked, {bits} bits on the ring", f"client secagg noise {bits} bits", flower) for bits in NOISE_BITS]
+    names.append(("BFV, one field a slot", "client bfv noise", ckks))
+    rows = []
+    for title, name, (peer, time) in names:
+        spent, size, other, bytes_ = get(name, "client_ns"), get(name, "wire_bytes"), get(peer, time), None
+        bytes_ = get(peer, "wire_bytes")
+        ratios = [NONE if a is None or b is None else f"{b / a:.3g}" for a, b in ((spent, other), (size, bytes_))]
+        rows.append([title, show(spent), ratios[0], show(size), ratios[1]])
+    titles = ("whole step of a client", "ns/param", "ratio to the peer", "B/param", "ratio to the peer's bytes")
+    return table(titles, rows)
+
+
+def client_steps(results: Results) -> str:
+    """Where a client's time goes."""
+    steps = {
+        "encode, random bytes from a keyed stream": "encode_ns",
+        "encode, random bytes from the system": "encode_system_ns",
+        "21 masks added": "masks_ns",
+        "pack to 23 bits": "pack_ns",
+        "for comparison: one plain add of 32-bit integers": "plain_add_ns",
+    }
+    rows = [(title, show(results.number("functions", name))) for title, name in steps.items()]
+    return table(("step", "ns/param"), rows)
+
+
+def sums(grid: Sequence[Cell]) -> str:
+    """The grid of masked sums."""
+    rows = []
+    for cell in grid:
+        shape = cell.shape
+        rows.append([
+            str(shape.clients), _power(shape.length), f"{100 * cell.dropout:.0f} %",
+            str(shape.neighbours), show(1e9 * cell.submit_s / shape.length), show(1e3 * cell.keys_s),
+            show(cell.server_s), show(cell.wire_bytes), show(cell.other_bytes / 1e3),
+            "measured" if cell.measured else "model",
+        ])  # fmt: skip
+    titles = (
+        "clients", "entries", "dropped", "neighbours", "client, vector: ns/param", "client, keys: ms", "server: s",
+        "vector: B/param", "other messages: kB", "",
+    )  # fmt: skip
+    return table(titles, rows)
+
+
+def sealed(results: Results) -> str:
+    """The sums under BFV."""
+    rows = []
+    for name, point in results.points.items():
+        if name.startswith("sum bfv"):
+            length = float(point["length"])
+            spent = [show(float(point[key])) for key in ("server_s", "keyholder_s", "wire_bytes")]
+            client = show(1e9 * float(point["submit_s"]) / length)
+            rows.append([str(point["clients"]), _power(length), client, *spent])
+    titles = ("clients", "entries", "client: ns/param", "server: s", "key holder: s", "B/param")
+    return table(titles, rows)
+
+
+def model_terms(model: Model) -> str:
+    """The fitted terms and what they miss."""
+    parts = (("server_s", SERVER_TERMS), ("submit_s", SUBMIT_TERMS), ("keys_s", KEYS_TERMS))
+    titles = {"server_s": "server", "submit_s": "client, vector", "keys_s": "client, keys"}
+    rows = [
+        [titles[what], term, f"{1e9 * value:.3g}"]
+        for what, terms in parts
+        for term, value in zip(terms, model.terms[what], strict=True)
+    ]
+    fitted = [f"{100 * model.worst[what]:.0f} %" for what, _ in parts]
+    errors = [["worst of the fitted", "", "", *fitted]]
+    for point in model.held_out:
+        shape = Shape.of(point)
+        missed = [f"{100 * model.error(point, what):+.0f} %" for what, _ in parts]
+        errors.append([str(shape.clients), _power(shape.length), str(shape.dropped), *missed])
+    return (
+        table(("party", "term", "ns each"), rows)
+        + f"\nFitted to {model.fitted} measured sums. The largest measured ones were held out; predicted against measured:\n\n"
+        + table(("clients", "entries", "dropped", *titles.values()), errors)
+    )
+
+
+def _power(length: float) -> str:
+    return f"{length:.0e}".replace("e+0", "e")
