@@ -120,7 +120,6 @@ class Job:
         self._stopped = stopped
         self._progress = folder.progress()
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
-        self._certificates: dict[str, dict[str, Any]] = {}
 
     def run(self) -> None:
         """Run what is left, then write the certificate.

@@ -18,7 +18,8 @@ SERVER_TERMS = (
     "each pair of a dropped client and a neighbour",
 )
 SUBMIT_TERMS = ("per entry", "per entry and mask", "per neighbour")
-FEWEST = 6
+# With fewer sums the terms cannot be told apart, and what the model says of larger ones would be made up.
+FEWEST = 12
 KEYS_TERMS = ("per client", "per holder", "per holder and threshold")
 
 

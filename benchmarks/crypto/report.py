@@ -25,7 +25,11 @@ READING = """## How to read this
 - "Quantise and mask" is functions against functions. The whole step adds, for us, the checks of bounds, a key
   agreement (X25519) with every neighbour, packing, and the hash and signature of the message; for Flower, opening
   the neighbours' shares, a key agreement (P-384) with every neighbour, and writing the message.
+- The peers have no noise shares; the noisy rows are beside their figures without noise.
 - Flower's masks carry at most 28 bits of entropy, ours 256: the peer's figure buys less.
+- Most of a masked client's time is AES: the row of the key stream alone is what no code around it can save. A server
+  takes in vectors as they come, which is mostly hashing them, to check the signature, and unpacking; what is left
+  after the last one is the row below it.
 - Rounding draws 8 random bytes an entry: here from an AES-256-CTR stream whose key comes from the system. Straight
   from the system they cost what the table says.
 - Whole sums run with all parties in one process: no network, no waiting. Neighbours are those that the plan chooses

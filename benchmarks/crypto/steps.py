@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
@@ -13,7 +14,7 @@ from crypto.masks.keys import AgreementKey
 from crypto.masks.members import Directory, Member, Setup
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.shamir import lagrange_weights, recover, split
-from crypto.masks.stream import apply_masks, ring_dtype
+from crypto.masks.stream import PIECE_BYTES, apply_masks, ring_dtype
 from crypto.packing import pack_fields
 from crypto.planning import ProtocolName
 from crypto.rehearsal import rehearse
@@ -40,9 +41,19 @@ def client_functions(x: Floats, neighbours: int, bits: int, repeats: int) -> Poi
         "encode_ns": scale * best(lambda: encoder.encode(x, coins), repeats),
         "encode_system_ns": scale * best(lambda: encoder.encode(x, system_random), repeats),
         "masks_ns": scale * best(lambda: apply_masks(ring, keys[:half], keys[half:]), repeats),
+        "stream_ns": scale * best(lambda: _streams(keys, ring.nbytes), repeats),
         "pack_ns": scale * best(lambda: pack_bits(ring, bits), repeats),
         "plain_add_ns": scale * best(lambda: np.add(ring, ring, out=ring), repeats),
     }
+
+
+def _streams(keys: list[bytes], size: int) -> None:
+    """The key streams of the masks, `size` bytes each, and nothing done with them."""
+    zeros, room = bytes(PIECE_BYTES), bytearray(PIECE_BYTES)
+    for key in keys:
+        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        for start in range(0, size, PIECE_BYTES):
+            encryptor.update_into(memoryview(zeros)[: size - start], room)
 
 
 def client_session(

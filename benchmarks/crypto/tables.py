@@ -20,13 +20,19 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def show(value: float | None, scale: float = 1.0) -> str:
     """Three digits, or a dash."""
-    return NONE if value is None or value != value else f"{scale * value:.3g}"
+    if value is None or value != value:
+        return NONE
+    scaled = scale * value
+    return f"{scaled:,.0f}" if abs(scaled) >= 100 else f"{scaled:.3g}"
+
+
+def _ratio(ours: float | None, peer: float | None) -> str:
+    return NONE if ours is None or peer is None else f"{peer / ours:.3g}"
 
 
 def _row(step: str, unit: str, scale: float, ours: float | None, peer: float | None, aim: float | None) -> list[str]:
-    ratio = NONE if ours is None or peer is None else f"{peer / ours:.3g}"
     verdict = NONE if ours is None or aim is None else "met" if ours <= aim else f"missed, {ours / aim:.2f} times"
-    return [step, unit, show(ours, scale), show(peer, scale), ratio, show(aim, scale), verdict]
+    return [step, unit, show(ours, scale), show(peer, scale), _ratio(ours, peer), show(aim, scale), verdict]
 
 
 def aims(results: Results, grid: Sequence[Cell]) -> str:
@@ -93,9 +99,8 @@ def noise(results: Results) -> str:
     names.append(("BFV, one field a slot", "client bfv noise", ckks))
     rows = []
     for title, name, (peer, time) in names:
-        spent, size, other, bytes_ = get(name, "client_ns"), get(name, "wire_bytes"), get(peer, time), None
-        bytes_ = get(peer, "wire_bytes")
-        ratios = [NONE if a is None or b is None else f"{b / a:.3g}" for a, b in ((spent, other), (size, bytes_))]
+        spent, size = get(name, "client_ns"), get(name, "wire_bytes")
+        ratios = [_ratio(spent, get(peer, time)), _ratio(size, get(peer, "wire_bytes"))]
         rows.append([title, show(spent), ratios[0], show(size), ratios[1]])
     titles = ("whole step of a client", "ns/param", "ratio to the peer", "B/param", "ratio to the peer's bytes")
     return table(titles, rows)
@@ -107,6 +112,7 @@ def client_steps(results: Results) -> str:
         "encode, random bytes from a keyed stream": "encode_ns",
         "encode, random bytes from the system": "encode_system_ns",
         "21 masks added": "masks_ns",
+        "of that, the AES-256-CTR key streams alone": "stream_ns",
         "pack to 23 bits": "pack_ns",
         "for comparison: one plain add of 32-bit integers": "plain_add_ns",
     }
@@ -162,7 +168,7 @@ def model_terms(model: Model) -> str:
         errors.append([str(shape.clients), _power(shape.length), str(shape.dropped), *missed])
     return (
         table(("party", "term", "ns each"), rows)
-        + f"\nFitted to {model.fitted} measured sums. The largest measured ones were held out; predicted against measured:\n\n"
+        + f"\nFitted to {model.fitted} measured sums, the largest held out. What the model says, against measured:\n\n"
         + table(("clients", "entries", "dropped", *titles.values()), errors)
     )
 
