@@ -48,7 +48,7 @@ bench-attacks: setup
 	$(BIN)/python -m benchmarks.attacks
 
 bench-crypto: setup
-	$(BIN)/python -m benchmarks.crypto
+	$(BIN)/python -m benchmarks.crypto $(BENCH_ARGS)
 
 bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.stacked

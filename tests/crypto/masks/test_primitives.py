@@ -5,7 +5,7 @@ import hmac
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto.errors import MessageError, RandomnessError
@@ -103,6 +103,7 @@ def test_the_stream_is_the_published_one() -> None:
     dtype=st.sampled_from([np.uint16, np.uint32, np.uint64]),
     keys=st.integers(0, 70),
 )
+@settings(deadline=None)
 def test_masks_cancel(size: int, dtype: type, keys: int) -> None:
     vector = np.arange(size).astype(dtype)
     masked = vector.copy()
