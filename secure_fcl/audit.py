@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import attacks
+from evaluation.errors import EvaluationError
 from evaluation.files import write_json
 from privacy import Ledger
 from privacy.cohorts import undominated
@@ -41,6 +42,8 @@ CHECKPOINTS_PER_SLOT = 2
 AUDIT_DELTA = 1e-8
 #: Bootstrap draws for each cell of the leakage matrix: there are many cells, and none is a headline.
 _REPEATS_PER_CELL = 100
+#: What a game raises that has too few examples for its statistics; the other games are still played.
+_TOO_LITTLE = (EvaluationError, attacks.GameInvalid, attacks.LossesInvalid)
 
 _NO_SHADOWS = "shadow models (LiRA, BaVarIA): attacks.shadows = 0; a failed loss attack is not evidence of privacy"
 _NOT_TESTED = (
@@ -99,9 +102,15 @@ def audit(
         made = shadow_models(world.plan, world.strategy, folder, pool, _candidates(world, pool), count, say)
         world = replace(world, shadows=made)
     say("membership")
-    outcomes, missing, per_task = _membership(world)
+    try:
+        outcomes, missing, per_task = _membership(world)
+    except _TOO_LITTLE as error:
+        outcomes, missing, per_task = [], [f"membership: too few examples to judge ({error})"], None
     say("replay memory")
-    retained, more = _retained(world)
+    try:
+        retained, more = _retained(world)
+    except _TOO_LITTLE as error:
+        retained, more = [], [f"retained or merely seen: too few examples to judge ({error})"]
     say("positive control")
     outcomes += [*retained, *overfit_control(world.plan, world.strategy)]
     say("gradient inversion")
@@ -228,7 +237,10 @@ def _membership(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str], di
             (attacks.ShadowMembership(world.shadows, history="all"), attacks.ALL_MODELS),
         ]
     say_less = replace(terms, repeats=_REPEATS_PER_CELL)
-    per_task = leakage(world.plan, world.folder, losses, world.transcript, pool, candidates, say_less)
+    try:
+        per_task = leakage(world.plan, world.folder, losses, world.transcript, pool, candidates, say_less)
+    except EvaluationError:
+        per_task = None
     outcomes = [
         attacks.play(
             attacks.MEMBERSHIP, attack, attacks.View.of(threat, world.transcript), candidates, truth, terms, blind

@@ -124,7 +124,7 @@ def _memory(plan: RowPlan) -> str:
             f"an item is kept while its own key is below a public threshold ({falling} by task); "
             f"capacity {plan.memory.capacity if plan.memory else 0}, overflow below {plan.overflow:g}, added to delta"
         )
-    return f"{type(plan.memory).__name__}"
+    return "everything is kept" if plan.config.scenario.setting == "cross-silo" else "class-balanced herding"
 
 
 def _non_private(plan: RowPlan) -> list[str]:
@@ -144,16 +144,18 @@ def _evaluation(plan: RowPlan) -> list[str]:
     found = [
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
-        "the attacks read training data to score their guesses",
     ]
     attacks = plan.config.attacks
+    if attacks.enabled and attacks.row == plan.name:
+        found.append("the attacks read training data to score their guesses")
     if attacks.enabled and attacks.one_client_view and attacks.row == plan.name:
         found.append(f"declared view: one clear update of client {attacks.client}, with and without its noise")
     return found
 
 
 def _assumptions(plan: RowPlan) -> list[str]:
-    found = [plan.secure_plan().assumption]
+    clear = "uploads are not encrypted: the server sees every client's vector"
+    found = [clear if plan.config.protection == "plain" else plan.secure_plan().assumption]
     if plan.noise == "shared":
         p = plan.config.privacy
         found.append(
@@ -166,7 +168,7 @@ def _assumptions(plan: RowPlan) -> list[str]:
 
 
 def _randomness(plan: RowPlan) -> str:
-    source = "derived from a secret outside this folder" if plan.config.replay_noise else "the operating system"
+    source = "a secret outside this folder" if plan.config.replay_noise else "the operating system"
     if plan.shares:
         return f"noise: Skellam by transformed rejection in double precision from {source}"
     if plan.noise == "none":
@@ -195,7 +197,11 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
         if row["epsilon"] is None:
             parts.append("epsilon: no guarantee")
         else:
-            parts.append(f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort")
+            limit = " - NOT AGAINST THE SERVER" if row["noise"] == "shared" and row["protection"] == "plain" else ""
+            worst_cohort = (
+                f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort"
+            )
+            parts.append(worst_cohort + limit)
         for key in ("unit", "relation", "mechanism", "sampling", "randomness", "protection"):
             parts.append(_line(key, str(row[key])))
         for key in ("public", "non_private", "chosen_on_data", "evaluation", "assumptions"):

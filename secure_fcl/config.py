@@ -191,6 +191,12 @@ class Config(_Section):
         return self
 
     @model_validator(mode="after")
+    def _silos_keep_everything(self) -> Self:
+        if self.scenario.setting == "cross-silo" and self.memory.policy != "threshold":
+            raise ValueError("scenario.setting = 'cross-silo' keeps everything: leave memory.policy at 'threshold'")
+        return self
+
+    @model_validator(mode="after")
     def _attacks_need_the_transcript(self) -> Self:
         if self.attacks.enabled and self.transcript != "full":
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import secrets
@@ -53,6 +54,10 @@ class RunFolder:
         Raises:
             RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
         """
+        if name is not None and (not name or Path(name).name != name):
+            raise RunFolderError(
+                f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
+            )
         stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.data.name}"
         path = parent / stem
         attempt = 2
@@ -67,9 +72,11 @@ class RunFolder:
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             unfinished.mkdir(parents=True)
-            write_json(unfinished / "environment.json", environment())
+            written = dump_config(config)
+            identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
+            write_json(unfinished / "environment.json", environment() | identity)
             write_json(unfinished / "state.json", asdict(Progress()))
-            atomic_write(unfinished / "config.toml", dump_config(config))
+            atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
         except OSError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -108,8 +115,19 @@ class RunFolder:
             lock.release()
 
     def config(self) -> Config:
-        """Return the resolved configuration of the run."""
-        return load_config(self.path / "config.toml")
+        """Return the resolved configuration of the run.
+
+        Raises:
+            RunFolderError: config.toml is not the one the run began with: its ledger belongs to that one.
+        """
+        path = self.path / "config.toml"
+        if _sha256(path.read_text(encoding="utf-8")) != self.identity("config_sha256"):
+            raise RunFolderError(f"{path} was changed since the run began; restore it, or start a new run with it")
+        return load_config(path)
+
+    def identity(self, key: str) -> str:
+        """Return "run", a random name of this run that its ledger carries, or "config_sha256"."""
+        return str(read_json(self.path / "environment.json").get(key))
 
     def progress(self) -> Progress:
         """Return where the run stands.
@@ -151,6 +169,10 @@ class RunFolder:
     def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
         """Return what `save_round` wrote."""
         return load_arrays(self.path / "transcript" / row / f"{number:05d}.npz")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def environment() -> dict[str, Any]:

@@ -119,6 +119,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._progress = folder.progress()
+        self._run = folder.identity("run")
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
 
     def run(self) -> None:
@@ -210,7 +211,9 @@ class Job:
         metrics: JsonLines, costs: JsonLines,
     ) -> State:  # fmt: skip
         number = step.slot * plan.rounds_per_slot + step.round
-        ledger.charge(plan.charges(step.slot, step.round), row=plan.name, slot=step.slot, round=step.round)
+        ledger.charge(
+            plan.charges(step.slot, step.round), run=self._run, row=plan.name, slot=step.slot, round=step.round
+        )
         visit = {"slot": step.slot, "round": step.round, "classes": list(step.classes)}
         begun = time.perf_counter()
         result = sums.run(number, plan.strategy.upload.name, visit, state)

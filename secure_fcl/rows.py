@@ -224,7 +224,8 @@ def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[R
     delta = build_row(config, scenario, name, 1.0).accounting_delta
     if delta <= 0.0:
         raise ConfigInvalid(
-            f"privacy.delta = {config.privacy.delta} is below what memory overflow and noise bounds take; raise it"
+            f"privacy.delta = {config.privacy.delta:g} is used up by memory overflow and noise bounds "
+            f"({config.privacy.delta - delta:.3g} at {name}.epsilon = {row.epsilon:g}); raise delta or lower epsilon"
         )
 
     def histories(multiplier: float) -> list[Mapping[Event, int]]:

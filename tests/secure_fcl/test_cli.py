@@ -231,6 +231,8 @@ class Started:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "secure_fcl", "run", "--runs", str(folder.parent), "--name", folder.name, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            # A test run in the background inherits an ignored SIGINT, which a user's terminal never hands on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def records(self) -> int:

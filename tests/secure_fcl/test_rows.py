@@ -157,7 +157,7 @@ def test_delta_is_shared_with_the_memory(tiny_scenario: Scenario, make_config: C
     assert plan.overflow == OVERFLOW_PROBABILITY
     assert plan.accounting_delta == 1e-5 - 1e-9
     assert build_row(make_config(), tiny_scenario, "finetune", 1.0).accounting_delta == 1e-5
-    with pytest.raises(ConfigInvalid, match=r"privacy\.delta = 1e-10 is below the overflow"):
+    with pytest.raises(ConfigInvalid, match=r"privacy\.delta = 1e-10 is used up by memory overflow"):
         calibrated_row(make_config("privacy.delta=1e-10"), tiny_scenario, "replay")
 
 
