@@ -5,6 +5,7 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - events, cohorts: what ran and for whom (data)
 - accountants, statement, calibration: what it costs, for the worst cohort, and how much noise a budget needs
 - ledger: written before the noise is drawn; filters: budgets that refuse a charge; groups: a block of examples at once
+- batches: Poisson batches of strata and the loss of an example; after_noise: penalties where they act
 - dpsgd: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
 - distributed, noise_shares, skellam: integer noise inside a secure sum
 - statistics, matrix, allocator: sums with a count, noise for streams, a budget split over tasks
@@ -12,10 +13,12 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 """
 
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
+from privacy.after_noise import AfterNoise, Chain, Projection, Quadratic
+from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy
 from privacy.calibration import smallest_multiplier
 from privacy.cohorts import Charge, Cohort, spent
 from privacy.distributed import ClippedGradients, DistributedSum, choose_scale
-from privacy.dpsgd import DpSgdPlan, DpSgdTrainer, Stratum
+from privacy.dpsgd import DpSgdPlan, DpSgdTrainer
 from privacy.errors import PrivacyError
 from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
 from privacy.filters import Budget, BudgetFilter, BudgetSpent
@@ -27,9 +30,12 @@ from privacy.statement import CohortStatement, statements, worst
 
 __all__ = [
     "Accountant",
+    "AfterNoise",
+    "Batch",
     "Budget",
     "BudgetFilter",
     "BudgetSpent",
+    "Chain",
     "Charge",
     "ClippedGradients",
     "Cohort",
@@ -38,10 +44,13 @@ __all__ = [
     "DpSgdPlan",
     "DpSgdTrainer",
     "Event",
+    "ExampleLoss",
     "Ledger",
     "NonPrivate",
     "PldAccountant",
     "PrivacyError",
+    "Projection",
+    "Quadratic",
     "RandomBytes",
     "RdpAccountant",
     "SampledGaussian",
@@ -50,6 +59,7 @@ __all__ = [
     "SkellamSum",
     "Stratum",
     "choose_scale",
+    "cross_entropy",
     "group_epsilon",
     "smallest_multiplier",
     "spent",

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accountants import RdpAccountant
-from privacy.dpsgd import DpSgdTrainer, Stratum, poisson_batch
+from privacy.batches import ExampleLoss, Stratum, cross_entropy, poisson_batch
+from privacy.dpsgd import DpSgdTrainer
 from privacy.errors import BudgetUnreachable, InvalidParameter
 from privacy.events import Event, SampledGaussian, SampledSkellam
 from privacy.randomness import RandomBytes, seed64, uniforms
@@ -160,9 +161,14 @@ class ClippedGradients:
         return sum(p.numel() for p in self._trainer._parameters)
 
     def sum(
-        self, weights: torch.Tensor, strata: Sequence[Stratum], clipping_norm: float, random: RandomBytes
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        clipping_norm: float,
+        random: RandomBytes,
+        loss: ExampleLoss = cross_entropy,
     ) -> NDArray[np.float64]:
-        """Return one Poisson batch's sum of cross-entropy gradients at `weights`, float64 (dimension,).
+        """Return one Poisson batch's sum of gradients (of `loss`) at `weights`, float64 (dimension,).
 
         Every example's gradient is clipped to `clipping_norm` in L2 (norms, factors and sum in double precision, so
         one example weighs no more up to 1e-12) and a gradient that is not finite counts as zero. An empty batch gives
@@ -178,10 +184,10 @@ class ClippedGradients:
         trainer = self._trainer
         trainer._load(weights)
         trainer._module.train()
-        x, y = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
+        batch = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
         trainer._module.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.nn.functional.cross_entropy(trainer._module(x), y, reduction="sum"))
-        samples = [getattr(p, "grad_sample").reshape(len(y), p.numel()) for p in trainer._parameters]  # noqa: B009
+        torch.autograd.backward(loss(trainer._module(batch.x), batch).sum())
+        samples = [getattr(p, "grad_sample").reshape(len(batch), p.numel()) for p in trainer._parameters]  # noqa: B009
         for parameter in trainer._parameters:
             parameter.grad_sample = None
             parameter.grad = None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from privacy.after_noise import AfterNoise
+from privacy.batches import ExampleLoss, Stratum, check_rate, cross_entropy, poisson_batch
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks
@@ -28,7 +30,7 @@ class DpSgdPlan:
 
     Each step releases (sum of per-example gradients clipped to `clipping_norm`, plus Gaussian noise of
     standard deviation `noise_multiplier * clipping_norm`) / `denominator` (Abadi et al. 2016, algorithm 1, with
-    Poisson batches and a fixed denominator), and SGD with `momentum` follows it. `noise_multiplier = 0` is
+    Poisson batches and a fixed denominator), and SGD with `momentum`, or Adam, follows it. `noise_multiplier = 0` is
     training without privacy and is charged as such.
 
     *Guarantee*: for an example of a stratum sampled at rate q, one visit is `steps` events SampledGaussian(q,
@@ -45,11 +47,14 @@ class DpSgdPlan:
     noise_multiplier: float
     learning_rate: float
     momentum: float = 0.0
+    optimizer: Literal["sgd", "adam"] = "sgd"
 
     def __post_init__(self) -> None:
         for name in ("steps", "denominator", "clipping_norm", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidParameter(f"{name}={getattr(self, name)} must be positive and finite")
+        if self.optimizer not in ("sgd", "adam") or (self.optimizer == "adam" and self.momentum):
+            raise InvalidParameter(f"optimizer={self.optimizer!r} must be 'sgd', or 'adam' with momentum 0")
         if not 0 <= self.noise_multiplier < math.inf or not 0 <= self.momentum < 1:
             raise InvalidParameter(
                 f"noise_multiplier={self.noise_multiplier} must be at least 0 and finite, "
@@ -62,30 +67,12 @@ class DpSgdPlan:
         Raises:
             InvalidParameter: q is outside [0, 1].
         """
-        _check_rate(q)
+        check_rate(q)
         if q == 0.0:
             return Counter()
         if self.noise_multiplier == 0.0:
             return Counter({NonPrivate("DP-SGD without noise"): self.steps})
         return Counter({SampledGaussian(q, self.noise_multiplier): self.steps})
-
-
-@dataclass(frozen=True, eq=False)
-class Stratum:
-    """Examples that share one public sampling rate. x: float32 (n, ...), y: int64 (n,); n may be 0.
-
-    Raises:
-        InvalidParameter: q is outside [0, 1], or x and y differ in length.
-    """
-
-    x: torch.Tensor
-    y: torch.Tensor
-    q: float
-
-    def __post_init__(self) -> None:
-        _check_rate(self.q)
-        if len(self.x) != len(self.y):
-            raise InvalidParameter(f"{len(self.x)} examples but {len(self.y)} labels in one stratum")
 
 
 class DpSgdTrainer:
@@ -121,9 +108,20 @@ class DpSgdTrainer:
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
 
     def visit(
-        self, weights: torch.Tensor, strata: Sequence[Stratum], plan: DpSgdPlan, random: RandomBytes
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        plan: DpSgdPlan,
+        random: RandomBytes,
+        loss: ExampleLoss = cross_entropy,
+        after: AfterNoise | None = None,
+        path: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the weights after `plan.steps` steps from `weights` (flat float32, not changed in place).
+
+        `after` changes each noisy mean gradient before its step. `path` (flat, as the weights), if given, has
+        -gradient * step added for every step, with the noisy gradient before `after`: the path integral of
+        Synaptic Intelligence (Zenke et al. 2017, equation 3), which is post-processing.
 
         Raises:
             InvalidParameter: `weights` does not fit the model, or there is no stratum.
@@ -139,7 +137,7 @@ class DpSgdTrainer:
         reset_hooks(self._module)
         self._module.train()
         coins = torch.Generator().manual_seed(seed64(random))
-        inner = torch.optim.SGD(self._parameters, lr=plan.learning_rate, momentum=plan.momentum)
+        inner = _optimizer(self._parameters, plan)
         optimizer = SecureNoiseOptimizer(
             inner,
             noise_multiplier=plan.noise_multiplier,
@@ -149,18 +147,46 @@ class DpSgdTrainer:
             loss_reduction="mean",
             random=key_stream(random),
         )
+        noisy: list[torch.Tensor] = []
+        if after is not None or path is not None:
+            optimizer.attach_step_hook(self._after_noise(after, plan.learning_rate, noisy))
         for _ in range(plan.steps):
             optimizer.zero_grad(set_to_none=True)
-            x, y = poisson_batch(strata, coins)
-            loss = torch.nn.functional.cross_entropy(self._module(x), y, reduction="sum")
-            torch.autograd.backward(loss)
-            bound_each_example(self._parameters, len(y))
+            batch = poisson_batch(strata, coins)
+            torch.autograd.backward(loss(self._module(batch.x), batch).sum())
+            bound_each_example(self._parameters, len(batch))
+            before = self._flat() if path is not None else None
             optimizer.step()
-        flat = torch.cat([p.detach().reshape(-1) for p in self._parameters])
+            if path is not None and before is not None:
+                path.sub_(noisy.pop() * (self._flat() - before))
+        flat = self._flat()
         for parameter in self._parameters:
             parameter.grad_sample = None
             parameter.grad = None
         return flat
+
+    def _flat(self) -> torch.Tensor:
+        import torch
+
+        return torch.cat([p.detach().reshape(-1) for p in self._parameters])
+
+    def _after_noise(
+        self, after: AfterNoise | None, learning_rate: float, noisy: list[torch.Tensor]
+    ) -> Callable[[Any], None]:
+        """Return the step hook: it runs after noise and scaling, and leaves the noisy gradient in `noisy`."""
+        import torch
+
+        def hook(_optimizer: Any) -> None:
+            gradient = torch.cat([p.grad.reshape(-1) for p in self._parameters if p.grad is not None])
+            noisy[:] = [gradient]
+            if after is None:
+                return
+            changed = after(gradient, self._flat(), learning_rate)
+            sizes = [p.numel() for p in self._parameters]
+            for parameter, part in zip(self._parameters, torch.split(changed, sizes), strict=True):
+                parameter.grad = part.view_as(parameter)
+
+        return hook
 
     def _load(self, weights: torch.Tensor) -> None:
         import torch
@@ -176,18 +202,9 @@ class DpSgdTrainer:
                 buffer.copy_(self._buffers[name])
 
 
-def _check_rate(q: float) -> None:
-    if not 0.0 <= q <= 1.0:
-        raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
-
-
-def poisson_batch(strata: Sequence[Stratum], coins: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return one batch: each example of each stratum joins by its own coin of rate q. It may be empty."""
+def _optimizer(parameters: Sequence[torch.nn.Parameter], plan: DpSgdPlan) -> torch.optim.Optimizer:
     import torch
 
-    # float64: a float32 coin has 24 bits, and the rate would exceed a small q.
-    chosen = [torch.rand(len(s.y), generator=coins, dtype=torch.float64) < s.q for s in strata]
-    return (
-        torch.cat([s.x[keep] for s, keep in zip(strata, chosen, strict=True)]),
-        torch.cat([s.y[keep] for s, keep in zip(strata, chosen, strict=True)]),
-    )
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=plan.learning_rate)
+    return torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum)

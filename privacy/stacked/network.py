@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from privacy.batches import Batch, ExampleLoss, cross_entropy
 from privacy.errors import UnsuitableModel
 from privacy.stacked.layers import (
     ConvLayer,
@@ -89,27 +90,33 @@ class StackedNetwork:
         return x, outputs, traces
 
     def clipped_sums(
-        self, flat: torch.Tensor, x: torch.Tensor, y: torch.Tensor, present: torch.Tensor, clipping_norm: float
+        self,
+        flat: torch.Tensor,
+        batch: Batch,
+        present: torch.Tensor,
+        clipping_norm: float,
+        loss: ExampleLoss = cross_entropy,
     ) -> list[torch.Tensor]:
-        """Return per parameter (K, *shape) the sum of cross-entropy gradients clipped to `clipping_norm`.
+        """Return per parameter (K, *shape) the sum of the examples' gradients clipped to `clipping_norm`.
 
-        flat: weights (K, P); x: (K, B, ...); y: int64 (K, B); present: bool (K, B), False where a batch is padded.
+        flat: weights (K, P); batch: its tensors with two leading axes (K, B); present: bool (K, B), False where a
+        batch is padded.
         Clips by the factor min(1, clipping_norm / (norm + 1e-6)), as Opacus does; an example whose gradient is not
         finite counts as zero.
         """
-        if y.shape[1] == 0:
+        if batch.y.shape[1] == 0:
             return [flat.new_zeros(len(flat), *shape) for shape in self.shapes]
-        out, outputs, traces = self.forward(x, self.views(flat))
-        losses = nn.functional.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none")
+        out, outputs, traces = self.forward(batch.x, self.views(flat))
+        losses = loss(out.flatten(0, 1), batch.flattened())
         # Not multiplied by the mask: 0 times NaN is NaN.
-        loss = losses.masked_select(present.flatten()).sum()
-        grads = torch.autograd.grad(loss, outputs)
+        grads = torch.autograd.grad(losses.masked_select(present.flatten()).sum(), outputs)
         squares = torch.stack([trace.squared_norms(g) for trace, g in zip(traces, grads, strict=True)]).sum(0)
         finite = torch.isfinite(squares)
         if not bool(finite[present].all()):
             # Their inputs may hold NaN as well, so the batch is taken again without them.
+            x = batch.x
             clean = torch.where(finite.view(*finite.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
-            return self.clipped_sums(flat, clean, y, present & finite, clipping_norm)
+            return self.clipped_sums(flat, replace(batch, x=clean), present & finite, clipping_norm, loss)
         factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
         return [part for trace, g in zip(traces, grads, strict=True) for part in trace.sums(g, factors)]
 

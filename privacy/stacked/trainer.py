@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
-from privacy.dpsgd import DpSgdPlan, Stratum, poisson_batch
+from privacy.after_noise import AfterNoise
+from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy, poisson_batch
+from privacy.dpsgd import DpSgdPlan
 from privacy.errors import InvalidParameter
 from privacy.randomness import RandomBytes, seed64
 from privacy.stacked.network import StackedNetwork
 from privacy.stacked.noise import NoiseSource, SecureNoise
+from privacy.stacked.optimizers import FlatOptimizer
 
 
 class StackedTrainer:
@@ -37,35 +40,33 @@ class StackedTrainer:
         strata: Sequence[Sequence[Stratum]],
         plan: DpSgdPlan,
         random: Sequence[RandomBytes],
+        loss: ExampleLoss = cross_entropy,
+        after: Sequence[AfterNoise | None] | None = None,
+        path: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the clients' weights (K, P) after `plan.steps` steps.
 
-        weights: (P,), where all clients start, or (K, P); not changed in place. strata, random: one entry per client.
-        No client: an empty (0, P).
+        weights: (P,), where all clients start, or (K, P); not changed in place. strata, random, after: one entry per
+        client; path: (K, P), as in `DpSgdTrainer.visit`. No client: an empty (0, P).
 
         Raises:
             InvalidParameter: the numbers of clients differ, the weights do not fit, or a client has no stratum.
         """
-        count = len(strata)
-        size = sum(shape.numel() for shape in self._network.shapes)
-        if len(random) != count or not all(strata):
-            raise InvalidParameter(f"{count} clients but {len(random)} sources of bytes, or a client without a stratum")
-        if weights.shape not in {(size,), (count, size)}:
-            raise InvalidParameter(f"weights of shape {tuple(weights.shape)} for {count} models of {size} parameters")
-        now = weights.detach().expand(count, size).clone()
-        if count == 0:
+        now = self._checked(weights, strata, random)
+        if len(now) == 0:
             return now
         # The order of DpSgdTrainer.visit: first the coins' seed, then the noise's.
         coins, noise = [], []
         for source in random:
             coins.append(torch.Generator().manual_seed(seed64(source)))
             noise.append(self._noise(source))
-        velocity = torch.zeros_like(now) if plan.momentum else None
+        changes = after if after is not None else [None] * len(now)
+        rules = [FlatOptimizer(plan, now.shape[1], now.dtype) for _ in noise]
         fresh = torch.empty_like(now[0])
         parts = [part[0] for part in self._network.views(fresh.unsqueeze(0))]
         for _ in range(plan.steps):
-            x, y, present = _padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
-            sums = self._network.clipped_sums(now, x, y, present, plan.clipping_norm)
+            batch, present = padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
+            sums = self._network.clipped_sums(now, batch, present, plan.clipping_norm, loss)
             for k, fill in enumerate(noise):
                 # Client by client, so that the noise is still in the cache when it is added.
                 if plan.noise_multiplier > 0.0:
@@ -74,16 +75,65 @@ class StackedTrainer:
                     fresh.zero_()
                 for part, own in zip(parts, sums, strict=True):
                     part.add_(own[k])
-                step = fresh
-                if velocity is not None:
-                    step = velocity[k].mul_(plan.momentum).add_(fresh, alpha=1.0 / plan.denominator)
-                now[k].sub_(step, alpha=plan.learning_rate / (1.0 if velocity is not None else plan.denominator))
+                fresh.div_(plan.denominator)
+                change = changes[k]
+                gradient = fresh if change is None else change(fresh, now[k], plan.learning_rate)
+                step = rules[k].step(gradient)
+                now[k].add_(step)
+                if path is not None:
+                    path[k].sub_(fresh * step)
         return now
 
+    def sums(
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Sequence[Stratum]],
+        clipping_norm: float,
+        random: Sequence[RandomBytes],
+        loss: ExampleLoss = cross_entropy,
+    ) -> torch.Tensor:
+        """Return each client's clipped gradient sum (K, P) of one Poisson batch, without noise.
 
-def _padded(batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return x (K, B, ...), y (K, B) and which entries are real, B being the largest batch; padding is zero."""
-    lengths = torch.tensor([len(y) for _, y in batches])
-    x = torch.nn.utils.rnn.pad_sequence([x for x, _ in batches], batch_first=True)
-    y = torch.nn.utils.rnn.pad_sequence([y for _, y in batches], batch_first=True)
-    return x, y, torch.arange(y.shape[1]) < lengths.unsqueeze(1)
+        The same as `ClippedGradients.sum`, client by client, up to the rounding of the weights' own type; to keep one
+        example within the clipping norm in spite of that rounding, it is lowered by one part in 10^5.
+
+        Raises:
+            InvalidParameter: as `visit`.
+        """
+        now = self._checked(weights, strata, random)
+        if len(now) == 0:
+            return now
+        coins = [torch.Generator().manual_seed(seed64(source)) for source in random]
+        batch, present = padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
+        sums = self._network.clipped_sums(now, batch, present, clipping_norm * (1.0 - 1e-5), loss)
+        return torch.cat([part.flatten(1) for part in sums], dim=1)
+
+    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs (K, B, C) of K models (K, P) for inputs (K, B, ...), without gradients."""
+        with torch.no_grad():
+            return self._network.forward(x, self._network.views(weights))[0]
+
+    def _checked(
+        self, weights: torch.Tensor, strata: Sequence[Sequence[Stratum]], random: Sequence[RandomBytes]
+    ) -> torch.Tensor:
+        count = len(strata)
+        size = sum(shape.numel() for shape in self._network.shapes)
+        if len(random) != count or not all(strata):
+            raise InvalidParameter(f"{count} clients but {len(random)} sources of bytes, or a client without a stratum")
+        if weights.shape not in {(size,), (count, size)}:
+            raise InvalidParameter(f"weights of shape {tuple(weights.shape)} for {count} models of {size} parameters")
+        return weights.detach().expand(count, size).clone()
+
+
+def padded(batches: Sequence[Batch]) -> tuple[Batch, torch.Tensor]:
+    """Return one batch (K, B, ...) and which entries are real (K, B), B being the largest batch; padding is zero."""
+    lengths = torch.tensor([len(batch) for batch in batches])
+
+    def stack(tensors: list[torch.Tensor]) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+
+    joined = Batch(
+        stack([b.x for b in batches]), stack([b.y for b in batches]),
+        stack([b.extra for b in batches]), stack([b.stratum for b in batches]),
+    )  # fmt: skip
+    return joined, torch.arange(joined.y.shape[1]) < lengths.unsqueeze(1)

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, chi2, kstest
 from torch import nn
 
 from privacy import DpSgdPlan, DpSgdTrainer, NonPrivate, RandomBytes, SampledGaussian, Stratum
-from privacy.dpsgd import poisson_batch
+from privacy.batches import poisson_batch
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.randomness import key_stream, seed64
 from privacy.secure_gaussian import release_noise
@@ -52,7 +52,8 @@ def reference(
     coins = torch.Generator().manual_seed(seed64(random))
     velocity = [torch.zeros_like(p) for p in parameters]
     for _ in range(wanted.steps):
-        x, y = poisson_batch(strata, coins)
+        batch = poisson_batch(strata, coins)
+        x, y = batch.x, batch.y
         total = [torch.zeros_like(p) for p in parameters]
         for k in range(len(y)):
             loss = nn.functional.cross_entropy(model(x[k : k + 1].to(dtype)), y[k : k + 1])
@@ -226,7 +227,8 @@ def test_each_stratum_is_sampled_at_its_own_rate(keyed) -> None:
     coins = torch.Generator().manual_seed(seed64(keyed(18)))
     counts = np.zeros((batches, len(rates)), dtype=int)
     for b in range(batches):
-        x, y = poisson_batch(strata, coins)
+        batch = poisson_batch(strata, coins)
+        x, y = batch.x, batch.y
         assert torch.equal(x[:, 0].long(), y)
         counts[b] = np.bincount(y.numpy(), minlength=len(rates))
     for k, (q, n) in enumerate(zip(rates, sizes, strict=True)):

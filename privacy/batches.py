@@ -1,0 +1,108 @@
+"""Poisson batches of strata, and the loss of each example before its gradient is clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from privacy.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Stratum:
+    """Examples that share one public sampling rate. x: float32 (n, ...), y: int64 (n,); n may be 0.
+
+    extra: float32 (n, e), columns of each example that its loss reads (a teacher's outputs, stored logits); None: no
+    columns. All strata of a visit have equally many.
+
+    Raises:
+        InvalidParameter: q is outside [0, 1], or x, y and extra differ in length.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    q: float
+    extra: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_rate(self.q)
+        if len(self.x) != len(self.y):
+            raise InvalidParameter(f"{len(self.x)} examples but {len(self.y)} labels in one stratum")
+        if self.extra is not None and (self.extra.ndim != 2 or len(self.extra) != len(self.y)):
+            raise InvalidParameter(
+                f"extra columns of shape {tuple(self.extra.shape)} for {len(self.y)} examples; give (n, columns)"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch: x (B, ...), y int64 (B,), extra (B, e), and the number of each example's stratum, int64 (B,)."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    extra: torch.Tensor
+    stratum: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def flattened(self) -> Batch:
+        """Return the batch with its two leading axes (clients, examples) as one."""
+        return Batch(*(t.flatten(0, 1) for t in (self.x, self.y, self.extra, self.stratum)))
+
+
+class ExampleLoss(Protocol):
+    """The loss of each example, whose gradient is then clipped.
+
+    *Law*: entry i depends on row i of `outputs` and of the batch, and on nothing else of the batch; the sensitivity of
+    a clipped sum rests on it (`privacy.testing.check_example_loss` tries it).
+    """
+
+    def __call__(self, outputs: torch.Tensor, batch: Batch, /) -> torch.Tensor:
+        """Return losses (B,) for the network's outputs (B, C); B may be 0."""
+
+
+def cross_entropy(outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return each example's cross-entropy, (B,)."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(outputs, batch.y, reduction="none")
+
+
+def check_rate(q: float) -> None:
+    """Refuse a sampling rate that is not a probability.
+
+    Raises:
+        InvalidParameter: q is outside [0, 1] or not a number.
+    """
+    if not 0.0 <= q <= 1.0:
+        raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
+
+
+def poisson_batch(strata: Sequence[Stratum], coins: torch.Generator) -> Batch:
+    """Return one batch: each example of each stratum joins by its own coin of rate q. It may be empty."""
+    import torch
+
+    # float64: a float32 coin has 24 bits, and the rate would exceed a small q.
+    chosen = [torch.rand(len(s.y), generator=coins, dtype=torch.float64) < s.q for s in strata]
+    pairs = list(zip(strata, chosen, strict=True))
+    sizes = [int(keep.sum()) for keep in chosen]
+    columns = [_columns(s)[keep] for s, keep in pairs]
+    return Batch(
+        torch.cat([s.x[keep] for s, keep in pairs]),
+        torch.cat([s.y[keep] for s, keep in pairs]),
+        torch.cat(columns),
+        torch.repeat_interleave(torch.arange(len(strata)), torch.tensor(sizes)),
+    )
+
+
+def _columns(stratum: Stratum) -> torch.Tensor:
+    import torch
+
+    if stratum.extra is not None:
+        return stratum.extra
+    return torch.zeros((len(stratum.y), 0), device=stratum.x.device)

@@ -1,0 +1,36 @@
+"""SGD with momentum and Adam on one flat vector, step by step as `torch.optim` does it."""
+
+from __future__ import annotations
+
+import torch
+
+from privacy.dpsgd import DpSgdPlan
+
+#: Adam's constants (Kingma and Ba 2015, section 2), torch's defaults.
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class FlatOptimizer:
+    """The optimizer of one model during one visit; it starts from zero."""
+
+    def __init__(self, plan: DpSgdPlan, size: int, dtype: torch.dtype) -> None:
+        self._plan = plan
+        self._steps = 0
+        moments = 2 if plan.optimizer == "adam" else int(plan.momentum > 0.0)
+        self._moments = [torch.zeros(size, dtype=dtype) for _ in range(moments)]
+
+    def step(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return what is added to the weights for a mean gradient, flat (P,)."""
+        self._steps += 1
+        if self._plan.optimizer == "adam":
+            return self._adam(gradient)
+        if self._moments:
+            gradient = self._moments[0].mul_(self._plan.momentum).add_(gradient)
+        return gradient * -self._plan.learning_rate
+
+    def _adam(self, gradient: torch.Tensor) -> torch.Tensor:
+        first, second = self._moments
+        first.mul_(BETA1).add_(gradient, alpha=1.0 - BETA1)
+        second.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
+        scale = (second / (1.0 - BETA2**self._steps)).sqrt_().add_(EPSILON)
+        return first / scale * (-self._plan.learning_rate / (1.0 - BETA1**self._steps))
