@@ -5,9 +5,19 @@ This page is the table of contents. Plots, reports, terminal summaries and studi
 """
 
 from evaluation.accuracy import Tally
+from evaluation.anytime import Continual, anytime_accuracy
 from evaluation.errors import EvaluationError
 from evaluation.evidence import Estimate, Interval, LowerBound, Score
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from evaluation.forgetting import (
+    FORGETTING,
+    class_client_change,
+    forgetting_by_name,
+    intransigence,
+    relative_forgetting,
+    spatial_forgetting,
+    temporal_forgetting,
+)
 from evaluation.intervals import (
     clopper_pearson,
     cluster_bootstrap,
@@ -27,7 +37,9 @@ from evaluation.roc import (
 )
 
 __all__ = [
+    "FORGETTING",
     "AccuracyMatrix",
+    "Continual",
     "Estimate",
     "EvaluationError",
     "Interval",
@@ -36,8 +48,10 @@ __all__ = [
     "Score",
     "Tally",
     "TprAtFpr",
+    "anytime_accuracy",
     "atomic_write",
     "auc",
+    "class_client_change",
     "clopper_pearson",
     "cluster_bootstrap",
     "delong_auc",
@@ -45,10 +59,15 @@ __all__ = [
     "epsilon_lower_bound",
     "epsilon_lower_bound_from_scores",
     "epsilon_lower_bound_one_run",
+    "forgetting_by_name",
     "holm",
+    "intransigence",
     "mean_interval",
     "read_json",
     "read_jsonl",
+    "relative_forgetting",
+    "spatial_forgetting",
+    "temporal_forgetting",
     "tpr_at_fpr",
     "write_json",
 ]

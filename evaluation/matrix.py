@@ -190,5 +190,13 @@ class AccuracyMatrix:
         last = self.stages - 1
         return _mean(_max(self.values[: last + 1, j]) - self.values[last, j] for j in range(max(last, 0)))
 
+    def forgetting_multifcl(self) -> float:
+        """MultiFCL's number: the average accuracy after the first stage, minus the one after the last.
+
+        It compares the model on one task with the model on all of them, so it falls with every task that is
+        harder than the first even if nothing is forgotten. Read from the paper's text, which gives no formula.
+        """
+        return self.average_accuracy(0) - self.average_accuracy() if self.stages > 1 else float("nan")
+
     def _diagonal_drops(self) -> list[float]:
         return [float(self.values[j, j] - self.final[j]) for j in range(self.stages)]
