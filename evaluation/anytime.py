@@ -24,17 +24,18 @@ def anytime_accuracy(seen: ArrayLike, accuracies: ArrayLike) -> float:
 
     The accuracy measured after n examples counts for the examples since the measurement before. With even
     spacing it is the mean of the accuracies (A_AUC of i-Blurry). Measure over the classes seen so far. A value
-    that was not measured (NaN) is bridged by the next one; after the last measured value nothing counts.
+    that was not measured (NaN) is bridged by the next one; after the last measured value nothing counts, and a
+    measurement at which no example is new counts nothing.
 
     Args:
-        seen: examples seen at each measurement, positive and increasing, shape (n,).
+        seen: examples seen at each measurement, never falling, above 0 at the last, shape (n,).
         accuracies: accuracy at each measurement, shape (n,).
 
     Returns:
         The area, NaN if nothing was measured.
 
     Raises:
-        MatrixError: shapes differ or are not (n,), `seen` does not increase from above 0, or an accuracy is
+        MatrixError: shapes differ or are not (n,), `seen` falls, starts below 0 or stays 0, or an accuracy is
             outside [0, 1].
     """
     places, shares = np.asarray(seen, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
@@ -45,8 +46,8 @@ def anytime_accuracy(seen: ArrayLike, accuracies: ArrayLike) -> float:
     if not places.size:
         return float("nan")
     steps = np.diff(places, prepend=0.0)
-    if not np.isfinite(places).all() or (steps <= 0.0).any():
-        raise MatrixError("seen must be positive and increase from measurement to measurement")
+    if not np.isfinite(places).all() or (steps < 0.0).any() or places[-1] <= 0.0:
+        raise MatrixError("seen must never fall, start at 0 or more and end above 0")
     if shares.min() < 0.0 or shares.max() > 1.0:
         raise MatrixError(f"accuracies lie in [{shares.min()}, {shares.max()}]; they must be in [0, 1]")
     return float((steps * shares).sum() / places[-1])

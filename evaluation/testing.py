@@ -88,6 +88,7 @@ def _write_row(
     for task in range((tasks + 1) // 2 if partial else tasks):
         for step in range(2):
             metrics.append({"kind": "round", "row": row, "task": task, "round": step, "probe_accuracy": 0.5,
+                            "probe_seen": 0.5, "probe_tasks": [0.5] * tasks,
                             "saturated": 0, "coordinates": 30_000})  # fmt: skip
         chance = np.where(labels // 2 > task, 0.0, 0.9 * keep ** np.maximum(task - labels // 2, 0))
         right = random.random(labels.size) < chance
@@ -118,6 +119,9 @@ def _final(row: str, tally: Tally, matrix: AccuracyMatrix, plain: bool) -> Recor
         "forgetting": matrix.forgetting(),
         "backward_transfer": matrix.backward_transfer(),
         "learning_accuracy": matrix.learning_accuracy(),
+        "anytime_accuracy": 0.5,
+        "worst_case_accuracy": 0.5,
+        "stability_gap": 0.0,
     }
 
 

@@ -167,7 +167,7 @@ class Job:
                 self._append(metrics, record)
                 self._commit(row=number, slot=slot + 1, round=0)
         tally = tally or measure.tally(state)
-        self._append(metrics, measure.final(tally, self._slot_records(plan)))
+        self._append(metrics, measure.final(tally, self._records(plan, "task"), self._records(plan, "round")))
         self._save_model(plan, state)
         self._commit(row=number + 1, slot=0, round=0)
 
@@ -225,9 +225,9 @@ class Job:
             # Two are kept: the round before is what a run resumes from if this one is never committed.
             self._folder.forget_round(plan.name, number - 2)
         applied = time.perf_counter()
-        accuracy = measure.probe(after)
         record: dict[str, Any] = {
-            "kind": "round", "row": plan.name, "task": step.slot, "round": step.round, "probe_accuracy": accuracy,
+            "kind": "round", "row": plan.name, "task": step.slot, "round": step.round,
+            **measure.after_round(after, step.slot),
         }  # fmt: skip
         if isinstance(plan.strategy, GradientStrategy):
             record |= {
@@ -240,7 +240,7 @@ class Job:
         cost["seconds"] |= {"apply": applied - summed, "evaluate": done - applied}
         cost["wall"] = done - begun
         self._append(costs, cost, cost=True)
-        self._tick(plan, step, accuracy)
+        self._tick(plan, step, record["probe_accuracy"])
         return after
 
     def _tick(self, plan: RowPlan, step: StepContext, accuracy: float) -> None:
@@ -262,9 +262,9 @@ class Job:
         self._progress = replace(self._progress, **changes)
         self._folder.save_progress(self._progress)
 
-    def _slot_records(self, plan: RowPlan) -> list[dict[str, Any]]:
+    def _records(self, plan: RowPlan, kind: str) -> list[dict[str, Any]]:
         records = read_jsonl(self._folder.path / "metrics.jsonl").records
-        return [r for r in records if r["kind"] == "task" and r["row"] == plan.name]
+        return [r for r in records if r["kind"] == kind and r["row"] == plan.name]
 
     def _save_model(self, plan: RowPlan, state: State) -> None:
         save_arrays(self._folder.path / "model" / f"{plan.name}.npz", **state)

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.accuracy import Tally
+from evaluation.anytime import Continual, anytime_accuracy
 from evaluation.matrix import AccuracyMatrix
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import State
+from secure_fcl.streams import IDLE
 
 PROBE_EXAMPLES = 512
 
@@ -29,9 +31,17 @@ class Measure:
         # Every k-th window: a fixed probe of all tasks for the progress display.
         self._probe = np.arange(0, len(test), max(1, len(test) // PROBE_EXAMPLES))
 
-    def probe(self, state: State) -> float:
-        """Return the accuracy on a fixed part of the test windows, over all tasks."""
-        return float((self._predict(state, self._probe) == self._y[self._probe]).mean())
+    def after_round(self, state: State, slot: int) -> dict[str, Any]:
+        """Return accuracies on a fixed part of the test windows: over all tasks, over those met, and of each."""
+        probe = self._probe
+        correct = self._predict(state, probe) == self._y[probe]
+        tally = Tally(correct, self._y[probe], self._task[probe], self._owner[probe])
+        shares = tally.per_task(range(self._plan.scenario.tasks))
+        return {
+            "probe_accuracy": float(correct.mean()),
+            "probe_seen": tally.where(self._met(slot, probe)).micro,
+            "probe_tasks": list(shares.values()),
+        }
 
     def tally(self, state: State) -> Tally:
         """Return right and wrong on every test window."""
@@ -46,19 +56,21 @@ class Measure:
         tally = self.tally(state)
         tasks = range(self._plan.scenario.tasks)
         shares = tally.per_task(tasks)
-        met = np.isin(self._task, sorted({int(t) for t in np.unique(self._plan.scenario.calendar[:, : slot + 1])}))
         record = {
             "kind": "task",
             "row": self._plan.name,
             "task": slot,
             "accuracy": [shares[t] for t in tasks],
             "micro": tally.micro,
-            "seen": tally.where(met).micro,
+            "seen": tally.where(self._met(slot, np.arange(len(self._y)))).micro,
         }
         return record, tally
 
-    def final(self, tally: Tally, slots: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the closing record: `slots` are the records of all slots, in order.
+    def _met(self, slot: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(self._task[index], np.unique(self._plan.scenario.calendar[:, : slot + 1]))
+
+    def final(self, tally: Tally, slots: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the closing record: `slots` and `rounds` are the records of all slots and rounds, in order.
 
         With asynchronous arrival the matrix's row i is the slot in which the last client closes task i.
         """
@@ -82,4 +94,25 @@ class Measure:
             "forgetting": matrix.forgetting(),
             "backward_transfer": matrix.backward_transfer(),
             "learning_accuracy": matrix.learning_accuracy(),
+            **self._between_ends(rounds),
         }
+
+    def _between_ends(self, rounds: list[dict[str, Any]]) -> dict[str, float]:
+        scenario, per_slot = self._plan.scenario, self._plan.rounds_per_slot
+        lag = scenario.slots - scenario.tasks
+        arrived = [self._arrivals(slot) / per_slot for slot in range(scenario.slots) for _ in range(per_slot)]
+        shares = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
+        curve = Continual(
+            np.array([r["probe_tasks"] for r in rounds], dtype=np.float64),
+            tuple((lag + task + 1) * per_slot - 1 for task in range(scenario.tasks)),
+        )
+        return {
+            "anytime_accuracy": anytime_accuracy(np.cumsum(arrived), shares),
+            "worst_case_accuracy": curve.worst_case_accuracy(),
+            "stability_gap": curve.stability_gap(),
+        }
+
+    def _arrivals(self, slot: int) -> int:
+        scenario = self._plan.scenario
+        meets = enumerate(scenario.calendar[:, slot])
+        return sum(len(scenario.experience(k, int(task)).index) for k, task in meets if task != IDLE)

@@ -32,7 +32,7 @@ def write_tensorboard(folder: RunFolder) -> Path:
         row = record["row"]
         if record["kind"] == "round":
             steps[row] = steps.get(row, -1) + 1
-        for name in ("probe_accuracy", "saturated", "micro", "seen"):
+        for name in ("probe_accuracy", "probe_seen", "saturated", "micro", "seen"):
             if isinstance(record.get(name), int | float):
                 step = record["task"] if record["kind"] == "task" else steps.get(row, 0)
                 writer.add_scalar(f"{row}/{name}", record[name], step)

@@ -33,6 +33,8 @@ def test_area_under_the_curve_by_hand() -> None:
     assert anytime_accuracy([10, 20, 30], [0.2, 0.4, 0.9]) == pytest.approx(0.5)
     # A gap is bridged by the value after it; what follows the last value does not count.
     assert anytime_accuracy([10, 20, 30, 40], [0.2, np.nan, 0.8, np.nan]) == pytest.approx((10 * 0.2 + 20 * 0.8) / 30)
+    # Nothing was new at the first and the third measurement.
+    assert anytime_accuracy([0, 10, 10, 20], [1.0, 0.2, 1.0, 0.6]) == pytest.approx(0.4)
     assert math.isnan(anytime_accuracy([], []))
     assert math.isnan(anytime_accuracy([1, 2], [np.nan, np.nan]))
 
@@ -50,9 +52,9 @@ def test_area_rewards_learning_early() -> None:
     assert anytime_accuracy([1, 2, 3], [0.9, 0.9, 0.9]) > anytime_accuracy([1, 2, 3], [0.1, 0.1, 0.9])
 
 
-@pytest.mark.parametrize("seen", [[0, 1], [2, 1], [1, 1], [-1, 1], [1, math.inf]])
-def test_area_refuses_places_that_do_not_increase(seen: list[float]) -> None:
-    with pytest.raises(MatrixError, match="increase"):
+@pytest.mark.parametrize("seen", [[2, 1], [0, 0], [-1, 1], [1, math.inf]])
+def test_area_refuses_places_that_fall(seen: list[float]) -> None:
+    with pytest.raises(MatrixError, match="never fall"):
         anytime_accuracy(seen, [0.1, 0.2])
 
 

@@ -14,8 +14,10 @@ class Oracle:
     """A strategy that knows the labels of the tasks in `state`, and says class 0 otherwise."""
 
     name = "oracle"
+    once_per_chunk = False
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, rounds: int) -> None:
+        self.rounds = rounds
         test = scenario.test_indices()
         self._label = {scenario.x[i].tobytes(): int(scenario.data.y[i]) for i in test}
         self._task = {scenario.x[i].tobytes(): int(scenario.task[i]) for i in test}
@@ -34,7 +36,7 @@ def make(digits: Dataset, make_config: Callable[..., Config]) -> Callable[..., R
         config = make_config("scenario.class_order=[1, 2, 3, 4, 5, 6]", "scenario.partition=iid", *settings)
         scenario = build_scenario(digits, config)
         row = build_row(config, scenario, "finetune", 1.0)
-        object.__setattr__(row, "strategy", Oracle(scenario))
+        object.__setattr__(row, "strategy", Oracle(scenario, config.training.rounds))
         return row
 
     return plan
@@ -45,16 +47,18 @@ def knows(*tasks: int) -> dict[str, np.ndarray]:
 
 
 def test_known_answers(make: Callable[..., RowPlan]) -> None:
-    measure = Measure(make("scenario.tasks=3"))
-    slots, tally = [], None
+    plan = make("scenario.tasks=3")
+    measure = Measure(plan)
+    slots, rounds, tally = [], [], None
     for slot, state in enumerate((knows(0), knows(1), knows(1, 2))):
+        rounds += [measure.after_round(state, slot)] * plan.rounds_per_slot
         record, tally = measure.after_slot(state, slot)
         slots.append(record)
     assert [r["accuracy"] for r in slots] == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
     assert slots[0]["seen"] == 1.0
     assert slots[1]["seen"] == pytest.approx(0.5, abs=0.05)
     assert tally is not None
-    final = measure.final(tally, slots)
+    final = measure.final(tally, slots, rounds)
     # Task 0 was at 1 and is at 0, task 1 stayed: Chaudhry's forgetting averages over the tasks before the last.
     assert final["forgetting"] == 0.5
     assert final["learning_accuracy"] == 1.0
@@ -64,14 +68,42 @@ def test_known_answers(make: Callable[..., RowPlan]) -> None:
     assert final["per_class"]["6"] == 1.0
     assert final["per_class"]["9"] is None
     assert 0.0 < final["worst_client"] < final["micro"] + 1e-9
-    assert measure.probe(knows(0, 1, 2)) == 1.0
+    assert measure.after_round(knows(0, 1, 2), 0)["probe_accuracy"] == 1.0
+    # Task 2 is right at its end; after their ends task 0 is 0 and task 1 is 1. Nothing recovers, so there is no gap.
+    assert final["worst_case_accuracy"] == pytest.approx((1.0 + 0.0 + 1.0) / 3)
+    assert final["stability_gap"] == 0.0
+    assert final["anytime_accuracy"] == pytest.approx((1.0 + 0.5 + 2 / 3) / 3, abs=0.05)
+
+
+def test_between_the_ends_of_tasks_by_hand(make: Callable[..., RowPlan]) -> None:
+    plan = make("scenario.tasks=2", "training.rounds=2")
+    measure = Measure(plan)
+    states = (knows(), knows(0), knows(1), knows(0, 1))
+    rounds = [measure.after_round(state, number // 2) for number, state in enumerate(states)]
+    assert [r["probe_tasks"] for r in rounds] == [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    assert [r["probe_seen"] for r in rounds[:2]] == [0.0, 1.0]
+    slots = [measure.after_slot(states[end], end // 2)[0] for end in (1, 3)]
+    final = measure.final(measure.tally(states[-1]), slots, rounds)
+    # Task 0 falls from 1 to 0 in the first round of slot 1 and comes back: no forgetting, and the largest gap.
+    assert final["forgetting"] == 0.0
+    assert final["stability_gap"] == 1.0
+    assert final["worst_case_accuracy"] == 0.5
+    first, second = measure._arrivals(0), measure._arrivals(1)
+    area = first * (0.0 + 1.0) / 2 + second * (rounds[2]["probe_seen"] + 1.0) / 2
+    assert final["anytime_accuracy"] == pytest.approx(area / (first + second))
 
 
 def test_with_delays_the_matrix_counts_from_the_last_client(make: Callable[..., RowPlan]) -> None:
-    measure = Measure(make("scenario.tasks=2", "scenario.arrival=asynchronous", "scenario.max_delay=2"))
+    plan = make("scenario.tasks=2", "scenario.arrival=asynchronous", "scenario.max_delay=2")
+    measure = Measure(plan)
     states = (knows(0), knows(0), knows(0), knows(1))
     slots = [measure.after_slot(state, slot)[0] for slot, state in enumerate(states)]
-    final = measure.final(measure.tally(states[-1]), slots)
+    rounds = [
+        measure.after_round(state, slot) for slot, state in enumerate(states) for _ in range(plan.rounds_per_slot)
+    ]
+    final = measure.final(measure.tally(states[-1]), slots, rounds)
+    # Task 0 ends with slot 2, when the last client has met it, and is 0 ever after; task 1 is right at its end.
+    assert final["worst_case_accuracy"] == 0.5
     assert final["forgetting"] == 1.0
     assert final["learning_accuracy"] == 1.0
 
@@ -90,6 +122,8 @@ def test_a_task_without_test_windows_is_left_out(hapt: Dataset, make_config: Cal
     state = plan.strategy.initial()
     slots = [measure.after_slot(state, slot)[0] for slot in range(6)]
     assert slots[0]["accuracy"][5] is None
-    final = measure.final(measure.tally(state), slots)
+    rounds = [measure.after_round(state, slot) for slot in range(6) for _ in range(plan.rounds_per_slot)]
+    assert rounds[0]["probe_tasks"][5] is None
+    final = measure.final(measure.tally(state), slots, rounds)
     assert final["task_mean"] is not None
     assert 0.0 <= final["task_mean"] <= 1.0
