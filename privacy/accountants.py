@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.errors import InvalidParameter, UnsupportedEvent
 from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
+from privacy.loss_distributions import composed_epsilon
 from privacy.renyi import epsilon_at, total_failure
-from privacy.sampled_skellam import sampled_skellam_curve
+from privacy.sampled_skellam import sampled_curve, sampled_skellam_curve
 from privacy.skellam import skellam_rdp
 
 #: Fractional orders serve large epsilons; large integers serve small ones (a grid that ends at 63 cannot certify
@@ -30,6 +31,9 @@ INTEGER_ORDERS: tuple[float, ...] = (
     *(float(round(64 * 2 ** (k / 8))) for k in range(1, 49)),
 )
 ORDERS: tuple[float, ...] = tuple(sorted(set(FRACTIONAL_ORDERS) | set(INTEGER_ORDERS)))
+_IS_INTEGER = np.array([order.is_integer() for order in ORDERS])
+_INTEGERS = [int(order) for order in ORDERS if order.is_integer()]
+_BASE_ORDERS = np.arange(2.0, max(_INTEGERS) + 1.0)
 
 #: A history or a single step whose expected privacy loss is larger is certified as inf by PLD: the distribution
 #: would need gigabytes, and no epsilon of that size means anything.
@@ -110,15 +114,19 @@ def _rdp_curve(event: Event) -> NDArray[np.float64]:
 
 
 def _sampled_gaussian(q: float, sigma: float) -> NDArray[np.float64]:
+    """Mironov, Talwar and Zhang 2019: the finite sum at integers, dp_accounting's series between them."""
     if q == 0.0:
         return np.zeros(len(ORDERS))
+    curve = np.full(len(ORDERS), math.inf)
+    curve[_IS_INTEGER] = sampled_curve(q, _BASE_ORDERS / (2.0 * sigma * sigma), _INTEGERS)
     from dp_accounting import dp_event
     from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
-    accountant = rdp.RdpAccountant(list(ORDERS))
+    accountant = rdp.RdpAccountant(list(FRACTIONAL_ORDERS))
     with _quiet_absl(), np.errstate(over="ignore", invalid="ignore"):
         accountant.compose(dp_event.PoissonSampledDpEvent(q, dp_event.GaussianDpEvent(sigma)))
-    return np.asarray(accountant.rdp, dtype=np.float64)
+    curve[~_IS_INTEGER] = np.asarray(accountant.rdp, dtype=np.float64)
+    return curve
 
 
 class RdpAccountant:
@@ -154,26 +162,6 @@ class RdpAccountant:
         if not kept:
             return 0.0
         return epsilon_at(ORDERS, self.curve(kept).tolist(), delta, total_failure(kept))
-
-
-# Few: one composed distribution may hold millions of numbers.
-@lru_cache(maxsize=64)
-def _pld(q: float, sigma: float, count: int, interval: float) -> Any:
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    one = pld.from_gaussian_mechanism(
-        standard_deviation=sigma,
-        pessimistic_estimate=True,
-        sampling_prob=q,
-        value_discretization_interval=interval,
-        neighboring_relation=pld.NeighborRel.ADD_OR_REMOVE_ONE,
-    )
-    return one.self_compose(count)
-
-
-def _computable(q: float) -> float:
-    """Return a rate not below `q` at which dp_accounting's logarithms do not cancel; a higher rate costs more."""
-    return 1.0 if q > 1.0 - 1e-9 else max(q, 1e-12)
 
 
 def _expected_loss(event: SampledGaussian) -> float:
@@ -224,8 +212,4 @@ class PldAccountant:
         loss = sum(kept[event] * _expected_loss(event) for event in gaussians)
         if loss > MOST_LOSS or sum(kept[event] for event in gaussians) > MOST_STEPS:
             return math.inf
-        composed = None
-        for event in gaussians:
-            part = _pld(_computable(event.q), event.noise_multiplier, kept[event], self.interval)
-            composed = part if composed is None else composed.compose(part)
-        return 0.0 if composed is None else float(composed.get_epsilon_for_delta(delta))
+        return composed_epsilon({event: kept[event] for event in gaussians}, delta, self.interval)

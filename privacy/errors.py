@@ -30,4 +30,4 @@ class UnsuitableModel(PrivacyError):
 
 
 class ConformanceError(PrivacyError):
-    """An accountant broke a law of `privacy.testing`; the message names the law and the numbers."""
+    """An accountant or a mechanism broke a law of `privacy.testing`; the message names the law and the numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from privacy.errors import InvalidParameter
 from privacy.events import SampledSkellam
@@ -30,11 +30,11 @@ def poisson_sampled_rdp(q: float, order: int, base: Callable[[int], float]) -> f
     """
     if order < 2 or order != int(order):
         raise InvalidParameter(f"order={order}: the subsampling theorem is used at integers of at least 2")
-    return float(_sampled_curve(q, [base(k) for k in range(2, int(order) + 1)], [int(order)])[0])
+    return float(sampled_curve(q, [base(k) for k in range(2, int(order) + 1)], [int(order)])[0])
 
 
-def _sampled_curve(q: float, base: Sequence[float], orders: Sequence[int]) -> NDArray[np.float64]:
-    """Return the bound at each of `orders`; base[k - 2] is the bound at k, up to the largest order."""
+def sampled_curve(q: float, base: Sequence[float] | NDArray[np.float64], orders: Sequence[int]) -> NDArray[np.float64]:
+    """Return `poisson_sampled_rdp` at each of `orders`; base[k - 2] is the bound at k, up to the largest order."""
     if not 0.0 <= q <= 1.0:
         raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
     if q == 0.0:
@@ -42,15 +42,18 @@ def _sampled_curve(q: float, base: Sequence[float], orders: Sequence[int]) -> ND
     if q == 1.0:
         return np.array([base[a - 2] for a in orders])
     k = np.arange(2, max(orders, default=1) + 1)
-    moments = (k - 1) * np.asarray(base)
+    moments = (k - 1) * np.asarray(base) + k * math.log(q)
+    factorials = gammaln(np.arange(max(orders, default=1) + 1) + 1.0)
+    stay = math.log1p(-q)
     out = []
     for a in orders:
-        top = k[: a - 1]
-        choose = gammaln(a + 1) - gammaln(top + 1) - gammaln(a - top + 1)
-        terms = choose + (a - top) * math.log1p(-q) + top * math.log(q) + moments[: a - 1]
-        first = (a - 1) * math.log1p(-q) + math.log1p((a - 1) * q)
+        choose = factorials[a] - factorials[2 : a + 1] - factorials[a - 2 :: -1]
+        terms = choose + (a - k[: a - 1]) * stay + moments[: a - 1]
+        first = (a - 1) * stay + math.log1p((a - 1) * q)
+        top = max(first, float(terms.max()))
+        total = math.log(math.exp(first - top) + float(np.exp(terms - top).sum()))
         # The value is at least 1; rounding may leave its logarithm just below 0.
-        out.append(max(0.0, float(logsumexp(np.append(terms, first)))) / (a - 1))
+        out.append(max(0.0, top + total) / (a - 1))
     return np.array(out)
 
 
@@ -62,7 +65,7 @@ def sampled_skellam_curve(event: SampledSkellam, orders: Sequence[float]) -> NDA
     integers = [int(a) for a in orders if float(a).is_integer()]
     base = [skellam_rdp(k, event.variance, event.l2, event.l1) for k in range(2, max(integers, default=1) + 1)]
     curve = np.full(len(orders), math.inf)
-    curve[[float(a).is_integer() for a in orders]] = _sampled_curve(event.q, base, integers)
+    curve[[float(a).is_integer() for a in orders]] = sampled_curve(event.q, base, integers)
     return curve
 
 

@@ -1,0 +1,28 @@
+"""The conformance suite: the laws that every accountant and every mechanism must keep, ours or a user's own.
+
+- accountants: `check_accountant`, or the functions of `CHECKS` one by one (through pytest's parametrize, say);
+  `check_not_above` for a tight accountant beside a loose one
+- mechanisms: `check_mechanism`: empty input, sizes, fresh noise, and trials whose lower bound on epsilon must not exceed
+  what is claimed
+- exact: epsilons known in closed form
+
+A broken law raises ConformanceError.
+"""
+
+from privacy.testing.accountants import CHECKS, check_accountant, check_not_above, check_refusals
+from privacy.testing.exact import exact_gaussian, exact_sampled_gaussian, exact_skellam_bit
+from privacy.testing.mechanisms import MechanismCase, check_cheaper, check_mechanism, lower_bound
+
+__all__ = [
+    "CHECKS",
+    "MechanismCase",
+    "check_accountant",
+    "check_cheaper",
+    "check_mechanism",
+    "check_not_above",
+    "check_refusals",
+    "exact_gaussian",
+    "exact_sampled_gaussian",
+    "exact_skellam_bit",
+    "lower_bound",
+]
