@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -17,19 +18,23 @@ class Stratum:
     """Examples that share one public sampling rate. x: float32 (n, ...), y: int64 (n,); n may be 0.
 
     extra: float32 (n, e), columns of each example that its loss reads (a teacher's outputs, stored logits); None: no
-    columns. All strata of a visit have equally many.
+    columns. All strata of a visit have equally many. weight: public factor of each *clipped* gradient (a replay
+    weight), so that its noise multiplier is the plan's divided by the weight.
 
     Raises:
-        InvalidParameter: q is outside [0, 1], or x, y and extra differ in length.
+        InvalidParameter: q is outside [0, 1], the weight is not positive and finite, or x, y and extra differ in
+            length.
     """
 
     x: torch.Tensor
     y: torch.Tensor
     q: float
     extra: torch.Tensor | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_rate(self.q)
+        check_weight(self.weight)
         if len(self.x) != len(self.y):
             raise InvalidParameter(f"{len(self.x)} examples but {len(self.y)} labels in one stratum")
         if self.extra is not None and (self.extra.ndim != 2 or len(self.extra) != len(self.y)):
@@ -40,19 +45,24 @@ class Stratum:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch: x (B, ...), y int64 (B,), extra (B, e), and the number of each example's stratum, int64 (B,)."""
+    """One batch: x (B, ...), y int64 (B,), extra (B, e), and the number of each example's stratum, int64 (B,).
+
+    weight: float32 (B,), each clipped gradient's factor; None: all 1.
+    """
 
     x: torch.Tensor
     y: torch.Tensor
     extra: torch.Tensor
     stratum: torch.Tensor
+    weight: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def flattened(self) -> Batch:
         """Return the batch with its two leading axes (clients, examples) as one."""
-        return Batch(*(t.flatten(0, 1) for t in (self.x, self.y, self.extra, self.stratum)))
+        weight = None if self.weight is None else self.weight.flatten(0, 1)
+        return Batch(*(t.flatten(0, 1) for t in (self.x, self.y, self.extra, self.stratum)), weight)
 
 
 class ExampleLoss(Protocol):
@@ -83,6 +93,16 @@ def check_rate(q: float) -> None:
         raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
 
 
+def check_weight(weight: float) -> None:
+    """Refuse a weight that cannot scale a gradient.
+
+    Raises:
+        InvalidParameter: the weight is not positive and finite.
+    """
+    if not 0.0 < weight < math.inf:
+        raise InvalidParameter(f"weight={weight} must be positive and finite; leave a stratum out with q = 0")
+
+
 def poisson_batch(strata: Sequence[Stratum], coins: torch.Generator) -> Batch:
     """Return one batch: each example of each stratum joins by its own coin of rate q. It may be empty."""
     import torch
@@ -92,11 +112,14 @@ def poisson_batch(strata: Sequence[Stratum], coins: torch.Generator) -> Batch:
     pairs = list(zip(strata, chosen, strict=True))
     sizes = [int(keep.sum()) for keep in chosen]
     columns = [_columns(s)[keep] for s, keep in pairs]
+    stratum = torch.repeat_interleave(torch.arange(len(strata)), torch.tensor(sizes))
+    weights = None if all(s.weight == 1.0 for s in strata) else torch.tensor([s.weight for s in strata])[stratum]
     return Batch(
         torch.cat([s.x[keep] for s, keep in pairs]),
         torch.cat([s.y[keep] for s, keep in pairs]),
         torch.cat(columns),
-        torch.repeat_interleave(torch.arange(len(strata)), torch.tensor(sizes)),
+        stratum,
+        weights,
     )
 
 

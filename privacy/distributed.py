@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accountants import RdpAccountant
-from privacy.batches import ExampleLoss, Stratum, cross_entropy, poisson_batch
+from privacy.batches import ExampleLoss, Stratum, check_weight, cross_entropy, poisson_batch
 from privacy.dpsgd import DpSgdTrainer
 from privacy.errors import BudgetUnreachable, InvalidParameter
 from privacy.events import Event, SampledGaussian, SampledSkellam
@@ -84,13 +84,15 @@ class DistributedSum:
         """Variance per entry, in integers, that each party adds."""
         return self.guaranteed_variance / self.honest
 
-    def event(self, q: float) -> SampledSkellam:
-        """Return what one round charges an example of a stratum of rate `q`.
+    def event(self, q: float, weight: float = 1.0) -> SampledSkellam:
+        """Return what one round charges an example of a stratum of rate `q` and `weight` (`Stratum.weight`).
 
         Raises:
-            InvalidParameter: q is outside [0, 1].
+            InvalidParameter: q is outside [0, 1] or the weight not positive and finite.
         """
-        l2, l1 = high_probability_sensitivity(self.clipping_norm * self.scale, self.dimension, self.failure)
+        check_weight(weight)
+        weighed = weight * self.clipping_norm * self.scale
+        l2, l1 = high_probability_sensitivity(weighed, self.dimension, self.failure)
         return SampledSkellam(q, self.guaranteed_variance, l2, l1, self.failure)
 
     def encode(self, clipped_sum: NDArray[np.float64], random: RandomBytes) -> NDArray[np.int64]:
@@ -170,9 +172,9 @@ class ClippedGradients:
     ) -> NDArray[np.float64]:
         """Return one Poisson batch's sum of gradients (of `loss`) at `weights`, float64 (dimension,).
 
-        Every example's gradient is clipped to `clipping_norm` in L2 (norms, factors and sum in double precision, so
-        one example weighs no more up to 1e-12) and a gradient that is not finite counts as zero. An empty batch gives
-        zeros.
+        Every example's gradient is clipped to `clipping_norm` in L2 and multiplied by its stratum's weight (norms,
+        factors and sum in double precision, so one example weighs no more up to 1e-12), and a gradient that is not
+        finite counts as zero. An empty batch gives zeros.
 
         Raises:
             InvalidParameter: the clipping norm is not positive and finite, the weights do not fit, or no stratum.
@@ -191,10 +193,12 @@ class ClippedGradients:
         for parameter in trainer._parameters:
             parameter.grad_sample = None
             parameter.grad = None
-        return _clipped_sum(samples, clipping_norm)
+        return _clipped_sum(samples, clipping_norm, batch.weight)
 
 
-def _clipped_sum(samples: Sequence[torch.Tensor], clipping_norm: float) -> NDArray[np.float64]:
+def _clipped_sum(
+    samples: Sequence[torch.Tensor], clipping_norm: float, weights: torch.Tensor | None
+) -> NDArray[np.float64]:
     import torch
 
     norms = torch.stack([torch.linalg.vector_norm(s, dim=1, dtype=torch.float64) for s in samples]).norm(dim=0)
@@ -203,4 +207,6 @@ def _clipped_sum(samples: Sequence[torch.Tensor], clipping_norm: float) -> NDArr
     if bool(broken.any()):
         # 0 times NaN is NaN.
         samples = [s.masked_fill(broken[:, None], 0.0) for s in samples]
+    if weights is not None:
+        factors = factors * weights
     return np.concatenate([(factors @ s.to(torch.float64)).numpy() for s in samples])

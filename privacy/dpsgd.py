@@ -11,17 +11,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from privacy.after_noise import AfterNoise
-from privacy.batches import ExampleLoss, Stratum, check_rate, cross_entropy, poisson_batch
+from privacy.batches import Batch, ExampleLoss, Stratum, check_rate, check_weight, cross_entropy, poisson_batch
+from privacy.clipping import FLAT, Clipping, ClippingState
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
+from privacy.ghost import accumulate_ghost
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks
 from privacy.randomness import RandomBytes, key_stream, seed64
 
 if TYPE_CHECKING:
     import torch
+
+    from privacy.secure_optimizer import SecureNoiseOptimizer
+
+Mode = Literal["hooks", "ghost"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,9 @@ class DpSgdPlan:
     Poisson batches and a fixed denominator), and SGD with `momentum`, or Adam, follows it. `noise_multiplier = 0` is
     training without privacy and is charged as such.
 
-    *Guarantee*: for an example of a stratum sampled at rate q, one visit is `steps` events SampledGaussian(q,
-    noise_multiplier), as long as it lies in that stratum alone; the other strata do not depend on it. An empty
-    batch still adds its noise.
+    *Guarantee*: for an example of a stratum sampled at rate q with weight w, one visit is `steps` events
+    SampledGaussian(q, noise_multiplier / w), as long as it lies in that stratum alone; the other strata do not depend
+    on it. An empty batch still adds its noise.
 
     Raises:
         InvalidParameter: a number is not finite or outside its range.
@@ -48,6 +54,7 @@ class DpSgdPlan:
     learning_rate: float
     momentum: float = 0.0
     optimizer: Literal["sgd", "adam"] = "sgd"
+    clipping: Clipping = FLAT
 
     def __post_init__(self) -> None:
         for name in ("steps", "denominator", "clipping_norm", "learning_rate"):
@@ -61,18 +68,19 @@ class DpSgdPlan:
                 f"momentum={self.momentum} in [0, 1)"
             )
 
-    def events(self, q: float) -> Counter[Event]:
-        """Return what one visit charges an example of a stratum of rate `q`; q = 0 charges nothing.
+    def events(self, q: float, weight: float = 1.0) -> Counter[Event]:
+        """Return what one visit charges an example of a stratum of rate `q` and `weight`; q = 0 charges nothing.
 
         Raises:
-            InvalidParameter: q is outside [0, 1].
+            InvalidParameter: q is outside [0, 1] or the weight not positive and finite.
         """
         check_rate(q)
+        check_weight(weight)
         if q == 0.0:
             return Counter()
         if self.noise_multiplier == 0.0:
             return Counter({NonPrivate("DP-SGD without noise"): self.steps})
-        return Counter({SampledGaussian(q, self.noise_multiplier): self.steps})
+        return Counter({SampledGaussian(q, self.noise_multiplier / weight): self.steps})
 
 
 class DpSgdTrainer:
@@ -84,22 +92,32 @@ class DpSgdTrainer:
     twister on the CPU: research grade); layers that draw, as dropout, use torch's global generator. An example whose
     gradient is not finite (an overflow in its own forward pass) contributes zero, since no clipping bounds it.
 
+    mode "hooks" keeps every per-example gradient; "ghost" finds their norms without them and runs a second backward
+    pass (Opacus's fast gradient clipping; not for per-layer clipping), which is faster for wide linear layers. Both
+    add the same noise from the same bytes.
+
     Raises:
+        InvalidParameter: an unknown mode.
         UnsuitableModel: the model mixes examples or keeps statistics of them (BatchNorm, trainable or not), has
             layers without per-example gradients, or nothing to train.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, mode: Mode = "hooks") -> None:
         from opacus.grad_sample import GradSampleModule
+        from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
         from opacus.validators import ModuleValidator
 
+        if mode not in get_args(Mode):
+            raise InvalidParameter(f"mode={mode!r} must be one of {get_args(Mode)}")
         model.train()
         refuse_batch_statistics(model)
         problems = ModuleValidator.validate(model, strict=False)
         if problems:
             raise UnsuitableModel(f"{problems[0]} Replace that layer")
+        self._mode = mode
+        wrap = GradSampleModule if mode == "hooks" else GradSampleModuleFastGradientClipping
         try:
-            self._module = GradSampleModule(model, loss_reduction="sum")
+            self._module = wrap(model, loss_reduction="sum")
         except (NotImplementedError, ValueError) as error:
             raise UnsuitableModel(f"Opacus cannot take this model: {error}") from error
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
@@ -127,34 +145,20 @@ class DpSgdTrainer:
             InvalidParameter: `weights` does not fit the model, or there is no stratum.
             UnsuitableModel: the forward pass leaves out a parameter, or folds another axis into the batch.
         """
-        import torch
-
-        from privacy.secure_optimizer import SecureNoiseOptimizer
-
         if not strata:
             raise InvalidParameter("no stratum was given; for no data give one with 0 examples")
+        if self._mode == "ghost" and plan.clipping.kind == "per_layer":
+            raise InvalidParameter("clipping kind='per_layer' needs per-example gradients; use mode='hooks'")
         self._load(weights)
         reset_hooks(self._module)
         self._module.train()
-        coins = torch.Generator().manual_seed(seed64(random))
-        inner = _optimizer(self._parameters, plan)
-        optimizer = SecureNoiseOptimizer(
-            inner,
-            noise_multiplier=plan.noise_multiplier,
-            max_grad_norm=plan.clipping_norm,
-            # Opacus types this as int and only divides by it; a public denominator may be fractional.
-            expected_batch_size=plan.denominator,
-            loss_reduction="mean",
-            random=key_stream(random),
-        )
+        coins, optimizer, state = self._prepared(plan, random)
         noisy: list[torch.Tensor] = []
         if after is not None or path is not None:
             optimizer.attach_step_hook(self._after_noise(after, plan.learning_rate, noisy))
         for _ in range(plan.steps):
             optimizer.zero_grad(set_to_none=True)
-            batch = poisson_batch(strata, coins)
-            torch.autograd.backward(loss(self._module(batch.x), batch).sum())
-            bound_each_example(self._parameters, len(batch))
+            self._backward(poisson_batch(strata, coins), loss, optimizer, state)
             before = self._flat() if path is not None else None
             optimizer.step()
             if path is not None and before is not None:
@@ -162,8 +166,43 @@ class DpSgdTrainer:
         flat = self._flat()
         for parameter in self._parameters:
             parameter.grad_sample = None
+            parameter.summed_grad = None
             parameter.grad = None
         return flat
+
+    def _prepared(
+        self, plan: DpSgdPlan, random: RandomBytes
+    ) -> tuple[torch.Generator, SecureNoiseOptimizer, ClippingState]:
+        """Return a visit's sampling coins, noisy optimizer and clipping; the bytes are drawn in this order."""
+        import torch
+
+        from privacy.secure_optimizer import SecureNoiseOptimizer
+
+        coins = torch.Generator().manual_seed(seed64(random))
+        stream, rule = key_stream(random), plan.clipping
+        state = ClippingState(rule, plan.clipping_norm, plan.noise_multiplier, plan.denominator, stream)
+        optimizer = SecureNoiseOptimizer(
+            _optimizer(self._parameters, plan),
+            noise_multiplier=rule.gradient_multiplier(plan.noise_multiplier),
+            max_grad_norm=plan.clipping_norm,
+            # Opacus types this as int and only divides by it; a public denominator may be fractional.
+            expected_batch_size=plan.denominator,
+            loss_reduction="mean",
+            random=stream,
+            state=state,
+            ghost=self._mode == "ghost",
+        )
+        return coins, optimizer, state
+
+    def _backward(self, batch: Batch, loss: ExampleLoss, optimizer: SecureNoiseOptimizer, state: ClippingState) -> None:
+        import torch
+
+        if self._mode == "ghost":
+            accumulate_ghost(self._module, self._parameters, batch, loss, state)
+            return
+        torch.autograd.backward(loss(self._module(batch.x), batch).sum())
+        bound_each_example(self._parameters, len(batch))
+        optimizer.weights = batch.weight
 
     def _flat(self) -> torch.Tensor:
         import torch

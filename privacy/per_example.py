@@ -71,3 +71,5 @@ def reset_hooks(module: torch.nn.Module) -> None:
             del parameter._current_grad_sample
         if hasattr(parameter, "_forward_counter"):
             parameter._forward_counter = 0
+        if hasattr(parameter, "_norm_sample"):
+            del parameter._norm_sample

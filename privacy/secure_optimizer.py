@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from opacus.optimizers import DPOptimizer
 
+from privacy.clipping import ClippingState
 from privacy.randomness import RandomBytes, system_bytes
 from privacy.secure_gaussian import release_noise
 
@@ -18,14 +20,65 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus ships w
     beyond that reveals that some example pushed it there. With 30,000 parameters, sigma 1.4 and 40 steps at q = 0.25
     such outcomes have probability up to 3e-5, more than a delta of 1e-5. Here they reach 11.6 (`release_noise`).
 
+    With `state` the clipping factors are those of `privacy.clipping`, times `weights` of the batch, and the noise
+    follows the state's norm; for flat clipping without weights it is Opacus's own. `ghost`: `summed_grad` is there
+    before `step` (`privacy.ghost`), so nothing is clipped here.
+
     Takes the arguments of `opacus.optimizers.DPOptimizer` (without `generator` and `secure_mode`). Replaces Opacus's
     secure mode, which needs torchcsprng, a package that no longer installs. The sum is rounded to the parameter's type
     after the noise, which is post-processing.
     """
 
-    def __init__(self, *args: Any, random: RandomBytes = system_bytes, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        random: RandomBytes = system_bytes,
+        state: ClippingState | None = None,
+        ghost: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._random = random
+        self._state = state
+        self._ghost = ghost
+        self.weights: torch.Tensor | None = None
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """Number of batches that were clipped since the last step."""
+        return 1 if self._ghost else int(super().accumulated_iterations)
+
+    def clip_and_accumulate(self) -> None:
+        """Leave the sum of the clipped per-example gradients in every parameter's `summed_grad`."""
+        state = self._state
+        if state is None or (state.plain and self.weights is None):
+            super().clip_and_accumulate()
+            return
+        samples = [self._get_flat_grad_sample(p).reshape(-1, p.numel()) for p in self.params]
+        if len(samples[0]) == 0:
+            state.nothing()
+            factors = torch.zeros(len(samples), 0)
+        else:
+            factors = state.factors(torch.stack([s.norm(2, dim=1) for s in samples]), self.weights)
+        for parameter, sample, factor in zip(self.params, samples, factors, strict=True):
+            parameter.summed_grad = (factor.to(sample.dtype) @ sample).view_as(parameter)
+
+    def pre_step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Clip, add noise, scale, and call the step hook; see `DPOptimizer.pre_step`."""
+        if self._state is not None:
+            self.max_grad_norm = self._state.norm
+        if self._ghost:
+            self.add_noise()
+            self.scale_grad()
+            if self.step_hook:
+                self.step_hook(self)
+            self._is_last_step_skipped = False
+            ready: float | None = True
+        else:
+            ready = super().pre_step(closure)
+        if self._state is not None:
+            self._state.advance()
+        return ready
 
     def add_noise(self) -> None:
         """Set every parameter's `grad` to its clipped sum plus noise of std noise_multiplier * max_grad_norm."""

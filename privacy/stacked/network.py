@@ -118,6 +118,8 @@ class StackedNetwork:
             clean = torch.where(finite.view(*finite.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
             return self.clipped_sums(flat, replace(batch, x=clean), present & finite, clipping_norm, loss)
         factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        if batch.weight is not None:
+            factors = factors * batch.weight
         return [part for trace, g in zip(traces, grads, strict=True) for part in trace.sums(g, factors)]
 
 

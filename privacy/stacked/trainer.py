@@ -50,8 +50,11 @@ class StackedTrainer:
         client; path: (K, P), as in `DpSgdTrainer.visit`. No client: an empty (0, P).
 
         Raises:
-            InvalidParameter: the numbers of clients differ, the weights do not fit, or a client has no stratum.
+            InvalidParameter: the numbers of clients differ, the weights do not fit, a client has no stratum, or the
+                plan does not clip flat.
         """
+        if plan.clipping.kind != "flat":
+            raise InvalidParameter(f"stacked training clips flat, not {plan.clipping.kind!r}; use DpSgdTrainer")
         now = self._checked(weights, strata, random)
         if len(now) == 0:
             return now
@@ -132,8 +135,10 @@ def padded(batches: Sequence[Batch]) -> tuple[Batch, torch.Tensor]:
     def stack(tensors: list[torch.Tensor]) -> torch.Tensor:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
 
+    weighted = any(b.weight is not None for b in batches)
     joined = Batch(
         stack([b.x for b in batches]), stack([b.y for b in batches]),
         stack([b.extra for b in batches]), stack([b.stratum for b in batches]),
+        stack([torch.ones(len(b)) if b.weight is None else b.weight for b in batches]) if weighted else None,
     )  # fmt: skip
     return joined, torch.arange(joined.y.shape[1]) < lengths.unsqueeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def check_cheaper(cases: Sequence[Mapping[Event, int]], accountant: Accountant |
     """
     judge = RdpAccountant() if accountant is None else accountant
     costs = [judge.epsilon(case, DELTA) for case in cases]
-    for k, (more, less) in enumerate(zip(costs, costs[1:], strict=False)):
+    for k, (more, less) in enumerate(itertools.pairwise(costs)):
         if not 0.0 <= less <= more * (1.0 + 1e-6) + 1e-6:
             raise ConformanceError(f"case {k + 1} should cost no more than case {k}, but {less} > {more}")
 
