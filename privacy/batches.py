@@ -62,7 +62,8 @@ class Batch:
     def flattened(self) -> Batch:
         """Return the batch with its two leading axes (clients, examples) as one."""
         weight = None if self.weight is None else self.weight.flatten(0, 1)
-        return Batch(*(t.flatten(0, 1) for t in (self.x, self.y, self.extra, self.stratum)), weight)
+        x, y, extra, stratum = (t.flatten(0, 1) for t in (self.x, self.y, self.extra, self.stratum))
+        return Batch(x, y, extra, stratum, weight)
 
 
 class ExampleLoss(Protocol):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def accumulate_ghost(
-    module: Any, parameters: Sequence[torch.nn.Parameter], batch: Batch, loss: ExampleLoss, state: ClippingState
+    module: Any, parameters: Sequence[Any], batch: Batch, loss: ExampleLoss, state: ClippingState
 ) -> None:
     """Leave the sum of clipped gradients in every parameter's `summed_grad` (Li et al. 2022, arXiv 2110.05679).
 
@@ -51,7 +51,7 @@ def accumulate_ghost(
 
 
 def _norms(
-    module: Any, parameters: Sequence[torch.nn.Parameter], batch: Batch, loss: ExampleLoss
+    module: Any, parameters: Sequence[Any], batch: Batch, loss: ExampleLoss
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return losses (B,) with their graph, and the norm of each example's gradient in each tensor, (L, B)."""
     import torch

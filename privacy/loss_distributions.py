@@ -77,7 +77,7 @@ def _direction(parts: list[tuple[LossMasses, int]], delta: float, interval: floa
     longest = max(len(p.masses) for p, _ in parts)
     low, high = start, stop
     if stop - start > 2 * longest:
-        low, high = _window(sum(n * p.moments for p, n in parts), start, stop)
+        low, high = _window(np.sum([n * p.moments for p, n in parts], axis=0), start, stop)
     points = max(high - low + 1, longest)
     if points > MOST_POINTS:
         return math.inf
