@@ -40,6 +40,7 @@ _CLAIMS = (
     ("colluders", "Colluders tolerated"),
     ("most_examples_of_one_person", "Most examples of one person"),
     ("public", "Public from the start"),
+    ("held_back", "Held back for a minimum cohort"),
     ("storage", "Storage of one device"),
     ("non_private", "Not private"),
     ("chosen_on_data", "Chosen on the data"),

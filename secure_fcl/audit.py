@@ -64,13 +64,10 @@ class AuditWorld:
 
     @property
     def slot_of(self) -> Ints:
-        """Slot in which each example's owner meets its task, -1 if never; int64 (n,)."""
+        """Slot in which each example's owner releases its task, -1 if never; int64 (n,)."""
         scenario = self.plan.scenario
-        first = np.full((scenario.clients + 1, scenario.tasks + 1), -1, dtype=np.int64)
-        for client, calendar in enumerate(scenario.calendar.tolist()):
-            for slot, task in enumerate(calendar):
-                if task >= 0:
-                    first[client, task] = slot
+        # Row and column -1 are nobody and no task.
+        first = np.pad(scenario.release, ((0, 1), (0, 1)), constant_values=-1)
         return first[scenario.owner, scenario.task]
 
 
@@ -258,7 +255,7 @@ def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
     last = scenario.slots - 2
     held = held_after(plan, world.folder, last)
     met = (world.slot_of >= 0) & (world.slot_of <= last)
-    rate, clients = _common_threshold(scenario.calendar[:, : last + 1], thresholds)
+    rate, clients = _common_threshold(scenario.closed(last) - 1, thresholds)
     same = np.append(clients, False)[scenario.owner]
     pool = np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.units.item != NO_ITEM) & met & same)
     truth = np.isin(pool, held)
@@ -289,12 +286,12 @@ def _retained(world: AuditWorld) -> tuple[list[attacks.Outcome], list[str]]:
     ], missing
 
 
-def _common_threshold(calendar: Ints, thresholds: tuple[float, ...]) -> tuple[float, Bools]:
+def _common_threshold(latest: Ints, thresholds: tuple[float, ...]) -> tuple[float, Bools]:
     """Return the retention threshold that most clients stand at, and who they are, bool (clients,).
 
-    Under asynchronous arrival clients stand at different ones; one game has one rate.
+    `latest` is the number of the last task that each client closed, -1 for none. Under asynchronous arrival clients
+    stand at different ones; one game has one rate.
     """
-    latest = calendar.max(axis=1)
     rates = np.where(latest >= 0, np.array(thresholds)[latest], np.nan)
     values, counts = np.unique(rates[~np.isnan(rates)], return_counts=True)
     rate = float(values[counts.argmax()])

@@ -11,6 +11,7 @@ from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.rows import RowPlan
+from secure_fcl.streams import Scenario, Wait
 
 _MECHANISMS = {
     "local": "every client adds the full noise itself; holds against everyone, whatever the protocol",
@@ -46,6 +47,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "public": _public(plan),
         "non_private": _non_private(plan),
         "chosen_on_data": ["learning rate, rounds, model and rates: by trials on the shipped data set, uncharged"],
+        "held_back": held_back(plan.scenario),
         "evaluation": _evaluation(plan),
         "assumptions": _assumptions(plan),
         "randomness": _randomness(plan),
@@ -94,11 +96,12 @@ def _mechanism(plan: RowPlan) -> str:
 def _sampling(plan: RowPlan) -> str:
     if plan.strategy.once_per_chunk:
         return "none: each example is summed once"
+    seen = "a chunk is there for one round" if plan.scenario.seen_once else f"{plan.rounds_per_slot} rounds a task"
     t = plan.config.training
     memory = f", memory q={t.q_memory:g}" if plan.memory else ""
     return (
         f"Poisson, each example by its own coin: current data q={t.q_current:g}{memory}; "
-        f"{t.steps} steps a round, {plan.rounds_per_slot} rounds a task; no amplification is claimed from "
+        f"{t.steps} steps a round, {seen}; no amplification is claimed from "
         "which clients take part"
     )
 
@@ -113,7 +116,29 @@ def _public(plan: RowPlan) -> list[str]:
     ]
     if plan.memory:
         facts.append(f"memory: {_memory(plan)}")
+    if plan.config.scenario.partition == "pathological":
+        facts.append("which classes a client may hold: dealt by the public seed")
+    if not plan.scenario.dates.present.all():
+        facts.append("which clients join and leave, and when")
+    if plan.scenario.drift.course != "none":
+        facts.append("the drift of the inputs: its course, kind and amount")
     return facts
+
+
+def held_back(scenario: Scenario) -> list[str]:
+    """Return what waited for its minimum cohort, one line per class that anybody had to hold back."""
+    waited = [wait for wait in scenario.waits if wait.longest or wait.never]
+    return [_waited(scenario.source_classes[wait.label], wait) for wait in waited]
+
+
+def _waited(name: str, wait: Wait) -> str:
+    if wait.released is None:
+        return f"{name}: met first in slot {wait.met}, never released: too few holders ({wait.experiences} experiences)"
+    lost = f"; {wait.never} of {wait.experiences} experiences never released" if wait.never else ""
+    return (
+        f"{name}: met first in slot {wait.met}, released first in slot {wait.released}; an experience waited up to "
+        f"{wait.longest} slots, and at least {wait.cohort} clients released together{lost}"
+    )
 
 
 def _memory(plan: RowPlan) -> str:
@@ -145,6 +170,10 @@ def _evaluation(plan: RowPlan) -> list[str]:
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
     ]
+    if plan.scenario.kind == "task":
+        found.append("the test names each input's task: the prediction is the best of that task's own classes")
+    if plan.scenario.kind == "online":
+        found.append("number of examples and classes arrived per segment, for accuracy over classes seen so far")
     attacks = plan.config.attacks
     if attacks.enabled and attacks.row == plan.name:
         found.append("the attacks read training data to score their guesses")
@@ -204,7 +233,7 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
             parts.append(worst_cohort + limit)
         for key in ("unit", "relation", "mechanism", "sampling", "randomness", "protection"):
             parts.append(_line(key, str(row[key])))
-        for key in ("public", "non_private", "chosen_on_data", "evaluation", "assumptions"):
+        for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
             parts += [_line(key.replace("_", "-"), entry) for entry in row[key]]
         parts.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:

@@ -9,56 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from secure_fcl.config_streams import Drift, Online, Positive, Scenario, Section, Storage
 from secure_fcl.errors import ConfigInvalid
 
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 RowName = Literal["replay", "finetune", "class_sums"]
 NoisePlace = Literal["local", "shared", "none"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Data(_Section):
+class Data(Section):
     """Which data set, and where files are looked for."""
 
     name: str = Field("hapt", description="data set: see `secure-fcl data list`")
     data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
 
 
-class Scenario(_Section):
-    """How examples become streams. Everything here is public and follows the run's seed."""
-
-    kind: Literal["class", "domain"] = Field("class", description="class- or domain-incremental")
-    setting: Literal["cross-device", "cross-silo"] = Field(
-        "cross-device", description="cross-device: stream and bounded storage; cross-silo: everything kept"
-    )
-    tasks: int = Field(6, ge=1, le=100, description="number of tasks")
-    class_order: tuple[int, ...] = Field((), description="order of the classes; empty: the data set's own")
-    arrival: Literal["synchronous", "asynchronous"] = Field(
-        "synchronous", description="synchronous: all clients meet a task together; asynchronous: a public delay each"
-    )
-    max_delay: int = Field(2, ge=1, le=50, description="largest delay in tasks, for asynchronous arrival")
-    partition: Literal["natural", "iid", "dirichlet", "pathological"] = Field(
-        "natural", description="who owns which unit; natural: the data set's own clients (persons)"
-    )
-    clients: int = Field(30, ge=1, le=100_000, description="number of clients; natural: the first ones of the data set")
-    alpha: Positive = Field(0.5, description="Dirichlet concentration")
-    classes_per_client: int = Field(2, ge=1, description="for pathological partitions")
-    holdout: float = Field(0.1, ge=0.0, lt=1.0, description="share of items held out by coin as non-members")
-
-
-class Storage(_Section):
-    """What one device may keep between rounds (cross-device)."""
-
-    budget_kib: int = Field(512, ge=1, description="bytes kept between rounds, in KiB: pool, memory, models, keys")
-
-
-class Memory(_Section):
+class Memory(Section):
     """The replay memory."""
 
     policy: Literal["threshold", "herding"] = Field(
@@ -68,7 +36,7 @@ class Memory(_Section):
     capacity: int = Field(136, ge=0, description="most examples in memory")
 
 
-class Training(_Section):
+class Training(Section):
     """DP-SGD. Rates, steps and the denominator are public constants."""
 
     model: Literal["auto", "cnn", "mlp"] = Field(
@@ -86,7 +54,7 @@ class Training(_Section):
     upload_bits: int = Field(17, ge=4, le=32, description="bits of one encoded coordinate, sign included")
 
 
-class Privacy(_Section):
+class Privacy(Section):
     """What holds for every row."""
 
     delta: float = Field(
@@ -96,7 +64,7 @@ class Privacy(_Section):
     colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
 
 
-class GradientRow(_Section):
+class GradientRow(Section):
     """A strategy that trains a network."""
 
     epsilon: float = Field(8.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
@@ -108,7 +76,7 @@ class GradientRow(_Section):
         return self
 
 
-class ClassSumsRow(_Section):
+class ClassSumsRow(Section):
     """Class sums of bounded features."""
 
     epsilon: float = Field(2.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
@@ -128,7 +96,7 @@ def _agree(epsilon: float, noise: str) -> None:
         raise ValueError("epsilon = inf needs noise = 'none'")
 
 
-class Attacks(_Section):
+class Attacks(Section):
     """The audit after training."""
 
     enabled: bool = Field(True, description="play the attacks after training")
@@ -154,7 +122,7 @@ class Attacks(_Section):
         return shadows
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run."""
 
     seed: int = Field(1, ge=0, lt=2**31, description="public seed: order, partition, initial model, games")
@@ -175,6 +143,8 @@ class Config(_Section):
     device: str = Field("cpu", description="torch device of the workers")
     data: Data = Data()
     scenario: Scenario = Scenario()
+    online: Online = Online()
+    drift: Drift = Drift()
     storage: Storage = Storage()
     memory: Memory = Memory()
     training: Training = Training()

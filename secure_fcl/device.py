@@ -1,4 +1,4 @@
-"""One client's device: what it holds in a round, and what it keeps when a task closes."""
+"""One client's device: what it holds in a round, what waits, and what it keeps when a task closes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secure_fcl.memory import Held
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import DeviceView, Examples
-from secure_fcl.streams import IDLE, NO_ITEM
+from secure_fcl.streams import NEVER, NO_ITEM
 
 Ints = NDArray[np.int64]
 
@@ -24,9 +24,9 @@ class Device:
 
     def __init__(self, plan: RowPlan, client: int, coins: Coins, keys: NDArray[np.float64] | None = None) -> None:
         self._plan = plan
-        self._calendar: list[int] = plan.scenario.calendar[client].tolist()
         self.client = client
-        self.experiences = {t: plan.scenario.experience(client, t) for t in self._calendar if t != IDLE}
+        released = np.flatnonzero(plan.scenario.release[client] != NEVER).tolist()
+        self.experiences = {t: plan.scenario.experience(client, t) for t in released}
         items = plan.scenario.units.item
         mine = np.concatenate([np.empty(0, dtype=np.int64), *(e.index for e in self.experiences.values())])
         self.items = np.unique(items[mine][items[mine] != NO_ITEM])
@@ -38,25 +38,34 @@ class Device:
 
     def view(self, slot: int, round: int) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory."""
-        task = self._calendar[slot]
-        current = (
-            np.empty(0, dtype=np.int64)
-            if task == IDLE
-            else self.experiences[task].chunk(self._plan.chunk(round), self._plan.storage.places_per_chunk)
-        )
-        return DeviceView(self._examples(current), self._examples(self.held.index))
+        chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
+        tasks = self._plan.scenario.released(self.client, slot)
+        current = [self.experiences[task].chunk(chunk, places) for task in tasks]
+        joined = np.concatenate([np.empty(0, dtype=np.int64), *current])
+        return DeviceView(self._examples(joined), self._examples(self.held.index))
+
+    def waiting(self, slot: int) -> Ints:
+        """Return the examples that the device holds back when a slot ends, until their cohort is complete."""
+        met, release = (array[self.client] for array in (self._plan.scenario.met, self._plan.scenario.release))
+        tasks = np.flatnonzero((met != NEVER) & (met <= slot) & (release > slot)).tolist()
+        return np.concatenate([np.empty(0, dtype=np.int64), *(self.experiences[t].index for t in tasks)])
 
     def close(self, slot: int) -> None:
-        """Close the slot's task: its items enter the memory as their coins say; the rest is discarded."""
-        task, policy = self._calendar[slot], self._plan.memory
-        if task == IDLE or policy is None:
+        """Close the slot's tasks: their items enter the memory as their coins say; the rest is discarded.
+
+        The memory's thresholds fall with every task that this device closed, whatever the order of the tasks.
+        """
+        policy, scenario = self._plan.memory, self._plan.scenario
+        if policy is None:
             return
-        index = self.experiences[task].index
-        item = self._plan.scenario.units.item[index]
-        index, item = index[item != NO_ITEM], item[item != NO_ITEM]
-        arrived = Held(index, item, np.full(len(index), task, dtype=np.int64))
-        scenario = self._plan.scenario
-        self.held = policy.close(task, self.held, arrived, self._lookup, scenario.x, scenario.data.y)
+        tasks = scenario.released(self.client, slot)
+        closed = int(scenario.closed(slot)[self.client]) - len(tasks)
+        for number, task in enumerate(tasks, closed):
+            index = self.experiences[task].index
+            item = scenario.units.item[index]
+            index, item = index[item != NO_ITEM], item[item != NO_ITEM]
+            arrived = Held(index, item, np.full(len(index), task, dtype=np.int64))
+            self.held = policy.close(number, self.held, arrived, self._lookup, scenario.x, scenario.data.y)
 
     def _examples(self, index: Ints) -> Examples:
         scenario = self._plan.scenario

@@ -75,8 +75,9 @@ def _recorded(
     if not path.exists():
         return []
     scenario, client = plan.scenario, plan.config.attacks.client
-    own = np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.owner == client) & (scenario.task == 0))
-    others = np.flatnonzero(scenario.data.train & (scenario.owner != client) & (scenario.task == 0))
+    first = scenario.data.train & np.isin(scenario.task, scenario.released(client, 0))
+    own = np.flatnonzero(first & ~scenario.held_out & (scenario.owner == client))
+    others = np.flatnonzero(first & (scenario.owner != client))
     labels = np.unique(scenario.data.y[own])
     labels = labels[np.isin(labels, scenario.data.y[others])]
     if len(labels) == 0:

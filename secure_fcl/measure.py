@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from evaluation.anytime import Continual, anytime_accuracy
 from evaluation.matrix import AccuracyMatrix
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import State
-from secure_fcl.streams import IDLE
+from secure_fcl.streams import NEVER, Scenario, Wait
 
 PROBE_EXAMPLES = 512
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 class Measure:
@@ -24,59 +26,81 @@ class Measure:
         scenario = plan.scenario
         self._plan = plan
         test = scenario.test_indices()
+        self._test = test
         self._x = scenario.x[test]
         self._y = scenario.data.y[test]
-        self._task = scenario.task[test]
+        self._part = scenario.part[test]
         self._owner = scenario.owner[test]
         # Every k-th window: a fixed probe of all tasks for the progress display.
         self._probe = np.arange(0, len(test), max(1, len(test) // PROBE_EXAMPLES))
 
     def after_round(self, state: State, slot: int) -> dict[str, Any]:
-        """Return accuracies on a fixed part of the test windows: over all tasks, over those met, and of each."""
-        probe = self._probe
-        correct = self._predict(state, probe) == self._y[probe]
-        tally = Tally(correct, self._y[probe], self._task[probe], self._owner[probe])
-        shares = tally.per_task(range(self._plan.scenario.tasks))
+        """Return accuracies on a fixed part of the test windows: over all, over classes seen so far, and per task.
+
+        `slot` is the running one; its classes count as seen. What the stability gap and the anytime curve need.
+        """
+        correct = self._predict(state, self._x[self._probe], self._probe) == self._y[self._probe]
+        tally = Tally(correct, self._y[self._probe], self._part[self._probe], self._owner[self._probe])
+        shares = tally.per_task(range(self._plan.scenario.parts))
         return {
-            "probe_accuracy": float(correct.mean()),
-            "probe_seen": tally.where(self._met(slot, probe)).micro,
+            "probe_accuracy": tally.micro,
+            "probe_seen": tally.where(self._seen(slot)[self._probe]).micro,
             "probe_tasks": list(shares.values()),
         }
 
     def tally(self, state: State) -> Tally:
         """Return right and wrong on every test window."""
-        correct = self._predict(state, np.arange(len(self._y))) == self._y
-        return Tally(correct, self._y, self._task, self._owner)
+        return self._tally(state, self._x)
 
-    def _predict(self, state: State, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(self._plan.strategy.scores(state, self._x[index]).argmax(axis=1))
+    def _tally(self, state: State, x: NDArray[np.float32]) -> Tally:
+        correct = self._predict(state, x, np.arange(len(self._y))) == self._y
+        return Tally(correct, self._y, self._part, self._owner)
+
+    def _predict(self, state: State, x: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the class of the highest score; inside the window's own task where the test names it."""
+        scores = self._plan.strategy.scores(state, x)
+        if self._plan.scenario.kind == "task":
+            inside = _membership(self._plan.scenario)[self._part[index]]
+            # Below every score that a strategy may give, -inf for classes never released included.
+            return np.asarray(np.where(inside, np.maximum(scores, _LOWEST), -np.inf).argmax(axis=1))
+        return np.asarray(scores.argmax(axis=1))
+
+    def _seen(self, slot: int) -> NDArray[np.bool_]:
+        """Return which test windows are of a task, or online of a class, that was released up to a slot."""
+        scenario = self._plan.scenario
+        released = (scenario.release != NEVER) & (scenario.release <= slot)
+        if scenario.kind != "online":
+            return np.asarray(np.isin(self._part, np.flatnonzero(released.any(axis=0))))
+        mine = scenario.data.train & ~scenario.held_out & (scenario.owner >= 0) & (scenario.task >= 0)
+        arrived = mine & released[scenario.owner, scenario.task]
+        return np.asarray(np.isin(self._y, np.unique(scenario.data.y[arrived])))
 
     def after_slot(self, state: State, slot: int) -> tuple[dict[str, Any], Tally]:
         """Return the record of a slot's end and the tally it came from."""
-        tally = self.tally(state)
-        tasks = range(self._plan.scenario.tasks)
-        shares = tally.per_task(tasks)
+        scenario, tally = self._plan.scenario, self.tally(state)
+        seen = self._seen(slot)
         record = {
             "kind": "task",
             "row": self._plan.name,
             "task": slot,
-            "accuracy": [shares[t] for t in tasks],
+            "accuracy": list(tally.per_task(range(scenario.parts)).values()),
             "micro": tally.micro,
-            "seen": tally.where(self._met(slot, np.arange(len(self._y)))).micro,
+            "seen": tally.where(seen).micro,
+            "samples": _samples(scenario, slot),
         }
+        if scenario.drift.course != "none":
+            now = self._tally(state, scenario.inputs_now(self._test, slot))
+            record["now"] = now.where(seen).micro
         return record, tally
-
-    def _met(self, slot: int, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.isin(self._task[index], np.unique(self._plan.scenario.calendar[:, : slot + 1]))
 
     def final(self, tally: Tally, slots: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the closing record: `slots` and `rounds` are the records of all slots and rounds, in order.
 
-        With asynchronous arrival the matrix's row i is the slot in which the last client closes task i.
+        With asynchronous arrival the matrix's row i is the slot in which the last client meets task i; in an online
+        stream it is the end of task i's stretch. Where every client has an order of its own, row i is slot i.
         """
         scenario = self._plan.scenario
-        lag = scenario.slots - scenario.tasks
-        matrix = AccuracyMatrix.from_rows([record["accuracy"] for record in slots[lag:]])
+        matrix = AccuracyMatrix.from_rows([slots[slot]["accuracy"] for slot in _ends(scenario)])
         names = scenario.data.classes
         classes = tally.per_class(range(len(names)))
         return {
@@ -84,35 +108,78 @@ class Measure:
             "row": self._plan.name,
             "strategy": self._plan.strategy.name,
             "noise": self._plan.noise,
+            "scenario": scenario.kind,
+            "task_identity_given": scenario.kind == "task",
             "micro": tally.micro,
             "task_mean": tally.task_mean,
             "class_mean": tally.class_mean,
             "worst_client": tally.worst_client,
             "per_class": {names[c]: share for c, share in classes.items()},
             "per_client": {str(k): share for k, share in tally.per_client(range(scenario.clients)).items()},
+            **_over_time(matrix, scenario),
+            **self._between_ends(rounds),
+            "waits": [_wait(scenario, wait) for wait in scenario.waits],
+        }
+
+    def _between_ends(self, rounds: list[dict[str, Any]]) -> dict[str, float | None]:
+        scenario, per_slot = self._plan.scenario, self._plan.rounds_per_slot
+        upto = [0, *(_samples(scenario, slot) for slot in range(scenario.slots))]
+        arrived = np.repeat(np.diff(upto) / per_slot, per_slot)
+        shares = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
+        curve = Continual(
+            np.array([r["probe_tasks"] for r in rounds], dtype=np.float64),
+            tuple((slot + 1) * per_slot - 1 for slot in _ends(scenario)),
+        )
+        ordered = not scenario.shuffled
+        return {
+            "anytime_accuracy": anytime_accuracy(np.cumsum(arrived), shares),
+            "worst_case_accuracy": curve.worst_case_accuracy() if ordered else None,
+            "stability_gap": curve.stability_gap() if ordered else None,
+        }
+
+
+def _ends(scenario: Scenario) -> list[int]:
+    """Return the slot in which the last client meets each task; in an online stream, the end of its stretch."""
+    lag = scenario.slots - scenario.tasks
+    return [lag + (task + 1) * scenario.segments - 1 for task in range(scenario.parts)]
+
+
+def _membership(scenario: Scenario) -> NDArray[np.bool_]:
+    """Return the labels of each task, bool (tasks, classes)."""
+    labels = np.arange(len(scenario.data.classes))
+    return np.array([np.isin(labels, group) for group in scenario.part_classes])
+
+
+def _samples(scenario: Scenario, slot: int) -> int:
+    """Return how many training examples were released up to a slot: the abscissa of the anytime curve."""
+    mine = scenario.data.train & ~scenario.held_out & (scenario.owner >= 0) & (scenario.task >= 0)
+    release = scenario.release[scenario.owner[mine], scenario.task[mine]]
+    return int(((release != NEVER) & (release <= slot)).sum())
+
+
+def _over_time(matrix: AccuracyMatrix, scenario: Scenario) -> dict[str, float | None]:
+    """Return the metrics of the matrix. Without one order of tasks, "after learning task j" has no meaning.
+
+    Then forgetting is, for each task, the best accuracy after any earlier slot minus the last, averaged over all
+    tasks; what needs the order is None.
+    """
+    if not scenario.shuffled:
+        return {
             "average_incremental_accuracy": matrix.average_incremental_accuracy(),
             "forgetting": matrix.forgetting(),
             "backward_transfer": matrix.backward_transfer(),
             "learning_accuracy": matrix.learning_accuracy(),
-            **self._between_ends(rounds),
         }
+    values = matrix.values
+    drops = np.nanmax(values[:-1], axis=0) - values[-1] if len(values) > 1 else np.full(len(values), np.nan)
+    known = drops[~np.isnan(drops)]
+    return {
+        "average_incremental_accuracy": None,
+        "forgetting": float(known.mean()) if len(known) else None,
+        "backward_transfer": None,
+        "learning_accuracy": None,
+    }
 
-    def _between_ends(self, rounds: list[dict[str, Any]]) -> dict[str, float]:
-        scenario, per_slot = self._plan.scenario, self._plan.rounds_per_slot
-        lag = scenario.slots - scenario.tasks
-        arrived = [self._arrivals(slot) / per_slot for slot in range(scenario.slots) for _ in range(per_slot)]
-        shares = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
-        curve = Continual(
-            np.array([r["probe_tasks"] for r in rounds], dtype=np.float64),
-            tuple((lag + task + 1) * per_slot - 1 for task in range(scenario.tasks)),
-        )
-        return {
-            "anytime_accuracy": anytime_accuracy(np.cumsum(arrived), shares),
-            "worst_case_accuracy": curve.worst_case_accuracy(),
-            "stability_gap": curve.stability_gap(),
-        }
 
-    def _arrivals(self, slot: int) -> int:
-        scenario = self._plan.scenario
-        meets = enumerate(scenario.calendar[:, slot])
-        return sum(len(scenario.experience(k, int(task)).index) for k, task in meets if task != IDLE)
+def _wait(scenario: Scenario, wait: Wait) -> dict[str, Any]:
+    return {"class": scenario.source_classes[wait.label], **{k: v for k, v in asdict(wait).items() if k != "label"}}

@@ -24,7 +24,7 @@ from secure_fcl.memory import (
     threshold_memory,
 )
 from secure_fcl.strategies import ClassSums, GradientStrategy, Strategy
-from secure_fcl.streams import IDLE, Scenario
+from secure_fcl.streams import Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
 NOISE_EXCESS = 2.0**-42
@@ -44,9 +44,10 @@ class RowPlan:
 
     @property
     def rounds_per_slot(self) -> int:
-        """Rounds of every slot; each chunk gets at least one, exactly one where it is released once."""
+        """Rounds of every slot; each chunk gets at least one, exactly one where it is released or seen once."""
         chunks = self.storage.chunks
-        return chunks if self.strategy.once_per_chunk else max(self.strategy.rounds, chunks)
+        once = self.strategy.once_per_chunk or self.scenario.seen_once
+        return chunks if once else max(self.strategy.rounds, chunks)
 
     @property
     def rounds(self) -> int:
@@ -85,15 +86,14 @@ class RowPlan:
     def charges(self, slot: int, round: int) -> list[Charge]:
         """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
         found = []
-        calendars = dict(zip(self.scenario.groups, self.scenario.calendar.tolist(), strict=True))
-        for group, calendar in sorted(calendars.items()):
-            task = calendar[slot]
-            if task != IDLE:
+        members = dict(zip(self.scenario.groups, range(self.scenario.clients), strict=True))
+        for group, client in sorted(members.items()):
+            for task in self.scenario.released(client, slot):
                 for fate in ("kept", "discarded") if self.memory else ("discarded",):
                     cohort = Cohort(group, task, self.chunk(round), fate)
                     found += [Charge(cohort, e, n) for e, n in self._current_events(round).items()]
             if self.memory:
-                for closed in (t for t in calendar[:slot] if t != IDLE):
+                for closed in (t for before in range(slot) for t in self.scenario.released(client, before)):
                     for chunk in range(self.storage.chunks):
                         cohort = Cohort(group, closed, chunk, "kept")
                         found += [Charge(cohort, e, n) for e, n in self.strategy.events("memory").items()]
@@ -148,13 +148,15 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
         StorageTooSmall: the device's budget cannot hold the stream's smallest piece beside the memory.
     """
     memory = _memory(config, scenario) if name == "replay" else None
-    storage = _storage(config, scenario, memory)
     if name != "class_sums":
         strategy: Strategy = _gradient(config, scenario, name, noise_multiplier)
+        storage = _storage(config, scenario, memory, strategy)
         return RowPlan(name, config, scenario, strategy, memory, storage, None)
+    storage = _storage(config, scenario, memory, None)
     widest = max(len(scenario.slot_classes(slot)) for slot in range(scenario.slots))
     sums = ClassSums(
-        scenario.data.shape, len(scenario.data.classes), widest, storage.pool_examples,
+        scenario.data.shape, len(scenario.data.classes), widest,
+        storage.pool_examples * scenario.most_released,
         2.0**config.class_sums.scale_bits, noise_multiplier > 0,
     )  # fmt: skip
     return RowPlan(name, config, scenario, sums, None, storage, _shares(config, scenario, sums, noise_multiplier))
@@ -201,7 +203,10 @@ def _memory(config: cfg.Config, scenario: Scenario) -> MemoryPolicy:
     return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
 
 
-def _storage(config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None) -> StoragePlan:
+def _storage(
+    config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
+) -> StoragePlan:
+    """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool."""
     silo = config.scenario.setting == "cross-silo"
     return plan_storage(
         budget=None if silo else config.storage.budget_kib * 1024,
@@ -209,6 +214,11 @@ def _storage(config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None
         windows_per_place=scenario.units.windows_per_unit,
         largest_place=scenario.largest_place,
         memory_examples=memory.capacity if memory else 0,
+        held_places=scenario.most_waiting * scenario.largest_place,
+        # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
+        most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
+        kept=strategy.kept if strategy else (),
+        examples=config.storage.budget_examples or None,
     )
 
 

@@ -22,7 +22,6 @@ from secure_fcl.folder import RunFolder
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import GradientStrategy
-from secure_fcl.streams import IDLE
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -74,7 +73,7 @@ class _Course:
             # Without coins the best imitation is a uniform choice that fills the devices.
             full = scenario.clients * self.plan.memory.capacity / max(int(met.sum()), 1)
             return self.coins & met & (self.keys < full)
-        latest = np.maximum.accumulate(scenario.calendar, axis=1)[:, slot]
+        latest = scenario.closed(slot) - 1
         rates = np.array(thresholds)[np.maximum(latest, 0)][scenario.owner[self.pool]]
         return np.asarray(self.coins & met & (self.keys < rates))
 
@@ -83,8 +82,8 @@ class _Course:
         plan, places = self.plan, self.plan.storage.places_per_chunk
         # The run's hold-out is what the adversary asks about: the shadows' own coins decide about all of the pool.
         everyone = replace(plan.scenario, held_out=np.zeros_like(plan.scenario.held_out))
-        calendar = enumerate(plan.scenario.calendar[:, slot].tolist())
-        met = [everyone.experience(client, task) for client, task in calendar if task != IDLE]
+        pairs = np.argwhere(plan.scenario.release == slot).tolist()
+        met = [everyone.experience(client, task) for client, task in pairs]
         numbers = [plan.chunk(round) for round in range(plan.rounds_per_slot)]
         last = max(numbers)
         for chunk in sorted(set(numbers)):

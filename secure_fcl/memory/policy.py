@@ -71,7 +71,7 @@ class MemoryPolicy(Protocol):
         """Return the memory after a task closed.
 
         Args:
-            task: number of the closing task, in the public calendar; nothing need have arrived in it.
+            task: how many tasks the device closed before this one; nothing need have arrived in it.
             held: the memory before.
             arrived: candidates of the closing task (straddlers are never among them).
             keys: every item's own uniform key in (0, 1), looked up by item number.

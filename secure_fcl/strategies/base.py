@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import Event, RandomBytes
+from secure_fcl.memory import Kept
 from secure_fcl.strategies.contribution import UploadSpec
 
 Floats = NDArray[np.float32]
@@ -72,6 +73,10 @@ class Strategy(Protocol):
     @property
     def memory_rate(self) -> float:
         """Public Poisson rate of the memory stratum; 0 for strategies without memory."""
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """Arrays that a device keeps between rounds beside pool and memory; counted in its storage budget."""
 
     def events(self, stratum: str) -> Mapping[Event, int]:
         """What one round charges an example of "current" or "memory"; empty if the noise is in the sum."""

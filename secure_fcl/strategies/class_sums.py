@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from privacy import Event, NonPrivate, RandomBytes
 from secure_fcl.features import features
+from secure_fcl.memory import Kept
 from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
 from secure_fcl.strategies.contribution import Part, UploadSpec
 
@@ -60,6 +61,11 @@ class ClassSums:
             self.dimension,
             "one example lies in one class row, with Euclidean norm at most 1",
         )
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """See `Strategy.kept`: nothing."""
+        return ()
 
     def events(self, stratum: str) -> Mapping[Event, int]:
         """See `Strategy.events`: the noise is in the sum, or there is none."""

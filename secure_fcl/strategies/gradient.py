@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import DpSgdPlan, DpSgdTrainer, Event, RandomBytes, Stratum
+from secure_fcl.memory import Kept
 from secure_fcl.models import build_model, load_vector, logits, to_vector
 from secure_fcl.strategies.base import DeviceView, Examples, Floats, State, StepContext
 from secure_fcl.strategies.contribution import Part, UploadSpec
@@ -58,6 +59,11 @@ class GradientStrategy:
             None,
             "the update is private before it is sent (local DP-SGD)",
         )
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """See `Strategy.kept`: the model comes anew every round, so nothing is kept."""
+        return ()
 
     def events(self, stratum: str) -> Mapping[Event, int]:
         """See `Strategy.events`."""

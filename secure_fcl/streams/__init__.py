@@ -1,6 +1,20 @@
 """Streams: units, partitions, domains, and the scenario that gives each client its experiences in time order."""
 
-from secure_fcl.streams.scenario import IDLE, Experience, Scenario, build_scenario
+from secure_fcl.streams.calendar import IDLE, Calendar
+from secure_fcl.streams.cohorts import NEVER, Wait
+from secure_fcl.streams.scenario import Experience, Scenario, build_scenario
 from secure_fcl.streams.units import NO_ITEM, Units, held_out, make_units
 
-__all__ = ["IDLE", "NO_ITEM", "Experience", "Scenario", "Units", "build_scenario", "held_out", "make_units"]
+__all__ = [
+    "IDLE",
+    "NEVER",
+    "NO_ITEM",
+    "Calendar",
+    "Experience",
+    "Scenario",
+    "Units",
+    "Wait",
+    "build_scenario",
+    "held_out",
+    "make_units",
+]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+from secure_fcl.randomness import public_generator
+from secure_fcl.streams.drift import turned
 
 Floats = NDArray[np.float32]
 
@@ -18,16 +23,22 @@ def transform(x: Floats, domain: int, domains: int) -> Floats:
     if domain == 0 or len(x) == 0:
         return x
     if x.ndim == 4:
-        from scipy.ndimage import rotate
-
-        turned = rotate(x, 180.0 * domain / domains, axes=(2, 3), reshape=False, order=1)
-        return np.ascontiguousarray(turned, dtype=np.float32)
+        return turned(x, 180.0 * domain / domains)
     if x.shape[1] != 6:
         return np.roll(x, domain, axis=1)
-    angle = 2.0 * np.pi * domain / domains
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    out = x.copy()
-    for first in (0, 3):
-        out[:, first] = cos * x[:, first] - sin * x[:, first + 1]
-        out[:, first + 1] = sin * x[:, first] + cos * x[:, first + 1]
-    return out
+    return turned(x, 360.0 * domain / domains)
+
+
+def permute(x: Floats, domain: int, seed: int) -> Floats:
+    """Return x (n, ...) with its entries in the public order of a domain; domain 0 is the identity.
+
+    Permuted MNIST (Goodfellow et al. 2013, section 3): one fixed permutation of the pixels per domain. Signals
+    (n, channels, time) are permuted in time, all channels alike.
+    """
+    if domain == 0 or len(x) == 0:
+        return x
+    size = math.prod(x.shape[1:]) if x.ndim == 4 else x.shape[2]
+    order = public_generator(seed, "permutation", domain).permutation(size)
+    if x.ndim == 4:
+        return np.ascontiguousarray(x.reshape(len(x), size)[:, order].reshape(x.shape))
+    return np.ascontiguousarray(x[:, :, order])

@@ -11,6 +11,7 @@ from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Partition = Literal["natural", "iid", "dirichlet", "pathological"]
 
 
@@ -66,7 +67,23 @@ def _natural(data: Dataset, clients: int) -> Ints:
     return np.array([place.get(int(c), NO_CLIENT) for c in data.client], dtype=np.int64)
 
 
-def _pathological(label: Ints, classes: int, clients: int, per_client: int, rng: np.random.Generator) -> Ints:
+def dealt_classes(kind: Partition, classes: int, clients: int, per_client: int, rng: np.random.Generator) -> Bools:
+    """Return which classes a client may hold, bool (clients, classes): public, and drawn before any data is looked at.
+
+    Only pathological partitions deal classes; `rng` must be in the state in which `partition` gets it.
+
+    Raises:
+        ConfigInvalid: more classes per client than there are.
+    """
+    found = np.full((clients, classes), kind != "pathological", dtype=np.bool_)
+    if kind == "pathological":
+        for c, holders in enumerate(_deal(classes, clients, per_client, rng)):
+            found[holders, c] = True
+    return found
+
+
+def _deal(classes: int, clients: int, per_client: int, rng: np.random.Generator) -> list[list[int]]:
+    """Return the clients that hold each class."""
     if per_client > classes:
         raise ConfigInvalid(
             f"scenario.classes_per_client = {per_client} exceeds the {classes} classes of the data set; lower it"
@@ -81,6 +98,11 @@ def _pathological(label: Ints, classes: int, clients: int, per_client: int, rng:
     for k in range(clients):
         for c in deck[k * per_client : (k + 1) * per_client]:
             holders[c].append(k)
+    return holders
+
+
+def _pathological(label: Ints, classes: int, clients: int, per_client: int, rng: np.random.Generator) -> Ints:
+    holders = _deal(classes, clients, per_client, rng)
     owner = np.empty(len(label), dtype=np.int64)
     for c in range(classes):
         mine = np.flatnonzero(label == c)

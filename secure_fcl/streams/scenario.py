@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secure_fcl import config as cfg
+from secure_fcl.config_streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.randomness import public_generator
-from secure_fcl.streams.domains import transform
-from secure_fcl.streams.partition import partition
+from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
+from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
+from secure_fcl.streams.drift import drifted
+from secure_fcl.streams.partition import dealt_classes, partition
+from secure_fcl.streams.tasks import Groups, Tasks, make_tasks
 from secure_fcl.streams.units import Units, held_out, make_units
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-IDLE = -1
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,27 +46,52 @@ class Scenario:
     """Streams of all clients.
 
     Attributes:
-        data: the data set; `x` is already as each example's domain shows it.
+        kind: class, domain, task (the test names an input's task) or online (seen once, no boundaries announced).
+        data: the data set; its labels are positions in the task where domains are groups of classes.
+        x: the inputs as each example's domain, and the drift at its time, show them.
         units: units and items of its examples.
         owner: client of each example, NO_CLIENT for nobody's.
-        task: task of each example.
-        task_classes: public classes of each task.
+        task: task of each example; in an online stream the segment in which it arrives.
+        task_classes: public labels of each task.
+        part: column of the accuracy matrix in which a test example counts; elsewhere the same as `task`.
+        part_classes: labels of each column.
         held_out: training examples kept away from everyone, as non-members.
-        calendar: task that each client meets in each slot, IDLE for none, int64 (clients, slots); public.
+        dates: who is there and who meets what in each slot; public.
+        release: slot in which each client's task leaves its device, NEVER if it does not, int64 (clients, tasks).
+            Later than the slot in which it is met where a minimum cohort holds it back.
         groups: name of each client's calendar; clients of one group are charged together.
+        waits: how long each class waited for its cohort; `source_classes` are their names.
         largest_place: public bound on the places of one experience.
+        shuffled: whether clients meet the tasks in different orders.
+        segments: segments of the stream per column of the accuracy matrix, 1 outside online streams.
+        drift: the configuration's section; `undrifted` are the inputs without it.
     """
 
+    kind: str
     data: Dataset
-    x: NDArray[np.float32]
+    x: Floats
     units: Units
     owner: Ints
     task: Ints
-    task_classes: tuple[tuple[int, ...], ...]
+    task_classes: Groups
+    part: Ints
+    part_classes: Groups
     held_out: Bools
-    calendar: Ints
+    dates: Calendar
+    release: Ints
     groups: tuple[str, ...]
+    waits: tuple[Wait, ...]
+    source_classes: tuple[str, ...]
     largest_place: int
+    shuffled: bool
+    segments: int
+    drift: Drift
+    undrifted: Floats = field(repr=False)
+
+    @property
+    def calendar(self) -> Ints:
+        """Task that each client meets in each slot, IDLE for none, int64 (clients, slots); public."""
+        return self.dates.met
 
     @property
     def clients(self) -> int:
@@ -70,13 +100,39 @@ class Scenario:
 
     @property
     def tasks(self) -> int:
-        """Number of tasks."""
+        """Number of tasks; of segments, in an online stream."""
         return len(self.task_classes)
+
+    @property
+    def parts(self) -> int:
+        """Number of columns of the accuracy matrix."""
+        return len(self.part_classes)
+
+    @property
+    def seen_once(self) -> bool:
+        """Whether a chunk of the stream is there for one round only."""
+        return self.kind == "online"
 
     @property
     def slots(self) -> int:
         """Number of time slots; equal to the tasks under synchronous arrival."""
         return int(self.calendar.shape[1])
+
+    @cached_property
+    def met(self) -> Ints:
+        """Slot in which each client meets each task, NEVER if not, int64 (clients, tasks)."""
+        return met_slots(self.dates, self.tasks)
+
+    @cached_property
+    def most_waiting(self) -> int:
+        """Most experiences that one client holds back at a time."""
+        return most_waiting(self.dates, self.release)
+
+    @cached_property
+    def most_released(self) -> int:
+        """Most experiences that one client releases in one slot."""
+        counts = [(self.release == slot).sum(axis=1).max(initial=0) for slot in range(self.slots)]
+        return max(1, *(int(count) for count in counts))
 
     def experience(self, client: int, task: int) -> Experience:
         """Return what `client` meets of `task`; it may be empty."""
@@ -84,21 +140,39 @@ class Scenario:
         mine = mine[np.argsort(self.units.order[mine], kind="stable")]
         return Experience(mine, _places(self.units.unit[mine]))
 
+    def released(self, client: int, slot: int) -> tuple[int, ...]:
+        """Return the tasks whose examples `client` brings in a slot, in the order in which it met them."""
+        tasks = np.flatnonzero(self.release[client] == slot)
+        return tuple(int(t) for t in tasks[np.argsort(self.met[client, tasks], kind="stable")])
+
+    def closed(self, slot: int) -> Ints:
+        """Return how many tasks each client has released up to and including a slot, int64 (clients,)."""
+        return np.asarray(((self.release != NEVER) & (self.release <= slot)).sum(axis=1))
+
     def slot_classes(self, slot: int) -> tuple[int, ...]:
-        """Return the classes that the public calendar announces for a slot."""
-        tasks = {int(t) for t in self.calendar[:, slot] if t != IDLE}
+        """Return the labels that the public calendar announces for a slot: those of the tasks released in it."""
+        tasks = np.flatnonzero((self.release == slot).any(axis=0)).tolist()
         return tuple(sorted({c for t in tasks for c in self.task_classes[t]}))
 
     def test_indices(self) -> Ints:
         """Return the test examples that belong to a client, in order."""
-        return np.flatnonzero(self.data.test & (self.owner != NO_CLIENT) & (self.task != IDLE))
+        return np.flatnonzero(self.data.test & (self.owner != NO_CLIENT) & (self.part != IDLE))
+
+    def inputs_now(self, index: Ints, slot: int) -> Floats:
+        """Return inputs as the drift shows them at the end of a slot, float32 (len(index), ...)."""
+        time = np.full(len(index), (slot + 1) / self.slots)
+        return drifted(self.undrifted[index], time, self.drift)
 
     @property
     def digest(self) -> str:
         """SHA-256 over everything public that the seed decided."""
         total = hashlib.sha256(self.data.digest.encode())
-        for array in (self.owner, self.task, self.held_out, self.calendar, self.units.item):
+        for array in (
+            self.owner, self.task, self.part, self.held_out, self.calendar, self.dates.present, self.release,
+            self.units.item,
+        ):  # fmt: skip
             total.update(np.ascontiguousarray(array).tobytes())
+        total.update(f"{self.kind} {self.task_classes} {self.drift!r}".encode())
         return total.hexdigest()
 
     @property
@@ -118,7 +192,7 @@ def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
     """Return the scenario of a configuration. Same data and configuration, same digest.
 
     Raises:
-        ConfigInvalid: tasks, classes or clients that the data set cannot give.
+        ConfigInvalid: tasks, classes or clients that the data set cannot give, or a minimum cohort never reached.
     """
     wanted = config.scenario
     units = make_units(data)
@@ -126,49 +200,49 @@ def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
         data, units.unit, wanted.partition, wanted.clients, public_generator(config.seed, "partition"),
         alpha=wanted.alpha, classes_per_client=wanted.classes_per_client,
     )  # fmt: skip
-    task, task_classes = _tasks(data, units, config)
-    x = data.x
-    if wanted.kind == "domain":
-        x = data.x.copy()
-        for domain in range(wanted.tasks):
-            x[task == domain] = transform(data.x[task == domain], domain, wanted.tasks)
-    calendar, groups = _calendar(config)
-    out = held_out(data, units, wanted.holdout, public_generator(config.seed, "hold-out"))
-    scenario = Scenario(data, x, units, owner, task, task_classes, out, calendar, groups, 1)
-    largest = max(
-        (int(e.place.max()) + 1 for k in range(wanted.clients) for t in range(scenario.tasks)
-         if len((e := scenario.experience(k, t)).place)), default=1,
+    tasks = make_tasks(data, units, config)
+    dealt = dealt_classes(
+        wanted.partition, len(data.classes), wanted.clients, wanted.classes_per_client,
+        public_generator(config.seed, "partition"),
     )  # fmt: skip
-    return Scenario(data, x, units, owner, task, task_classes, out, calendar, groups, largest)
+    dates = make_calendar(config, len(tasks.classes))
+    release = release_slots(dates, tasks.announced, dealt, wanted.min_cohort)
+    if (release == NEVER).all():
+        raise ConfigInvalid(
+            f"scenario.min_cohort = {wanted.min_cohort}: no class ever has that many holders among {wanted.clients} "
+            "clients, so nothing would be released; lower it"
+        )
+    scenario = Scenario(
+        kind=wanted.kind, data=tasks.data, x=tasks.x, units=units, owner=owner, task=tasks.task,
+        task_classes=tasks.classes, part=tasks.part, part_classes=tasks.part_classes,
+        held_out=held_out(data, units, wanted.holdout, public_generator(config.seed, "hold-out")),
+        dates=dates, release=release, groups=group_names(dates, release),
+        waits=waits(dates, tasks.announced, dealt, release), source_classes=data.classes, largest_place=1,
+        shuffled=wanted.order == "shuffle",
+        segments=config.online.segments if wanted.kind == "online" else 1, drift=config.drift, undrifted=tasks.x,
+    )  # fmt: skip
+    scenario = replace(scenario, largest_place=_largest_place(scenario))
+    if config.drift.course == "none":
+        return scenario
+    return replace(scenario, x=drifted(tasks.x, _times(scenario, tasks), config.drift))
 
 
-def _tasks(data: Dataset, units: Units, config: cfg.Config) -> tuple[Ints, tuple[tuple[int, ...], ...]]:
-    classes, tasks = len(data.classes), config.scenario.tasks
-    if config.scenario.kind == "domain":
-        drawn = public_generator(config.seed, "domains").integers(0, tasks, size=int(units.unit.max()) + 1)
-        return drawn[units.unit].astype(np.int64), (tuple(range(classes)),) * tasks
-    order = config.scenario.class_order or (_HAPT_ORDER if data.name == "hapt" else tuple(range(classes)))
-    if len(set(order)) != len(order) or any(not 0 <= c < classes for c in order):
-        raise ConfigInvalid(f"scenario.class_order = {list(order)}: name each class 0..{classes - 1} at most once")
-    if tasks > len(order):
-        raise ConfigInvalid(f"scenario.tasks = {tasks} exceeds the {len(order)} classes; lower it to at most that")
-    groups = tuple(tuple(int(c) for c in part) for part in np.array_split(np.array(order), tasks))
-    task_of = np.full(classes, IDLE, dtype=np.int64)
-    for t, group in enumerate(groups):
-        task_of[list(group)] = t
-    return task_of[data.y], groups
+def _largest_place(scenario: Scenario) -> int:
+    found = 1
+    for client in range(scenario.clients):
+        for task in range(scenario.tasks):
+            place = scenario.experience(client, task).place
+            if len(place):
+                found = max(found, int(place.max()) + 1)
+    return found
 
 
-# Walking and sitting, upstairs and standing, downstairs and laying, then the transitions in the source's order.
-_HAPT_ORDER = (0, 3, 1, 4, 2, 5, 6, 7, 8, 9, 10, 11)
-
-
-def _calendar(config: cfg.Config) -> tuple[Ints, tuple[str, ...]]:
-    clients, tasks = config.scenario.clients, config.scenario.tasks
-    if config.scenario.arrival == "synchronous":
-        return np.tile(np.arange(tasks, dtype=np.int64), (clients, 1)), ("all clients",) * clients
-    latest = config.scenario.max_delay
-    delay = public_generator(config.seed, "arrival").integers(0, latest + 1, size=clients)
-    calendar = np.arange(tasks + latest, dtype=np.int64)[None, :] - delay[:, None]
-    calendar[(calendar < 0) | (calendar >= tasks)] = IDLE
-    return calendar, tuple(f"clients {d} tasks late" for d in delay)
+def _times(scenario: Scenario, tasks: Tasks) -> NDArray[np.float64]:
+    """Return when each example is seen, from 0 to 1: by slot and place when it trains, mid-task when it tests."""
+    stretch = scenario.segments / scenario.slots
+    time = np.where(tasks.part == IDLE, 0.0, (tasks.part + 0.5) * stretch)
+    for client in range(scenario.clients):
+        for task in np.flatnonzero(scenario.met[client] != NEVER).tolist():
+            mine = scenario.experience(client, task)
+            time[mine.index] = (scenario.met[client, task] + mine.place / scenario.largest_place) / scenario.slots
+    return np.clip(time, 0.0, 1.0)

@@ -146,11 +146,11 @@ def test_a_damaged_transcript_is_one_sentence(attacked, make_config: Callable[..
 
 
 def test_one_game_has_one_retention_rate() -> None:
-    calendar = np.array([[0, 1, 2], [0, 1, 2], [-1, 0, 1], [-1, -1, -1]])
-    rate, clients = _common_threshold(calendar, (0.3, 0.2, 0.1))
+    latest = np.array([2, 2, 1, -1])
+    rate, clients = _common_threshold(latest, (0.3, 0.2, 0.1))
     assert rate == 0.1
     assert clients.tolist() == [True, True, False, False]
-    rate, clients = _common_threshold(calendar, (0.3, 0.2, 0.2))
+    rate, clients = _common_threshold(latest, (0.3, 0.2, 0.2))
     assert rate == 0.2
     assert clients.tolist() == [True, True, True, False]
 
