@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
@@ -14,7 +16,7 @@ from crypto.masks.keys import AgreementKey
 from crypto.masks.members import Directory, Member, Setup
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.shamir import lagrange_weights, recover, split
-from crypto.masks.stream import PIECE_BYTES, apply_masks, ring_dtype
+from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
 from crypto.packing import pack_fields
 from crypto.planning import ProtocolName
 from crypto.rehearsal import rehearse
@@ -41,19 +43,20 @@ def client_functions(x: Floats, neighbours: int, bits: int, repeats: int) -> Poi
         "encode_ns": scale * best(lambda: encoder.encode(x, coins), repeats),
         "encode_system_ns": scale * best(lambda: encoder.encode(x, system_random), repeats),
         "masks_ns": scale * best(lambda: apply_masks(ring, keys[:half], keys[half:]), repeats),
-        "stream_ns": scale * best(lambda: _streams(keys, ring.nbytes), repeats),
+        "stream_gcm_ns": scale * best(lambda: _streams(by_gcm, keys, ring.nbytes), repeats),
+        "stream_counter_ns": scale * best(lambda: _streams(by_counter, keys, ring.nbytes), repeats),
         "pack_ns": scale * best(lambda: pack_bits(ring, bits), repeats),
         "plain_add_ns": scale * best(lambda: np.add(ring, ring, out=ring), repeats),
     }
 
 
-def _streams(keys: list[bytes], size: int) -> None:
+def _streams(make: Callable[[bytes], CipherContext], keys: list[bytes], size: int) -> None:
     """The key streams of the masks, `size` bytes each, and nothing done with them."""
-    zeros, room = bytes(PIECE_BYTES), bytearray(PIECE_BYTES)
+    zeros, room = memoryview(bytes(PIECE_BYTES)), bytearray(PIECE_BYTES)
     for key in keys:
-        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        stream = make(key)
         for start in range(0, size, PIECE_BYTES):
-            encryptor.update_into(memoryview(zeros)[: size - start], room)
+            stream.update_into(zeros[: size - start], room)
 
 
 def client_session(

@@ -74,7 +74,7 @@ class ClientEpoch:
             except RecordError:
                 self.bad.append(entry.dealer)
 
-    def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytes:
+    def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytearray:
         """Return the masked vector, packed; the secrets behind the masks are erased.
 
         Raises RecordError if the epoch was used, or a neighbour's public key is not usable.

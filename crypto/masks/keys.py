@@ -103,7 +103,7 @@ class MaskContext:
     def labels(self, purpose: str, *names: str) -> Labels:
         """The HKDF labels of one purpose, names in the order given."""
         place: Labels = (self.protocol, self.session, self.setup, self.epoch, self.round, self.upload, self.model)
-        return ("masks 1", purpose, *place, *names)
+        return ("masks 2", purpose, *place, *names)
 
     def pair_key(self, mine: AgreementKey, peer: bytes, first: str, second: str) -> bytes:
         """The mask key of the pair; `first` comes before `second` in the plan and adds, `second` subtracts."""

@@ -6,8 +6,11 @@ its share against the commitment on arrival, so whoever later sends one that doe
 and if shares that fit do not give the committed secret, the dealer is.
 """
 
+import hashlib
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import AgreementKey, Labels, digest, open_box, seal
@@ -23,6 +26,7 @@ from crypto.wire import pack_value
 SELF, PAIR = 0, 1
 KINDS = (SELF, PAIR)
 SharePair = tuple[bytes, bytes]
+_PLACE = struct.Struct("<IIB")
 
 
 @holds_secrets
@@ -70,7 +74,13 @@ class Head:
 
 def share_commitment(session: str, epoch: int, dealer: int, holder: int, kind: int, share: bytes) -> bytes:
     """Hiding, as a share is uniform over 2^256 values and more, and binding by SHA-256's collision resistance."""
-    return digest(("masks share 1", session, epoch, dealer, holder, kind, share))
+    # A server hashes one for each edge and sum: all parts but the last have a fixed size.
+    return hashlib.sha256(_share_label(session, epoch) + _PLACE.pack(dealer, holder, kind) + share).digest()
+
+
+@lru_cache(maxsize=16)
+def _share_label(session: str, epoch: int) -> bytes:
+    return digest(("masks share 2", session, epoch))
 
 
 def seed_commitment(session: str, epoch: int, dealer: int, seed: bytes) -> bytes:

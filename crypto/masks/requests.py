@@ -112,7 +112,7 @@ class Shares:
         raise RecordError("An answer is malformed.")
 
 
-def write_masked(epoch: int, model: bytes, packed: bytes) -> bytes:
+def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
     """A masked vector."""
     return pack_value([epoch, model, packed])
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from crypto.bookkeeping import Key, OpenSums, ignored
 from crypto.errors import CryptoError
-from crypto.masks.bits import unpack_bits
+from crypto.masks.bits import add_bits
 from crypto.masks.errors import RecordError
 from crypto.masks.keyring import SET_UP, Keyring
 from crypto.masks.keys import MaskContext
@@ -21,7 +21,7 @@ from crypto.masks.members import mask_parameters
 from crypto.masks.parameters import signatures_needed
 from crypto.masks.recovery import Recovery, signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
-from crypto.masks.stream import Ring
+from crypto.masks.stream import Ring, ring_dtype
 from crypto.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
 from crypto.secrecy import holds_secrets
@@ -195,14 +195,14 @@ class MaskServer:
         if number != epoch.number or sender not in epoch.offers or sender in current.sent():
             raise RecordError(f"A vector with keys of epoch {number}, a second one, or of somebody outside the cohort.")
         bits = self._plan.ring_bits(upload.name)
-        vector = unpack_bits(packed, upload.length, bits)
-        if model not in current.piles:
+        pile = current.piles.get(model)
+        if pile is None:
             if len(current.piles) == MOST_PILES:
                 raise RecordError(f"A vector of a further model; {MOST_PILES} are told apart.")
-            current.piles[model] = _Pile(np.zeros_like(vector))
-        pile = current.piles[model]
-        np.add(pile.total, vector, out=pile.total)
+            pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
+        add_bits(packed, pile.total, bits)
         pile.senders.add(sender)
+        current.piles[model] = pile
         return self._close_vectors(current) if self._arrived(current) else ()
 
     def _arrived(self, current: _Sum) -> bool:

@@ -7,6 +7,8 @@ one-time seeds and the adversary measures over a network.
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from crypto.masks.errors import ShareError
 from crypto.randomness import RandomBytes
 
@@ -62,9 +64,7 @@ def lagrange_weights(points: Sequence[int], prime: int = PRIME) -> list[int]:
     whole = 1
     for x in points:
         whole = whole * x % prime
-    below = []
-    # Differences of points are small: their product is reduced once.
-    below = [x * math.prod(other - x for other in points if other != x) % prime for x in points]
+    below = [x * product % prime for x, product in zip(points, _products_of_differences(points), strict=True)]
     return [whole * inverse % prime for inverse in _invert_all(below, prime)]
 
 
@@ -83,6 +83,18 @@ def recover(weights: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
 def _check_points(points: Sequence[int]) -> None:
     if not points or len(set(points)) != len(points) or min(points) < 1 or max(points) > 1 << 32:
         raise ShareError(f"{len(points)} holders need as many different points between 1 and 2^32.")
+
+
+def _products_of_differences(points: Sequence[int]) -> list[int]:
+    """For each point x the product of all (other - x): small numbers, so most of it is done in 64 bits."""
+    if len(points) == 1:
+        return [1]
+    columns = np.array(points, dtype=np.int64)
+    differences = columns[None, :] - columns[:, None]
+    differences = differences[~np.eye(len(points), dtype=np.bool_)].reshape(len(points), -1)
+    together = 62 // max(1, int(np.abs(differences).max()).bit_length())
+    starts = np.arange(0, differences.shape[1], together)
+    return [math.prod(row) for row in np.multiply.reduceat(differences, starts, axis=1).tolist()]
 
 
 def _invert_all(values: Sequence[int], prime: int) -> list[int]:

@@ -1,3 +1,6 @@
+import math
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -40,14 +43,39 @@ def test_sensitivity_with_shared_random_bytes(x: npt.NDArray[np.float64], step: 
     assert np.linalg.norm((a - b).astype(float)) <= 37.5 * distance + np.sqrt(x.size) + 1e-9
 
 
-def test_rounding_is_unbiased() -> None:
+@pytest.mark.parametrize("top", [3.0, 2.0**20 - 1, 2.0**20, 2.0**30])
+def test_rounding_is_unbiased(top: float) -> None:
+    """Both kinds of coins: at `top` below 2^20 and above, wherever the value lies."""
     stream = KeyedStream(derive_key(bytes(32), "bias"))
     n = 100_000
-    for value in (0.1, -0.3, 1.75, -2.999):
-        codes = FixedPoint(1.0, 3.0).encode(np.full(n, value), stream).values
+    for value in (0.1, -0.3, 1.75, -2.999, top - 1.375, 0.625 - top):
+        codes = FixedPoint(1.0, top).encode(np.full(n, value), stream).values
         fraction = value - np.floor(value)
         # Five standard errors of a Bernoulli mean: p below 1e-6.
-        assert abs(codes.mean() - value) < 5 * np.sqrt(fraction * (1 - fraction) / n)
+        assert abs((codes - np.floor(value)).mean() - fraction) < 5 * np.sqrt(fraction * (1 - fraction) / n)
+
+
+@given(
+    st.lists(st.floats(-(2.0**20) + 1, 2.0**20 - 1), min_size=1, max_size=20),
+    st.sampled_from([0, 1, 2**31, 2**32 - 1]),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_a_coin_decides_by_the_fraction_alone(x: list[float], coin: int, dtype: type) -> None:
+    """floor(s + u) in exact arithmetic, at the extremes of the coin, but for coins within 2^-32 of the fraction."""
+    values = np.array(x, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeyedStream, "__call__", lambda _, n: coin.to_bytes(4, "little") * (n // 4))
+        codes = FixedPoint(1.0, 2.0**20 - 1).encode(values, system_random).values
+    for value, code in zip(values.tolist(), codes.tolist(), strict=True):
+        exact = Fraction(value) + Fraction(coin, 1 << 32)
+        assert code == math.floor(exact) or abs(exact - round(exact)) < Fraction(1, 1 << 32)
+        assert abs(code - Fraction(value)) < 1
+
+
+@given(st.lists(st.integers(-(2**19), 2**19), min_size=1, max_size=20))
+def test_whole_numbers_stay(x: list[int]) -> None:
+    for clip in (2.0**19, 2.0**30):
+        assert FixedPoint(1.0, clip).encode(np.array(x, dtype=float), system_random).values.tolist() == x
 
 
 def test_known_values() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto.errors import MessageError, RandomnessError
-from crypto.masks.bits import pack_bits, packed_bytes, unpack_bits
+from crypto.masks.bits import add_bits, pack_bits, packed_bytes, unpack_bits
 from crypto.masks.errors import RecordError, ShareError
 from crypto.masks.keys import BOX_OVERHEAD, AgreementKey, digest, hkdf, open_box, seal
 from crypto.masks.recovery import signed_total
 from crypto.masks.shamir import PRIME, SHARE_BYTES, combine, evaluate, lagrange_weights, recover, split
-from crypto.masks.stream import PIECE_BYTES, apply_masks, ring_dtype
+from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
 from crypto.randomness import KeyedStream, encode_labels, system_random
 
 STREAM = KeyedStream(bytes(range(32)))
@@ -91,11 +91,16 @@ def test_bad_sharings_are_refused(secret: int, threshold: int, points: list[int]
 
 
 def test_the_stream_is_the_published_one() -> None:
-    """NIST's AES-256 zero-plaintext vector for the counter block zero (CAVP, CTR equals ECB of the counter)."""
-    key = bytes.fromhex("c47b0294dbbbee0fec4757f22ffeee3587ca4730c3d33b691df38bab076bc558")
+    """McGrew and Viega, "The Galois/Counter Mode of Operation (GCM)", 2005, appendix B, test case 14."""
     vector = np.zeros(4, dtype=np.uint32)
-    apply_masks(vector, [key], [])
-    assert vector.astype("<u4").tobytes().hex() == "46f2fb342d6f0ab477476fc501242c5f"
+    apply_masks(vector, [bytes(32)], [])
+    assert vector.astype("<u4").tobytes().hex() == "cea7403d4d606b6e074ec5d3baf39d18"
+
+
+@given(key=st.binary(min_size=32, max_size=32), size=st.integers(0, 5000))
+def test_both_ways_to_draw_a_stream_give_the_same_bytes(key: bytes, size: int) -> None:
+    drawn = [make(key).update(bytes(size)) for make in (by_gcm, by_counter)]
+    assert drawn[0] == drawn[1]
 
 
 @given(
@@ -143,9 +148,27 @@ def test_packing_takes_exactly_its_bits_and_comes_back(bits: int, size: int) -> 
     back = unpack_bits(data, size, bits)
     assert back.dtype == ring_dtype(bits)
     assert np.array_equal(back, low)
-    if bits * size <= 20_000:
-        number = sum(int(value) << (bits * place) for place, value in enumerate(low))
-        assert int.from_bytes(data, "little") == number
+    total = low.copy()
+    add_bits(data, total, bits)
+    assert np.array_equal(total, low + low)
+
+
+def test_the_planes_of_a_known_packing() -> None:
+    """Eight entries of 11 bits: low bytes, then two bits of four entries a byte, then one bit of eight; one more."""
+    vector = np.array([0x7AB, 0, 0x100, 0x200, 0x401, 0, 0, 0x4FF, 0x123], dtype=np.uint16)
+    planes = bytes([0xAB, 0, 0, 0, 0x01, 0, 0, 0xFF])
+    assert pack_bits(vector, 11)[:8] == planes
+    # Slabs of two bytes: entry i shares byte i % 2 with entries i + 2, i + 4, i + 6.
+    pairs = [3, 0, 1, 2, 0, 0, 0, 0]
+    assert pack_bits(vector, 11)[8:10] == bytes(sum(pairs[i + 2 * row] << 2 * row for row in range(4)) for i in (0, 1))
+    assert pack_bits(vector, 11)[10:] == bytes([0b1001_0001]) + (0x123).to_bytes(2, "little")
+
+
+def test_a_malformed_packing_adds_nothing() -> None:
+    total = np.arange(9, dtype=np.uint16)
+    with pytest.raises(MessageError):
+        add_bits(bytes(12) + b"\xff", total, 11)
+    assert np.array_equal(total, np.arange(9))
 
 
 def test_three_bytes_a_parameter() -> None:
