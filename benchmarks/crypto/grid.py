@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.crypto import peers, steps
+from benchmarks.crypto import extras, peers, steps
 from benchmarks.crypto.cohorts import Cohort, lazily, share_plan
 from benchmarks.crypto.results import Point, Results
 from crypto.planning import ProtocolName
@@ -23,6 +23,8 @@ SHARE_CLIENTS, SHARE_THRESHOLD = 100, 67
 # Noise of a whole sum that makes entries of so many bits on the ring of 21 clients; under BFV, one field a slot.
 NOISE_BITS = (24, 28, 32)
 SERVER_THRESHOLD = 51
+NORM_LENGTHS = (8192, 65_536)
+MEMORY_SIZES = (10, 40, 160)
 Say = Callable[[str], None]
 
 
@@ -34,7 +36,7 @@ def sum_name(protocol: str, n: int, length: int, dropout: float) -> str:
 def measure(results: Results, full: bool, say: Say) -> None:
     """Measure every point that is not there yet; `full` takes all clients and lengths, else a few."""
     x = np.random.default_rng(0).normal(0.0, 0.3, MILLION).astype(np.float32)
-    for name, take in {**_steps(x), **_peers(x), **_sums(full)}.items():
+    for name, take in {**_steps(x), **_peers(x), **_extras(), **_sums(full)}.items():
         say(name)
         results.once(name, take)
 
@@ -56,6 +58,18 @@ def _steps(x: steps.Floats) -> dict[str, Callable[[], Point]]:
         "keys": partial(steps.key_steps, SHARE_CLIENTS, SHARE_THRESHOLD, REPEATS),
         **noisy,
         "client bfv noise": partial(steps.client_session, "bfv", 21, x, REPEATS, noise_bound=1 << 38),
+    }
+
+
+def _extras() -> dict[str, Callable[[], Point]]:
+    checks: dict[str, Callable[[], Point]] = {
+        f"mpc {'checked' if checked else 'unchecked'} {length}": partial(extras.norm_check, 10, length, checked)
+        for length in NORM_LENGTHS
+        for checked in (False, True)
+    }
+    return {
+        **checks,
+        **{f"server memory {n}": partial(extras.server_memory, n, LENGTHS[0]) for n in MEMORY_SIZES},
     }
 
 

@@ -27,11 +27,14 @@ READING = """## How to read this
   the neighbours' shares, a key agreement (P-384) with every neighbour, and writing the message.
 - The peers have no noise shares; the noisy rows are beside their figures without noise.
 - Flower's masks carry at most 28 bits of entropy, ours 256: the peer's figure buys less.
-- Most of a masked client's time is AES: the row of the key stream alone is what no code around it can save. A server
-  takes in vectors as they come, which is mostly hashing them, to check the signature, and unpacking; what is left
-  after the last one is the row below it.
-- Rounding draws 8 random bytes an entry: here from an AES-256-CTR stream whose key comes from the system. Straight
-  from the system they cost what the table says.
+- Most of a masked client's time is AES: the row of the key stream alone is what no code around it can save. The
+  stream is GCM's or plain counter mode's, whichever is faster on the processor: the bytes are the same.
+- A server takes in vectors as they come, which is mostly hashing them, to check the signature, and unpacking; what is
+  left after the last one is the row below it. The row of its floor is what the key streams of all masks, one addition
+  of each and one SHA-256 of each vector take here when they do nothing else.
+- Rounding coins come from an AES-256-CTR stream whose key comes from the system.
+- The norm check runs in processes of their own: two computing servers, the dealer and the server. Its CPU time is of
+  all of them together, counted by the system in hundredths of a second; clients run in the benchmark's process.
 - Whole sums run with all parties in one process, not always the steps' own (a run can be resumed): no network, no
   waiting. 10 clients lose one at "5 %": dropouts are rounded up. Neighbours are those that the plan chooses
   for 5 % dropouts and a tenth of the clients corrupt, or for 30 % dropouts and a hundredth corrupt. Dropped clients
@@ -56,6 +59,8 @@ def write_page(results: Results) -> str:
     parts += ["## Where a client's time goes\n", tables.client_steps(results)]
     parts += ["## Cost over clients and entries\n", "![Cost of a sum](images/benchmarks-crypto.svg)\n"]
     parts += ["Masked sums (`secagg+`):\n", tables.sums(grid), "Sums under BFV, 5 % dropped:\n", tables.sealed(results)]
+    parts += ["Norms checked on shares (`mpc`):\n", tables.checks(results)]
+    parts += ["Memory of a server that adds masked vectors as they come:\n", tables.memory(results)]
     if model is not None:
         parts += ["## The cost model\n", tables.model_terms(model)]
     return "\n".join([*parts, READING])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.crypto.cells import Cell
 from benchmarks.crypto.costmodel import KEYS_TERMS, SERVER_TERMS, SUBMIT_TERMS, Model, Shape
-from benchmarks.crypto.grid import MILLION, NOISE_BITS
+from benchmarks.crypto.grid import MEMORY_SIZES, MILLION, NEIGHBOURS, NOISE_BITS, NORM_LENGTHS
 from benchmarks.crypto.results import Results
 
 NONE = "-"
@@ -70,6 +70,8 @@ def aims(results: Results, grid: Sequence[Cell]) -> str:
         rows.append(_row(whole, "s", 1, server.server_s, _flower_server(results, server.shape), 3.5))
         late = "of that, all but taking in the vectors as they come: keys, shares, masks"
         rows.append(_row(late, "s", 1, server.server_s - server.vectors_s, None, None))
+        floor = "for comparison: the floor of this machine, key streams, additions and hashes alone"
+        rows.append(_row(floor, "s", 1, _server_floor(results, server), None, None))
     return table(("step; peer", "unit", "ours", "peer", "ratio", "aim", "aim met"), rows)
 
 
@@ -91,6 +93,18 @@ def _flower_server(results: Results, shape: Shape) -> float | None:
     return vectors + shape.survivors * seed + shape.dropped * key
 
 
+def _server_floor(results: Results, server: Cell) -> float | None:
+    get, shape = results.number, server.shape
+    streams = [get("functions", name) for name in ("stream_gcm_ns", "stream_counter_ns")]
+    add, byte = get("functions", "plain_add_ns"), get("functions", "hash_byte_ns")
+    known = [ns for ns in streams if ns is not None]
+    if not known or add is None or byte is None:
+        return None
+    mask = min(known) / (NEIGHBOURS + 1) + add
+    each = add + byte * server.wire_bytes
+    return 1e-9 * shape.length * (shape.masks * mask + shape.survivors * each)
+
+
 def noise(results: Results) -> str:
     """The client's step and its bytes when its noise share rides along."""
     get = results.number
@@ -109,10 +123,10 @@ def noise(results: Results) -> str:
 def client_steps(results: Results) -> str:
     """Where a client's time goes."""
     steps = {
-        "encode, random bytes from a keyed stream": "encode_ns",
-        "encode, random bytes from the system": "encode_system_ns",
+        "encode (clip, scale, round at random)": "encode_ns",
         "21 masks added": "masks_ns",
-        "of that, the AES-256-CTR key streams alone": "stream_ns",
+        "of that, the AES-256 key streams alone, by GCM": "stream_gcm_ns",
+        "the same key streams by plain counter mode": "stream_counter_ns",
         "pack to 23 bits": "pack_ns",
         "for comparison: one plain add of 32-bit integers": "plain_add_ns",
     }
@@ -149,6 +163,31 @@ def sealed(results: Results) -> str:
             rows.append([str(point["clients"]), _power(length), client, *spent])
     titles = ("clients", "entries", "client: ns/param", "server: s", "key holder: s", "B/param")
     return table(titles, rows)
+
+
+def checks(results: Results) -> str:
+    """What the check of norms on shares costs."""
+    rows = []
+    for length in NORM_LENGTHS:
+        plain, checked = (results.points.get(f"mpc {word} {length}") for word in ("unchecked", "checked"))
+        if plain is None or checked is None:
+            continue
+        clients = float(checked["clients"])
+        found = [float(point[key]) for key in ("wall_s", "helpers_s") for point in (plain, checked)]
+        each = 1e3 * (found[3] - found[2]) / clients
+        rows.append([str(checked["clients"]), f"{length:,}", *map(show, found), show(each)])
+    titles = (
+        "clients", "entries", "clock, unchecked: s", "clock, checked: s", "CPU, unchecked: s", "CPU, checked: s",
+        "check of one client, CPU: ms",
+    )  # fmt: skip
+    return table(titles, rows)
+
+
+def memory(results: Results) -> str:
+    """The memory of a masking server."""
+    points = [results.points.get(f"server memory {n}") for n in MEMORY_SIZES]
+    rows = [[str(p["clients"]), _power(float(p["length"])), show(float(p["vectors"]))] for p in points if p is not None]
+    return table(("clients", "entries", "most memory, in vectors of the ring"), rows)
 
 
 def model_terms(model: Model) -> str:

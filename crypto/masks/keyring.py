@@ -123,7 +123,7 @@ class Keyring:
         sent = []
         for index in cohort:
             near = [offers[peer] for peer in self.setup.neighbours[index] if peer in offers]
-            entries = tuple(Entry(o.dealer, o.record, (*o.commitments[index], o.boxes[index])) for o in near)
+            entries = tuple(Entry(o.dealer, o.record, o.sealed_for(index)) for o in near)
             listed = KeyList(self._latest.number, cohort, entries)
             sent.append(self.message(index, "keys", SET_UP, listed.to_bytes()))
         return tuple(sent)

@@ -59,9 +59,17 @@ class Setup:
         """Belief in the members' identities and no others."""
         return Trust(Roster(tuple((member.name, member.identity) for member in self.directory.members)))
 
+    @cached_property
+    def places(self) -> Mapping[int, Mapping[int, int]]:
+        """For each member, who holds shares of its secrets and in which place of its offers."""
+        return {
+            index: {holder: place for place, holder in enumerate(sorted((*near, index)))}
+            for index, near in self.neighbours.items()
+        }
+
     def holders(self, index: int) -> tuple[int, ...]:
         """Who holds shares of this member's secrets: its neighbours and itself, sorted."""
-        return tuple(sorted((*self.neighbours[index], index)))
+        return tuple(self.places[index])
 
 
 def mask_parameters(plan: Plan) -> MaskParameters:

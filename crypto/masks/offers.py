@@ -51,15 +51,25 @@ class EpochKeys:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the server keeps of a checked offer: `boxes` and `commitments` by holder."""
+    """What the server keeps of a checked offer; commitments and boxes lie in the order of `places`."""
 
     dealer: int
     epoch: int
     public: bytes
     seed_commitment: bytes
     record: bytes
-    commitments: Mapping[int, SharePair]
-    boxes: Mapping[int, bytes]
+    places: Mapping[int, int]
+    joined: bytes
+    boxes: Sequence[bytes]
+
+    def commitment(self, holder: int, kind: int) -> bytes:
+        """The commitment to one share; raises KeyError for somebody who holds none."""
+        start = KEY_BYTES * (2 * self.places[holder] + kind)
+        return self.joined[start : start + KEY_BYTES]
+
+    def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
+        """What one holder gets: both commitments and the box; raises KeyError for somebody who holds none."""
+        return self.commitment(holder, SELF), self.commitment(holder, PAIR), self.boxes[self.places[holder]]
 
 
 @dataclass(frozen=True)
@@ -143,10 +153,8 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
         raise RecordError(f"The offer of {plan.clients[dealer]!r} has another number of shares than holders.")
     if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
         raise RecordError(f"The commitments of {plan.clients[dealer]!r} are not those it signed.")
-    parts = [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)]
-    commitments = {holder: (parts[2 * i], parts[2 * i + 1]) for i, holder in enumerate(holders)}
-    kept = dict(zip(holders, boxes, strict=True))
-    return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, commitments, kept)
+    places = setup.places[dealer]
+    return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, places, joined, boxes)
 
 
 def open_shares(

@@ -39,11 +39,11 @@ class Recovery:
             self._blame(f"{self._name(holder)} got a bad share of {self._name(dealer)}")
         for dealer, kind, share in triples:
             offer = self.offers.get(dealer)
-            if offer is None or holder not in offer.commitments or kind != (SELF if dealer in alive else PAIR):
+            if offer is None or holder not in offer.places or kind != (SELF if dealer in alive else PAIR):
                 self._blame(f"{self._name(holder)} sent a share that was not asked for")
                 continue
             found = share_commitment(self.plan.session, offer.epoch, dealer, holder, kind, share)
-            if found != offer.commitments[holder][kind]:
+            if found != offer.commitment(holder, kind):
                 self._blame(f"{self._name(holder)} sent a false share")
                 continue
             self._shares.setdefault(dealer, {})[holder] = share

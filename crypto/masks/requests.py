@@ -10,9 +10,8 @@ from itertools import pairwise
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import MaskContext, digest
 from crypto.masks.records import unpack
+from crypto.masks.shamir import SHARE_BYTES
 from crypto.wire import pack_value
-
-MOST_SHARES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -93,22 +92,20 @@ class Shares:
     offer: bytes
 
     def to_bytes(self) -> bytes:
-        """Write it."""
-        return pack_value([self.epoch, [list(triple) for triple in self.triples], list(self.bad), self.offer])
+        """Write it: dealers, kinds and shares in three columns."""
+        dealers, kinds = [dealer for dealer, _, _ in self.triples], bytes(kind for _, kind, _ in self.triples)
+        shares = b"".join(share for _, _, share in self.triples)
+        return pack_value([self.epoch, dealers, kinds, shares, list(self.bad), self.offer])
 
     @staticmethod
     def from_bytes(data: bytes) -> "Shares":
         """Read it."""
         match unpack(data):
-            case [int(epoch), list(rows), list(bad), bytes(offer)] if len(rows) <= MOST_SHARES:
-                triples = []
-                for row in rows:
-                    match row:
-                        case [int(dealer), int(kind), bytes(share)]:
-                            triples.append((dealer, kind, share))
-                        case _:
-                            raise RecordError("A share is malformed.")
-                return Shares(epoch, tuple(triples), indices(bad), offer)
+            case [int(epoch), list(dealers), bytes(kinds), bytes(shares), list(bad), bytes(offer)]:
+                if len(dealers) == len(kinds) and len(shares) == SHARE_BYTES * len(kinds):
+                    parts = [shares[start : start + SHARE_BYTES] for start in range(0, len(shares), SHARE_BYTES)]
+                    triples = tuple(zip(indices(dealers), kinds, parts, strict=True))
+                    return Shares(epoch, triples, indices(bad), offer)
         raise RecordError("An answer is malformed.")
 
 
