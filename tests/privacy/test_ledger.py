@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -213,43 +214,76 @@ def test_a_closed_ledger_still_answers_but_charges_nothing(tmp_path: Path) -> No
         ledger.charge(ROUND, round=1)
 
 
-CHILD = """
+NURSERY = """
 import os, sys
+from collections.abc import Iterator
 from pathlib import Path
 from privacy import Charge, Cohort, Ledger, SampledGaussian
-charge = [Charge(Cohort("all", 0, k, "kept"), SampledGaussian(0.25, 1.4), 2) for k in range(200)]
-ledger = Ledger(Path(sys.argv[1]))
-while True:
-    ledger.charge(charge, round=len(ledger))
-    os.write(1, b".")  # the release
+charge = [Charge(Cohort("all", 0, k, "kept"), SampledGaussian(0.25, 1.4), 2) for k in range(3)]
+for _ in sys.stdin:
+    child = os.fork()
+    if not child:
+        ledger = Ledger(Path(sys.argv[1]))
+        while True:
+            ledger.charge(charge, round=len(ledger))
+            os.write(1, b".")  # the release
+    os.write(2, b"%d\\n" % child)
+    os.waitpid(child, 0)
+    os.write(1, b"|")
 """
 
 
-def killed_at_random(path: Path, pause: float) -> int:
-    """Let a child charge and release until it is killed from outside; return how many releases it made."""
-    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        releases = len(child.stdout.read(1))
-        time.sleep(pause)
-        child.send_signal(signal.SIGKILL)
-        return releases + len(child.stdout.read())
-
-
-def survives(path: Path, rounds: int, seed: int) -> None:
+def lives(path: Path, count: int, seed: int) -> Iterator[int]:
+    """Let one process after the other charge and release until it is killed from outside; yield its releases."""
     draw = random.Random(seed)
+    with subprocess.Popen(
+        [sys.executable, "-c", NURSERY, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+    ) as nursery:  # fmt: skip
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        assert nursery.stderr is not None
+        for _ in range(count):
+            nursery.stdin.write(b"\n")
+            child = int(nursery.stderr.readline())
+            # One life in five may end before its first release, or while it reads the ledger.
+            seen = nursery.stdout.read(1) if draw.random() < 0.8 else b""
+            time.sleep(draw.uniform(0.0, 0.03))
+            os.kill(child, signal.SIGKILL)
+            while not seen.endswith(b"|"):
+                seen += nursery.stdout.read(1)
+            yield len(seen) - 1
+        nursery.stdin.close()
+
+
+def survives(path: Path, count: int, seed: int) -> None:
     releases = 0
-    for finished in range(1, rounds + 1):
-        releases += killed_at_random(path, draw.uniform(0.0, 0.08))
-        assert releases >= finished
-        entries = len(Ledger(path))
+    for finished, more in enumerate(lives(path, count, seed), 1):
+        releases += more
+        spent = Ledger(path).spent()
+        charged = {events[STEP] // 2 for events in spent.values()} or {0}
+        assert len(charged) == 1
         # At most one charge of each life had no release.
-        assert releases <= entries <= releases + finished
+        assert releases <= charged.pop() <= releases + finished
+    assert releases > count // 2
 
 
 def test_sigkill_never_leaves_a_release_uncharged(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", rounds=4, seed=1)
+    survives(tmp_path / "ledger.jsonl", 25, seed=1)
 
 
 @pytest.mark.slow
-def test_sigkill_many_times(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", rounds=60, seed=2)
+def test_sigkill_two_hundred_times(tmp_path: Path) -> None:
+    survives(tmp_path / "ledger.jsonl", 200, seed=2)
+
+
+def test_resuming_one_state_twice_charges_twice(tmp_path: Path) -> None:
+    """A ledger copied aside, as a snapshot would: each continuation charges its own round, and none is forgotten."""
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.charge(ROUND, round=0)
+    for _ in range(2):
+        # The state says round 1 is next, both times.
+        with Ledger(path) as ledger:
+            ledger.charge(ROUND, round=1)
+    assert Ledger(path).spent()[KEPT][STEP] == 3 * 2

@@ -1,0 +1,90 @@
+"""The page docs/benchmarks-privacy.md: sections of tables, kept one by one so that each can be measured alone."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, POINTS = DOCS / "benchmarks-privacy.md", DOCS / "benchmarks-privacy.json"
+IMAGES = DOCS / "images"
+
+_HEAD = """# What privacy costs
+
+Written by `make bench-privacy` (each section by its own command); not edited by hand. Times are CPU time of one thread
+(`OMP_NUM_THREADS=1`), the best of three, measured on a machine that was shared with other work; ratios compare runs of
+one process.
+"""
+
+_SECTIONS = {
+    "curve": (
+        "Accuracy over epsilon on HAPT, by place of the noise",
+        "hapt_curve",
+        "One linear classifier on bounded public features, all labels present, window level (one window added or "
+        "removed), delta 1e-5. Session 1 of all 30 people trains, later sessions test. Test accuracy over windows in "
+        "percent, mean and standard deviation of three seeds; in brackets the mean over the twelve classes. Every "
+        "round is one clipped gradient sum of a Poisson sample. *Shared* noise is Skellam noise in integers, sized for "
+        "3 of 30 clients missing and one colluder, and charged by Renyi accounting; the others are Gaussian and "
+        "charged by privacy loss distributions. The setting (25 rounds, rate 0.25, clipping norm 0.7, learning rate "
+        "36, momentum 0.9, mean of the second half of the iterates) was chosen for the curator at epsilon 1 on "
+        "held-out people of session 1, and is the same for the first four lines. Local noise does best there with far "
+        "smaller steps (clipping norm 1, learning rate 1.6), the fifth line, and the setting of the first four suits it "
+        "badly: read both. These choices used private data and are not charged.",
+    ),
+    "accounting": ("Accounting", "accounting", "Replay and current data in turn: two kinds of steps, 5,000 each."),
+    "stacked": (
+        "Many clients at once",
+        "stacked",
+        "Client-steps a second of DP-SGD, and in brackets how many times slower than plain SGD without privacy, one "
+        "client after the other. *Opacus* is `DpSgdTrainer`, the same noise as *secure*.",
+    ),
+    "noise": ("Noise", "noise", "Milliseconds for a million values."),
+    "streams": (
+        "Streams without sampling",
+        "streams",
+        "Root mean square error of all prefix sums of a one-pass stream, at noise multiplier 1 and equal privacy.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables (title, head, rows) and sentences of one section, and an SVG if it has a figure."""
+
+    name: str
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+    said: Sequence[str] = ()
+    figure: str | None = None
+
+    def text(self) -> str:
+        """Return the section's own part as Markdown."""
+        parts = []
+        if self.figure is not None:
+            parts.append(f"![{_SECTIONS[self.name][0]}](images/benchmarks-privacy-{self.name}.svg)")
+        for title, head, rows in self.tables:
+            lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+            lines += [f"| {' | '.join(row)} |" for row in rows]
+            parts += [title] if title else []
+            parts.append("\n".join(lines))
+        return "\n\n".join([*parts, *self.said])
+
+
+def save_section(section: Section) -> None:
+    """Keep a section and write the page anew from all that are kept."""
+    kept = json.loads(POINTS.read_text()) if POINTS.exists() else {}
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "torch", "opacus", "dp-accounting"))
+    kept[section.name] = {"text": section.text(), "with": f"Python {platform.python_version()}, {versions}"}
+    POINTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    if section.figure is not None:
+        (IMAGES / f"benchmarks-privacy-{section.name}.svg").write_text(section.figure)
+    parts = [_HEAD]
+    for name, (title, module, said) in _SECTIONS.items():
+        if name in kept:
+            found = kept[name]
+            command = f"`python -m benchmarks.privacy.{module}`; {found['with']}."
+            parts.append(f"## {title}\n\n{said}\n\n{found['text']}\n\n{command}\n")
+    PAGE.write_text("\n".join(parts))

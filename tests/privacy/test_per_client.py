@@ -1,0 +1,89 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from privacy import RdpAccountant, SampledGaussian
+from privacy.errors import InvalidParameter
+from privacy.per_client import ClientSum
+
+PLAN = ClientSum(parties=8, max_dropouts=2, colluders=1, noise_multiplier=1.1, dimension=3000)
+JOINT = math.sqrt(1 + 0.2**2 / 4)
+
+
+def test_quiet_updates_come_back_clipped(keyed) -> None:
+    quiet = ClientSum(4, 1, 1, 1e-6, 50, bits=24)
+    rng = np.random.default_rng(0)
+    updates = [rng.normal(size=50) * s for s in (0.01, 0.1, 1.0, 5.0)]
+    total = sum(quiet.encode(u, 0.9, keyed(k)) for k, u in enumerate(updates))
+    found, after = quiet.decode(total, 0.9)
+    expected = sum(u * min(1.0, 0.9 / np.linalg.norm(u)) for u in updates)
+    assert found == pytest.approx(expected, abs=1e-4)
+    # Two of four lie within 0.9: the target of a half leaves the norm alone.
+    assert after == pytest.approx(0.9, rel=1e-4)
+
+
+def test_the_norm_finds_the_quantile_of_the_updates(keyed) -> None:
+    plan = ClientSum(40, 0, 1, 0.3, 4, bit_weight=1.0, target=0.7, rate=0.3)
+    sizes = np.random.default_rng(1).lognormal(1.0, 0.6, 40)
+    norm, random = 0.05, keyed(2)
+    seen = []
+    for _ in range(120):
+        total = sum(plan.encode(np.array([s, 0, 0, 0]), norm, random) for s in sizes)
+        norm = plan.decode(total, norm)[1]
+        seen.append(norm)
+    assert np.mean(seen[-50:]) == pytest.approx(np.quantile(sizes, 0.7), rel=0.12)
+
+
+def test_one_client_weighs_at_most_the_joint_norm(keyed) -> None:
+    """Largest update and either bit, before rounding and noise: the sensitivity that the event's L2 covers."""
+    plan = ClientSum(3, 0, 1, 1e-9, 20, bits=30, bit_weight=0.7)
+    for update in (np.full(20, 1e9), np.full(20, 1e-3), np.full(20, math.nan), np.full(20, math.inf)):
+        sent = plan.encode(update, 0.4, keyed(3)) / 2.0**30
+        assert np.linalg.norm(sent) <= math.sqrt(1 + 0.7**2 / 4) * (1 + 1e-6)
+        assert np.linalg.norm(sent) * 2.0**30 <= plan.event.l2
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_the_honest_survivors_deliver_the_charged_variance(missing: int, keyed) -> None:
+    """Clients without an update send as much noise as any other; the colluder's own share is not counted."""
+    random, survivors = keyed(10 + missing), PLAN.parties - missing - PLAN.colluders
+    noise = sum(PLAN.silent(random) for _ in range(survivors)) / 2.0**PLAN.bits
+    charged = (1.1 * JOINT) ** 2
+    assert noise.var() == pytest.approx(charged * survivors / 5, rel=5 * math.sqrt(2 / PLAN.length))
+    assert survivors >= 5
+    assert abs(noise.mean()) < 5 * math.sqrt(charged * survivors / 5 / PLAN.length)
+
+
+def test_the_event_is_the_gaussian_s_and_does_not_move_with_the_norm() -> None:
+    noisy = replace(PLAN, noise_multiplier=9.0)
+    gaussian = RdpAccountant().epsilon({SampledGaussian(1.0, 9.0): 10}, 1e-5)
+    assert 0 < RdpAccountant().epsilon({noisy.event: 10}, 1e-5) / gaussian - 1 < 1e-3
+    assert PLAN.event.q == 1.0
+    assert PLAN.event.variance == pytest.approx(PLAN.share_variance * 5)
+
+
+def test_a_silent_client_looks_like_any_other(keyed) -> None:
+    assert PLAN.silent(keyed(1)).shape == PLAN.encode(np.zeros(3000), 1.0, keyed(1)).shape == (PLAN.length,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"colluders": 0}, {"max_dropouts": 7}, {"noise_multiplier": 0.0}, {"dimension": 0}, {"bits": 0}, {"bits": 41},
+     {"bit_weight": 0.0}, {"target": 1.0}, {"rate": 0.0}],
+)  # fmt: skip
+def test_bad_numbers_are_refused(change: dict) -> None:
+    usual = {"parties": 8, "max_dropouts": 2, "colluders": 1, "noise_multiplier": 1.0, "dimension": 5}
+    with pytest.raises(InvalidParameter):
+        ClientSum(**(usual | change))
+
+
+def test_bad_updates_are_refused(keyed) -> None:
+    with pytest.raises(InvalidParameter, match="shape"):
+        PLAN.encode(np.zeros(5), 1.0, keyed(1))
+    for norm in (0.0, math.nan, math.inf):
+        with pytest.raises(InvalidParameter, match="norm"):
+            PLAN.encode(np.zeros(3000), norm, keyed(1))
+        with pytest.raises(InvalidParameter, match="norm"):
+            PLAN.decode(np.zeros(3001, dtype=np.int64), norm)

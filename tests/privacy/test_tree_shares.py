@@ -1,0 +1,89 @@
+import math
+
+import numpy as np
+import pytest
+
+from privacy import RdpAccountant, SampledGaussian
+from privacy.distributed import DistributedSum
+from privacy.errors import InvalidParameter
+from privacy.matrix import BinaryTree, StreamEnded
+from privacy.tree_shares import DeviceTree, TreeShares
+
+CLIENTS, DIMENSION = 4, 6
+
+
+def plan(steps: int, noise: float = 1e-9, dimension: int = DIMENSION) -> TreeShares:
+    return TreeShares(BinaryTree(steps), DistributedSum(CLIENTS, 1, 1, 1.0, noise, dimension, 2.0**20))
+
+
+def release(wanted: TreeShares, data: np.ndarray, keyed) -> dict:
+    """Run the stream: data (clients, steps, dimension)."""
+    devices = [DeviceTree(wanted) for _ in data]
+    released: dict = {}
+    for step in range(data.shape[1]):
+        sent = [d.push(own[step], keyed(97 * step + k)) for k, (d, own) in enumerate(zip(devices, data, strict=True))]
+        for node in sent[0]:
+            released[node] = wanted.node.decode(sum(s[node] for s in sent))
+    return released
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 8, 13])
+def test_every_prefix_is_the_sum_of_all_clients(steps: int, keyed) -> None:
+    wanted = plan(steps)
+    data = np.random.default_rng(steps).normal(size=(CLIENTS, steps, DIMENSION))
+    released = release(wanted, data, keyed)
+    for t in range(steps + 1):
+        assert wanted.prefix(t, released) == pytest.approx(data[:, :t].sum((0, 1)), abs=1e-4)
+
+
+def test_an_example_is_in_one_node_per_level(keyed) -> None:
+    """Neighbours differ in one step of one client; what changes is charged: `levels` releases, each by its norm."""
+    wanted = plan(8)
+    data = np.zeros((CLIENTS, 8, DIMENSION))
+    other = data.copy()
+    other[2, 5] = np.eye(DIMENSION)[0]
+    a, b = release(wanted, data, keyed), release(wanted, other, keyed)
+    moved = [float(np.linalg.norm(b[n] - a[n])) for n in a]
+    assert sum(m > 0.5 for m in moved) == wanted.tree.levels == 4
+    assert max(moved) == pytest.approx(1.0, abs=1e-4)
+    assert wanted.events().total() == 4
+
+
+def test_nodes_carry_fresh_noise_of_the_charged_variance(keyed) -> None:
+    wanted = plan(8, noise=2.0, dimension=4000)
+    released = release(wanted, np.zeros((CLIENTS, 8, 4000)), keyed)
+    assert len(released) == 15
+    for noise in released.values():
+        assert noise.var() == pytest.approx(4.0 * CLIENTS / 2, rel=5 * math.sqrt(2 / 4000))
+    nodes = np.array(list(released.values()))
+    assert np.abs(np.corrcoef(nodes) - np.eye(15)).max() < 6 / math.sqrt(4000)
+    # Prefix 7 = 4 + 2 + 1 adds up three nodes.
+    assert wanted.prefix(7, released).var() == pytest.approx(3 * 8.0, rel=0.1)
+
+
+def test_the_charge_is_that_of_the_tree_s_sensitivity() -> None:
+    """`levels` Gaussians of multiplier s compose to one of s / sqrt(levels)."""
+    wanted = plan(1600, noise=8.0)
+    one = RdpAccountant().epsilon({SampledGaussian(1.0, 8.0 / wanted.tree.sensitivity()): 1}, 1e-6)
+    assert RdpAccountant().epsilon(wanted.events(), 1e-6) == pytest.approx(one, rel=1e-3)
+
+
+def test_open_nodes_count_as_storage() -> None:
+    wanted = plan(13)
+    assert wanted.storage_bytes == 8 * DIMENSION * 4 == DeviceTree(wanted).nbytes
+
+
+def test_what_cannot_be_is_refused(keyed) -> None:
+    wanted = plan(2)
+    device = DeviceTree(wanted)
+    for bad in (np.zeros(3), np.full(DIMENSION, math.nan)):
+        with pytest.raises(InvalidParameter):
+            device.push(bad, keyed(1))
+    for _ in range(2):
+        device.push(np.zeros(DIMENSION), keyed(1))
+    with pytest.raises(StreamEnded):
+        device.push(np.zeros(DIMENSION), keyed(1))
+    with pytest.raises(InvalidParameter, match="not released"):
+        wanted.prefix(1, {})
+    with pytest.raises(StreamEnded):
+        wanted.prefix(3, {})
