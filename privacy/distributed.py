@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.accountants import RdpAccountant
+from privacy.accountants import ORDERS, RdpAccountant
 from privacy.batches import ExampleLoss, Stratum, check_weight, cross_entropy, poisson_batch
 from privacy.dpsgd import DpSgdTrainer
 from privacy.errors import BudgetUnreachable, InvalidParameter
 from privacy.events import Event, SampledGaussian, SampledSkellam
 from privacy.randomness import RandomBytes, seed64, uniforms
+from privacy.renyi import epsilon_at
 from privacy.sampled_skellam import high_probability_sensitivity
 from privacy.skellam import sample_skellam
 
@@ -120,14 +121,17 @@ def choose_scale(
     """Return `plan` with the least scale (clipping norm times scale a power of two) that costs little epsilon.
 
     Little: epsilon over that of real Gaussian noise of equal variance, minus 1, below `inflation`, both by RDP at
-    `delta`. `rates` maps each stratum's rate to the number of rounds of one example in it.
+    `delta` and at integer orders, where the Skellam bound is proven. `rates` maps each stratum's rate to the number of
+    rounds of one example in it.
 
     Raises:
         BudgetUnreachable: even 2^30 integers per clipping norm cost more.
         InvalidParameter: delta or a rate is outside its range, or nothing is sampled.
     """
     ideal: dict[Event, int] = {SampledGaussian(q, plan.noise_multiplier): n for q, n in rates.items()}
-    goal = RdpAccountant().epsilon(ideal, delta) * (1.0 + inflation)
+    curve = RdpAccountant().curve(ideal)
+    whole = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if a % 1 == 0]
+    goal = epsilon_at([a for a, _ in whole], [c for _, c in whole], delta) * (1.0 + inflation)
     if not 0.0 < goal < math.inf:
         raise InvalidParameter(f"rates={dict(rates)} with noise_multiplier={plan.noise_multiplier} spend {goal}")
 
@@ -139,7 +143,7 @@ def choose_scale(
     if not fits(high):
         raise BudgetUnreachable(
             f"an inflation of {inflation:g} needs more than 2^30 integers per clipping norm at "
-            f"dimension={plan.dimension}; allow a larger one"
+            f"dimension={plan.dimension}, failure={plan.failure:g}; allow a larger one, or lower failure or epsilon"
         )
     while high - low > 1:
         middle = (low + high) // 2

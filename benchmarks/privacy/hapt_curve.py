@@ -1,8 +1,8 @@
 """Accuracy over epsilon on HAPT for three places of the noise: one linear classifier, everything else alike.
 
 All labels present, window level, add or remove one window, delta 1e-5. Session 1 of all 30 people trains, later
-sessions test. Every round is one clipped gradient sum over a Poisson sample (each window by its own coin), followed by SGD with
-momentum; the mean of the second half of the iterates is the classifier. Only where the noise enters differs:
+sessions test. Every round is one clipped gradient sum over a Poisson sample (each window by its own coin), followed by
+SGD with momentum; the mean of the second half of the iterates is the classifier. Only where the noise enters differs:
 
 - curator: who sees all gradients adds the noise to their sum
 - shared: every client sends integers with its share of Skellam noise; the sum carries what is charged with 3 of 30

@@ -149,6 +149,13 @@ def test_the_planner_finds_the_least_scale_for_65k() -> None:
         choose_scale(start, {}, 1e-5)
 
 
+@pytest.mark.parametrize("noise", [0.8, 2.0, 30.0])
+def test_the_planner_finds_a_scale_for_every_epsilon(noise: float) -> None:
+    """At large epsilons the best order is small, and whole orders alone would look like an inflation."""
+    plan = choose_scale(DistributedSum(30, 3, 1, 0.7, noise, 1488, 1.0), {0.25: 25}, 1e-5)
+    assert 2.0**8 <= plan.scale * 0.7 <= 2.0**20
+
+
 def _gaussian(q: float, sigma: float) -> object:
     from privacy import SampledGaussian
 
