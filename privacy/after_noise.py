@@ -73,10 +73,11 @@ class Projection:
 
     def __call__(self, gradient: torch.Tensor, weights: torch.Tensor, learning_rate: float, /) -> torch.Tensor:
         """See `AfterNoise`."""
-        overlap, size = gradient @ self.reference, self.reference @ self.reference
+        reference = self.reference.to(gradient.dtype)
+        overlap, size = gradient @ reference, reference @ reference
         if float(overlap) >= 0.0 or float(size) == 0.0:
             return gradient
-        return gradient - overlap / size * self.reference
+        return gradient - overlap / size * reference
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.y)
 
+    def part(self, first: int, end: int) -> Batch:
+        """Return the examples from `first` up to `end`, which may lie beyond the last."""
+        weight = None if self.weight is None else self.weight[first:end]
+        x, y, extra, stratum = (t[first:end] for t in (self.x, self.y, self.extra, self.stratum))
+        return Batch(x, y, extra, stratum, weight)
+
     def flattened(self) -> Batch:
         """Return the batch with its two leading axes (clients, examples) as one."""
         weight = None if self.weight is None else self.weight.flatten(0, 1)

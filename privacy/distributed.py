@@ -8,7 +8,7 @@ has the same size; batch sizes and losses stay on the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,16 @@ from privacy.events import Event, SampledGaussian, SampledSkellam
 from privacy.randomness import RandomBytes, seed64, uniforms
 from privacy.renyi import epsilon_at
 from privacy.sampled_skellam import high_probability_sensitivity
-from privacy.skellam import sample_skellam
+from privacy.skellam import sample_skellam, skellam_bound
 
 if TYPE_CHECKING:
     import torch
 
 #: The probability per release that rounding adds more to a sensitivity than is charged; part of delta.
 FAILURE = 1e-15
+
+#: Examples whose gradients are held at once where a whole chunk is read.
+PIECE = 128
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,15 @@ class DistributedSum:
                 f"a sum of shape {scaled.shape} for dimension={self.dimension}, or an entry beyond 2^52 after scaling"
             )
         rounded = np.ceil(scaled - uniforms(random, scaled.shape)).astype(np.int64)
-        return rounded + sample_skellam(self.share_variance, self.dimension, random)
+        return rounded + self.share(self.dimension, random)
+
+    def share(self, entries: int, random: RandomBytes) -> NDArray[np.int64]:
+        """Return one party's share, int64 (entries,); fresh bytes at every call, or two releases share their noise."""
+        return sample_skellam(self.share_variance, entries, random)
+
+    def noise_bound(self, entries: int, probability: float) -> int:
+        """Return a bound that some entry's noise, summed over all parties, exceeds with at most `probability`."""
+        return skellam_bound(self.parties * self.share_variance, entries, probability)
 
     def decode(self, total: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the noisy gradient sum, float64 (dimension,); divide by a public denominator to step."""
@@ -183,6 +194,40 @@ class ClippedGradients:
         Raises:
             InvalidParameter: the clipping norm is not positive and finite, the weights do not fit, or no stratum.
         """
+        samples, replay_weights = next(self._gradients(weights, strata, clipping_norm, random, loss, None))
+        return _clipped_sum(samples, clipping_norm, replay_weights)
+
+    def squares(
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        clipping_norm: float,
+        random: RandomBytes,
+        loss: ExampleLoss = cross_entropy,
+    ) -> NDArray[np.float64]:
+        """Return one Poisson batch's sum of squared clipped gradients, entry by entry, float64 (dimension,).
+
+        The diagonal of the empirical Fisher information, not divided by a count. An example adds g * g with
+        |g| <= clipping_norm, so it weighs at most clipping_norm^2 in L2.
+
+        Raises:
+            InvalidParameter: as `sum`.
+        """
+        total = np.zeros(self.dimension)
+        for samples, _ in self._gradients(weights, strata, clipping_norm, random, loss, PIECE):
+            total += _clipped_squares(samples, clipping_norm)
+        return total
+
+    def _gradients(
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        clipping_norm: float,
+        random: RandomBytes,
+        loss: ExampleLoss,
+        piece: int | None,
+    ) -> Iterator[tuple[list[torch.Tensor], torch.Tensor | None]]:
+        """Yield the gradients (n, size) by parameter and replay weights of one Poisson batch, whole or in pieces."""
         import torch
 
         if not 0.0 < clipping_norm < math.inf or not strata:
@@ -190,19 +235,38 @@ class ClippedGradients:
         trainer = self._trainer
         trainer._load(weights)
         trainer._module.train()
-        batch = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
-        trainer._module.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(trainer._module(batch.x), batch).sum())
-        samples = [getattr(p, "grad_sample").reshape(len(batch), p.numel()) for p in trainer._parameters]  # noqa: B009
-        for parameter in trainer._parameters:
-            parameter.grad_sample = None
-            parameter.grad = None
-        return _clipped_sum(samples, clipping_norm, batch.weight)
+        whole = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
+        for first in range(0, max(len(whole), 1), piece or max(len(whole), 1)):
+            batch = whole.part(first, first + piece) if piece else whole
+            trainer._module.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss(trainer._module(batch.x), batch).sum())
+            samples = [getattr(p, "grad_sample").reshape(len(batch), p.numel()) for p in trainer._parameters]  # noqa: B009
+            for parameter in trainer._parameters:
+                parameter.grad_sample = None
+                parameter.grad = None
+            yield samples, batch.weight
 
 
 def _clipped_sum(
     samples: Sequence[torch.Tensor], clipping_norm: float, weights: torch.Tensor | None
 ) -> NDArray[np.float64]:
+    import torch
+
+    factors, samples = _factors(samples, clipping_norm)
+    if weights is not None:
+        factors = factors * weights
+    return np.concatenate([(factors @ s.to(torch.float64)).numpy() for s in samples])
+
+
+def _clipped_squares(samples: Sequence[torch.Tensor], clipping_norm: float) -> NDArray[np.float64]:
+    import torch
+
+    factors, samples = _factors(samples, clipping_norm)
+    return np.concatenate([(factors.square() @ s.to(torch.float64).square()).numpy() for s in samples])
+
+
+def _factors(samples: Sequence[torch.Tensor], clipping_norm: float) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+    """Return each example's clipping factor, and the gradients with those that are not finite at zero."""
     import torch
 
     norms = torch.stack([torch.linalg.vector_norm(s, dim=1, dtype=torch.float64) for s in samples]).norm(dim=0)
@@ -211,6 +275,4 @@ def _clipped_sum(
     if bool(broken.any()):
         # 0 times NaN is NaN.
         samples = [s.masked_fill(broken[:, None], 0.0) for s in samples]
-    if weights is not None:
-        factors = factors * weights
-    return np.concatenate([(factors @ s.to(torch.float64)).numpy() for s in samples])
+    return factors, samples

@@ -209,8 +209,8 @@ def _spent_by_item(world: AuditWorld) -> float | None:
 def _spent_in_memory(world: AuditWorld) -> float:
     """Return what the memory steps alone cost an item of the first task: the most that being kept can show."""
     plan = world.plan
-    rounds = plan.rounds_per_slot * (plan.scenario.slots - 1)
-    history = {event: count * rounds for event, count in plan.strategy.events("memory").items()}
+    rounds = plan.training_rounds * (plan.scenario.slots - 1)
+    history = {event: count * rounds for event, count in plan.events("memory").items()}
     return group_epsilon(history, plan.scenario.units.largest_item, _accounted(plan))
 
 

@@ -15,7 +15,13 @@ from secure_fcl.config_streams import Drift, Online, Positive, Scenario, Section
 from secure_fcl.errors import ConfigInvalid
 
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
-RowName = Literal["replay", "finetune", "class_sums"]
+RowName = Literal[
+    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem",
+    "class_sums",
+]  # fmt: skip
+GradientName = Literal[
+    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem"
+]
 NoisePlace = Literal["local", "shared", "none"]
 
 
@@ -39,19 +45,32 @@ class Memory(Section):
 class Training(Section):
     """DP-SGD. Rates, steps and the denominator are public constants."""
 
+    trainer: Literal["opacus", "stacked"] = Field(
+        "opacus", description="opacus: client by client; stacked: all clients of a worker at once, for simulations"
+    )
     model: Literal["auto", "cnn", "mlp"] = Field(
         "auto", description="auto and cnn: a convolutional network for the data's shape; mlp: one hidden layer of 64"
     )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
-    learning_rate: Positive = Field(0.5, description="step size of local SGD")
-    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="of local SGD; starts from zero at every visit")
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="of the client's steps; adam needs momentum = 0")
+    learning_rate: Positive = Field(0.5, description="step size: the client's, or the server's with shared noise")
+    momentum: float = Field(
+        0.0, ge=0.0, lt=1.0, description="of SGD; a client's starts from zero at every visit, a server's goes on"
+    )
     clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
     denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")
     upload_clip: Positive = Field(0.5, description="coordinatewise bound of an update")
     upload_bits: int = Field(17, ge=4, le=32, description="bits of one encoded coordinate, sign included")
+    sum_clip: Positive = Field(
+        4.0, description="coordinatewise bound of a gradient sum with shared noise, in clipping norms"
+    )
+    scale_bits: int = Field(14, ge=8, le=30, description="shared noise: the clipping norm is 2^scale_bits integers")
+    q_fisher: Probability = Field(1.0, description="Poisson sampling rate of Fisher information, once a task")
+    fisher_noise: Positive = Field(8.0, description="noise multiplier of Fisher information over that of a step")
+    fisher_bits: int = Field(24, ge=8, le=40, description="bits of one entry of Fisher information, sign included")
 
 
 class Privacy(Section):
@@ -68,12 +87,74 @@ class GradientRow(Section):
     """A strategy that trains a network."""
 
     epsilon: float = Field(8.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
-    noise: Literal["local", "none"] = Field("local", description="Opacus adds the full noise on the client, or none")
+    noise: NoisePlace = Field(
+        "local",
+        description="local: the client adds the full noise; shared: one clipped sum a round, noise shared inside it",
+    )
+    rounds: int = Field(0, ge=0, le=10_000, description="rounds per task; 0: training.rounds")
+    learning_rate: float = Field(0.0, ge=0.0, allow_inf_nan=False, description="step size; 0: training.learning_rate")
 
     @model_validator(mode="after")
     def _budget_and_noise_agree(self) -> Self:
         _agree(self.epsilon, self.noise)
         return self
+
+
+class ProxRow(GradientRow):
+    """FedProx."""
+
+    mu: Positive = Field(0.1, description="weight of the proximal term")
+
+
+class ElasticRow(GradientRow):
+    """FedEWC."""
+
+    strength: Positive = Field(10.0, description="weight of the penalty")
+    decay: Probability = Field(1.0, description="what is left of old importances after a task; 1: all")
+
+
+class CurvatureRow(ElasticRow):
+    """FedCurv."""
+
+
+class SynapticRow(GradientRow):
+    """Synaptic Intelligence."""
+
+    strength: Positive = Field(0.1, description="weight of the penalty")
+    damping: Positive = Field(0.1, description="added to a weight's squared distance")
+
+
+class DistillationRow(GradientRow):
+    """FedLwF."""
+
+    weight: Positive = Field(1.0, description="weight of the distillation")
+    temperature: Positive = Field(2.0, description="softens both networks' outputs")
+    balanced: bool = Field(False, description="weigh the terms 1/n and 1 - 1/n after n tasks instead")
+
+
+class TwoTeachersRow(GradientRow):
+    """FLwF-2T."""
+
+    alpha: Probability = Field(0.5, description="weight of the cross-entropy")
+    beta: Probability = Field(0.4, description="weight of the own old model; the rest is the server's")
+    temperature: Positive = Field(2.0, description="softens the networks' outputs")
+
+    @model_validator(mode="after")
+    def _weights_leave_a_rest(self) -> Self:
+        if self.alpha + self.beta > 1.0:
+            raise ValueError(f"alpha + beta = {self.alpha + self.beta:g} is above 1; lower one of them")
+        return self
+
+
+class DarkRow(GradientRow):
+    """DER++."""
+
+    alpha: Positive = Field(0.5, description="weight of the distance to the stored outputs")
+    beta: Positive = Field(0.5, description="weight of the cross-entropy on the memory")
+
+
+class GradientMemoryRow(GradientRow):
+    """Fed-A-GEM."""
 
 
 class ClassSumsRow(Section):
@@ -100,7 +181,7 @@ class Attacks(Section):
     """The audit after training."""
 
     enabled: bool = Field(True, description="play the attacks after training")
-    row: Literal["replay", "finetune"] = Field("replay", description="the row that is attacked")
+    row: GradientName = Field("replay", description="the row that is attacked")
     targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
     shadows: int = Field(
         0,
@@ -151,8 +232,22 @@ class Config(Section):
     privacy: Privacy = Privacy()
     replay: GradientRow = GradientRow()
     finetune: GradientRow = GradientRow()
+    fedprox: ProxRow = ProxRow()
+    fedewc: ElasticRow = ElasticRow()
+    fedcurv: CurvatureRow = CurvatureRow()
+    fedsi: SynapticRow = SynapticRow()
+    fedlwf: DistillationRow = DistillationRow()
+    flwf2t: TwoTeachersRow = TwoTeachersRow()
+    derpp: DarkRow = DarkRow()
+    fedagem: GradientMemoryRow = GradientMemoryRow()
     class_sums: ClassSumsRow = ClassSumsRow()
     attacks: Attacks = Attacks()
+
+    @model_validator(mode="after")
+    def _adam_has_no_momentum(self) -> Self:
+        if self.training.optimizer == "adam" and self.training.momentum:
+            raise ValueError("training.optimizer = 'adam' needs training.momentum = 0")
+        return self
 
     @model_validator(mode="after")
     def _rows_once(self) -> Self:

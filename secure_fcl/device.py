@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +13,10 @@ from privacy.randomness import uniforms
 from secure_fcl.memory import Held
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan
-from secure_fcl.strategies import DeviceView, Examples
+from secure_fcl.strategies import DeviceView, Examples, State
 from secure_fcl.streams import NEVER, NO_ITEM
 
+Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -35,6 +40,8 @@ class Device:
         self._lookup = np.ones(int(items.max()) + 2)
         self._lookup[self.items] = drawn
         self.held = Held.nothing()
+        self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
+        self.kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.kept.items()}
 
     def view(self, slot: int, round: int) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory."""
@@ -42,7 +49,10 @@ class Device:
         tasks = self._plan.scenario.released(self.client, slot)
         current = [self.experiences[task].chunk(chunk, places) for task in tasks]
         joined = np.concatenate([np.empty(0, dtype=np.int64), *current])
-        return DeviceView(self._examples(joined), self._examples(self.held.index))
+        memory = self._examples(self.held.index)
+        if self._plan.strategy.columns:
+            memory = replace(memory, columns=self.columns)
+        return DeviceView(self._examples(joined), memory, self.kept)
 
     def waiting(self, slot: int) -> Ints:
         """Return the examples that the device holds back when a slot ends, until their cohort is complete."""
@@ -50,12 +60,13 @@ class Device:
         tasks = np.flatnonzero((met != NEVER) & (met <= slot) & (release > slot)).tolist()
         return np.concatenate([np.empty(0, dtype=np.int64), *(self.experiences[t].index for t in tasks)])
 
-    def close(self, slot: int) -> None:
-        """Close the slot's tasks: their items enter the memory as their coins say; the rest is discarded.
+    def close(self, slot: int, state: State) -> None:
+        """Close the slot's tasks under its last state: items enter the memory as their coins say, the rest leaves.
 
-        The memory's thresholds fall with every task that this device closed, whatever the order of the tasks.
+        The memory's thresholds fall with every task that this device closed, whatever the order of the tasks. What the
+        strategy stores with an example is made when the example enters, and never again.
         """
-        policy, scenario = self._plan.memory, self._plan.scenario
+        policy, scenario, before = self._plan.memory, self._plan.scenario, self.held
         if policy is None:
             return
         tasks = scenario.released(self.client, slot)
@@ -66,6 +77,29 @@ class Device:
             index, item = index[item != NO_ITEM], item[item != NO_ITEM]
             arrived = Held(index, item, np.full(len(index), task, dtype=np.int64))
             self.held = policy.close(number, self.held, arrived, self._lookup, scenario.x, scenario.data.y)
+        if self._plan.strategy.columns:
+            self.columns = self._stored(before, state)
+
+    def _stored(self, before: Held, state: State) -> Floats:
+        """Return the columns of all held examples: those of older ones as they were, new ones from `state`."""
+        row_of = {int(index): row for row, index in enumerate(before.index)}
+        found = np.zeros((len(self.held), self._plan.strategy.columns), dtype=np.float32)
+        new = np.array([int(i) not in row_of for i in self.held.index], dtype=np.bool_)
+        found[~new] = self.columns[[row_of[int(i)] for i in self.held.index[~new]]]
+        if new.any():
+            found[new] = self._plan.strategy.columns_of(state, self._examples(self.held.index[new]))
+        return found
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """Return everything kept between rounds, for a simulation that is to be continued; `restore` takes it."""
+        held = {"index": self.held.index, "item": self.held.item, "arrival": self.held.arrival}
+        return {**held, "columns": self.columns, **{f"own {name}": array for name, array in self.kept.items()}}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Take up what `export` returned."""
+        self.held = Held(saved["index"], saved["item"], saved["arrival"])
+        self.columns = saved["columns"]
+        self.kept = {name: saved[f"own {name}"] for name in self.kept}
 
     def _examples(self, index: Ints) -> Examples:
         scenario = self._plan.scenario

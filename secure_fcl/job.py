@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,12 +158,13 @@ class Job:
             self._record_processes(plan, pool, sums)
             for slot in range(self._progress.slot, plan.scenario.slots):
                 for round in range(self._progress.round, plan.rounds_per_slot):
-                    state = self._round(plan, StepContext(slot, round, plan.scenario.slot_classes(slot)), state,
-                                        ledger, sums, measure, metrics, costs)  # fmt: skip
+                    state = self._round(plan, plan.step(slot, round), state, ledger, sums, measure, metrics, costs)
+                    self._save_devices(plan, pool, slot * plan.rounds_per_slot + round)
                     self._commit(row=number, slot=slot, round=round + 1)
                     if self._stopped():
                         raise Interrupted
-                self._close_slot(plan, pool, slot)
+                self._close_slot(plan, pool, slot, state)
+                self._save_devices(plan, pool, f"closed-{slot}")
                 record, tally = measure.after_slot(state, slot)
                 self._append(metrics, record)
                 self._commit(row=number, slot=slot + 1, round=0)
@@ -183,6 +185,11 @@ class Job:
         }  # fmt: skip
         metas = [{**command, "clients": share} for share in pool.shares]
         given = [{f"keys{k}": known[f"keys{k}"] for k in share if f"keys{k}" in known} for share in pool.shares]
+        if plan.keeps:
+            saved = self._saved_devices(plan)
+            for share, arrays in zip(pool.shares, given, strict=True):
+                owners = {f"-{k}" for k in share}
+                arrays |= {name: a for name, a in saved.items() if name[name.rindex("-") :] in owners}
         coins: dict[str, np.ndarray] = {}
         for _, arrays in pool.each(metas, given):
             coins |= arrays
@@ -191,17 +198,40 @@ class Job:
 
     def _restore(self, plan: RowPlan, pool: WorkerPool) -> State:
         """Return the state to go on from, and bring the devices' memories to the same point."""
-        for slot in range(self._progress.slot):
-            self._close_slot(plan, pool, slot)
+        if not plan.keeps:
+            # Memories follow from the coins alone; whatever else devices keep was handed to them with `open`.
+            for slot in range(self._progress.slot):
+                self._close_slot(plan, pool, slot, {})
         done = self._progress.slot * plan.rounds_per_slot + self._progress.round
         if done == 0:
             return plan.strategy.initial()
         saved = self._folder.load_round(plan.name, done - 1)
         return {name: saved[name] for name in plan.strategy.initial()}
 
-    def _close_slot(self, plan: RowPlan, pool: WorkerPool, slot: int) -> None:
+    def _save_devices(self, plan: RowPlan, pool: WorkerPool, number: int | str) -> None:
+        """Save what devices keep beyond their memories, where a strategy has such; only the last two are kept."""
+        if not plan.keeps:
+            return
+        arrays: dict[str, np.ndarray] = {}
+        for _, own in pool.everyone({"do": "export"}):
+            arrays |= own
+        save_arrays(self._devices_path(plan, number), **arrays)
+        if isinstance(number, int):
+            self._devices_path(plan, number - 2).unlink(missing_ok=True)
+
+    def _saved_devices(self, plan: RowPlan) -> dict[str, np.ndarray]:
+        slot, round = self._progress.slot, self._progress.round
+        if slot == round == 0:
+            return {}
+        number = slot * plan.rounds_per_slot + round - 1 if round else f"closed-{slot - 1}"
+        return load_arrays(self._devices_path(plan, number))
+
+    def _devices_path(self, plan: RowPlan, number: int | str) -> Path:
+        return self._folder.path / SIMULATION / f"devices-{plan.name}-{number}.npz"
+
+    def _close_slot(self, plan: RowPlan, pool: WorkerPool, slot: int, state: State) -> None:
         held: dict[str, np.ndarray] = {}
-        for _, arrays in pool.everyone({"do": "close", "slot": slot}):
+        for _, arrays in pool.everyone({"do": "close", "slot": slot}, state):
             held |= arrays
         if plan.memory:
             save_arrays(self._folder.path / SIMULATION / f"memory-{plan.name}-{slot:03d}.npz", **held)
@@ -214,11 +244,11 @@ class Job:
         ledger.charge(
             plan.charges(step.slot, step.round), run=self._run, row=plan.name, slot=step.slot, round=step.round
         )
-        visit = {"slot": step.slot, "round": step.round, "classes": list(step.classes)}
+        upload = plan.strategy.uploads[step.phase]
         begun = time.perf_counter()
-        result = sums.run(number, plan.strategy.upload.name, visit, state)
+        result = sums.run(number, upload.name, {"slot": step.slot, "round": step.round}, state)
         summed = time.perf_counter()
-        parts = plan.strategy.upload.split(plan.encoder.decode(result.total))
+        parts = upload.split(plan.encoder(step.phase).decode(result.total))
         after = plan.strategy.apply(state, step, parts, plan.scenario.clients)
         self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
@@ -229,13 +259,14 @@ class Job:
             "kind": "round", "row": plan.name, "task": step.slot, "round": step.round,
             **measure.after_round(after, step.slot),
         }  # fmt: skip
-        if isinstance(plan.strategy, GradientStrategy):
+        if isinstance(plan.strategy, GradientStrategy) and "saturated" in parts:
             record |= {
                 "saturated": plan.strategy.saturated(parts),
                 "coordinates": plan.scenario.clients * len(parts["update"]),
             }
         self._append(metrics, record)
-        cost = _cost(plan, step, result, state)
+        changed = [n for n, array in after.items() if not np.array_equal(array, state[n])]
+        cost = _cost(plan, step, result, sum(after[name].nbytes for name in changed))
         done = time.perf_counter()
         cost["seconds"] |= {"apply": applied - summed, "evaluate": done - applied}
         cost["wall"] = done - begun
@@ -274,10 +305,10 @@ class Job:
         write_json(self._folder.path / SIMULATION / f"processes-{plan.name}.json", processes)
 
 
-def _cost(plan: RowPlan, step: StepContext, result: SumResult, state: State) -> dict[str, Any]:
-    model = sum(array.nbytes for array in state.values())
+def _cost(plan: RowPlan, step: StepContext, result: SumResult, model: int) -> dict[str, Any]:
+    """`model`: bytes of what changed in the server's state; a device keeps the rest, and its storage counts it."""
     return {
-        "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.upload.name,
+        "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.uploads[step.phase].name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up,
         "bytes_down": model * plan.scenario.clients + result.bytes_down, "clients": plan.scenario.clients,
         "ciphertexts": list(result.messages),

@@ -6,28 +6,32 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from crypto.encoding import FixedPoint
 from crypto.planning import Plan, Upload, plan
-from privacy import Charge, Cohort, DpSgdPlan, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
+from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from secure_fcl import config as cfg
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.gradient_rows import gradient_strategy, method_of
 from secure_fcl.memory import (
     OVERFLOW_PROBABILITY,
     EverythingMemory,
     HerdingMemory,
+    Kept,
     MemoryPolicy,
     StoragePlan,
     ThresholdMemory,
     plan_storage,
     threshold_memory,
 )
-from secure_fcl.strategies import ClassSums, GradientStrategy, Strategy
+from secure_fcl.strategies import ClassSums, GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.streams import Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
 NOISE_EXCESS = 2.0**-42
+
+SumNoise = SkellamSum | DistributedSum
+"""Noise inside the secure sum: of a sum over all examples, or over Poisson samples of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +44,41 @@ class RowPlan:
     strategy: Strategy
     memory: MemoryPolicy | None
     storage: StoragePlan
-    shares: SkellamSum | None
+    noises: Mapping[Phase, SumNoise]
 
     @property
-    def rounds_per_slot(self) -> int:
-        """Rounds of every slot; each chunk gets at least one, exactly one where it is released or seen once."""
+    def shares(self) -> SumNoise | None:
+        """Noise added inside the sums of training rounds, if any."""
+        return self.noises.get("train")
+
+    @property
+    def training_rounds(self) -> int:
+        """Rounds of a slot that train; each chunk gets at least one, exactly one where it is released or seen once."""
         chunks = self.storage.chunks
         once = self.strategy.once_per_chunk or self.scenario.seen_once
         return chunks if once else max(self.strategy.rounds, chunks)
+
+    @property
+    def rounds_per_slot(self) -> int:
+        """Rounds of every slot, the closing one of some strategies included."""
+        return self.training_rounds + ("close" in self.strategy.uploads)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether devices keep more between rounds than examples."""
+        return bool(self.strategy.kept) or self.strategy.columns > 0
+
+    def phase(self, round: int) -> Phase:
+        """Return what a round of a slot is for."""
+        return "train" if round < self.training_rounds else "close"
+
+    def step(self, slot: int, round: int) -> StepContext:
+        """Return the public facts of a round."""
+        seen = {c for earlier in range(slot) for c in self.scenario.slot_classes(earlier)}
+        return StepContext(
+            slot, round, self.scenario.slot_classes(slot), tuple(sorted(seen)), self.phase(round),
+            round == self.training_rounds - 1,
+        )  # fmt: skip
 
     @property
     def rounds(self) -> int:
@@ -56,12 +87,12 @@ class RowPlan:
 
     def chunk(self, round: int) -> int:
         """Return which chunk of the stream the devices hold in a round of a slot."""
-        return round * self.storage.chunks // self.rounds_per_slot
+        return min(round * self.storage.chunks // self.training_rounds, self.storage.chunks - 1)
 
-    @cached_property
-    def encoder(self) -> FixedPoint:
-        """Real to integer and back."""
-        return FixedPoint(self.strategy.upload.scale, self.strategy.upload.largest_bound)
+    def encoder(self, phase: Phase = "train") -> FixedPoint:
+        """Return how a phase's upload becomes integers and back."""
+        upload = self.strategy.uploads[phase]
+        return FixedPoint(upload.scale, upload.largest_bound)
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -74,14 +105,18 @@ class RowPlan:
         Raises:
             crypto.errors.PlanRefused: a sum could overflow, or the plan is unsafe.
         """
-        upload = self.strategy.upload
-        excess = NOISE_EXCESS / self.rounds
-        noise = self.shares.noise_bound(upload.length, excess) if self.shares else 0
-        declared = Upload(upload.name, upload.length, self.encoder.bound, noise, excess if self.shares else 0.0)
         return plan(
-            self.config.protection, self.clients, (declared,), self.rounds,
-            min(self.config.privacy.max_dropouts, max(0, self.scenario.clients - 2)),
+            self.config.protection, self.clients, tuple(self._declared(phase) for phase in self.strategy.uploads),
+            self.rounds, min(self.config.privacy.max_dropouts, max(0, self.scenario.clients - 2)),
         )  # fmt: skip
+
+    def _declared(self, phase: Phase) -> Upload:
+        upload, noise = self.strategy.uploads[phase], self.noises.get(phase)
+        bound = self.encoder(phase).bound
+        if noise is None:
+            return Upload(upload.name, upload.length, bound)
+        excess = NOISE_EXCESS / self.rounds
+        return Upload(upload.name, upload.length, bound, noise.noise_bound(upload.length, excess), excess)
 
     def charges(self, slot: int, round: int) -> list[Charge]:
         """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
@@ -96,13 +131,19 @@ class RowPlan:
                 for closed in (t for before in range(slot) for t in self.scenario.released(client, before)):
                     for chunk in range(self.storage.chunks):
                         cohort = Cohort(group, closed, chunk, "kept")
-                        found += [Charge(cohort, e, n) for e, n in self.strategy.events("memory").items()]
+                        found += [Charge(cohort, e, n) for e, n in self.events("memory", self.phase(round)).items()]
         return found
 
+    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
+        """Return what one round charges an example of a stratum: the client's own noise, and that inside the sum."""
+        events: Counter[Event] = Counter(self.strategy.events(stratum, phase))
+        noise = self.noises.get(phase)
+        if noise is not None:
+            events.update(_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
+        return events
+
     def _current_events(self, round: int) -> Mapping[Event, int]:
-        events: Counter[Event] = Counter(self.strategy.events("current"))
-        if self.shares:
-            events[self.shares.event] += 1
+        events: Counter[Event] = Counter(self.events("current", self.phase(round)))
         if self.memory and not self.memory.private and round == self.rounds_per_slot - 1:
             events[NonPrivate("herding: what is kept depends on the values of all examples")] += 1
         return events
@@ -122,7 +163,7 @@ class RowPlan:
     def noise_excess(self) -> float:
         """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
         epsilon = float(getattr(self.config, self.name).epsilon)
-        return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.shares else 0.0
+        return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
 
     @property
     def accounting_delta(self) -> float:
@@ -140,6 +181,16 @@ class RowPlan:
         return str(getattr(self.config, self.name).noise)
 
 
+def _inside(noise: SumNoise, rate: float) -> Event:
+    match noise:
+        case DistributedSum():
+            return noise.event(rate)
+        case SkellamSum() if rate == 1.0:
+            return noise.event
+        case _:
+            raise ConfigInvalid(f"a sum over examples sampled at rate {rate} has no event; use DistributedSum")
+
+
 def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return one row with the given noise multiplier (0: no noise).
 
@@ -147,43 +198,66 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
         ConfigInvalid: a combination that does not exist.
         StorageTooSmall: the device's budget cannot hold the stream's smallest piece beside the memory.
     """
-    memory = _memory(config, scenario) if name == "replay" else None
-    if name != "class_sums":
-        strategy: Strategy = _gradient(config, scenario, name, noise_multiplier)
-        storage = _storage(config, scenario, memory, strategy)
-        return RowPlan(name, config, scenario, strategy, memory, storage, None)
-    storage = _storage(config, scenario, memory, None)
+    if name == "class_sums":
+        return _class_sums(config, scenario, noise_multiplier)
+    return gradient_row(config, scenario, name, noise_multiplier)
+
+
+def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
+    """Return a row that trains a network. Raises as `build_row`."""
+    method = method_of(config, name)
+    memory = _memory(config, scenario) if method.memory else None
+    # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
+    unbounded = gradient_strategy(config, scenario, name, noise_multiplier, examples=1)
+    storage = _storage(config, scenario, memory, unbounded)
+    strategy = gradient_strategy(
+        config, scenario, name, noise_multiplier, storage.pool_examples * scenario.most_released
+    )
+    noises: dict[Phase, SumNoise] = {}
+    if strategy.shared and noise_multiplier > 0.0:
+        norm = strategy.plan.clipping_norm
+        noises["train"] = _distributed(config, scenario, strategy, norm, noise_multiplier, "train")
+        if "close" in strategy.uploads:
+            ratio = config.training.fisher_noise
+            noises["close"] = _distributed(config, scenario, strategy, norm**2, ratio * noise_multiplier, "close")
+    return RowPlan(name, config, scenario, strategy, memory, storage, noises)
+
+
+def _distributed(
+    config: cfg.Config, scenario: Scenario, strategy: GradientStrategy, norm: float, multiplier: float, phase: Phase
+) -> DistributedSum:
+    _refuse_without_honest_clients(config, scenario, strategy.name)
+    p = config.privacy
+    # The rounding of one part bounds what an example changes there; each part is a release of its own.
+    return DistributedSum(
+        scenario.clients, p.max_dropouts, p.colluders, norm, multiplier, strategy.size,
+        strategy.uploads[phase].scale,
+    )  # fmt: skip
+
+
+def _class_sums(config: cfg.Config, scenario: Scenario, noise_multiplier: float) -> RowPlan:
+    storage = _storage(config, scenario, None, None)
     widest = max(len(scenario.slot_classes(slot)) for slot in range(scenario.slots))
     sums = ClassSums(
         scenario.data.shape, len(scenario.data.classes), widest,
         storage.pool_examples * scenario.most_released,
         2.0**config.class_sums.scale_bits, noise_multiplier > 0,
     )  # fmt: skip
-    return RowPlan(name, config, scenario, sums, None, storage, _shares(config, scenario, sums, noise_multiplier))
-
-
-def _gradient(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> GradientStrategy:
-    t = config.training
-    plan = DpSgdPlan(t.steps, t.denominator, t.clipping_norm, noise_multiplier, t.learning_rate, t.momentum)
-    return GradientStrategy(
-        name, plan, t.q_current, t.q_memory if name == "replay" else 0.0, t.rounds, t.upload_clip, t.upload_bits,
-        t.model, scenario.data.shape, len(scenario.data.classes), config.seed, config.device,
-    )  # fmt: skip
+    shares = _shares(config, scenario, sums, noise_multiplier)
+    noises: dict[Phase, SumNoise] = {"train": shares} if shares else {}
+    return RowPlan("class_sums", config, scenario, sums, None, storage, noises)
 
 
 def _shares(config: cfg.Config, scenario: Scenario, sums: ClassSums, multiplier: float) -> SkellamSum | None:
     placement = config.class_sums.noise
     if multiplier == 0.0 or placement == "none":
         return None
-    upload = sums.upload
+    upload = sums.uploads["train"]
     if upload.sensitivity_l2 is None or upload.sensitivity_entries is None:
         raise ConfigInvalid(f"upload {upload.name!r} declares no sensitivity, so no noise can be shared in its sum")
     p = config.privacy
-    if placement == "shared" and scenario.clients - p.max_dropouts - p.colluders < 1:
-        raise ConfigInvalid(
-            f"privacy.max_dropouts = {p.max_dropouts} and privacy.colluders = {p.colluders} leave none of "
-            f"{scenario.clients} clients that surely adds noise; lower them or set class_sums.noise = 'local'"
-        )
+    if placement == "shared":
+        _refuse_without_honest_clients(config, scenario, "class_sums")
     dropouts = p.max_dropouts if placement == "shared" else 0
     # Local noise trusts nobody: each client's own share carries the whole guarantee.
     parties = scenario.clients if placement == "shared" else max(scenario.clients, 2)
@@ -191,6 +265,15 @@ def _shares(config: cfg.Config, scenario: Scenario, sums: ClassSums, multiplier:
         parties, dropouts, p.colluders if placement == "shared" else 1,
         upload.sensitivity_l2 * upload.scale, upload.sensitivity_entries, multiplier, placement,
     )  # fmt: skip
+
+
+def _refuse_without_honest_clients(config: cfg.Config, scenario: Scenario, row: str) -> None:
+    p = config.privacy
+    if scenario.clients - p.max_dropouts - p.colluders < 1:
+        raise ConfigInvalid(
+            f"privacy.max_dropouts = {p.max_dropouts} and privacy.colluders = {p.colluders} leave none of "
+            f"{scenario.clients} clients that surely adds noise; lower them or set {row}.noise = 'local'"
+        )
 
 
 def _memory(config: cfg.Config, scenario: Scenario) -> MemoryPolicy:
@@ -201,6 +284,16 @@ def _memory(config: cfg.Config, scenario: Scenario) -> MemoryPolicy:
         return HerdingMemory(m.capacity)
     item_size = scenario.units.largest_item
     return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
+
+
+def _kept(strategy: Strategy) -> list[Kept]:
+    """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
+    sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
+    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.kept.items()}
+    found = [Kept(name, 4 * size) for name, size in (sent | own).items()]
+    if strategy.columns:
+        found.append(Kept("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
+    return found
 
 
 def _storage(
@@ -217,7 +310,7 @@ def _storage(
         held_places=scenario.most_waiting * scenario.largest_place,
         # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
         most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
-        kept=strategy.kept if strategy else (),
+        kept=_kept(strategy) if strategy else (),
         examples=config.storage.budget_examples or None,
     )
 

@@ -19,7 +19,7 @@ from crypto.planning import Upload, plan
 from crypto.protocol import open_client, open_party, plan_roles
 from crypto.randomness import KeyedStream, derive_key
 from secure_fcl.errors import SecureFclError
-from secure_fcl.strategies import DeviceView, Examples, State, StepContext, Strategy
+from secure_fcl.strategies import DeviceView, Examples, State, StepContext, Strategy, Stratum, UploadSpec
 
 Vector = NDArray[np.float64]
 CLIENTS = 4
@@ -59,21 +59,32 @@ class Bench:
         old = self.examples(EXAMPLES, tuple(range(self.classes)), 2)
         one = self.examples(EXAMPLES, self.step.classes[:1], 3)
         return {
-            "full": DeviceView(full, old),
-            "one class": DeviceView(one, nothing),
-            "empty": DeviceView(nothing, nothing),
-            "memory only": DeviceView(nothing, old),
+            "full": self._view(full, old),
+            "one class": self._view(one, nothing),
+            "empty": self._view(nothing, nothing),
+            "memory only": self._view(nothing, old),
         }
+
+    def _view(self, current: Examples, memory: Examples) -> DeviceView:
+        """Return a view with made-up columns beside the memory, and the device's arrays as they start."""
+        columns = np.random.default_rng(4).normal(size=(len(memory), self.strategy.columns)).astype(np.float32)
+        kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.strategy.kept.items()}
+        return DeviceView(current, replace(memory, columns=columns) if self.strategy.columns else memory, kept)
+
+    @property
+    def upload(self) -> UploadSpec:
+        """The declared upload of the step's phase."""
+        return self.strategy.uploads[self.step.phase]
 
     def vector(self, view: DeviceView, seed: str = "coins") -> Vector:
         """Return the flat contribution of a view."""
-        arrays = self.strategy.contribute(self.strategy.initial(), view, self.step, coins(seed))
-        return self.strategy.upload.flatten(arrays)
+        made = self.strategy.contribute(self.strategy.initial(), view, self.step, coins(seed))
+        return self.upload.flatten(made.parts)
 
     @property
     def encoder(self) -> FixedPoint:
         """Real to integer, as a run does it."""
-        return FixedPoint(self.strategy.upload.scale, self.strategy.upload.largest_bound)
+        return FixedPoint(self.upload.scale, self.upload.largest_bound)
 
 
 def coins(label: str) -> KeyedStream:
@@ -83,7 +94,7 @@ def coins(label: str) -> KeyedStream:
 
 def check_upload(bench: Bench) -> None:
     """Parts have different names and finite bounds; split inverts flatten, and both are linear."""
-    upload = bench.strategy.upload
+    upload = bench.upload
     names = [part.name for part in upload.parts]
     _expect(bool(names) and len(set(names)) == len(names), f"its parts {names} are none, or not all different")
     for part in upload.parts:
@@ -103,13 +114,13 @@ def check_shapes(bench: Bench) -> None:
     """Every client sends the declared parts, finite, whatever it holds; also with nothing at all."""
     for name, view in bench.views().items():
         vector = bench.vector(view)
-        _expect(vector.shape == (bench.strategy.upload.length,), f"a client with {name} sends {vector.shape}")
+        _expect(vector.shape == (bench.upload.length,), f"a client with {name} sends {vector.shape}")
         _expect(bool(np.isfinite(vector).all()), f"a client with {name} sends NaN or infinities")
 
 
 def check_bounds(bench: Bench) -> None:
     """After clipping and encoding every entry is within the plan's bound; a sensitive upload is within it before."""
-    upload = bench.strategy.upload
+    upload = bench.upload
     for name, view in bench.views().items():
         vector = bench.vector(view)
         clipped, beyond = upload.clip(vector)
@@ -124,24 +135,41 @@ def check_sensitivity(bench: Bench) -> None:
 
     For uploads that are private before they are sent, `events` must say what a round costs.
     """
-    upload, strategy = bench.strategy.upload, bench.strategy
+    upload, strategy, phase = bench.upload, bench.strategy, bench.step.phase
     if upload.sensitivity_l2 is None:
-        _expect(bool(strategy.events("current")), "the upload declares no sensitivity and no event is charged")
-        charged = bool(strategy.events("memory"))
-        _expect(charged == (strategy.memory_rate > 0), f"memory_rate = {strategy.memory_rate}, charged: {charged}")
+        _expect(bool(strategy.events("current", phase)), "the upload declares no sensitivity and no event is charged")
+        charged = bool(strategy.events("memory", phase))
+        reads = strategy.memory_rate > 0 and phase == "train"
+        _expect(charged == reads, f"memory_rate = {strategy.memory_rate}, charged: {charged}")
         return
     _expect(upload.sensitivity_entries is not None, "sensitivity_l2 is declared without sensitivity_entries")
-    view = bench.views()["full"]
-    before, _ = upload.clip(bench.vector(view))
-    for i in range(len(view.current)):
-        fewer = Examples(np.delete(view.current.x, i, axis=0), np.delete(view.current.y, i))
-        change = before - upload.clip(bench.vector(replace(view, current=fewer)))[0]
+    views: dict[Stratum, DeviceView] = {"current": bench.views()["one class"], "memory": bench.views()["memory only"]}
+    for stratum, view in views.items():
+        _check_weight(bench, stratum, view)
+
+
+def _check_weight(bench: Bench, stratum: Stratum, view: DeviceView) -> None:
+    """Take one example of a view's only stratum away; the upload changes by no more than its releases declare."""
+    upload, whole = bench.upload, getattr(view, stratum)
+    rates = bench.strategy.sampled(stratum, bench.step.phase)
+    # Where coins decide, only the last example can leave without moving the coins of the others.
+    leaving = range(len(whole)) if all(rate == 1.0 for rate in rates) else [len(whole) - 1]
+    before: Vector = upload.clip(bench.vector(view))[0]
+    for i in leaving:
+        columns = None if whole.columns is None else np.delete(whole.columns, i, axis=0)
+        fewer = Examples(np.delete(whole.x, i, axis=0), np.delete(whole.y, i), columns)
+        left = replace(view, current=fewer) if stratum == "current" else replace(view, memory=fewer)
+        change: Vector = before - upload.clip(bench.vector(left))[0]
         size, entries = float(np.linalg.norm(change)), int(np.count_nonzero(change))
+        _expect(size == 0.0 or bool(rates), f"examples of {stratum} are read but no release of them is declared")
+        most = math.sqrt(len(rates)) * (upload.sensitivity_l2 or 0.0)
         _expect(
-            size <= upload.sensitivity_l2 * (1 + 1e-6),
-            f"one example changes the upload by {size:.4g}, declared {upload.sensitivity_l2}",
+            size <= most * (1 + 1e-6), f"one example of {stratum} changes the upload by {size:.4g}, declared {most:.4g}"
         )
-        _expect(entries <= (upload.sensitivity_entries or 0), f"one example changes {entries} entries")
+        _expect(
+            entries <= len(rates) * (upload.sensitivity_entries or 0),
+            f"one example of {stratum} changes {entries} entries, declared {upload.sensitivity_entries} a release",
+        )
 
 
 def check_repeatable(bench: Bench) -> None:
@@ -152,7 +180,11 @@ def check_repeatable(bench: Bench) -> None:
     first = bench.strategy.contribute(state, view, bench.step, coins("a"))
     bench.vector(bench.views()["memory only"], "b")
     again = bench.strategy.contribute(state, view, bench.step, coins("a"))
-    _expect(all(np.array_equal(first[n], again[n]) for n in first), "equal coins gave two different uploads")
+    same = all(np.array_equal(first.parts[n], again.parts[n]) for n in first.parts)
+    _expect(
+        same and all(np.array_equal(first.kept[n], again.kept[n]) for n in first.kept),
+        "equal coins gave two different uploads",
+    )
     _expect(all(np.array_equal(state[n], copies[n]) for n in copies), "contribute changed the server's state")
 
 
@@ -162,7 +194,7 @@ def check_server(bench: Bench) -> None:
     state = strategy.initial()
     copies = {name: array.copy() for name, array in state.items()}
     total = np.asarray(sum(bench.vector(view, name) for name, view in bench.views().items()), dtype=np.float64)
-    after = strategy.apply(state, bench.step, strategy.upload.split(total), CLIENTS)
+    after = strategy.apply(state, bench.step, bench.upload.split(total), CLIENTS)
     _expect(all(np.array_equal(state[n], copies[n]) for n in copies), "apply changed the state it was given")
     _expect(_form(after) == _form(state), f"apply returned {_form(after)} for a state {_form(state)}")
     for count in (0, 5):
@@ -173,7 +205,7 @@ def check_server(bench: Bench) -> None:
 
 def check_secure(bench: Bench) -> None:
     """The encrypted sum (BFV, in this process) equals the plain one bit for bit, and so do the states after it."""
-    upload, strategy = bench.strategy.upload, bench.strategy
+    upload, strategy = bench.upload, bench.strategy
     names = tuple(f"client{k}" for k in range(CLIENTS))
     clipped = [upload.clip(bench.vector(view, name))[0] for name, view in bench.views().items()]
     vectors = {n: bench.encoder.encode(v, coins(n)).values for n, v in zip(names, clipped, strict=True)}
@@ -210,8 +242,9 @@ def check_strategy(strategy: Strategy, shape: tuple[int, ...], classes: int, ste
     Raises:
         StrategyBroken: at the first law broken; names it. Errors that the strategy itself raises pass through.
     """
-    for check in CHECKS:
-        check(Bench(strategy, shape, classes, step))
+    for phase in strategy.uploads:
+        for check in CHECKS:
+            check(Bench(strategy, shape, classes, replace(step, phase=phase)))
 
 
 def _form(state: State) -> dict[str, tuple[tuple[int, ...], str]]:

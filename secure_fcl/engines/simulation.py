@@ -24,7 +24,7 @@ def clear_update_path(folder: Path, row: str) -> Path:
     return folder / SIMULATION / f"clear-update-{row}.npz"
 
 
-def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+def save_arrays(path: Path, /, **arrays: np.ndarray) -> None:
     """Write arrays as one .npz, atomically."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)

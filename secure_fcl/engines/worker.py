@@ -31,7 +31,7 @@ from secure_fcl.engines.channel import Channel, pack_items, unpack_items
 from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan, build_row
-from secure_fcl.strategies import State, StepContext
+from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
 from secure_fcl.streams import Scenario, build_scenario
 
 
@@ -82,7 +82,9 @@ class Worker:
             case "visit":
                 self._visit(meta, arrays)
             case "close":
-                self._close(meta["slot"])
+                self._close(meta["slot"], dict(arrays))
+            case "export":
+                self._export()
 
     def _open(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float64]]) -> None:
         import torch
@@ -94,6 +96,10 @@ class Worker:
         plan = build_row(config, self._scenario, meta["row"], meta["noise_multiplier"])
         coins = Coins(meta["secret"])
         devices = {k: Device(plan, k, coins, arrays.get(f"keys{k}")) for k in meta["clients"]}
+        for k, device in devices.items():
+            held = {name[: -len(f"-{k}")]: array for name, array in arrays.items() if name.endswith(f"-{k}")}
+            if held:
+                device.restore(held)
         self._row = _Row(plan, devices, {}, coins, Path(meta["folder"]))
         self._channel.send(
             {"re": "opened", "pid": os.getpid()},
@@ -128,47 +134,59 @@ class Worker:
         self._channel.send({"re": "answered", "items": pack_items(answers), "waiting": waiting})
 
     def _visit(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
-        row = self._current()
-        step = StepContext(meta["slot"], meta["round"], tuple(meta["classes"]))
-        for k in row.devices:
-            begun = time.perf_counter()
-            values = self._contribution(row, k, dict(arrays), step)
+        row, state = self._current(), dict(arrays)
+        plan, step = row.plan, row.plan.step(meta["slot"], meta["round"])
+        upload = plan.strategy.uploads[step.phase]
+        begun = time.perf_counter()
+        views = {k: device.view(step.slot, step.round) for k, device in row.devices.items()}
+        coins = [self._training_coins(row, k, state, views[k], step) for k in views]
+        made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+        for k, contribution in zip(views, made, strict=True):
+            row.devices[k].kept = dict(contribution.kept)
+            values = self._encoded(row, k, contribution, step)
             trained = time.perf_counter()
             session = row.sessions[k]
             # Who missed the last answer has no keys for this sum and sits it out.
-            messages = session.submit(meta["number"], row.plan.strategy.upload.name, values) if session.ready else ()
+            messages = session.submit(meta["number"], upload.name, values) if session.ready else ()
             sealed = time.perf_counter()
             self._channel.send(
                 {"re": "sent", "client": k, "items": pack_items(messages),
                  "train": trained - begun, "encrypt": sealed - trained}
             )  # fmt: skip
+            begun = time.perf_counter()
         self._channel.send({"re": "done"})
 
-    def _contribution(self, row: _Row, client: int, state: State, step: StepContext) -> NDArray[np.int64]:
-        """Return the integer vector of one client: contribution, clipped, encoded, noise share added."""
-        plan, upload = row.plan, row.plan.strategy.upload
-        view = row.devices[client].view(step.slot, step.round)
-        labels = (plan.name, "round", client, step.slot, step.round)
-        training: RandomBytes = row.coins.stream(*labels, "training")
-        wanted = plan.config.attacks
+    def _training_coins(self, row: _Row, client: int, state: State, view: DeviceView, step: StepContext) -> RandomBytes:
+        """Return a client's coins for one round, and leave its update in the clear where a view of it is declared."""
+        plan, wanted = row.plan, row.plan.config.attacks
+        coins: RandomBytes = row.coins.stream(plan.name, "round", client, step.slot, step.round, "training")
         shown = wanted.enabled and wanted.one_client_view and client == wanted.client and plan.name == wanted.row
-        if shown and step.slot == 0 and step.round == 0:
-            # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
-            key = training(32)
-            training = KeyedStream(key)
-            save_clear_update(row.folder, plan, state, view, KeyedStream(key), KeyedStream(key))
-        arrays = plan.strategy.contribute(state, view, step, training)
-        vector, _ = upload.clip(upload.flatten(arrays))
-        values = plan.encoder.encode(vector, row.coins.stream(*labels, "rounding")).values
-        if plan.shares:
-            values = values + plan.shares.share(len(values), row.coins.stream(*labels, "noise"))
-        return values
+        if not (shown and step.slot == 0 and step.round == 0):
+            return coins
+        # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
+        key = coins(32)
+        save_clear_update(row.folder, plan, state, view, KeyedStream(key), KeyedStream(key))
+        return KeyedStream(key)
 
-    def _close(self, slot: int) -> None:
+    def _encoded(self, row: _Row, client: int, contribution: Contribution, step: StepContext) -> NDArray[np.int64]:
+        """Return the integer vector of one client: contribution, clipped, encoded, noise share added."""
+        plan, upload = row.plan, row.plan.strategy.uploads[step.phase]
+        labels = (plan.name, "round", client, step.slot, step.round)
+        vector, _ = upload.clip(upload.flatten(contribution.parts))
+        values = plan.encoder(step.phase).encode(vector, row.coins.stream(*labels, "rounding")).values
+        noise = plan.noises.get(step.phase)
+        return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values
+
+    def _close(self, slot: int, state: State) -> None:
         row = self._current()
         for device in row.devices.values():
-            device.close(slot)
+            device.close(slot, state)
         self._channel.send({"re": "closed"}, {f"held{k}": d.held.index for k, d in row.devices.items()})
+
+    def _export(self) -> None:
+        devices = self._current().devices
+        arrays = {f"{name}-{k}": array for k, d in devices.items() for name, array in d.export().items()}
+        self._channel.send({"re": "exported"}, arrays)
 
 
 def main(descriptor: int) -> None:

@@ -7,7 +7,7 @@ would have to be released too, and nearest mean by direction is the better class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,8 +16,17 @@ from numpy.typing import NDArray
 
 from privacy import Event, NonPrivate, RandomBytes
 from secure_fcl.features import features
-from secure_fcl.memory import Kept
-from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
+from secure_fcl.strategies.base import (
+    Contribution,
+    DeviceView,
+    Examples,
+    Floats,
+    Phase,
+    State,
+    StepContext,
+    Stratum,
+    one_by_one,
+)
 from secure_fcl.strategies.contribution import Part, UploadSpec
 
 
@@ -44,6 +53,7 @@ class ClassSums:
     rounds: int = field(default=1, init=False)
     once_per_chunk: bool = field(default=True, init=False)
     memory_rate: float = field(default=0.0, init=False)
+    columns: int = field(default=0, init=False)
 
     @cached_property
     def dimension(self) -> int:
@@ -51,9 +61,9 @@ class ClassSums:
         return int(features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
 
     @cached_property
-    def upload(self) -> UploadSpec:
+    def uploads(self) -> Mapping[Phase, UploadSpec]:
         """One row of features per class of the slot; an example touches one row and weighs at most 1 there."""
-        return UploadSpec(
+        spec = UploadSpec(
             self.name,
             (Part("sums", (self.widest_slot, self.dimension), float(self.examples)),),
             self.scale,
@@ -61,29 +71,42 @@ class ClassSums:
             self.dimension,
             "one example lies in one class row, with Euclidean norm at most 1",
         )
+        return {"train": spec}
 
     @property
-    def kept(self) -> tuple[Kept, ...]:
+    def kept(self) -> Mapping[str, tuple[int, ...]]:
         """See `Strategy.kept`: nothing."""
-        return ()
+        return {}
 
-    def events(self, stratum: str) -> Mapping[Event, int]:
+    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
         """See `Strategy.events`: the noise is in the sum, or there is none."""
         return {} if self.noisy or stratum != "current" else {NonPrivate("class sums without noise"): 1}
+
+    def sampled(self, stratum: Stratum, phase: Phase = "train") -> tuple[float, ...]:
+        """See `Strategy.sampled`: every current example is summed once."""
+        return (1.0,) if stratum == "current" else ()
 
     def initial(self) -> State:
         """See `Strategy.initial`."""
         return {"sums": np.zeros((self.classes, self.dimension), dtype=np.float32)}
 
-    def contribute(
-        self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes
-    ) -> dict[str, NDArray[np.float64]]:
+    def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
         """See `Strategy.contribute`."""
         rows = features(view.current.x)
         sums = np.zeros((self.widest_slot, self.dimension))
         for row, label in enumerate(step.classes):
             sums[row] = rows[view.current.y == label].sum(axis=0)
-        return {"sums": sums}
+        return Contribution({"sums": sums})
+
+    def contribute_all(
+        self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
+    ) -> Iterator[Contribution]:
+        """See `Strategy.contribute_all`."""
+        return one_by_one(self, state, views, step, coins)
+
+    def columns_of(self, state: State, examples: Examples) -> Floats:
+        """See `Strategy.columns_of`: none."""
+        return np.zeros((len(examples), 0), dtype=np.float32)
 
     def apply(self, state: State, step: StepContext, total: dict[str, NDArray[np.float64]], clients: int) -> State:
         """See `Strategy.apply`."""

@@ -1,134 +1,253 @@
-"""Fine-tuning and replay: federated averaging of DP-SGD updates (McMahan et al. 2017, algorithm 1).
+"""Federated DP-SGD with any method on top: updates with their own noise, or gradient sums with noise shared inside.
 
-Replay is fine-tuning with a second Poisson stratum, the memory (experience replay; Chaudhry et al. 2019, section 3).
+"local" (and "none"): every client trains for some steps and sends its update, private before it is sent; the server
+takes the mean (McMahan et al. 2017, algorithm 1). "shared": every client sends one clipped gradient sum at the
+server's weights, the noise is added inside the secure sum, and the server steps (central DP-SGD without a curator); a
+round is one step there, so whatever a method does between local steps is zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from privacy import DpSgdPlan, DpSgdTrainer, Event, RandomBytes, Stratum
-from secure_fcl.memory import Kept
-from secure_fcl.models import build_model, load_vector, logits, to_vector
-from secure_fcl.strategies.base import DeviceView, Examples, Floats, State, StepContext
-from secure_fcl.strategies.contribution import Part, UploadSpec
+from privacy import DpSgdPlan, Event, NonPrivate, RandomBytes, SampledGaussian, Stratum
+from secure_fcl.models import load_vector
+from secure_fcl.strategies import sums_beside as beside
+from secure_fcl.strategies.base import Contribution, DeviceView, Examples, Floats, Phase, State, StepContext
+from secure_fcl.strategies.base import Stratum as StratumName
+from secure_fcl.strategies.contribution import UploadSpec, Values
+from secure_fcl.strategies.losses import Head
+from secure_fcl.strategies.method import Method, Plain, Received
+from secure_fcl.strategies.networks import Networks, Visit
 
 if TYPE_CHECKING:
     import torch
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Public Poisson rates of the strata, and of the current chunk when Fisher information is summed over it."""
+
+    current: float
+    memory: float = 0.0
+    fisher: float = 1.0
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Bounds and integer steps of uploads: what a coordinate may be, and how finely it is told.
+
+    update_clip, update_bits: of an update with its own noise. sum_clip (in clipping norms), scale_bits (integers per
+    clipping norm): of a gradient sum that gets its noise inside. fisher_bits: of one entry of Fisher information.
+    """
+
+    update_clip: float = 0.5
+    update_bits: int = 17
+    sum_clip: float = 4.0
+    scale_bits: int = 14
+    fisher_bits: int = 24
+
+
 @dataclass(frozen=True, eq=False)
 class GradientStrategy:
-    """DP-SGD on the device, the mean of the updates on the server.
+    """A method on federated DP-SGD.
 
-    The noise is added by Opacus on the client, so what is sent is already private: clipping it coordinatewise,
-    encoding it and summing it is post-processing, and so is the count of clipped entries that travels in the sum.
+    Attributes:
+        plan: steps, clipping, noise and step size; with shared noise it has one step, and `momentum` is the server's.
+        shared: whether the noise is added inside the sum. `plan.noise_multiplier` 0: no noise anywhere.
+        fisher_noise: noise multiplier of Fisher information; 0: none.
+        examples: public bound on the examples of one chunk.
     """
 
     name: str
     plan: DpSgdPlan
-    q_current: float
-    memory_rate: float
+    rates: Rates
     rounds: int
-    upload_clip: float
-    upload_bits: int
-    model_kind: str
-    shape: tuple[int, ...]
-    classes: int
-    seed: int
-    device: str = "cpu"
+    networks: Networks
+    examples: int
+    method: Method = field(default_factory=Plain)
+    encoding: Encoding = field(default_factory=Encoding)
+    shared: bool = False
+    fisher_noise: float = 0.0
+    groups: tuple[int, ...] | None = None
     once_per_chunk: bool = field(default=False, init=False)
 
-    @cached_property
-    def upload(self) -> UploadSpec:
-        """The update and the number of its entries beyond the bound."""
-        size = len(self._initial)
-        steps = 2 ** (self.upload_bits - 1) - 1
-        # `saturated` travels in units of the whole vector so that it shares the update's scale and never clips.
-        return UploadSpec(
-            self.name,
-            (Part("update", (size,), self.upload_clip), Part("saturated", (1,), self.upload_clip)),
-            steps / self.upload_clip,
-            None,
-            None,
-            "the update is private before it is sent (local DP-SGD)",
-        )
+    @property
+    def memory_rate(self) -> float:
+        """See `Strategy.memory_rate`."""
+        return self.rates.memory
 
     @property
-    def kept(self) -> tuple[Kept, ...]:
-        """See `Strategy.kept`: the model comes anew every round, so nothing is kept."""
-        return ()
+    def q_current(self) -> float:
+        """Public Poisson rate of the current chunk."""
+        return self.rates.current
 
-    def events(self, stratum: str) -> Mapping[Event, int]:
+    @cached_property
+    def head(self) -> Head:
+        """The public label set."""
+        return Head(self.networks.classes, self.groups)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of weights."""
+        return len(self.networks.initial)
+
+    @property
+    def kept(self) -> Mapping[str, tuple[int, ...]]:
+        """See `Strategy.kept`."""
+        return {} if self.shared else self.method.kept(self.size)
+
+    @property
+    def columns(self) -> int:
+        """See `Strategy.columns`."""
+        return self.networks.classes if self.method.stored else 0
+
+    @cached_property
+    def uploads(self) -> Mapping[Phase, UploadSpec]:
+        """See `Strategy.uploads`."""
+        train = beside.gradient_upload(self) if self.shared else beside.update_upload(self)
+        found: dict[Phase, UploadSpec] = {"train": train}
+        if "fisher" in self.method.beside:
+            found["close"] = beside.fisher_upload(self)
+        return found
+
+    def events(self, stratum: StratumName, phase: Phase = "train") -> Mapping[Event, int]:
         """See `Strategy.events`."""
-        return self.plan.events(self.q_current if stratum == "current" else self.memory_rate)
+        if self.shared:
+            return {}
+        if phase == "close":
+            return self._fisher_events() if stratum == "current" else {}
+        rate = self.rates.current if stratum == "current" else self.rates.memory
+        found = self.plan.events(rate)
+        if stratum == "memory" and "reference" in self.method.beside:
+            found += replace(self.plan, steps=1).events(rate)
+        return found
+
+    def _fisher_events(self) -> Mapping[Event, int]:
+        if self.fisher_noise == 0.0:
+            return {NonPrivate("Fisher information without noise"): 1}
+        return {SampledGaussian(self.rates.fisher, self.fisher_noise): 1}
+
+    def sampled(self, stratum: StratumName, phase: Phase = "train") -> tuple[float, ...]:
+        """See `Strategy.sampled`."""
+        if not self.shared:
+            return ()
+        if phase == "close":
+            return (self.rates.fisher,) if stratum == "current" else ()
+        if stratum == "current":
+            return (self.rates.current,)
+        releases = 2 if "reference" in self.method.beside else 1
+        return (self.rates.memory,) * releases if self.rates.memory > 0.0 else ()
 
     def initial(self) -> State:
         """See `Strategy.initial`."""
-        return {"weights": self._initial}
+        weights = self.networks.initial
+        velocity = {"velocity": np.zeros_like(weights)} if self.shared and self.plan.momentum else {}
+        return {"weights": weights, **velocity, **self.method.initial(weights)}
 
-    def contribute(
-        self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes
-    ) -> dict[str, NDArray[np.float64]]:
+    def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
         """See `Strategy.contribute`."""
-        update = self.update(state, view, self.plan, coins)
-        saturated = np.count_nonzero(np.abs(update) > self.upload_clip)
-        return {"update": update, "saturated": np.array([saturated / len(update) * self.upload_clip])}
+        return next(self.contribute_all(state, [view], step, [coins]))
 
-    def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> NDArray[np.float64]:
-        """Return new weights minus old ones after one visit of `plan`."""
+    def contribute_all(
+        self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
+    ) -> Iterator[Contribution]:
+        """See `Strategy.contribute_all`."""
+        visits = [self.visit(state, view, own) for view, own in zip(views, coins, strict=True)]
+        loss = self.method.loss(self.head, state, step)
+        if step.phase == "close":
+            for view, visit in zip(views, visits, strict=True):
+                yield beside.fisher(self, state, view, visit)
+        elif self.shared:
+            found = self.networks.sums(state["weights"], visits, self.plan.clipping_norm, loss)
+            for visit, own in zip(visits, found, strict=True):
+                yield Contribution({"gradient": own, **beside.reference_sum(self, state, visit, loss)})
+        else:
+            made = self.networks.visits(state["weights"], visits, self.plan, loss, "path" in self.method.beside)
+            for view, visit, trained in zip(views, visits, made, strict=True):
+                parts = beside.update_parts(self, state, visit, trained, loss)
+                local = (state["weights"] + trained.update).astype(np.float32)
+                yield Contribution(parts, self.method.keep(view.kept, local, step))
+
+    def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
+        """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
+        loss = self.method.loss(self.head, state, StepContext(0, 0, ()))
+        return next(self.networks.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
+
+    def visit(self, state: State, view: DeviceView, coins: RandomBytes) -> Visit:
+        """Return what one client trains on, with the columns that the loss reads."""
         import torch
 
-        weights = torch.from_numpy(state["weights"]).to(self.device)
-        strata = [self._stratum(view.current, self.q_current), self._stratum(view.memory, self.memory_rate)]
-        after = self._trainer.visit(weights, strata, plan, coins)
-        return (after - weights).cpu().numpy().astype(np.float64)
+        teachers = self.method.teacher_weights(state, view.kept)
 
-    def _stratum(self, examples: Examples, q: float) -> Stratum:
-        import torch
+        def stratum(examples: Examples, q: float) -> Stratum:
+            taught = [self.networks.outputs(weights, examples.x) for weights in teachers]
+            if self.method.stored:
+                nothing = np.zeros((len(examples), self.columns), dtype=np.float32)
+                taught.append(nothing if examples.columns is None else examples.columns)
+            extra = torch.from_numpy(np.concatenate(taught, axis=1)) if taught else None
+            x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
+            device = self.networks.device
+            return Stratum(x.to(device), y.to(device), q, extra.to(device) if extra is not None else None)
 
-        x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
-        return Stratum(x.to(self.device), y.to(self.device), q)
+        strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
+        return Visit(strata, coins, None if self.shared else self.method.after(state, view.kept))
 
-    def apply(self, state: State, step: StepContext, total: dict[str, NDArray[np.float64]], clients: int) -> State:
+    def columns_of(self, state: State, examples: Examples) -> Floats:
+        """See `Strategy.columns_of`."""
+        return self.networks.outputs(state["weights"], examples.x)
+
+    def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
         """See `Strategy.apply`."""
-        mean = total["update"] / clients
-        return {"weights": (state["weights"].astype(np.float64) + mean).astype(np.float32)}
+        before = state["weights"]
+        if step.phase == "close":
+            received = Received(before, before, beside.fisher_means(self, before, total, clients), 0.0)
+            return {**state, **self.method.absorb(state, step, received)}
+        if self.shared:
+            new, means = self._server_step(state, total, clients)
+        else:
+            new = {"weights": (before.astype(np.float64) + total["update"] / clients).astype(np.float32)}
+            means = beside.means(self, total, clients)
+        received = Received(before, new["weights"], means, self.plan.learning_rate)
+        return {**new, **self.method.absorb({**state, **new}, step, received)}
 
-    def saturated(self, total: dict[str, NDArray[np.float64]]) -> int:
-        """Return how many entries of all clients together were clipped by the encoder (stochastically rounded)."""
-        size = len(total["update"])
-        return round(float(total["saturated"][0]) / self.upload_clip * size)
+    def _server_step(self, state: State, total: dict[str, Values], clients: int) -> tuple[State, beside.Means]:
+        import torch
+
+        before = state["weights"].astype(np.float64)
+        share = self.plan.denominator * clients
+        noisy = total["gradient"] / share
+        means = beside.reference_mean(total, share)
+        # The reference of this very round, not of the one before: both were summed at the same weights.
+        change = self.method.after({**state, **{n: m for n, m in means.items() if n in state}}, {})
+        gradient = noisy
+        if change is not None:
+            moved = change(torch.from_numpy(noisy), torch.from_numpy(before), self.plan.learning_rate)
+            gradient = moved.numpy()
+        new: State = {}
+        if self.plan.momentum:
+            gradient = self.plan.momentum * state["velocity"].astype(np.float64) + gradient
+            new["velocity"] = gradient.astype(np.float32)
+        after = before - self.plan.learning_rate * gradient
+        if "path" in self.method.beside:
+            means["path"] = (-noisy * (after - before)).astype(np.float32)
+        return {"weights": after.astype(np.float32), **new}, means
+
+    def saturated(self, total: dict[str, Values]) -> int:
+        """Return how many entries of all clients' updates were clipped by the encoder (stochastically rounded)."""
+        return round(float(total["saturated"][0]) / self.encoding.update_clip * self.size)
 
     def scores(self, state: State, x: Floats) -> Floats:
         """See `Strategy.scores`."""
-        load_vector(self._evaluator, state["weights"])
-        return logits(self._evaluator, x)
+        return self.networks.outputs(state["weights"], x)
 
     def network(self, state: State) -> torch.nn.Module:
         """Return a fresh network with the state's weights (for attacks and for use after the run)."""
-        model = self._model()
+        model = self.networks.fresh()
         load_vector(model, state["weights"])
         return model
-
-    def _model(self) -> torch.nn.Module:
-        return build_model(self.model_kind, self.shape, self.classes, self.seed)
-
-    @cached_property
-    def _initial(self) -> Floats:
-        return to_vector(self._model())
-
-    @cached_property
-    def _evaluator(self) -> torch.nn.Module:
-        return self._model()
-
-    @cached_property
-    def _trainer(self) -> DpSgdTrainer:
-        # One wrapped module per process: Opacus hooks are costly to attach and nothing of a visit stays in it.
-        return DpSgdTrainer(self._model().to(self.device))

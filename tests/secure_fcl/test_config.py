@@ -94,7 +94,7 @@ def test_setting_values(text: str, value: object) -> None:
         ("rows=[]", "rows"),
         ('rows=["replay","replay"]', "twice"),
         ('rows=["naive"]', "rows.0 = 'naive'"),
-        ("replay.noise=shared", "replay.noise = 'shared'"),
+        ("replay.noise=central", "replay.noise = 'central'"),
         ("replay.noise=none", "epsilon = inf"),
         ("class_sums.noise=none", "class_sums"),
         ("replay.epsilon=inf", "noise = 'none'"),

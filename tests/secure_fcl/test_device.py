@@ -30,7 +30,7 @@ def test_an_item_is_in_one_stratum_at_a_time(plan: RowPlan) -> None:
                 current = set(device.experiences[slot].index.tolist())
                 assert len(view.current) == len(current)
                 assert not current & set(device.held.index.tolist())
-            device.close(slot)
+            device.close(slot, {})
             assert set(device.held.index.tolist()) <= {
                 i for t in range(slot + 1) for i in device.experiences[t].index.tolist()
             }
@@ -73,7 +73,7 @@ def test_idle_slots_show_the_memory_only(digits: Dataset, make_config: Callable[
             before = len(device.held)
             view = device.view(slot, 0)
             assert len(view.current) == (len(device.experiences[task].index) if task >= 0 else 0)
-            device.close(slot)
+            device.close(slot, {})
             assert task >= 0 or len(device.held) == before
 
 
@@ -82,7 +82,7 @@ def test_straddlers_are_never_kept(hapt_scenario: Scenario) -> None:
 
     plan = build_row(load_config(None, ["scenario.setting=cross-silo"]), hapt_scenario, "replay", 1.0)
     device = Device(plan, 0, COINS)
-    device.close(0)
+    device.close(0, {})
     assert len(device.held) > 0
     assert (hapt_scenario.units.item[device.held.index] >= 0).all()
     assert len(device.held) < len(device.experiences[0].index)
@@ -93,8 +93,8 @@ def test_coins_that_are_given_back_are_used(plan: RowPlan) -> None:
     again = Device(plan, 1, Coins(None), first.keys)
     fresh = Device(plan, 1, Coins(None))
     for device in (first, again, fresh):
-        device.close(0)
-        device.close(1)
+        device.close(0, {})
+        device.close(1, {})
     assert first.held.index.tolist() == again.held.index.tolist()
     assert first.keys.tolist() != fresh.keys.tolist()
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ class Oracle:
 
     name = "oracle"
     once_per_chunk = False
+    uploads: ClassVar = {"train": None}
 
     def __init__(self, scenario: Scenario, rounds: int) -> None:
         self.rounds = rounds
@@ -119,6 +120,7 @@ class Guesses:
 
     name = "guesses"
     once_per_chunk = False
+    uploads: ClassVar = {"train": None}
     rounds = 2
 
     def scores(self, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:

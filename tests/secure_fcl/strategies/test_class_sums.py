@@ -17,13 +17,13 @@ def view(digits: Dataset, index: np.ndarray) -> DeviceView:
 def test_rows_are_the_sums_of_the_announced_classes(digits: Dataset) -> None:
     s = strategy(digits)
     index = np.flatnonzero(np.isin(digits.y, (4, 7)))[:50]
-    sums = s.contribute(s.initial(), view(digits, index), StepContext(0, 0, (2, 4, 7)), bytes)["sums"]
+    sums = s.contribute(s.initial(), view(digits, index), StepContext(0, 0, (2, 4, 7)), bytes).parts["sums"]
     rows = features(digits.x[index])
     np.testing.assert_allclose(sums[0], 0.0)
     for row, label in ((1, 4), (2, 7)):
         np.testing.assert_allclose(sums[row], rows[digits.y[index] == label].sum(axis=0), rtol=1e-6)
     # One class less than the widest slot: its last row stays empty.
-    short = s.contribute(s.initial(), view(digits, index), StepContext(0, 0, (4, 7)), bytes)["sums"]
+    short = s.contribute(s.initial(), view(digits, index), StepContext(0, 0, (4, 7)), bytes).parts["sums"]
     assert not short[2].any()
 
 
@@ -56,7 +56,7 @@ def test_all_sums_without_noise_classify_digits(digits: Dataset) -> None:
     for step, labels in enumerate([(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,)]):
         mine = train[np.isin(digits.y[train], labels)]
         context = StepContext(step, 0, labels)
-        state = s.apply(state, context, s.contribute(state, view(digits, mine), context, bytes), 1)
+        state = s.apply(state, context, s.contribute(state, view(digits, mine), context, bytes).parts, 1)
     right = s.scores(state, digits.x[digits.test]).argmax(axis=1) == digits.y[digits.test]
     assert right.mean() > 0.9
 

@@ -5,7 +5,7 @@ import torch
 from crypto.randomness import KeyedStream
 from privacy import DpSgdPlan, NonPrivate, SampledGaussian
 from secure_fcl.data import Dataset
-from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, StepContext
+from secure_fcl.strategies import DeviceView, Encoding, Examples, GradientStrategy, Networks, Rates, StepContext
 
 STEP = StepContext(0, 0, (0, 1))
 
@@ -16,7 +16,8 @@ def strategy(
     plan = DpSgdPlan(
         int(over.get("steps", 1)), over.get("denominator", 4.0), over.get("norm", 1.0), sigma, over.get("rate", 0.5)
     )
-    return GradientStrategy("replay", plan, q, memory, 3, clip, 17, "mlp", (1, 8, 8), 10, 1)
+    networks = Networks("mlp", (1, 8, 8), 10, 1)
+    return GradientStrategy("replay", plan, Rates(q, memory), 3, networks, 64, encoding=Encoding(clip, 17))
 
 
 def some(digits: Dataset, n: int, start: int = 0) -> Examples:
@@ -47,7 +48,7 @@ def test_an_example_weighs_at_most_the_clipping_norm(digits: Dataset) -> None:
 def test_an_empty_client_sends_noise_of_the_full_size(digits: Dataset) -> None:
     s = strategy(sigma=2.0)
     nothing = some(digits, 0)
-    update = s.contribute(s.initial(), DeviceView(nothing, nothing), STEP, coins())["update"]
+    update = s.contribute(s.initial(), DeviceView(nothing, nothing), STEP, coins()).parts["update"]
     expected = 0.5 * 2.0 * 1.0 / 4.0
     # Standard error of a sample deviation: expected / sqrt(2 n); five of them.
     assert abs(update.std() - expected) < 5 * expected / np.sqrt(2 * len(update))
@@ -82,13 +83,14 @@ def test_the_server_adds_the_mean_over_the_public_number_of_clients() -> None:
 
 def test_clipped_entries_of_all_clients_are_counted_in_the_sum(digits: Dataset) -> None:
     s = strategy(sigma=2.0, clip=0.3)
-    arrays = [s.contribute(s.initial(), DeviceView(some(digits, 3), some(digits, 0)), STEP, coins(k)) for k in range(4)]
+    view = DeviceView(some(digits, 3), some(digits, 0))
+    arrays = [s.contribute(s.initial(), view, STEP, coins(k)).parts for k in range(4)]
     expected = sum(int((np.abs(a["update"]) > 0.3).sum()) for a in arrays)
     assert expected > 100
-    total = s.upload.split(np.sum([s.upload.flatten(a) for a in arrays], axis=0))
+    total = s.uploads["train"].split(np.sum([s.uploads["train"].flatten(a) for a in arrays], axis=0))
     assert s.saturated(total) == expected
-    everything = {"update": np.full(10, 9.0), "saturated": np.array([2 * 0.3])}
-    assert s.saturated(everything) == 20
+    everything = {"update": np.full(s.size, 9.0), "saturated": np.array([2 * 0.3])}
+    assert s.saturated(everything) == 2 * s.size
 
 
 def test_events() -> None:
@@ -100,6 +102,6 @@ def test_events() -> None:
 
 
 def test_the_upload_scale_has_the_configured_bits() -> None:
-    upload = strategy(clip=0.5).upload
+    upload = strategy(clip=0.5).uploads["train"]
     assert upload.scale * upload.largest_bound == 2**16 - 1
     assert upload.length == len(strategy().initial()["weights"]) + 1

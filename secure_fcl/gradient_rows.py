@@ -1,0 +1,72 @@
+"""The gradient strategies by the name of their row: which method, which public numbers."""
+
+from __future__ import annotations
+
+from privacy import DpSgdPlan
+from secure_fcl import config as cfg
+from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Plain, Rates
+from secure_fcl.streams import Scenario
+
+
+def method_of(config: cfg.Config, name: str) -> Method:
+    """Return the method of a row with its hyper-parameters."""
+    from secure_fcl.strategies import methods
+
+    match getattr(config, name):
+        case cfg.ProxRow() as row:
+            return methods.Proximal(mu=row.mu)
+        case cfg.CurvatureRow() as row:
+            return methods.Curvature(strength=row.strength, decay=row.decay)
+        case cfg.ElasticRow() as row:
+            return methods.ElasticWeights(strength=row.strength, decay=row.decay)
+        case cfg.SynapticRow() as row:
+            return methods.SynapticIntelligence(strength=row.strength, damping=row.damping)
+        case cfg.DistillationRow() as row:
+            return methods.LwF(weight=row.weight, temperature=row.temperature, balanced=row.balanced)
+        case cfg.TwoTeachersRow() as row:
+            return methods.TwoTeachers(alpha=row.alpha, beta=row.beta, temperature=row.temperature)
+        case cfg.DarkRow() as row:
+            return methods.DarkReplay(alpha=row.alpha, beta=row.beta)
+        case cfg.GradientMemoryRow():
+            return methods.AveragedGradientMemory()
+        case _:
+            return Plain(memory=name == "replay")
+
+
+def gradient_strategy(
+    config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float, examples: int
+) -> GradientStrategy:
+    """Return the strategy of a row that trains a network; `examples` bounds those of one chunk."""
+    t, row = config.training, getattr(config, name)
+    method, shared = method_of(config, name), row.noise == "shared"
+    return GradientStrategy(
+        name=name,
+        plan=_visit(t, row, noise_multiplier),
+        rates=Rates(t.q_current, t.q_memory if method.memory else 0.0, t.q_fisher),
+        rounds=row.rounds or t.rounds,
+        networks=Networks(
+            t.model, scenario.data.shape, len(scenario.data.classes), config.seed, config.device, t.trainer
+        ),
+        examples=examples,
+        method=method,
+        encoding=Encoding(t.upload_clip, t.upload_bits, t.sum_clip, t.scale_bits, t.fisher_bits),
+        shared=shared,
+        groups=_groups(scenario),
+        fisher_noise=0.0 if noise_multiplier == 0.0 else t.fisher_noise * noise_multiplier,
+    )
+
+
+def _groups(scenario: Scenario) -> tuple[int, ...] | None:
+    """Return each class's task where the test names the task: only the classes of one task compete, in training too."""
+    if scenario.kind != "task":
+        return None
+    task_of = {label: task for task, labels in enumerate(scenario.task_classes) for label in labels}
+    return tuple(task_of.get(label, -1) for label in range(len(scenario.data.classes)))
+
+
+def _visit(t: cfg.Training, row: cfg.GradientRow, noise_multiplier: float) -> DpSgdPlan:
+    shared = row.noise == "shared"
+    return DpSgdPlan(
+        1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,
+        row.learning_rate or t.learning_rate, t.momentum, t.optimizer,
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Penalties on the weights. They read released values only, act after the noise and cost no epsilon themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from privacy import AfterNoise, Quadratic
+from secure_fcl.strategies.base import Floats, State, StepContext
+from secure_fcl.strategies.method import Beside, Plain, Received
+
+
+@dataclass(frozen=True)
+class Proximal(Plain):
+    """FedProx: mu / 2 |w - server's weights|^2 on every local step (Li et al. 2020, arXiv 1812.06127, equation 2).
+
+    Costs no epsilon. Zero where a round is one step, so with noise shared inside the sum it is federated averaging.
+    """
+
+    mu: float = 0.1
+
+    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+        """See `Method.after`."""
+        return Quadratic.around(torch.from_numpy(state["weights"]), self.mu)
+
+
+@dataclass(frozen=True)
+class ElasticWeights(Plain):
+    """FedEWC: strength / 2 * sum over closed tasks of F (w - w*)^2, F the clients' summed Fisher information.
+
+    Kirkpatrick et al. 2017 (arXiv 1612.00796, equation 3) with one penalty a task, kept as two vectors: the sum of
+    F and the sum of F w*. `decay` below 1 forgets old tasks (online EWC; Schwarz et al. 2018, arXiv 1805.06370,
+    section 4). The empirical Fisher information costs one release a task; the penalty itself costs nothing.
+    """
+
+    beside: frozenset[Beside] = frozenset({"fisher"})
+    strength: float = 10.0
+    decay: float = 1.0
+
+    def initial(self, weights: Floats) -> State:
+        """See `Method.initial`."""
+        return {"diagonal": np.zeros_like(weights), "pull": np.zeros_like(weights)}
+
+    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+        """See `Method.after`."""
+        if not state["diagonal"].any():
+            return None
+        diagonal, pull = (torch.from_numpy(state[name]) * self.strength for name in ("diagonal", "pull"))
+        return Quadratic(diagonal, pull)
+
+    def absorb(self, state: State, step: StepContext, received: Received) -> State:
+        """See `Method.absorb`."""
+        found = {name: state[name] for name in ("diagonal", "pull")}
+        if step.phase == "close":
+            found["diagonal"] = self.decay * state["diagonal"] + received.means["fisher"]
+            found["pull"] = self.decay * state["pull"] + self._pull(received)
+        return found
+
+    def _pull(self, received: Received) -> Floats:
+        return received.means["fisher"] * received.before
+
+
+@dataclass(frozen=True)
+class Curvature(ElasticWeights):
+    """FedCurv: the clients' Fisher information around their own last models, as two sums (Shoham et al. 2019).
+
+    arXiv 1910.07796, equations 6-8. The sums go out when a slot closes rather than every round, since each is a
+    release; and they hold a client's own part, which the paper leaves out. With noise shared inside the sum no client
+    has a model of its own, and it is FedEWC.
+    """
+
+    beside: frozenset[Beside] = frozenset({"fisher", "fisher_weights"})
+
+    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.kept`."""
+        return {"local": (size,)}
+
+    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+        """See `Method.keep`."""
+        return {"local": local}
+
+    def _pull(self, received: Received) -> Floats:
+        return received.means["fisher_weights"]
+
+
+@dataclass(frozen=True)
+class SynapticIntelligence(Plain):
+    """SI: strength * Omega (w - w*)^2, Omega the path integral of a task over its squared distance.
+
+    Zenke et al. 2017 (arXiv 1703.04200, equations 3-5), on the mean of the clients' paths; w* are the weights after the
+    last task. Reads noisy gradients only and costs no epsilon.
+    """
+
+    beside: frozenset[Beside] = frozenset({"path"})
+    strength: float = 0.1
+    damping: float = 0.1
+
+    def initial(self, weights: Floats) -> State:
+        """See `Method.initial`."""
+        return {"walked": np.zeros_like(weights), "importance": np.zeros_like(weights), "anchor": weights.copy()}
+
+    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+        """See `Method.after`."""
+        if not state["importance"].any():
+            return None
+        importance, anchor = (torch.from_numpy(state[name]) for name in ("importance", "anchor"))
+        return Quadratic.around(anchor, 2.0 * self.strength * importance)
+
+    def absorb(self, state: State, step: StepContext, received: Received) -> State:
+        """See `Method.absorb`."""
+        path = state["walked"] + received.means["path"]
+        if not step.last:
+            return {"walked": path, "importance": state["importance"], "anchor": state["anchor"]}
+        moved = received.after - state["anchor"]
+        gained = np.maximum(path, 0.0) / (moved**2 + self.damping)
+        return {
+            "walked": np.zeros_like(path), "importance": state["importance"] + gained, "anchor": received.after.copy(),
+        }  # fmt: skip

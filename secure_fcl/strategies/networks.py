@@ -1,0 +1,132 @@
+"""The networks of a gradient strategy in one process: who trains them, and what they put out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy import AfterNoise, ClippedGradients, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
+from secure_fcl.models import build_model, load_vector, logits, to_vector
+from secure_fcl.strategies.base import Floats
+
+if TYPE_CHECKING:
+    import torch
+
+    from privacy.stacked import StackedTrainer
+
+TrainerName = Literal["opacus", "stacked"]
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One client's share of a round: its strata, its coins and what is done after its noise."""
+
+    strata: Sequence[Stratum]
+    coins: RandomBytes
+    after: AfterNoise | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """New weights minus old ones, float64 (P,), and the path integral of the visit if it was asked for."""
+
+    update: Vector
+    path: Vector | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
+
+    kind: str
+    shape: tuple[int, ...]
+    classes: int
+    seed: int
+    device: str = "cpu"
+    trainer: TrainerName = "opacus"
+
+    def fresh(self) -> torch.nn.Module:
+        """Return a new network with the public initial weights."""
+        return build_model(self.kind, self.shape, self.classes, self.seed)
+
+    @cached_property
+    def initial(self) -> Floats:
+        """The public initial weights, float32 (P,)."""
+        return to_vector(self.fresh())
+
+    def outputs(self, weights: Floats, x: Floats) -> Floats:
+        """Return the outputs (n, classes) of a network with these weights."""
+        load_vector(self._evaluator, weights)
+        return logits(self._evaluator, x)
+
+    def visits(
+        self, weights: Floats, visits: Sequence[Visit], plan: DpSgdPlan, loss: ExampleLoss, path: bool = False
+    ) -> Iterator[Trained]:
+        """Yield what local training makes of the same weights at every client, in order."""
+        import torch
+
+        start = torch.from_numpy(weights).to(self.device)
+        if self.trainer == "opacus":
+            for visit in visits:
+                walked = torch.zeros_like(start) if path else None
+                after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked)
+                yield _trained(after - start, walked)
+            return
+        paths = torch.zeros((len(visits), len(start))) if path else None
+        stacked = self._stacked.visit(
+            start, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits], paths
+        )
+        for k in range(len(visits)):
+            yield _trained(stacked[k] - start, paths[k] if paths is not None else None)
+
+    def sums(
+        self, weights: Floats, visits: Sequence[Visit], clipping_norm: float, loss: ExampleLoss
+    ) -> Iterator[Vector]:
+        """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
+        import torch
+
+        start = torch.from_numpy(weights).to(self.device)
+        if self.trainer == "opacus":
+            for visit in visits:
+                yield self._clipped.sum(start, visit.strata, clipping_norm, visit.coins, loss)
+            return
+        found = self._stacked.sums(start, [v.strata for v in visits], clipping_norm, [v.coins for v in visits], loss)
+        for own in found:
+            yield own.numpy().astype(np.float64)
+
+    def squares(self, weights: Floats, visit: Visit, clipping_norm: float, loss: ExampleLoss) -> Vector:
+        """Return the sum of squared clipped gradients of one Poisson batch, without noise, float64 (P,)."""
+        import torch
+
+        start = torch.from_numpy(weights).to(self.device)
+        return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
+
+    @cached_property
+    def _evaluator(self) -> torch.nn.Module:
+        return self.fresh()
+
+    @cached_property
+    def _opacus(self) -> DpSgdTrainer:
+        return DpSgdTrainer(self.fresh().to(self.device))
+
+    @cached_property
+    def _clipped(self) -> ClippedGradients:
+        return ClippedGradients(self.fresh().to(self.device))
+
+    @cached_property
+    def _stacked(self) -> StackedTrainer:
+        from privacy.stacked import StackedTrainer
+
+        return StackedTrainer(self.fresh())
+
+
+def _trained(update: torch.Tensor, path: torch.Tensor | None) -> Trained:
+    return Trained(
+        update.cpu().numpy().astype(np.float64), path.cpu().numpy().astype(np.float64) if path is not None else None
+    )

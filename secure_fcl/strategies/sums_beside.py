@@ -1,0 +1,151 @@
+"""The uploads of a gradient strategy: the update or gradient sum, and the sums that a method asks for beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from privacy import ExampleLoss, Stratum
+from privacy.secure_gaussian import release_noise
+from secure_fcl.strategies.base import Contribution, DeviceView, Floats, State
+from secure_fcl.strategies.contribution import Part, UploadSpec, Values
+from secure_fcl.strategies.method import Beside
+from secure_fcl.strategies.networks import Trained, Visit
+
+if TYPE_CHECKING:
+    from secure_fcl.strategies.gradient import GradientStrategy
+
+#: Largest |weight| that a product of Fisher information and weights is encoded for.
+LARGEST_WEIGHT = 8.0
+
+Means = dict[Beside, Floats]
+
+
+def update_upload(s: GradientStrategy) -> UploadSpec:
+    """Return the upload of an update that is private before it is sent, with the count of its clipped entries."""
+    clip = s.encoding.update_clip
+    # Every part travels in the update's units, so that all share one scale.
+    parts = [Part("update", (s.size,), clip), Part("saturated", (1,), clip)]
+    parts += [Part(name, (s.size,), clip) for name in ("path", "reference") if name in s.method.beside]
+    steps = 2 ** (s.encoding.update_bits - 1) - 1
+    unit = "the update is private before it is sent (local DP-SGD)"
+    return UploadSpec(s.name, tuple(parts), steps / clip, None, None, unit)
+
+
+def gradient_upload(s: GradientStrategy) -> UploadSpec:
+    """Return the upload of a clipped gradient sum that gets its noise inside the secure sum."""
+    norm = s.plan.clipping_norm
+    names = ["gradient", *(["reference"] if "reference" in s.method.beside else [])]
+    parts = tuple(Part(name, (s.size,), s.encoding.sum_clip * norm) for name in names)
+    unit = "one example adds one gradient clipped to the clipping norm, in each part that reads its stratum"
+    return UploadSpec(s.name, parts, 2.0**s.encoding.scale_bits / norm, norm, s.size, unit)
+
+
+def fisher_upload(s: GradientStrategy) -> UploadSpec:
+    """Return the upload of summed Fisher information; one example adds at most the clipping norm's square."""
+    bound = s.plan.clipping_norm**2
+    largest = s.examples * bound + 12.0 * s.fisher_noise * bound * (not s.shared)
+    names = ["fisher", *(["fisher_weights"] if _weighs(s) else [])]
+    parts = tuple(Part(name, (s.size,), largest) for name in names)
+    if s.shared:
+        unit = "one example adds its squared clipped gradient"
+        return UploadSpec(f"{s.name}-fisher", parts, 2.0**s.encoding.scale_bits / bound, bound, s.size, unit)
+    steps = 2 ** (s.encoding.fisher_bits - 1) - 1
+    return UploadSpec(f"{s.name}-fisher", parts, steps / largest, None, None, "private before it is sent")
+
+
+def _weighs(s: GradientStrategy) -> bool:
+    # With shared noise all clients stand at the server's weights, which need no sum of their own.
+    return "fisher_weights" in s.method.beside and not s.shared
+
+
+def update_parts(
+    s: GradientStrategy, state: State, visit: Visit, trained: Trained, loss: ExampleLoss
+) -> dict[str, Values]:
+    """Return the parts of `update_upload`; all of them come from noisy gradients, or from none where there is none."""
+    clip = s.encoding.update_clip
+    beyond = np.count_nonzero(np.abs(trained.update) > clip)
+    parts = {"update": trained.update, "saturated": np.array([beyond / s.size * clip])}
+    if trained.path is not None:
+        parts["path"] = trained.path / _path_unit(s)
+    if "reference" in s.method.beside:
+        parts["reference"] = _local_reference(s, state, visit, loss)
+    return parts
+
+
+def _path_unit(s: GradientStrategy) -> float:
+    # A coordinate that moves by the whole bound in one step has the path clip^2 / rate: that becomes `clip`.
+    return s.encoding.update_clip / s.plan.learning_rate
+
+
+def _local_reference(s: GradientStrategy, state: State, visit: Visit, loss: ExampleLoss) -> Values:
+    """Return the noisy mean gradient of the memory: minus the step of one visit at rate 1 on the memory alone."""
+    one = replace(s.plan, steps=1, learning_rate=1.0, momentum=0.0, optimizer="sgd")
+    memory = replace(visit, strata=[_without(visit.strata[0]), visit.strata[1]], after=None)
+    return -next(s.networks.visits(state["weights"], [memory], one, loss)).update
+
+
+def reference_sum(s: GradientStrategy, state: State, visit: Visit, loss: ExampleLoss) -> dict[str, Values]:
+    """Return the memory's own clipped gradient sum, by coins of its own, if the method asks for it."""
+    if "reference" not in s.method.beside:
+        return {}
+    memory = replace(visit, strata=[_without(visit.strata[0]), visit.strata[1]])
+    return {"reference": next(s.networks.sums(state["weights"], [memory], s.plan.clipping_norm, loss))}
+
+
+def _without(stratum: Stratum) -> Stratum:
+    # An empty stratum keeps the numbering of strata.
+    extra = stratum.extra[:0] if stratum.extra is not None else None
+    return Stratum(stratum.x[:0], stratum.y[:0], 0.0, extra)
+
+
+def means(s: GradientStrategy, total: Mapping[str, Values], clients: int) -> Means:
+    """Return the means of the sums beside the update."""
+    found: Means = {}
+    if "path" in total:
+        found["path"] = (total["path"] / clients * _path_unit(s)).astype(np.float32)
+    return found | reference_mean(total, clients)
+
+
+def reference_mean(total: Mapping[str, Values], share: float) -> Means:
+    """Return the mean gradient of the memories, if it was summed."""
+    return {"reference": (total["reference"] / share).astype(np.float32)} if "reference" in total else {}
+
+
+def fisher(s: GradientStrategy, state: State, view: DeviceView, visit: Visit) -> Contribution:
+    """Return one client's Fisher information over its current chunk, at its own last model if the method keeps one.
+
+    With its own noise (privacy.statistics.FisherDiagonal) unless it is added inside the sum, or there is none.
+    """
+    own = view.kept.get("local", state["weights"]) if _weighs(s) else state["weights"]
+    chunk = replace(visit, strata=[replace(visit.strata[0], q=s.rates.fisher)])
+    found = s.networks.squares(own, chunk, s.plan.clipping_norm, s.head.cross_entropy)
+    if s.fisher_noise > 0.0 and not s.shared:
+        found = found + release_noise(s.fisher_noise * s.plan.clipping_norm**2, (s.size,), visit.coins).numpy()
+    parts = {"fisher": found}
+    if _weighs(s):
+        parts["fisher_weights"] = found * np.clip(own / LARGEST_WEIGHT, -1.0, 1.0)
+    return Contribution(parts, view.kept)
+
+
+def fisher_means(s: GradientStrategy, weights: Floats, total: Mapping[str, Values], clients: int) -> Means:
+    """Return Fisher information per expected example, and the same times the weights it was taken at.
+
+    Noisy entries below three standard deviations of their noise are set to zero: they say nothing but noise, and a
+    negative one would push weights away. Post-processing.
+    """
+    expected = clients * s.plan.denominator / s.rates.current * s.rates.fisher
+    parties = 1 if s.shared else clients
+    floor = 3.0 * s.fisher_noise * s.plan.clipping_norm**2 * np.sqrt(parties)
+    clean = np.where(total["fisher"] > floor, np.maximum(total["fisher"], 0.0), 0.0) / expected
+    found: Means = {"fisher": clean.astype(np.float32)}
+    if "fisher_weights" in s.method.beside:
+        if "fisher_weights" in total:
+            pulled = np.where(clean > 0.0, total["fisher_weights"] * LARGEST_WEIGHT / expected, 0.0)
+        else:
+            pulled = clean * weights
+        found["fisher_weights"] = pulled.astype(np.float32)
+    return found
