@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from secure_fcl.config_rows import (
+    ClassSumsRow,
+    CurvatureRow,
+    DarkRow,
+    DistillationRow,
+    ElasticRow,
+    GradientMemoryRow,
+    GradientName,
+    GradientRow,
+    Probability,
+    ProxRow,
+    RowName,
+    SynapticRow,
+    TwoTeachersRow,
+)
 from secure_fcl.config_streams import Drift, Online, Positive, Scenario, Section, Storage
 from secure_fcl.errors import ConfigInvalid
-
-Probability = Annotated[float, Field(gt=0.0, le=1.0)]
-RowName = Literal[
-    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem",
-    "class_sums",
-]  # fmt: skip
-GradientName = Literal[
-    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem"
-]
-NoisePlace = Literal["local", "shared", "none"]
 
 
 class Data(Section):
@@ -81,100 +85,6 @@ class Privacy(Section):
     )
     max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
     colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
-
-
-class GradientRow(Section):
-    """A strategy that trains a network."""
-
-    epsilon: float = Field(8.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
-    noise: NoisePlace = Field(
-        "local",
-        description="local: the client adds the full noise; shared: one clipped sum a round, noise shared inside it",
-    )
-    rounds: int = Field(0, ge=0, le=10_000, description="rounds per task; 0: training.rounds")
-    learning_rate: float = Field(0.0, ge=0.0, allow_inf_nan=False, description="step size; 0: training.learning_rate")
-
-    @model_validator(mode="after")
-    def _budget_and_noise_agree(self) -> Self:
-        _agree(self.epsilon, self.noise)
-        return self
-
-
-class ProxRow(GradientRow):
-    """FedProx."""
-
-    mu: Positive = Field(0.1, description="weight of the proximal term")
-
-
-class ElasticRow(GradientRow):
-    """FedEWC."""
-
-    strength: Positive = Field(10.0, description="weight of the penalty")
-    decay: Probability = Field(1.0, description="what is left of old importances after a task; 1: all")
-
-
-class CurvatureRow(ElasticRow):
-    """FedCurv."""
-
-
-class SynapticRow(GradientRow):
-    """Synaptic Intelligence."""
-
-    strength: Positive = Field(0.1, description="weight of the penalty")
-    damping: Positive = Field(0.1, description="added to a weight's squared distance")
-
-
-class DistillationRow(GradientRow):
-    """FedLwF."""
-
-    weight: Positive = Field(1.0, description="weight of the distillation")
-    temperature: Positive = Field(2.0, description="softens both networks' outputs")
-    balanced: bool = Field(False, description="weigh the terms 1/n and 1 - 1/n after n tasks instead")
-
-
-class TwoTeachersRow(GradientRow):
-    """FLwF-2T."""
-
-    alpha: Probability = Field(0.5, description="weight of the cross-entropy")
-    beta: Probability = Field(0.4, description="weight of the own old model; the rest is the server's")
-    temperature: Positive = Field(2.0, description="softens the networks' outputs")
-
-    @model_validator(mode="after")
-    def _weights_leave_a_rest(self) -> Self:
-        if self.alpha + self.beta > 1.0:
-            raise ValueError(f"alpha + beta = {self.alpha + self.beta:g} is above 1; lower one of them")
-        return self
-
-
-class DarkRow(GradientRow):
-    """DER++."""
-
-    alpha: Positive = Field(0.5, description="weight of the distance to the stored outputs")
-    beta: Positive = Field(0.5, description="weight of the cross-entropy on the memory")
-
-
-class GradientMemoryRow(GradientRow):
-    """Fed-A-GEM."""
-
-
-class ClassSumsRow(Section):
-    """Class sums of bounded features."""
-
-    epsilon: float = Field(2.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
-    noise: NoisePlace = Field("shared", description="Skellam shares inside the sum, full local noise, or none")
-    scale_bits: int = Field(14, ge=4, le=24, description="a unit-norm feature vector is scaled to 2^scale_bits")
-
-    @model_validator(mode="after")
-    def _budget_and_noise_agree(self) -> Self:
-        _agree(self.epsilon, self.noise)
-        return self
-
-
-def _agree(epsilon: float, noise: str) -> None:
-    if noise == "none" and not math.isinf(epsilon):
-        raise ValueError("noise = 'none' gives no guarantee: set epsilon = inf beside it")
-    if noise != "none" and math.isinf(epsilon):
-        raise ValueError("epsilon = inf needs noise = 'none'")
 
 
 class Attacks(Section):

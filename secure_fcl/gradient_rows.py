@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from privacy import DpSgdPlan
 from secure_fcl import config as cfg
+from secure_fcl import config_rows as rows
 from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Plain, Rates
 from secure_fcl.streams import Scenario
 
@@ -13,21 +14,21 @@ def method_of(config: cfg.Config, name: str) -> Method:
     from secure_fcl.strategies import methods
 
     match getattr(config, name):
-        case cfg.ProxRow() as row:
+        case rows.ProxRow() as row:
             return methods.Proximal(mu=row.mu)
-        case cfg.CurvatureRow() as row:
+        case rows.CurvatureRow() as row:
             return methods.Curvature(strength=row.strength, decay=row.decay)
-        case cfg.ElasticRow() as row:
+        case rows.ElasticRow() as row:
             return methods.ElasticWeights(strength=row.strength, decay=row.decay)
-        case cfg.SynapticRow() as row:
+        case rows.SynapticRow() as row:
             return methods.SynapticIntelligence(strength=row.strength, damping=row.damping)
-        case cfg.DistillationRow() as row:
+        case rows.DistillationRow() as row:
             return methods.LwF(weight=row.weight, temperature=row.temperature, balanced=row.balanced)
-        case cfg.TwoTeachersRow() as row:
+        case rows.TwoTeachersRow() as row:
             return methods.TwoTeachers(alpha=row.alpha, beta=row.beta, temperature=row.temperature)
-        case cfg.DarkRow() as row:
+        case rows.DarkRow() as row:
             return methods.DarkReplay(alpha=row.alpha, beta=row.beta)
-        case cfg.GradientMemoryRow():
+        case rows.GradientMemoryRow():
             return methods.AveragedGradientMemory()
         case _:
             return Plain(memory=name == "replay")
@@ -64,7 +65,7 @@ def _groups(scenario: Scenario) -> tuple[int, ...] | None:
     return tuple(task_of.get(label, -1) for label in range(len(scenario.data.classes)))
 
 
-def _visit(t: cfg.Training, row: cfg.GradientRow, noise_multiplier: float) -> DpSgdPlan:
+def _visit(t: cfg.Training, row: rows.GradientRow, noise_multiplier: float) -> DpSgdPlan:
     shared = row.noise == "shared"
     return DpSgdPlan(
         1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,
