@@ -1,0 +1,33 @@
+"""A run's result does not depend on the protection, or on whether it was interrupted."""
+
+import pytest
+
+from secure_fcl.folder import RunFolder
+from secure_fcl.job import Interrupted, Job, prepare
+
+SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
+
+
+@pytest.mark.slow
+def test_gradient_sums_with_shared_noise_are_the_same_under_every_protection(run_tiny) -> None:
+    plain = run_tiny(*SHARED)
+    for protection in ("bfv", "secagg", "mpc"):
+        other = run_tiny(*SHARED, f"protection={protection}", "workers=2")
+        assert other.metrics == plain.metrics
+        assert other.digest() == plain.digest()
+
+
+@pytest.mark.parametrize("row", ["derpp", pytest.param("flwf2t", marks=pytest.mark.slow), "fedcurv"])
+def test_what_devices_keep_survives_an_interruption(run_tiny, make_config, tmp_path, row: str) -> None:
+    settings = (f'rows=["{row}"]', "replay_noise=true", "training.trainer=stacked", "transcript=latest")
+    whole = run_tiny(*settings)
+    prepared = prepare(make_config(*settings))
+    folder = RunFolder.create(tmp_path, prepared.config, "run")
+    plan, _ = prepared.rows[0]
+    for _ in range(plan.rounds):
+        with pytest.raises(Interrupted):
+            Job(prepared, folder, lambda tick: None, lambda: True).run()
+    Job(prepared, folder, lambda tick: None).run()
+    assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
+    left = [path.name for path in (folder.path / "simulation").glob(f"devices-{row}-*.npz")]
+    assert len([name for name in left if "closed" not in name]) <= 2
