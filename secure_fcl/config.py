@@ -11,6 +11,8 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from secure_fcl.config_rows import (
+    AnalyticRow,
+    CalmRow,
     ClassSumsRow,
     CurvatureRow,
     DarkRow,
@@ -19,6 +21,7 @@ from secure_fcl.config_rows import (
     GradientMemoryRow,
     GradientName,
     GradientRow,
+    MomentsRow,
     Probability,
     ProxRow,
     RowName,
@@ -151,6 +154,9 @@ class Config(Section):
     derpp: DarkRow = DarkRow()
     fedagem: GradientMemoryRow = GradientMemoryRow()
     class_sums: ClassSumsRow = ClassSumsRow()
+    analytic: AnalyticRow = AnalyticRow()
+    slda: MomentsRow = MomentsRow()
+    calm: CalmRow = CalmRow()
     attacks: Attacks = Attacks()
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from secure_fcl.config_streams import Positive, Section
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 RowName = Literal[
     "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem",
-    "class_sums",
+    "class_sums", "analytic", "slda", "calm",
 ]  # fmt: skip
 GradientName = Literal[
     "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem"
@@ -94,8 +94,8 @@ class GradientMemoryRow(GradientRow):
     """Fed-A-GEM."""
 
 
-class ClassSumsRow(Section):
-    """Class sums of bounded features."""
+class SumsRow(Section):
+    """A strategy whose upload is a sum of bounded statistics, each released once."""
 
     epsilon: float = Field(2.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
     noise: NoisePlace = Field("shared", description="Skellam shares inside the sum, full local noise, or none")
@@ -105,6 +105,41 @@ class ClassSumsRow(Section):
     def _budget_and_noise_agree(self) -> Self:
         _agree(self.epsilon, self.noise)
         return self
+
+
+class ClassSumsRow(SumsRow):
+    """Class sums of bounded features."""
+
+
+class RefinedRow(SumsRow):
+    """Sums of features of which there are two kinds."""
+
+    features: Literal["plain", "refined"] = Field(
+        "refined", description="plain: those of class_sums; refined: digits set upright, levels of faint motion"
+    )
+
+
+class MomentsRow(RefinedRow):
+    """Streaming LDA: class sums and one second moment."""
+
+    gram_share: float = Field(
+        0.5, gt=0.0, lt=1.0, description="part of an example's squared weight that goes to the second moment"
+    )
+
+
+class AnalyticRow(MomentsRow):
+    """Analytic federated class-incremental learning."""
+
+    ridge: Positive = Field(1.0, description="added to the second moment's eigenvalues, beside what noise asks for")
+
+
+class CalmRow(RefinedRow):
+    """CALM, this toolkit's own: class sums, then the scatter of directions from the class means."""
+
+    scatter_share: float = Field(
+        0.2, gt=0.0, lt=1.0, description="part of the budget (in squared sensitivity over noise) that the scatter gets"
+    )
+    variations: bool = Field(True, description="average each window over turned copies of itself")
 
 
 def _agree(epsilon: float, noise: str) -> None:

@@ -11,6 +11,8 @@ from crypto.encoding import FixedPoint
 from crypto.planning import Plan, Upload, plan
 from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from secure_fcl import config as cfg
+from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_ratios, told_of_noise
+from secure_fcl.config_rows import SumsRow
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.gradient_rows import gradient_strategy, method_of
 from secure_fcl.memory import (
@@ -24,7 +26,7 @@ from secure_fcl.memory import (
     plan_storage,
     threshold_memory,
 )
-from secure_fcl.strategies import ClassSums, GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.streams import Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
@@ -198,8 +200,8 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
         ConfigInvalid: a combination that does not exist.
         StorageTooSmall: the device's budget cannot hold the stream's smallest piece beside the memory.
     """
-    if name == "class_sums":
-        return _class_sums(config, scenario, noise_multiplier)
+    if isinstance(getattr(config, name), SumsRow):
+        return _closed_form(config, scenario, name, noise_multiplier)
     return gradient_row(config, scenario, name, noise_multiplier)
 
 
@@ -235,29 +237,26 @@ def _distributed(
     )  # fmt: skip
 
 
-def _class_sums(config: cfg.Config, scenario: Scenario, noise_multiplier: float) -> RowPlan:
+def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     storage = _storage(config, scenario, None, None)
-    widest = max(len(scenario.slot_classes(slot)) for slot in range(scenario.slots))
-    sums = ClassSums(
-        scenario.data.shape, len(scenario.data.classes), widest,
-        storage.pool_examples * scenario.most_released,
-        2.0**config.class_sums.scale_bits, noise_multiplier > 0,
-    )  # fmt: skip
-    shares = _shares(config, scenario, sums, noise_multiplier)
-    noises: dict[Phase, SumNoise] = {"train": shares} if shares else {}
-    return RowPlan("class_sums", config, scenario, sums, None, storage, noises)
+    examples = storage.pool_examples * scenario.most_released
+    sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
+    if noise_multiplier == 0.0 or getattr(config, name).noise == "none":
+        return RowPlan(name, config, scenario, sums, None, storage, {})
+    noises = {
+        phase: _shares(config, scenario, sums, phase, ratio * noise_multiplier)
+        for phase, ratio in noise_ratios(config, name).items()
+    }
+    return RowPlan(name, config, scenario, told_of_noise(sums, noises, scenario.clients), None, storage, noises)
 
 
-def _shares(config: cfg.Config, scenario: Scenario, sums: ClassSums, multiplier: float) -> SkellamSum | None:
-    placement = config.class_sums.noise
-    if multiplier == 0.0 or placement == "none":
-        return None
-    upload = sums.uploads["train"]
+def _shares(config: cfg.Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float) -> SkellamSum:
+    placement, upload = getattr(config, sums.name).noise, sums.uploads[phase]
     if upload.sensitivity_l2 is None or upload.sensitivity_entries is None:
         raise ConfigInvalid(f"upload {upload.name!r} declares no sensitivity, so no noise can be shared in its sum")
     p = config.privacy
     if placement == "shared":
-        _refuse_without_honest_clients(config, scenario, "class_sums")
+        _refuse_without_honest_clients(config, scenario, sums.name)
     dropouts = p.max_dropouts if placement == "shared" else 0
     # Local noise trusts nobody: each client's own share carries the whole guarantee.
     parties = scenario.clients if placement == "shared" else max(scenario.clients, 2)

@@ -11,29 +11,38 @@ from secure_fcl.strategies.base import (
     Stratum,
     one_by_one,
 )
+from secure_fcl.strategies.calm import Calm
 from secure_fcl.strategies.class_sums import ClassSums
+from secure_fcl.strategies.closed_form import Ridge, StreamingLda
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.gradient import Encoding, GradientStrategy, Rates
 from secure_fcl.strategies.method import Method, Plain
+from secure_fcl.strategies.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.networks import Networks
 
 __all__ = [
+    "Calm",
     "ClassSums",
+    "Classifier",
     "Contribution",
     "DeviceView",
     "Encoding",
     "Examples",
     "GradientStrategy",
     "Method",
+    "MomentSums",
+    "Moments",
     "Networks",
     "Part",
     "Phase",
     "Plain",
     "Rates",
+    "Ridge",
     "State",
     "StepContext",
     "Strategy",
     "Stratum",
+    "StreamingLda",
     "UploadSpec",
     "one_by_one",
 ]
