@@ -88,7 +88,7 @@ class BfvClient:
             self._keys = _holder_keys(self._plan, item)
         return ()
 
-    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message with a signed statement and a ciphertext for every 4,096 slots."""
         if self._keys is None:
             raise SubmissionRefused("The public key has not arrived; deliver the key holder's start messages.")
@@ -96,20 +96,20 @@ class BfvClient:
             key = self._agreement.pad_key(self._keys.exchange, self._plan.session, self.name)
         except CiphertextError as error:
             raise SubmissionRefused(f"The key holder's key for pads is unusable: {error}") from error
-        self._submissions.check(round, upload, vector)
+        self._submissions.check(round, upload, vector, model)
         rows = pack_fields(vector, self._plan.packing(upload))
         rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
         blocks = [encrypt(self._keys.bfv, row) for row in rows]
-        payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks)
+        payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks, model)
         return (Message(self.name, "server", "ciphertexts", self._plan.session, round, upload, payload),)
 
 
 @dataclass
 class _Progress:
-    """One open sum at the server; `arrived` holds each client's digest, key for pads and proof."""
+    """One open sum at the server; `arrived` holds each client's digest, key for pads, model and proof."""
 
     sums: list[CiphertextSum]
-    arrived: dict[str, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
+    arrived: dict[str, tuple[bytes, bytes, bytes, bytes]] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
     waiting: bool = False
 
@@ -184,23 +184,23 @@ class BfvServer:
         if message.sender in progress.arrived:
             return ignored(message, "second ciphertext of this client")
         try:
-            exchange, proof, blocks = self._parts(message, len(progress.sums))
+            statement, proof, blocks = self._parts(message, len(progress.sums))
             parsed: list[Any] = [total.parse(raw) for total, raw in zip(progress.sums, blocks, strict=True)]
         except (MessageError, CiphertextError) as error:
             return ignored(message, str(error))
         for total, vector in zip(progress.sums, parsed, strict=True):
             total.add(vector)
-        progress.arrived[message.sender] = (ciphertext_hash(blocks), exchange, proof)
+        progress.arrived[message.sender] = (statement.digest, statement.exchange, statement.model, proof)
         return self._ask(key) if len(progress.arrived) == len(self._plan.clients) else ()
 
-    def _parts(self, message: Message, count: int) -> tuple[bytes, bytes, list[bytes]]:
+    def _parts(self, message: Message, count: int) -> tuple[Statement, bytes, list[bytes]]:
         match unpack_value(message.payload):
-            case [bytes(exchange), bytes(proof), list(entries)] if len(exchange) == KEY_BYTES:
+            case [bytes(exchange), bytes(model), bytes(proof), list(entries)] if len(exchange) == KEY_BYTES:
                 blocks = blocks_of(entries, count)
-                statement = Statement(message.sender, ciphertext_hash(blocks), exchange)
+                statement = Statement(message.sender, ciphertext_hash(blocks), exchange, model)
                 signed = statement.signed_bytes(self._plan, message.round, message.upload)
                 if self._trust.holds(message.sender, signed, proof):
-                    return exchange, proof, blocks
+                    return statement, proof, blocks
                 raise MessageError("the statement for the key holder is not signed by its sender")
         raise MessageError("the message is no statement with ciphertexts")
 

@@ -1,6 +1,7 @@
 """What every protocol must keep straight: which sums are open, who has arrived, who may submit what."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from crypto.planning import Plan
 
 log = logging.getLogger("crypto")
 Key = tuple[int, str]
+MAX_MODEL = 64
 
 
 def ignored(message: Message, reason: str) -> tuple[()]:
@@ -70,9 +72,13 @@ class Submissions:
     plan: Plan
     _done: set[Key] = field(default_factory=set)
 
-    def check(self, number: int, name: str, vector: npt.NDArray[np.int64]) -> None:
+    def check(self, number: int, name: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> None:
         """Record the submission; raises SubmissionRefused as `ClientSession.submit` says."""
         key = (number, name)
+        if len(model) > MAX_MODEL:
+            raise SubmissionRefused(
+                f"The model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256."
+            )
         if not self.plan.covers(*key):
             raise SubmissionRefused(f"Round {number}, upload {name!r} is not in the plan of {self.plan.rounds} rounds.")
         upload = self.plan.find(name)
@@ -90,6 +96,33 @@ class Submissions:
                 f"Round {number}, upload {name!r} was already submitted; a second vector is refused."
             )
         self._done.add(key)
+
+
+@dataclass
+class Released:
+    """The cohorts that this party helped to sum, for each upload and model it was told of."""
+
+    _sums: dict[tuple[str, bytes], list[frozenset[str]]] = field(default_factory=dict)
+
+    def clash(self, plan: Plan, upload: str, model: bytes, names: Collection[str]) -> str:
+        """Why a second sum at one model must not be opened: its cohort differs by fewer clients than a sum must hold.
+
+        Their difference would be a sum of these few. Empty if nothing is against it; without a model digest nothing
+        is.
+        """
+        for before in self._sums.get((upload, model), ()):
+            differing = len(before ^ frozenset(names))
+            if differing < plan.min_clients:
+                return (
+                    f"a sum of {upload!r} at this model was released; the cohorts differ by {differing} clients, "
+                    f"fewer than {plan.min_clients}: their difference would expose them"
+                )
+        return ""
+
+    def note(self, upload: str, model: bytes, names: Collection[str]) -> None:
+        """Remember a cohort, if a model was named."""
+        if model:
+            self._sums.setdefault((upload, model), []).append(frozenset(names))
 
 
 def valid_names(plan: Plan, names: object) -> tuple[str, ...] | None:

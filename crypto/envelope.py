@@ -95,20 +95,16 @@ class Envelope:
 
 
 @runtime_checkable
-class TakesModel(Protocol):
-    """A client whose protocol binds a sum to a model."""
-
-    def submit_at(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes) -> tuple[Message, ...]:
-        """As `ClientSession.submit` with `model`."""
-        ...
-
-
-@runtime_checkable
 class TakesNoise(Protocol):
     """A client of a protocol in which noise can travel apart from the vector."""
 
     def submit_apart(
-        self, round: int, upload: str, vector: npt.NDArray[np.int64], noise: npt.NDArray[np.int64]
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64],
+        model: bytes = b"",
     ) -> tuple[Message, ...]:
         """See `ClientSession.submit`."""
         ...
@@ -175,18 +171,13 @@ class SealedClient:
     ) -> tuple[Message, ...]:
         """See `ClientSession.submit`."""
         if noise is None:
-            sent = self._submit(round, upload, vector, model)
+            sent = self._inner.submit(round, upload, vector, model)
         elif isinstance(self._inner, TakesNoise) and self._plan.find(upload).noise_norm_bound:
-            sent = self._inner.submit_apart(round, upload, vector, noise)
+            sent = self._inner.submit_apart(round, upload, vector, noise, model)
         else:
             if noise.shape != vector.shape or noise.dtype != vector.dtype:
                 raise SubmissionRefused(
                     f"The noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector."
                 )
-            sent = self._submit(round, upload, vector + noise, model)
+            sent = self._inner.submit(round, upload, vector + noise, model)
         return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))
-
-    def _submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes) -> tuple[Message, ...]:
-        if model and isinstance(self._inner, TakesModel):
-            return self._inner.submit_at(round, upload, vector, model)
-        return self._inner.submit(round, upload, vector)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.bfv import KEYHOLDER, SET_UP
-from crypto.bookkeeping import Key, ignored, valid_names
+from crypto.bookkeeping import Key, Released, ignored, valid_names
 from crypto.errors import CiphertextError, MessageError
 from crypto.messages import Input, Item, Message
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
@@ -29,6 +29,7 @@ class BfvKeyHolder:
         self._keys = KeyPair()
         self._agreement = Agreement(random)
         self._opened: set[Key] = set()
+        self._released = Released()
 
     def start(self) -> tuple[Item, ...]:
         """Send the public keys to clients and server."""
@@ -46,8 +47,13 @@ class BfvKeyHolder:
             return self._answer(key, "refused", b"this sum was already opened once")
         try:
             statements, blocks = self._request(item)
+            names, model = [statement.name for statement in statements], self._model(statements)
+            clash = self._released.clash(self._plan, item.upload, model, names)
+            if clash:
+                raise MessageError(clash)
             pads = self._pads(key, statements, len(blocks))
             self._opened.add(key)
+            self._released.note(item.upload, model, names)
             total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
             return self._answer(key, "refused", str(error).rstrip(".").encode())
@@ -66,12 +72,18 @@ class BfvKeyHolder:
 
     def _statement(self, item: Message, entry: object) -> Statement:
         match entry:
-            case [str(name), bytes(digest), bytes(exchange), bytes(proof)] if name in self._plan.clients:
-                statement = Statement(name, digest, exchange)
+            case [str(name), bytes(digest), bytes(exchange), bytes(model), bytes(proof)] if name in self._plan.clients:
+                statement = Statement(name, digest, exchange, model)
                 if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
                     return statement
                 raise MessageError(f"the statement of {name!r} for this sum is not signed by it")
         raise MessageError("a statement is malformed or not of a client of the plan")
+
+    def _model(self, statements: list[Statement]) -> bytes:
+        models = {statement.model for statement in statements}
+        if len(models) != 1:
+            raise MessageError(f"the vectors listed belong to {len(models)} models")
+        return models.pop()
 
     def _pads(self, key: Key, statements: list[Statement], chunks: int) -> npt.NDArray[np.int64]:
         total = np.zeros((chunks, RING_DEGREE), dtype=np.int64)

@@ -69,38 +69,40 @@ class MpcClient:
             self._keys.setdefault(item.sender, item.payload)
         return ()
 
-    def submit(self, round: int, upload: str, vector: Vector) -> tuple[Message, ...]:
+    def submit(self, round: int, upload: str, vector: Vector, model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: a sealed seed for compute0, a sealed difference for compute1."""
-        self._check(round, upload, vector)
+        self._check(round, upload, vector, model)
         if self._plan.find(upload).noise_norm_bound:
             vector = np.concatenate([vector, np.zeros_like(vector)])
-        return self._split(round, upload, vector)
+        return self._split(round, upload, vector, model)
 
-    def submit_apart(self, round: int, upload: str, vector: Vector, noise: Vector) -> tuple[Message, ...]:
+    def submit_apart(
+        self, round: int, upload: str, vector: Vector, noise: Vector, model: bytes = b""
+    ) -> tuple[Message, ...]:
         """The same with a noise share that is split and checked apart from the vector."""
         declared = self._plan.find(upload)
         if not isinstance(noise, np.ndarray) or noise.dtype != np.int64 or noise.shape != (declared.length,):
             raise SubmissionRefused(f"The noise of {upload!r} is not int64 of shape ({declared.length},); make it so.")
         _within(noise, declared.noise_norm_bound, "noise share")
-        self._check(round, upload, vector)
-        return self._split(round, upload, np.concatenate([vector, noise]))
+        self._check(round, upload, vector, model)
+        return self._split(round, upload, np.concatenate([vector, noise]), model)
 
-    def _check(self, round: int, upload: str, vector: Vector) -> None:
+    def _check(self, round: int, upload: str, vector: Vector, model: bytes) -> None:
         if not self.ready:
             raise SubmissionRefused("The computing servers' keys have not arrived; deliver their start messages.")
-        self._submissions.check(round, upload, vector)
+        self._submissions.check(round, upload, vector, model)
         declared = self._plan.find(upload)
         if declared.norm_bound:
             _within(vector, declared.norm_bound, "vector")
 
-    def _split(self, round: int, upload: str, vector: Vector) -> tuple[Message, ...]:
+    def _split(self, round: int, upload: str, vector: Vector, model: bytes) -> tuple[Message, ...]:
         seed = self._random(SEED_BYTES)
         rest = (vector - expand(seed, vector.size)).astype("<i8", copy=False).tobytes()
         sent = []
         for receiver, share in zip(COMPUTE, (seed, rest), strict=True):
-            context = (self._plan.session, round, upload, self.name, receiver)
-            box = seal(self._keys[receiver], share, context, self._random)
-            sent.append(Message(self.name, receiver, "share", self._plan.session, round, upload, box))
+            context = (self._plan.session, round, upload, model, self.name, receiver)
+            payload = bytes([len(model)]) + model + seal(self._keys[receiver], share, context, self._random)
+            sent.append(Message(self.name, receiver, "share", self._plan.session, round, upload, payload))
         return tuple(sent)
 
 

@@ -5,13 +5,14 @@ bytes an entry and client at compute1, 32 bytes a client at compute0.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Key, OpenSums, ignored, in_order, valid_names
+from crypto.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.errors import MessageError, SealError
 from crypto.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.mpc import COMPUTE, SET_UP, Vector, expand
@@ -60,7 +61,8 @@ class ComputeServer:
         self._plan = plan
         self._opener = opener
         self._box = BoxKey(random)
-        self._shares: dict[Key, dict[str, bytes]] = {}
+        self._shares: dict[Key, dict[str, tuple[bytes, bytes]]] = {}
+        self._released = Released()
         self._offers: dict[Key, _Offer] = {}
         self._ready: dict[Key, bytes] = {}
         self._closed: set[Key] = set()
@@ -92,29 +94,37 @@ class ComputeServer:
         shares = self._shares.setdefault(key, {})
         if message.sender in shares:
             return ignored(message, "second share of this client")
+        size = message.payload[0] if message.payload else MAX_MODEL + 1
+        model, box = message.payload[1 : 1 + size], message.payload[1 + size :]
+        if size > MAX_MODEL:
+            return ignored(message, "no model digest and sealed share")
         try:
-            share = self._box.open(message.payload, (message.session, *key, message.sender, self.name))
+            share = self._box.open(box, (message.session, *key, model, message.sender, self.name))
         except SealError as error:
             return ignored(message, str(error))
         if len(share) != (SEED_BYTES if self.name == COMPUTE[0] else 8 * self._entries(key)):
             return ignored(message, "share of the wrong length")
-        shares[message.sender] = share
-        return (self._answer(key, "have", message.sender.encode()),)
+        shares[message.sender] = (model, share)
+        return (self._answer(key, "have", pack_value([message.sender, model])),)
 
     def _reveal(self, message: Message, key: Key) -> tuple[Item, ...]:
-        try:
-            names = valid_names(self._plan, unpack_value(message.payload))
-        except MessageError:
-            names = None
+        names = valid_names(self._plan, _unpacked(message.payload))
         if names is None:
             return (self._answer(key, "refused", b"the list of clients is too short or not of this plan"),)
         self._closed.add(key)
         shares = self._shares.pop(key, {})
         if not shares.keys() >= set(names):
             return (self._answer(key, "refused", b"the computing servers hold different shares or lists"),)
-        digest = hashlib.sha256(pack_value([self._plan.session, *key, list(names)])).digest()
+        models = {shares[name][0] for name in names}
+        model = models.pop()
+        clash = self._released.clash(self._plan, key[1], model, names)
+        if models or clash:
+            reason = clash or "the vectors listed belong to several models"
+            return (self._answer(key, "refused", reason.encode()),)
+        self._released.note(key[1], model, names)
+        digest = hashlib.sha256(pack_value([self._plan.session, *key, model, list(names)])).digest()
         self._offers[key] = _Offer(digest, names)
-        self._opener.offer(digest, self._vectors(key, [shares[name] for name in names]))
+        self._opener.offer(digest, self._vectors(key, [shares[name][1] for name in names]))
         other = COMPUTE[1 - COMPUTE.index(self.name)]
         told = Message(self.name, other, "ready", self._plan.session, *key, digest)
         return (told, *self._open(key))
@@ -178,12 +188,19 @@ class ComputeServer:
 
 @dataclass
 class _Progress:
-    """Who reached which computing server, whom the sum is of once asked for, and the answers."""
+    """Who reached which computing server with which model, whom the sum is of once asked for, and the answers."""
 
-    arrived: dict[str, set[str]] = field(default_factory=lambda: {role: set() for role in COMPUTE})
+    arrived: dict[str, dict[str, bytes]] = field(default_factory=lambda: {role: {} for role in COMPUTE})
     asked: tuple[str, ...] = ()
     answers: dict[str, bytes] = field(default_factory=dict)
     waiting: bool = False
+
+    def together(self) -> set[str]:
+        """Who reached both servers, of the model that most of them name: vectors of others do not add up with it."""
+        first, second = (self.arrived[role] for role in COMPUTE)
+        models = Counter(model for name, model in first.items() if second.get(name) == model)
+        best = max(models, key=lambda model: models[model], default=b"")
+        return {name for name, model in first.items() if model == best == second.get(name)}
 
 
 @holds_secrets
@@ -225,11 +242,10 @@ class MpcServer:
 
     def _hear(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         if message.kind == "have" and not progress.asked:
-            name = message.payload.decode(errors="replace")
-            if name in self._plan.clients:
-                progress.arrived[message.sender].add(name)
-            both = set.intersection(*progress.arrived.values())
-            return self._ask(key) if len(both) == len(self._plan.clients) else ()
+            match _unpacked(message.payload):
+                case [str(name), bytes(model)] if name in self._plan.clients:
+                    progress.arrived[message.sender].setdefault(name, model)
+            return self._ask(key) if len(progress.together()) == len(self._plan.clients) else ()
         if message.kind == "sum" and progress.asked:
             progress.answers.setdefault(message.sender, message.payload)
             return self._finish(key, progress) if len(progress.answers) == len(COMPUTE) else ()
@@ -240,7 +256,7 @@ class MpcServer:
 
     def _ask(self, key: Key) -> tuple[Item, ...]:
         progress = self._progress[key]
-        names = in_order(self._plan, set.intersection(*progress.arrived.values()))
+        names = in_order(self._plan, progress.together())
         abort = self._sums.too_few(key, len(names))
         if abort is not None:
             del self._progress[key]
@@ -250,11 +266,7 @@ class MpcServer:
 
     def _finish(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
         raw, check = (progress.answers[role] for role in COMPUTE)
-        try:
-            answer = unpack_value(raw)
-        except MessageError:
-            answer = None
-        match answer:
+        match _unpacked(raw):
             case [list(bits), bytes(total)] if hashlib.sha256(raw).digest() == check:
                 names = tuple(name for name, bit in zip(progress.asked, bits, strict=False) if bit is True)
                 fits = len(bits) == len(progress.asked) and len(total) == 8 * self._plan.find(key[1]).length
@@ -271,3 +283,11 @@ class MpcServer:
 
     def _tell(self, key: Key, kind: str, payload: bytes) -> tuple[Message, ...]:
         return tuple(Message("server", role, kind, self._plan.session, *key, payload) for role in COMPUTE)
+
+
+def _unpacked(payload: bytes) -> object:
+    """What the bytes hold, or None if they are malformed."""
+    try:
+        return unpack_value(payload)
+    except MessageError:
+        return None

@@ -66,23 +66,26 @@ def _uniform(stream: KeyedStream) -> Rows:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a client signs for the key holder: its name, the sum, the hash of its ciphertexts and its pad key."""
+    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its pad key."""
 
     name: str
     digest: bytes
     exchange: bytes
+    model: bytes
 
     def signed_bytes(self, plan: Plan, round: int, upload: str) -> bytes:
         """What the signature covers."""
-        labels = ("bfv statement 1", plan.session, round, upload, self.name, self.digest, self.exchange)
+        labels = ("bfv statement 2", plan.session, round, upload, self.name, self.digest, self.exchange, self.model)
         return encode_labels(labels)
 
 
-def state(plan: Plan, identity: Identity, exchange: bytes, round: int, upload: str, blocks: list[bytes]) -> bytes:
-    """The payload of a client's message: its X25519 key, its proof of the statement, and its ciphertexts."""
-    statement = Statement(identity.name, ciphertext_hash(blocks), exchange)
+def state(
+    plan: Plan, identity: Identity, exchange: bytes, round: int, upload: str, blocks: list[bytes], model: bytes = b""
+) -> bytes:
+    """The payload of a client's message: its X25519 key, its model, its proof of the statement, its ciphertexts."""
+    statement = Statement(identity.name, ciphertext_hash(blocks), exchange, model)
     proof = identity.prove(statement.signed_bytes(plan, round, upload))
-    return pack_value([exchange, proof, blocks])
+    return pack_value([exchange, model, proof, blocks])
 
 
 def ciphertext_hash(blocks: list[bytes]) -> bytes:

@@ -33,9 +33,9 @@ class PlainClient:
         del item
         return ()
 
-    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message of 8 bytes an entry."""
-        self._submissions.check(round, upload, vector)
+        self._submissions.check(round, upload, vector, model)
         raw = vector.astype("<i8", copy=False).tobytes()
         return (Message(self.name, "server", "vector", self._plan.session, round, upload, raw),)
 

@@ -22,8 +22,8 @@ MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0
 CIPHERTEXT_BYTES = 65_667
 SEED_BYTES = 32
-# A list of three: an X25519 key, a proof, and the ciphertexts, with msgpack's headers.
-STATEMENT_BYTES = 1 + (2 + 32) + (2 + PROOF_BYTES)
+# A list of an X25519 key, a model digest of no bytes, a proof, and the ciphertexts, with msgpack's headers.
+STATEMENT_BYTES = 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
 
 _ASSUMPTIONS: dict[ProtocolName, str] = {
     "plain": "None: the server sees every client's vector in the clear.",
@@ -106,8 +106,8 @@ class Plan:
         return len(self.clients) * upload.bound + upload.noise_bound
 
     def client_bytes(self, name: str) -> int:
-        """Bytes of payload that one client sends for one sum of this upload (envelopes, about 250 bytes,
-        aside).
+        """Bytes of payload that one client sends for one sum of this upload (envelopes, about 250 bytes, and
+        digests of models aside).
         """
         upload = self.find(name)
         match self.protocol:
@@ -119,7 +119,7 @@ class Plan:
                 return STATEMENT_BYTES + header + chunks * (CIPHERTEXT_BYTES + 5)
             case "mpc":
                 vectors = 2 if upload.noise_norm_bound else 1
-                return 8 * vectors * upload.length + SEED_BYTES + 2 * SEAL_OVERHEAD
+                return 8 * vectors * upload.length + SEED_BYTES + 2 * (SEAL_OVERHEAD + 1)
             case "secagg" | "secagg+":
                 return -(-upload.length * self.ring_bits(name) // 8) + overhead_bytes(self.masks)
         assert_never(self.protocol)

@@ -89,7 +89,10 @@ class ClientSession(Session, Protocol):
         if the upload's norms are checked. Raises SubmissionRefused for a wrong type or shape, an entry beyond the
         plan's bound (noise included), a norm beyond it, a round or upload outside the plan, a second vector for
         the same sum, or if the keys have not arrived.
-        `model`: a digest of the model that the vector belongs to; "secagg" and "secagg+" bind the masks to it.
+        `model`: a digest, at most 64 bytes, of the model or the statistic that the vector belongs to. Vectors of
+        different models do not add up, and whoever opens sums (the clients under masks, the key holder, both
+        computing servers) opens no second sum of an upload at one model whose cohort differs by fewer than the
+        plan's `min_clients` clients. "plain" hides nothing and ignores it.
         """
         ...
 
@@ -108,7 +111,7 @@ class BareClient(Session, Protocol):
         """See `ClientSession.public`."""
         ...
 
-    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`."""
         ...
 

@@ -18,7 +18,7 @@ OVERHEAD = KEY_BYTES + 16
 _NONCE = bytes(12)
 
 
-def seal(public: bytes, plaintext: bytes, context: tuple[str | int, ...], random: RandomBytes) -> bytes:
+def seal(public: bytes, plaintext: bytes, context: tuple[str | int | bytes, ...], random: RandomBytes) -> bytes:
     """Seal `plaintext` (also empty) for the holder of the 32-byte key `public`; `OVERHEAD` bytes longer.
 
     *Guarantee*: confidential, and it opens only unaltered and with the same `context`, against everyone
@@ -44,7 +44,7 @@ class BoxKey:
         self._private = X25519PrivateKey.from_private_bytes(random(KEY_BYTES))
         self.public = self._private.public_key().public_bytes_raw()
 
-    def open(self, box: bytes, context: tuple[str | int, ...]) -> bytes:
+    def open(self, box: bytes, context: tuple[str | int | bytes, ...]) -> bytes:
         """Return what was sealed; raises SealError if the box is too short, altered, or of another context
         or key.
         """
@@ -59,6 +59,6 @@ class BoxKey:
             raise SealError("The sealed box does not open: altered, or for another receiver or context.") from error
 
 
-def _key(shared: bytes, sender: bytes, receiver: bytes, context: tuple[str | int, ...]) -> bytes:
+def _key(shared: bytes, sender: bytes, receiver: bytes, context: tuple[str | int | bytes, ...]) -> bytes:
     info = encode_labels(("sealed box 1", *context))
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=sender + receiver, info=info).derive(shared)

@@ -8,7 +8,7 @@ offer for the next (see `crypto.masks.offers`), so a steady sum takes two exchan
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Submissions, ignored
+from crypto.bookkeeping import Released, Submissions, ignored
 from crypto.errors import CryptoError, SubmissionRefused
 from crypto.masks import rules
 from crypto.masks.enrolment import Checked, Enrolment
@@ -27,7 +27,6 @@ from crypto.secrecy import holds_secrets
 
 SERVER = "server"
 SET_UP = (0, "-")
-MAX_MODEL = 64
 
 
 @holds_secrets
@@ -55,7 +54,7 @@ class MaskClient:
         self._enrolment = Enrolment(plan, identity, random, self._checked)
         self._me = plan.clients.index(identity.name)
         self._submissions = Submissions(plan)
-        self._released = rules.Released()
+        self._released = Released()
         self._channels: dict[int, bytes] = {}
         self._offered: tuple[EpochKeys, bytes] | None = None
         self._epoch: ClientEpoch | None = None
@@ -103,25 +102,13 @@ class MaskClient:
                 return self._unmask(item, UnmaskRequest.from_bytes(item.payload))
         return ignored(item, "of no kind that a client takes")
 
-    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64]) -> tuple[Message, ...]:
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message of `ring_bits` bits an entry."""
-        return self.submit_at(round, upload, vector, b"")
-
-    def submit_at(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes) -> tuple[Message, ...]:
-        """Submit a vector that belongs to a model.
-
-        `model`: a digest of the model or the statistic that the vector belongs to, at most 64 bytes. Vectors of
-        different models do not add up, and a second sum at one model is refused (see `rules.Released`).
-        """
         if self._epoch is None or not self.ready:
             raise SubmissionRefused(
                 f"{self.name!r} has no unused keys: it missed the set-up or the last sum, and sits this one out."
             )
-        if len(model) > MAX_MODEL:
-            raise SubmissionRefused(
-                f"The model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256."
-            )
-        self._submissions.check(round, upload, vector)
+        self._submissions.check(round, upload, vector, model)
         if not self._claim(f"{self._epoch.number} sent"):
             raise SubmissionRefused(f"The journal shows that the keys of epoch {self._epoch.number} were used.")
         try:
@@ -192,7 +179,7 @@ class MaskClient:
         if self._parameters.mode != "active" or epoch.stage != "sent" or epoch.context is None:
             raise UnmaskRefused("A set of survivors is confirmed once, and in active mode only.")
         rules.check_survivors(self._plan, self._me, epoch.cohort, survivors)
-        self._released.check(self._plan, item.upload, epoch.context.model, survivors)
+        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, survivors)
         if not self._claim(f"{number} confirmed"):
             raise UnmaskRefused(f"The journal shows that a set of survivors of epoch {number} was confirmed.")
         epoch.stage, epoch.survivors = "confirmed", survivors
@@ -206,7 +193,7 @@ class MaskClient:
             raise UnmaskRefused("An epoch is answered once, and in active mode after its survivors were confirmed.")
         rules.check_split(epoch.cohort, request.survivors, request.dropped)
         rules.check_survivors(self._plan, self._me, epoch.cohort, request.survivors)
-        self._released.check(self._plan, item.upload, epoch.context.model, request.survivors)
+        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, request.survivors)
         if active:
             if request.survivors != epoch.survivors:
                 raise UnmaskRefused("The set of survivors is not the one that this client confirmed.")
@@ -214,7 +201,8 @@ class MaskClient:
             rules.check_proofs(self._plan, self._trust, self._parameters.corrupt, signed, request.proofs)
         if not self._claim(f"{request.epoch} answered"):
             raise UnmaskRefused(f"The journal shows that epoch {request.epoch} was answered.")
-        self._released.note(item.upload, epoch.context.model, request.survivors)
+        names = [self._plan.clients[index] for index in request.survivors]
+        self._released.note(item.upload, epoch.context.model, names)
         bad = tuple(sorted(epoch.bad))
         triples = epoch.reveal(request.survivors)
         blob = self._offer_for(request.epoch + 1) or b""

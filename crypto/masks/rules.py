@@ -1,8 +1,8 @@
 """When a client refuses: the checks between a server's request and an answer that cannot be taken back."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
+from crypto.bookkeeping import Released
 from crypto.masks.errors import UnmaskRefused
 from crypto.masks.parameters import signatures_needed
 from crypto.planning import Plan
@@ -41,26 +41,8 @@ def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proof
     raise UnmaskRefused(f"{valid} clients confirmed this set of survivors, {needed} of {n} are needed.")
 
 
-@dataclass
-class Released:
-    """The cohorts that this client helped to sum, for each upload and model it was told of."""
-
-    _sums: dict[tuple[str, bytes], list[frozenset[int]]] = field(default_factory=dict)
-
-    def check(self, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
-        """Refuse a second sum at one model if the cohorts differ by fewer clients than a sum must hold.
-
-        Their difference would be a sum of these few. Without a model digest nothing is refused.
-        """
-        for before in self._sums.get((upload, model), ()):
-            differing = len(before ^ frozenset(survivors))
-            if differing < plan.min_clients:
-                raise UnmaskRefused(
-                    f"A sum of {upload!r} at this model was released; the cohorts differ by {differing} clients, "
-                    f"fewer than {plan.min_clients}: their difference would expose them."
-                )
-
-    def note(self, upload: str, model: bytes, survivors: Collection[int]) -> None:
-        """Remember a cohort, if a model was named."""
-        if model:
-            self._sums.setdefault((upload, model), []).append(frozenset(survivors))
+def check_released(released: Released, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
+    """Refuse a second sum at one model if the cohorts differ by too few clients (`crypto.bookkeeping.Released`)."""
+    reason = released.clash(plan, upload, model, [plan.clients[index] for index in survivors])
+    if reason:
+        raise UnmaskRefused(f"{reason[0].upper()}{reason[1:]}.")

@@ -205,7 +205,7 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
         (lambda names, blocks: [[names[0], ["z", *names[1][1:]]], blocks], "not of a client"),
         (lambda names, blocks: [[names[0], ["c", *names[1][1:]]], blocks], "not signed"),
         (lambda names, blocks: [[names[0], [names[1][0], bytes(32), *names[1][2:]]], blocks], "not signed"),
-        (lambda names, blocks: [[names[0], [*names[1][:3], bytes(96)]], blocks], "not signed"),
+        (lambda names, blocks: [[names[0], [*names[1][:4], bytes(96)]], blocks], "not signed"),
         (lambda names, blocks: [[names[0], "b"], blocks], "malformed"),
         (lambda names, blocks: [names, blocks * 2], "1 ciphertexts"),
         (lambda names, blocks: [names, ["x"]], "bytes"),
@@ -319,8 +319,8 @@ def cheat(actual: tuple[str, ...], named: tuple[str, ...]) -> tuple[Message, npt
     parts = {name: listed(bench.client(name).submit(0, "g", np.full(5, 7))[0].payload) for name in bench.plan.clients}
     total = CiphertextSum(keys.bfv)
     for name in actual:
-        total.add(total.parse(parts[name][2][0]))
-    statements = [[name, ciphertext_hash(parts[name][2]), parts[name][0], parts[name][1]] for name in named]
+        total.add(total.parse(parts[name][3][0]))
+    statements = [[name, ciphertext_hash(parts[name][3]), *parts[name][:3]] for name in named]
     payload = pack_value([statements, [total.to_bytes()]])
     agreed = [holder._agreement.pad_key(entry[2], bench.plan.session, entry[0]) for entry in statements]
     pads = sum(pad(key, 0, "g", 1) for key in agreed)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from crypto.bookkeeping import Released
 from crypto.masks.errors import UnmaskRefused
 from crypto.masks.requests import write_survivors
-from crypto.masks.rules import Released, check_proofs, check_split, check_survivors
+from crypto.masks.rules import check_proofs, check_released, check_split, check_survivors
 from crypto.messages import Message
 from crypto.roster import Trust
 
@@ -58,16 +59,20 @@ def test_signatures(make_masks: Callable[..., Any]) -> None:
 def test_cohorts_at_one_model(make_masks: Callable[..., Any]) -> None:
     plan = make_masks(ready=False).plan
     released = Released()
-    released.check(plan, "update", b"m", range(8))
-    released.note("update", b"m", range(8))
-    released.check(plan, "update", b"other", range(1, 8))
-    released.check(plan, "counts", b"m", range(1, 8))
-    released.check(plan, "update", b"", range(8))
+
+    def check(upload: str, model: bytes, cohort: range) -> None:
+        check_released(released, plan, upload, model, cohort)
+
+    check("update", b"m", range(8))
+    released.note("update", b"m", plan.clients)
+    check("update", b"other", range(1, 8))
+    check("counts", b"m", range(1, 8))
+    check("update", b"", range(8))
     for cohort in (range(8), range(1, 8), range(3, 8)):
         with pytest.raises(UnmaskRefused, match="fewer than 6"):
-            released.check(plan, "update", b"m", cohort)
+            check("update", b"m", cohort)
     # Six clients make the difference a sum that could have been asked for by itself.
-    released.check(plan, "update", b"m", range(6, 8))
+    check("update", b"m", range(6, 8))
 
 
 def test_a_client_confirms_what_it_sent_once_and_no_small_set(make_masks: Callable[..., Any]) -> None:
