@@ -68,25 +68,52 @@ def check_mutations(bench: Bench, count: int = MUTATIONS, seed: str = "mutations
     return delivered
 
 
+def check_set_up_mutations(bench: Bench, copies: int = 16, seed: str = "set-up") -> int:
+    """Set up parties that were opened but not set up, with altered copies of every message before the message itself.
+
+    None is answered, none crashes, and afterwards all clients are ready and a sum is exact. Returns how many copies
+    were delivered; does nothing if a party is in another process.
+    """
+    sessions, draws = bench.sessions, Draws(seed, bench.plan.protocol)
+    if sessions is None:
+        return 0
+    queue: deque[Item] = deque(item for party in sessions.values() for item in party.start())
+    delivered, outcomes = _carry_mutated(bench, sessions, queue, copies, draws)
+    expect(not outcomes, f"the set-up among mutated messages had outcomes: {outcomes}")
+    waiting = [name for name in bench.plan.clients if not bench.client(name).ready]
+    expect(not waiting, f"{waiting} have no keys after a set-up among mutated messages")
+    return delivered + _mutated_round(bench, sessions, 1, draws)
+
+
+def _carry_mutated(
+    bench: Bench, sessions: dict[str, Session], queue: deque[Item], copies: int, draws: Draws
+) -> tuple[int, list[Item]]:
+    """Deliver everything, altered copies first; returns how many copies, and the outcomes."""
+    delivered, outcomes = 0, list[Item]()
+    earlier: list[Message] = []
+    while queue:
+        item = queue.popleft()
+        if not isinstance(item, Message):
+            outcomes.append(item)
+            continue
+        for receiver in bench.plan.clients if item.receiver == "clients" else (item.receiver,):
+            for _ in range(copies):
+                delivered += _deliver_mutated(sessions[receiver], item, earlier, draws)
+            queue.extend(sessions[receiver].on(item))
+        earlier.append(item)
+    return delivered, outcomes
+
+
 def _mutated_round(bench: Bench, sessions: dict[str, Session], copies: int, draws: Draws) -> int:
     number, upload, delivered = bench.fresh(), bench.plan.uploads[0], 0
     vectors = random_vectors(bench.plan, upload, f"mutations {number}")
     queue: deque[Item] = deque(sessions["server"].on(Begin(number, upload.name)))
     for name in vectors:
         queue.extend(bench.client(name).submit(number, upload.name, vectors[name]))
-    earlier: list[Message] = []
     outcomes: list[Item] = []
     for _ in range(MAX_DEADLINES):
-        while queue:
-            item = queue.popleft()
-            if not isinstance(item, Message):
-                outcomes.append(item)
-                continue
-            for receiver in bench.plan.clients if item.receiver == "clients" else (item.receiver,):
-                for _ in range(copies):
-                    delivered += _deliver_mutated(sessions[receiver], item, earlier, draws)
-                queue.extend(sessions[receiver].on(item))
-            earlier.append(item)
+        count, found = _carry_mutated(bench, sessions, queue, copies, draws)
+        delivered, outcomes = delivered + count, outcomes + found
         if outcomes:
             break
         queue.extend(sessions["server"].on(Deadline(number, upload.name)))

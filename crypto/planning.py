@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from crypto.errors import MessageError, PlanRefused, RosterError
-from crypto.masks.parameters import ASSUMPTION, MaskParameters, Mode, overhead_bytes, parameters_for
+from crypto.masks.parameters import ASSUMPTIONS, MaskParameters, Mode, overhead_bytes, parameters_for
 from crypto.messages import MAX_NAME, MAX_ROUND
 from crypto.norms import largest_norm
 from crypto.packing import COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE, Packing, choose_packing
@@ -39,7 +39,7 @@ _ASSUMPTIONS: dict[ProtocolName, str] = {
         "research-grade software; its random numbers are torch's, seeded with 64 bits."
     ),
 }
-_ASSUMPTIONS |= {"secagg": ASSUMPTION, "secagg+": ASSUMPTION}
+_ASSUMPTIONS |= dict.fromkeys(("secagg", "secagg+"), ASSUMPTIONS["semi-honest"])
 _NORMS = (
     "Norms are checked on shares with products from a dealer process that colludes with neither computing server. "
     "Server and computing servers learn one accept bit for each client and sum, which is constant for honest clients "
@@ -196,15 +196,17 @@ def plan(
         max_dropouts=max_dropouts,
         session=session,
         min_clients=len(names) - max_dropouts,
-        assumption=_assumption(protocol, vectors, roster),
+        assumption=assumption(protocol, vectors, roster is not None, mode),
         packings=packings,
         roster=roster,
         masks=masks,
     )
 
 
-def _assumption(protocol: ProtocolName, uploads: tuple[Upload, ...], roster: Roster | None) -> str:
-    parts = [_ASSUMPTIONS[protocol], _FIRST_USE if roster is None else _PINNED]
+def assumption(protocol: ProtocolName, uploads: Iterable[Upload], pinned: bool, mode: Mode = "semi-honest") -> str:
+    """What a plan of these parts assumes, in words; `pinned`: it has a roster."""
+    first = ASSUMPTIONS[mode] if protocol in ("secagg", "secagg+") else _ASSUMPTIONS[protocol]
+    parts = [first, _PINNED if pinned else _FIRST_USE]
     if any(upload.norm_bound for upload in uploads):
         parts.insert(1, _NORMS)
     return " ".join(parts)

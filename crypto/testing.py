@@ -14,7 +14,7 @@ import numpy.typing as npt
 from crypto.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
 from crypto.driver import Outcome, deliver, run_round
 from crypto.errors import SecretExposed, SubmissionRefused
-from crypto.fault_checks import check_faults, check_mutations
+from crypto.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.messages import Abort, Begin, Deadline, Message
 from crypto.protocol import ClientSession, Session
 from crypto.randomness import KeyedStream, derive_key
@@ -32,6 +32,7 @@ __all__ = [
     "check_protocol",
     "check_replays",
     "check_secrecy",
+    "check_set_up_mutations",
     "check_submissions",
     "check_too_few",
     "check_unopened",

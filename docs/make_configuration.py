@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crypto import Upload, plan
+from crypto import Upload
+from crypto.masks.parameters import Mode
+from crypto.planning import assumption
 from secure_fcl.config import Config
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -40,8 +42,12 @@ def render() -> str:
 
 
 def _assumption(protocol: Any) -> str:
-    said = plan(protocol, ("ada", "bob", "cyd"), (Upload("update", 1, 1),), 1).assumption
-    return f"- `{protocol}`: {said}"
+    uploads = (Upload("update", 1, 1),)
+    masked = protocol in ("secagg", "secagg+")
+    modes: tuple[Mode, ...] = ("active", "semi-honest") if masked else ("semi-honest",)
+    which = [f"`{protocol}`, `server = {mode!r}`" if masked else f"`{protocol}`" for mode in modes]
+    said = [assumption(protocol, uploads, pinned=True, mode=mode) for mode in modes]
+    return "\n".join(f"- {name}: {text}" for name, text in zip(which, said, strict=True))
 
 
 def _section(entry: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from crypto.planning import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
@@ -182,9 +183,15 @@ def _evaluation(plan: RowPlan) -> list[str]:
     return found
 
 
+def _assumed(plan: RowPlan) -> str:
+    """What the secure sum assumes; a run pins the identities of all parties."""
+    made = plan.secure_plan()
+    return assumption(made.protocol, made.uploads, pinned=True, mode=plan.config.server)
+
+
 def _assumptions(plan: RowPlan) -> list[str]:
     clear = "uploads are not encrypted: the server sees every client's vector"
-    found = [clear if plan.config.protection == "plain" else plan.secure_plan().assumption]
+    found = [clear if plan.config.protection == "plain" else _assumed(plan)]
     if plan.noise == "shared":
         p = plan.config.privacy
         found.append(

@@ -125,6 +125,14 @@ class Config(Section):
         min_length=1,
         description="strategies to run, each a run of its own on the same streams",
     )
+    server: Literal["semi-honest", "active"] = Field(
+        "active",
+        description="secagg, secagg+: semi-honest: the server follows the protocol, two exchanges a sum; active: it "
+        "may do anything, three",
+    )
+    identities: str = Field(
+        "", description="folder that `secure-fcl keys` made for all clients and helpers; empty: fresh keys for each row"
+    )
     protection: Literal["plain", "bfv", "mpc", "secagg", "secagg+"] = Field(
         "bfv", description="the secure sum: BFV, two CrypTen servers, or pairwise masks; plain hides nothing"
     )

@@ -20,6 +20,7 @@ from privacy import Ledger
 from secure_fcl.certificate import row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import load
+from secure_fcl.engines.identities import check
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION, load_arrays, save_arrays
 from secure_fcl.engines.sums import SecureSums, SumResult
@@ -94,7 +95,7 @@ def prepare(config: Config) -> Prepared:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
-        plan.secure_plan()
+        check(plan.secure_plan(), config.identities, config.server)
     return Prepared(config, scenario, rows)
 
 
@@ -154,7 +155,7 @@ class Job:
         self._open(plan, multiplier, pool)
         state = self._restore(plan, pool)
         tally = None
-        with Ledger(self._folder.ledger_path(plan.name)) as ledger, SecureSums(plan.secure_plan(), pool) as sums:
+        with Ledger(self._folder.ledger_path(plan.name)) as ledger, self._sums(plan, pool) as sums:
             self._record_processes(plan, pool, sums)
             for slot in range(self._progress.slot, plan.scenario.slots):
                 for round in range(self._progress.round, plan.rounds_per_slot):
@@ -172,6 +173,10 @@ class Job:
         self._append(metrics, measure.final(tally, self._records(plan, "task"), self._records(plan, "round")))
         self._save_model(plan, state)
         self._commit(row=number + 1, slot=0, round=0)
+
+    def _sums(self, plan: RowPlan, pool: WorkerPool) -> SecureSums:
+        config = self._prepared.config
+        return SecureSums(plan.secure_plan(), pool, config.identities, config.server)
 
     def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool) -> None:
         """Open the row in every worker; retention coins of an earlier start are handed back to the devices."""

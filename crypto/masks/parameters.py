@@ -33,11 +33,17 @@ _DENSEST = 0.6
 ATTEMPTS = 4
 
 
-ASSUMPTION = (
-    "At most the planned number of corrupt clients work with the server. Semi-honest mode: the server follows the "
-    "protocol. Active mode: it may do anything, and still learns only sums of at least clients - dropouts - corrupt "
-    "honest vectors. X25519, AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
-)
+ASSUMPTIONS: dict[Mode, str] = {
+    "semi-honest": (
+        "The server follows the protocol (semi-honest mode). At most the planned number of corrupt clients work with "
+        "it. X25519, AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
+    ),
+    "active": (
+        "At most the planned number of corrupt clients work with the server. The server may do anything (active "
+        "mode), and still learns only sums of at least clients - dropouts - corrupt honest vectors. X25519, "
+        "AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
+    ),
+}
 
 
 @dataclass(frozen=True)

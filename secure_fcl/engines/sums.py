@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.hosting import host_parties
+from crypto.masks.parameters import Mode
 from crypto.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
+from crypto.protocol import plan_roles
 from secure_fcl.engines.channel import pack_items, unpack_items
+from secure_fcl.engines.identities import identities
 from secure_fcl.engines.pool import Reply, WorkerPool
 from secure_fcl.errors import SumAborted
 
@@ -45,17 +49,23 @@ class SumResult:
 class SecureSums:
     """The secure sums of one row. Use it in a `with` statement."""
 
-    def __init__(self, plan: Plan, pool: WorkerPool) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, pool: WorkerPool, given: str = "", server: Mode = "active") -> None:
+        """Start the helper parties and hand out keys; `given` and `server` as in `identities`."""
         self._pool = pool
-        self._hosted = host_parties(plan)
-        self._parties = {**self._hosted.parties}
         self._down = self._up = 0
         self._waiting = 0
+        self._stack = ExitStack()
         try:
+            known = self._stack.enter_context(identities(plan, given, server))
+            self._plan = plan = known.plan
+            files = {role: known.file_of(role) for role in plan_roles(plan)}
+            self._hosted = self._stack.enter_context(host_parties(plan, identities=files))
+            self._parties = {**self._hosted.parties}
             keys = set_up(self._parties)
             self._down += _size(keys)
-            command = {"do": "keys", "plan": plan.to_bytes(), "items": pack_items(keys)}
+            command = {
+                "do": "keys", "plan": plan.to_bytes(), "items": pack_items(keys), "identities": str(known.folder)
+            }  # fmt: skip
             self._exchange(self._answers(pool.everyone(command)))
             for _ in range(MAX_DEADLINES):
                 if self._waiting:
@@ -63,7 +73,7 @@ class SecureSums:
             if len(plan.clients) - self._waiting < plan.min_clients:
                 raise SumAborted(f"{self._waiting} of {len(plan.clients)} clients got no keys; start again")
         except BaseException:
-            self._hosted.close()
+            self._stack.close()
             raise
 
     @property
@@ -140,7 +150,7 @@ class SecureSums:
 
     def close(self) -> None:
         """End the helper parties."""
-        self._hosted.close()
+        self._stack.close()
 
     def __enter__(self) -> SecureSums:
         return self

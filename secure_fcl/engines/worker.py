@@ -23,11 +23,13 @@ from crypto.messages import Item, Message
 from crypto.planning import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
 from crypto.randomness import KeyedStream
+from crypto.roster import Identity
 from privacy import RandomBytes
 from secure_fcl.config import validate
 from secure_fcl.data import load
 from secure_fcl.device import Device
 from secure_fcl.engines.channel import Channel, pack_items, unpack_items
+from secure_fcl.engines.identities import state_digest
 from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan, build_row
@@ -117,7 +119,8 @@ class Worker:
         first: list[Item] = []
         public: object | None = None
         for k in row.devices:
-            session = open_client(secure, f"client{k}", public=public)
+            own = Identity.load(Path(meta["identities"]) / f"client{k}.key")
+            session = open_client(secure, own.name, public=public, identity=own)
             first += session.start()
             public = session.public
             row.sessions[k] = session
@@ -137,6 +140,7 @@ class Worker:
         row, state = self._current(), dict(arrays)
         plan, step = row.plan, row.plan.step(meta["slot"], meta["round"])
         upload = plan.strategy.uploads[step.phase]
+        model = state_digest(arrays, f"{plan.name} {step.slot} {step.round}")
         begun = time.perf_counter()
         views = {k: device.view(step.slot, step.round) for k, device in row.devices.items()}
         coins = [self._training_coins(row, k, state, views[k], step) for k in views]
@@ -147,7 +151,7 @@ class Worker:
             trained = time.perf_counter()
             session = row.sessions[k]
             # Who missed the last answer has no keys for this sum and sits it out.
-            messages = session.submit(meta["number"], upload.name, values) if session.ready else ()
+            messages = session.submit(meta["number"], upload.name, values, model=model) if session.ready else ()
             sealed = time.perf_counter()
             self._channel.send(
                 {"re": "sent", "client": k, "items": pack_items(messages),

@@ -268,12 +268,14 @@ def test_malformed_ciphertexts_count_as_not_arrived() -> None:
     assert isinstance(server, BfvServer)
     server.on(Begin(0, "g"))
     (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
-    exchange, proof, (block,) = listed(good.payload)
+    exchange, model, proof, (block,) = listed(good.payload)
     client = bench.client("a")
     assert isinstance(client, BfvClient)
     for bad in ([], [block, block], [block[:-1]], [b""], ["text"], [block + b"x" * 1000], [bytes(len(block))]):
-        assert server.on(replace(good, payload=pack_value([exchange, proof, bad]))) == ()
-    for entries in ([exchange, bytes(96), [block]], [bytes(32), proof, [block]], [exchange, proof], 7):
+        assert server.on(replace(good, payload=pack_value([exchange, model, proof, bad]))) == ()
+    signed_else = [exchange, b"other", proof, [block]]
+    others = ([exchange, model, bytes(96), [block]], [bytes(32), model, proof, [block]], [exchange, model, proof], 7)
+    for entries in (*others, signed_else):
         assert server.on(replace(good, payload=pack_value(entries))) == ()
     signed = state(bench.plan, client._identity, exchange, 0, "g", [bytes(len(block))])
     assert server.on(replace(good, payload=signed)) == ()

@@ -19,7 +19,7 @@ from crypto.planning import Plan, ProtocolName
 from crypto.protocol import Session, hiding
 from crypto.rehearsal import rehearse
 from crypto.roster import Roster, make_identities
-from crypto.testing import check_faults, check_mutations
+from crypto.testing import check_faults, check_mutations, check_set_up_mutations
 
 NAMES = ("ada", "bob", "cyd", "dan")
 UPLOAD = Upload("g", 5, 1000)
@@ -29,6 +29,15 @@ IN_PROCESS: tuple[ProtocolName, ...] = ("plain", "bfv", "mpc", "secagg", "secagg
 
 def make(protocol: ProtocolName, rounds: int, normed: bool = False) -> Plan:
     return plan(protocol, NAMES, (NORMED if normed else UPLOAD,), rounds, max_dropouts=1)
+
+
+def make_pinned(protocol: ProtocolName, rounds: int, mode: Mode, n: int = 4, dropouts: int = 1) -> Bench:
+    """Not set up yet, with a roster."""
+    names = [f"client{i:02}" for i in range(n)]
+    identities = make_identities((*names, *ROLES))
+    roster = Roster.of(identities.values())
+    made = plan(protocol, names, (UPLOAD,), rounds, dropouts, roster=roster, mode=mode)
+    return Bench(made, rehearse(made, identities))
 
 
 def network(protocol: ProtocolName, faults: Faults, seed: str) -> FaultyNetwork:
@@ -263,6 +272,19 @@ def test_whatever_the_network_does(protocol: ProtocolName, change: dict[str, obj
     assert machine.ended > 0
 
 
+@pytest.mark.parametrize("protocol", IN_PROCESS)
+def test_a_set_up_among_mutated_messages(protocol: ProtocolName) -> None:
+    bench = Bench(made := make(protocol, 4), rehearse(made))
+    delivered = check_set_up_mutations(bench)
+    # The plain protocol has no set-up.
+    assert delivered >= (1 if protocol == "plain" else 50)
+
+
+@pytest.mark.parametrize("mode", ["semi-honest", "active"])
+def test_a_pinned_set_up_among_mutated_messages(mode: Mode) -> None:
+    assert check_set_up_mutations(make_pinned("secagg", 4, mode)) > 300
+
+
 SHARE = {"plain": 3000, "bfv": 1500, "mpc": 3000, "secagg": 1500, "secagg+": 1000}
 
 
@@ -280,6 +302,26 @@ def test_ten_thousand_schedules(protocol: ProtocolName) -> None:
             draws = Draws("set-up", protocol, batch)
             FaultyNetwork(made, bench.sessions or {}, draw_faults(draws), draws).set_up()
         check_faults(bench, part, f"{protocol} {batch}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_thousand_schedules_against_an_active_server() -> None:
+    for batch in range(10):
+        bench = make_pinned("secagg", 100, "active")
+        set_up(bench.parties)
+        check_faults(bench, 100, f"active {batch}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", ["semi-honest", "active"])
+def test_schedules_on_a_sparse_graph(mode: Mode) -> None:
+    bench = make_pinned("secagg+", 20, mode, n=60, dropouts=12)
+    assert bench.plan.masks is not None
+    assert not bench.plan.masks.complete
+    set_up(bench.parties)
+    check_faults(bench, 20, f"sparse {mode}")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from crypto.errors import CryptoError
 from crypto.hiding import determined, probe
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.plain import PlainClient
+from crypto.planning import ProtocolName
 from crypto.protocol import hiding
 from crypto.randomness import system_random
 from crypto.roster import Identity
@@ -61,7 +62,7 @@ def shares_of(made: Plan, values: list[int], monkeypatch: pytest.MonkeyPatch, ro
         client = mpc.MpcClient(made, name, system_random, public)
         for message in client.submit(0, "g", np.array([values[index]], dtype=np.int64)):
             if message.receiver == role:
-                raw = keys[role].open(message.payload, (made.session, 0, "g", name, role))
+                raw = keys[role].open(message.payload[1:], (made.session, 0, "g", b"", name, role))
                 held.append(values[3 + index] if role == "compute0" else int(np.frombuffer(raw, dtype="<i8")[0]))
     return held
 
@@ -161,9 +162,35 @@ def test_a_cheating_server_learns_nothing_from_the_key_holder(
     assert determined(probe(view, 6), 3, PLAIN_MODULUS) == learned
 
 
+def test_the_key_holder_learns_the_sum_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows all pads, and sees the summed slots once; with a corrupt client it learns the sum of the others."""
+
+    def view(values: list[int]) -> list[int]:
+        slots = padded(values, monkeypatch)
+        total = (sum(slots) - sum(values[3:]) + 10**9) % PLAIN_MODULUS - 10**9
+        return [total, *values[3:]]
+
+    assert determined(probe(view, 6), 3, PLAIN_MODULUS) == [[1, 1, 1]]
+
+    def with_client(values: list[int]) -> list[int]:
+        return [*view(values), values[2]]
+
+    assert determined(probe(with_client, 6), 3, PLAIN_MODULUS) == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_two_worlds_of_equal_sum_give_the_key_holder_the_same_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same pads, other inputs of the same sum: what it decrypts is equal, though every client's slot differs."""
+    pads = [11, 2**40, PLAIN_MODULUS - 1]
+    one, two = (padded([*world, *pads], monkeypatch) for world in ([5, -3, 100], [1000, -1000, 102]))
+    assert sum(one) % PLAIN_MODULUS == sum(two) % PLAIN_MODULUS
+    assert all(a != b for a, b in zip(one, two, strict=True))
+
+
 def test_every_protocol_declares_what_hides() -> None:
-    found = {name: hiding(plan(name, NAMES, (Upload("g", 1, 10),), 1)) for name in ("plain", "bfv", "mpc")}
-    assert found == {"plain": "nothing", "bfv": "ciphertext", "mpc": "shares"}
+    names: tuple[ProtocolName, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
+    found = {name: hiding(plan(name, NAMES, (Upload("g", 1, 10),), 1)) for name in names}
+    declared = {"plain": "nothing", "bfv": "ciphertext", "mpc": "shares", "secagg": "masks", "secagg+": "masks"}
+    assert found == declared
     sent: tuple[Message, ...] = open_client(plan("plain", NAMES, (Upload("g", 1, 10),), 1), "a").submit(
         0, "g", np.array([7])
     )

@@ -213,7 +213,7 @@ def test_lost_answers_end_in_an_abort(kit: Set) -> None:
 
 def poison(kit: Set, name: str, vector: Vector, noise: Vector) -> tuple[Message, ...]:
     """What a client sends that does not clip: its own session would refuse."""
-    return kit.clients[name]._split(0, "g", np.concatenate([vector, noise]))
+    return kit.clients[name]._split(0, "g", np.concatenate([vector, noise]), b"")
 
 
 WRAPPING = np.array([2**32, 0, 0, 0])
@@ -279,12 +279,15 @@ def test_shares_add_up_to_the_vector(values: list[int]) -> None:
     client = open_client(made, "a", public={role: key.public for role, key in keys.items()})
     vector = np.array(values)
     opened = {}
-    for message in client.submit(0, "g", vector):
-        context = (made.session, 0, "g", "a", message.receiver)
-        opened[message.receiver] = keys[message.receiver].open(message.payload, context)
+    for message in client.submit(0, "g", vector, model=b"model"):
+        context = (made.session, 0, "g", b"model", "a", message.receiver)
+        assert message.payload[:6] == b"\x05model"
+        opened[message.receiver] = keys[message.receiver].open(message.payload[6:], context)
         other = "compute1" if message.receiver == "compute0" else "compute0"
         with pytest.raises(SealError):
-            keys[other].open(message.payload, context)
+            keys[other].open(message.payload[6:], context)
+        with pytest.raises(SealError):
+            keys[message.receiver].open(message.payload[6:], (*context[:3], b"other", *context[4:]))
     total = expand(opened["compute0"], 4) + np.frombuffer(opened["compute1"], dtype="<i8")
     assert total.tolist() == values
 
@@ -298,7 +301,9 @@ def test_each_share_alone_is_a_mask_independent_of_the_vector() -> None:
     for vector in (ones(3), ones(-50)):
         client = open_client(made, "a", random=KeyedStream(bytes(32)), public=public)
         sent = client.submit(0, "g", vector)
-        shares.append([keys[m.receiver].open(m.payload, (made.session, 0, "g", "a", m.receiver)) for m in sent])
+        shares.append(
+            [keys[m.receiver].open(m.payload[1:], (made.session, 0, "g", b"", "a", m.receiver)) for m in sent]
+        )
     assert shares[0][0] == shares[1][0]
     rest = [np.frombuffer(pair[1], dtype="<i8") for pair in shares]
     assert (rest[0] - rest[1]).tolist() == [53] * 4

@@ -108,7 +108,7 @@ def unclipped(client: object, number: int, vector: Ints, noise: Ints) -> tuple[M
     assert isinstance(client, SealedClient)
     inner = client._inner
     assert isinstance(inner, MpcClient)
-    sent = client._envelope.sign(inner._split(number, "g", np.concatenate([vector, noise])))
+    sent = client._envelope.sign(inner._split(number, "g", np.concatenate([vector, noise]), b""))
     return tuple(item for item in sent if isinstance(item, Message))
 
 

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 from crypto import Begin
+from crypto.hiding import determined
+from crypto.masks import epoch
+from crypto.masks.keys import AgreementKey, MaskContext
 from crypto.masks.offers import PAIR, SELF
 from crypto.masks.parameters import Mode
 from crypto.masks.requests import Shares
+from crypto.masks.stream import Ring
 from crypto.planning import ProtocolName
 
 PRIME = 2_147_483_647
@@ -152,3 +156,89 @@ def test_a_masked_vector_is_uniform_on_its_ring(number: int, make_masks: Callabl
     rows = [read_masked(m.payload)[2] for m in cohort.sent if m.kind == "masked"]
     values = np.concatenate([unpack_bits(row, 301, bits) for row in rows]) >> (bits - 4)
     assert stats.chisquare(np.bincount(values, minlength=16)).pvalue > 1e-6
+
+
+class Recorder:
+    """Which keys the clients' code itself puts on each vector, and what each key is called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: dict[bytes, tuple[str, ...]] = {}
+        self.applied: list[tuple[list[bytes], list[bytes]]] = []
+        real_self, real_pair, real_apply = MaskContext.self_key, MaskContext.pair_key, epoch.apply_masks
+
+        def self_key(context: MaskContext, seed: bytes, name: str) -> bytes:
+            return self.called(real_self(context, seed, name), name)
+
+        def pair_key(context: MaskContext, mine: AgreementKey, peer: bytes, first: str, second: str) -> bytes:
+            return self.called(real_pair(context, mine, peer, first, second), first, second)
+
+        def apply_masks(vector: Ring, add: list[bytes], subtract: list[bytes]) -> None:
+            self.applied.append((add, subtract))
+            real_apply(vector, add, subtract)
+
+        monkeypatch.setattr(MaskContext, "self_key", self_key)
+        monkeypatch.setattr(MaskContext, "pair_key", pair_key)
+        monkeypatch.setattr(epoch, "apply_masks", apply_masks)
+
+    def called(self, key: bytes, *names: str) -> bytes:
+        assert self.names.setdefault(key, names) == names
+        return key
+
+
+def what_the_code_gives_away(cohort: Any, recorder: Recorder, corrupt: set[int]) -> list[list[int]]:
+    """The combinations of the honest vectors, in the order in which they were sent, that elimination over the ring of
+    the sum finds, with every key stream that server and corrupt clients do not know as a variable.
+    """
+    clients, known = cohort.plan.clients, known_secrets(cohort, corrupt)
+
+    def hidden(names: tuple[str, ...]) -> bool:
+        kind = SELF if len(names) == 1 else PAIR
+        return not any((clients.index(name), kind) in known for name in names)
+
+    unknown = [key for key, names in recorder.names.items() if hidden(names)]
+    columns = {key: column for column, key in enumerate(unknown)}
+    senders = [clients.index(message.sender) for message in cohort.sent if message.kind == "masked"]
+    honest = [row for row, place in enumerate(senders) if place not in corrupt]
+    rows = []
+    for index, row in enumerate(honest):
+        coefficients = [int(index == other) for other in range(len(honest))] + [0] * len(columns)
+        for sign, keys in zip((1, -1), recorder.applied[row], strict=True):
+            for key in keys:
+                if key in columns:
+                    coefficients[len(honest) + columns[key]] += sign
+        rows.append(coefficients)
+    return determined(rows, len(honest), 1 << cohort.plan.ring_bits("update"))
+
+
+@pytest.mark.parametrize(("protocol", "mode", "n", "dropouts", "corrupt"), CASES)
+def test_the_code_gives_away_the_honest_sum_and_nothing_else(
+    protocol: ProtocolName,
+    mode: Mode,
+    n: int,
+    dropouts: int,
+    corrupt: int,
+    make_masks: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cohort = make_masks(protocol, mode, n=n, dropouts=dropouts, corrupt=corrupt, bare=True)
+    gone = set(range(0, 2 * dropouts, 2))
+    cohort.lose = lambda message: message.kind == "masked" and cohort.plan.clients.index(message.sender) in gone
+    recorder, vectors = Recorder(monkeypatch), cohort.vectors("code")
+    cohort.expect(cohort.run(0, vectors), vectors, [name for p, name in enumerate(vectors) if p not in gone])
+    bad = {n - 1 - 2 * i for i in range(corrupt)}
+    survivors = [int(place not in gone) for place in range(n) if place not in bad]
+    assert what_the_code_gives_away(cohort, recorder, bad) == [survivors]
+
+
+def test_a_client_that_leaves_out_a_mask_is_seen(
+    make_masks: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: one client's pairwise masks are not applied, so its vector is open once its own mask is."""
+    cohort = make_masks(n=8, corrupt=0, bare=True)
+    recorder, vectors = Recorder(monkeypatch), cohort.vectors("control")
+    cohort.run(0, vectors)
+    add, subtract = recorder.applied[3]
+    recorder.applied[3] = ([key for key in add if len(recorder.names[key]) == 1], [])
+    assert len(subtract) == 3
+    found = what_the_code_gives_away(cohort, recorder, set())
+    assert [int(place == 3) for place in range(8)] in found
