@@ -1,0 +1,1 @@
+"""Benchmarks of the strategies: reproductions of published figures, and the table of `docs/`."""
