@@ -158,7 +158,7 @@ def _transcript(plan: RowPlan, folder: RunFolder) -> dict[str, NDArray[np.generi
         "model_tasks": np.array(slots, dtype=np.int64),
         "final_model": models[-1],
         "sums": np.stack(sums),
-        "sum_clients": np.full(len(sums), plan.scenario.clients, dtype=np.int64),
+        "sum_clients": np.array([len(plan.clients_in(slot)) for slot in slots[1:]], dtype=np.int64),
     }
 
 

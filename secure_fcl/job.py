@@ -23,6 +23,7 @@ from secure_fcl.data import load
 from secure_fcl.engines.identities import check
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION, load_arrays, save_arrays
+from secure_fcl.engines.rosters import Rosters
 from secure_fcl.engines.sums import SecureSums, SumResult
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder
@@ -95,7 +96,9 @@ def prepare(config: Config) -> Prepared:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
-        check(plan.secure_plan(), config.identities, config.server)
+        for slot in range(scenario.slots):
+            if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
+                check(plan.secure_plan(slot), config.identities, config.server)
     return Prepared(config, scenario, rows)
 
 
@@ -155,9 +158,10 @@ class Job:
         self._open(plan, multiplier, pool)
         state = self._restore(plan, pool)
         tally = None
-        with Ledger(self._folder.ledger_path(plan.name)) as ledger, self._sums(plan, pool) as sums:
-            self._record_processes(plan, pool, sums)
+        rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, pool, slot))
+        with Ledger(self._folder.ledger_path(plan.name)) as ledger, rosters:
             for slot in range(self._progress.slot, plan.scenario.slots):
+                sums = rosters.at(slot)
                 for round in range(self._progress.round, plan.rounds_per_slot):
                     state = self._round(plan, plan.step(slot, round), state, ledger, sums, measure, metrics, costs)
                     self._save_devices(plan, pool, slot * plan.rounds_per_slot + round)
@@ -174,9 +178,11 @@ class Job:
         self._save_model(plan, state)
         self._commit(row=number + 1, slot=0, round=0)
 
-    def _sums(self, plan: RowPlan, pool: WorkerPool) -> SecureSums:
+    def _sums(self, plan: RowPlan, pool: WorkerPool, slot: int) -> SecureSums:
         config = self._prepared.config
-        return SecureSums(plan.secure_plan(), pool, config.identities, config.server)
+        sums = SecureSums(plan.secure_plan(slot), pool, config.identities, config.server)
+        self._record_processes(plan, pool, sums)
+        return sums
 
     def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool) -> None:
         """Open the row in every worker; retention coins of an earlier start are handed back to the devices."""
@@ -254,7 +260,7 @@ class Job:
         result = sums.run(number, upload.name, {"slot": step.slot, "round": step.round}, state)
         summed = time.perf_counter()
         parts = upload.split(plan.encoder(step.phase).decode(result.total))
-        after = plan.strategy.apply(state, step, parts, plan.scenario.clients)
+        after = plan.strategy.apply(state, step, parts, len(plan.clients_in(step.slot)))
         self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
             # Two are kept: the round before is what a run resumes from if this one is never committed.
@@ -267,7 +273,7 @@ class Job:
         if isinstance(plan.strategy, GradientStrategy) and "saturated" in parts:
             record |= {
                 "saturated": plan.strategy.saturated(parts),
-                "coordinates": plan.scenario.clients * len(parts["update"]),
+                "coordinates": len(plan.clients_in(step.slot)) * len(parts["update"]),
             }
         self._append(metrics, record)
         changed = [n for n, array in after.items() if not np.array_equal(array, state[n])]
@@ -312,9 +318,10 @@ class Job:
 
 def _cost(plan: RowPlan, step: StepContext, result: SumResult, model: int) -> dict[str, Any]:
     """`model`: bytes of what changed in the server's state; a device keeps the rest, and its storage counts it."""
+    clients = len(plan.clients_in(step.slot))
     return {
         "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.uploads[step.phase].name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up,
-        "bytes_down": model * plan.scenario.clients + result.bytes_down, "clients": plan.scenario.clients,
+        "bytes_down": model * clients + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip

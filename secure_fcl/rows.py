@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from crypto.encoding import FixedPoint
 from crypto.planning import Plan, Upload, plan
@@ -96,24 +98,31 @@ class RowPlan:
         upload = self.strategy.uploads[phase]
         return FixedPoint(upload.scale, upload.largest_bound)
 
-    @property
-    def clients(self) -> tuple[str, ...]:
-        """Names of the clients in the secure sum."""
-        return tuple(f"client{k}" for k in range(self.scenario.clients))
+    def clients_in(self, slot: int) -> tuple[str, ...]:
+        """Names of the clients in the secure sums of a slot: those who are there by the public calendar."""
+        return tuple(f"client{k}" for k in np.flatnonzero(self.scenario.dates.present[:, slot]))
 
-    def secure_plan(self) -> Plan:
-        """Return the plan of the secure sum.
+    def noise_in(self, slot: int, phase: Phase = "train") -> SumNoise | None:
+        """Noise shares of a slot's clients; together they carry what is charged, however many there are."""
+        noise = self.noises.get(phase)
+        if noise is None or (isinstance(noise, SkellamSum) and noise.placement == "local"):
+            return noise
+        return replace(noise, parties=len(self.clients_in(slot)))
+
+    def secure_plan(self, slot: int = 0) -> Plan:
+        """Return the plan of the secure sums of a slot.
 
         Raises:
             crypto.errors.PlanRefused: a sum could overflow, or the plan is unsafe.
         """
+        clients = self.clients_in(slot)
         return plan(
-            self.config.protection, self.clients, tuple(self._declared(phase) for phase in self.strategy.uploads),
-            self.rounds, min(self.config.privacy.max_dropouts, max(0, self.scenario.clients - 2)),
+            self.config.protection, clients, tuple(self._declared(slot, phase) for phase in self.strategy.uploads),
+            self.rounds, min(self.config.privacy.max_dropouts, max(0, len(clients) - 2)),
         )  # fmt: skip
 
-    def _declared(self, phase: Phase) -> Upload:
-        upload, noise = self.strategy.uploads[phase], self.noises.get(phase)
+    def _declared(self, slot: int, phase: Phase) -> Upload:
+        upload, noise = self.strategy.uploads[phase], self.noise_in(slot, phase)
         bound = self.encoder(phase).bound
         if noise is None:
             return Upload(upload.name, upload.length, bound)
@@ -267,11 +276,11 @@ def _shares(config: cfg.Config, scenario: Scenario, sums: ClosedForm, phase: Pha
 
 
 def _refuse_without_honest_clients(config: cfg.Config, scenario: Scenario, row: str) -> None:
-    p = config.privacy
-    if scenario.clients - p.max_dropouts - p.colluders < 1:
+    p, fewest = config.privacy, int(scenario.dates.present.sum(axis=0).min())
+    if fewest - p.max_dropouts - p.colluders < 1:
         raise ConfigInvalid(
             f"privacy.max_dropouts = {p.max_dropouts} and privacy.colluders = {p.colluders} leave none of "
-            f"{scenario.clients} clients that surely adds noise; lower them or set {row}.noise = 'local'"
+            f"{fewest} clients that surely adds noise; lower them or set {row}.noise = 'local'"
         )
 
 

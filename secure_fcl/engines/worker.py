@@ -118,7 +118,9 @@ class Worker:
         secure = plan_from_bytes(meta["plan"])
         first: list[Item] = []
         public: object | None = None
-        for k in row.devices:
+        # Who is not in the plan has not joined yet, or has left.
+        row.sessions.clear()
+        for k in (k for k in row.devices if f"client{k}" in secure.clients):
             own = Identity.load(Path(meta["identities"]) / f"client{k}.key")
             session = open_client(secure, own.name, public=public, identity=own)
             first += session.start()
@@ -142,7 +144,7 @@ class Worker:
         upload = plan.strategy.uploads[step.phase]
         model = state_digest(arrays, f"{plan.name} {step.slot} {step.round}")
         begun = time.perf_counter()
-        views = {k: device.view(step.slot, step.round) for k, device in row.devices.items()}
+        views = {k: row.devices[k].view(step.slot, step.round) for k in row.sessions}
         coins = [self._training_coins(row, k, state, views[k], step) for k in views]
         made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
         for k, contribution in zip(views, made, strict=True):
@@ -178,7 +180,7 @@ class Worker:
         labels = (plan.name, "round", client, step.slot, step.round)
         vector, _ = upload.clip(upload.flatten(contribution.parts))
         values = plan.encoder(step.phase).encode(vector, row.coins.stream(*labels, "rounding")).values
-        noise = plan.noises.get(step.phase)
+        noise = plan.noise_in(step.slot, step.phase)
         return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values
 
     def _close(self, slot: int, state: State) -> None:

@@ -206,8 +206,14 @@ def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
         public_generator(config.seed, "partition"),
     )  # fmt: skip
     dates = make_calendar(config, len(tasks.classes))
+    if not dates.present.any(axis=0).all():
+        raise ConfigInvalid(
+            f"scenario.joining = {wanted.joining:g} and scenario.leaving = {wanted.leaving:g} leave slot "
+            f"{int(dates.present.any(axis=0).argmin())} without any client; lower them or take another seed"
+        )
     release = release_slots(dates, tasks.announced, dealt, wanted.min_cohort)
-    if (release == NEVER).all():
+    waited = waits(dates, tasks.announced, dealt, release)
+    if all(wait.released is None for wait in waited):
         raise ConfigInvalid(
             f"scenario.min_cohort = {wanted.min_cohort}: no class ever has that many holders among {wanted.clients} "
             "clients, so nothing would be released; lower it"
@@ -217,7 +223,7 @@ def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
         task_classes=tasks.classes, part=tasks.part, part_classes=tasks.part_classes,
         held_out=held_out(data, units, wanted.holdout, public_generator(config.seed, "hold-out")),
         dates=dates, release=release, groups=group_names(dates, release),
-        waits=waits(dates, tasks.announced, dealt, release), source_classes=data.classes, largest_place=1,
+        waits=waited, source_classes=data.classes, largest_place=1,
         shuffled=wanted.order == "shuffle",
         segments=config.online.segments if wanted.kind == "online" else 1, drift=config.drift, undrifted=tasks.x,
     )  # fmt: skip
