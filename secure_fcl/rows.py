@@ -15,7 +15,7 @@ from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSu
 from secure_fcl import config as cfg
 from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_ratios, told_of_noise
 from secure_fcl.config_rows import SumsRow
-from secure_fcl.errors import ConfigInvalid
+from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.gradient_rows import gradient_strategy, method_of
 from secure_fcl.memory import (
     OVERFLOW_PROBABILITY,
@@ -309,7 +309,7 @@ def _storage(
 ) -> StoragePlan:
     """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool."""
     silo = config.scenario.setting == "cross-silo"
-    return plan_storage(
+    storage = plan_storage(
         budget=None if silo else config.storage.budget_kib * 1024,
         example_bytes=4 * math.prod(scenario.data.shape) + 16,
         windows_per_place=scenario.units.windows_per_unit,
@@ -321,6 +321,12 @@ def _storage(
         kept=_kept(strategy) if strategy else (),
         examples=config.storage.budget_examples or None,
     )
+    if isinstance(memory, HerdingMemory) and storage.chunks > 1:
+        raise StorageTooSmall(
+            "memory.policy = 'herding' chooses among a whole task, but the device reads it in "
+            f"{storage.chunks} chunks; raise storage.budget_kib or use the policy 'threshold'"
+        )
+    return storage
 
 
 def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:

@@ -96,6 +96,12 @@ def test_what_waits_is_counted_and_refused_beyond_the_budget(build: Build) -> No
         build("finetune", *WAITING, "scenario.min_cohort=4", f"storage.budget_kib={small}")
 
 
+def test_herding_needs_the_whole_task_on_the_device(build: Build) -> None:
+    with pytest.raises(StorageTooSmall, match=r"'herding' chooses among a whole task, but .* in \d+ chunks"):
+        build("replay", "memory.policy=herding", "memory.capacity=4", "storage.budget_kib=16")
+    assert build("replay", "memory.policy=herding", "memory.capacity=4").storage.chunks == 1
+
+
 def test_charges_fall_where_examples_are_released(build: Build) -> None:
     plan = build("finetune", *WAITING, "scenario.min_cohort=4", "scenario.order=shuffle")
     scenario = plan.scenario
