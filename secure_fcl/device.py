@@ -45,19 +45,25 @@ class Device:
 
     def view(self, slot: int, round: int) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory."""
-        chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
-        tasks = self._plan.scenario.released(self.client, slot)
-        current = [self.experiences[task].chunk(chunk, places) for task in tasks]
-        joined = np.concatenate([np.empty(0, dtype=np.int64), *current])
         memory = self._examples(self.held.index)
         if self._plan.strategy.columns:
             memory = replace(memory, columns=self.columns)
-        return DeviceView(self._examples(joined), memory, self.kept)
+        return DeviceView(self._examples(self._current(slot, round)), memory, self.kept)
+
+    def _current(self, slot: int, round: int) -> Ints:
+        chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
+        tasks = self._plan.scenario.released(self.client, slot)
+        current = [self.experiences[task].chunk(chunk, places) for task in tasks]
+        return np.concatenate([np.empty(0, dtype=np.int64), *current])
+
+    def stored(self, slot: int, round: int) -> Ints:
+        """Return the numbers of all examples on the device in a round: current chunk, memory, and what waits."""
+        return np.unique(np.concatenate([self._current(slot, round), self.held.index, self.waiting(slot)]))
 
     def waiting(self, slot: int) -> Ints:
-        """Return the examples that the device holds back when a slot ends, until their cohort is complete."""
+        """Return the examples that had to wait and are there in a slot, the slot of their release included."""
         met, release = (array[self.client] for array in (self._plan.scenario.met, self._plan.scenario.release))
-        tasks = np.flatnonzero((met != NEVER) & (met <= slot) & (release > slot)).tolist()
+        tasks = np.flatnonzero((met != NEVER) & (met < release) & (met <= slot) & (release >= slot)).tolist()
         return np.concatenate([np.empty(0, dtype=np.int64), *(self.experiences[t].index for t in tasks)])
 
     def close(self, slot: int, state: State) -> None:

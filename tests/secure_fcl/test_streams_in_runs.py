@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from privacy import spent
 from secure_fcl.certificate import held_back
-from secure_fcl.config import Config
+from secure_fcl.config import Config, validate
 from secure_fcl.data import Dataset
 from secure_fcl.device import Device
-from secure_fcl.errors import ConfigInvalid, StorageTooSmall
+from secure_fcl.errors import ConfigInvalid, SecureFclError, StorageTooSmall
 from secure_fcl.memory.storage import KEY_BYTES
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan, build_row
-from secure_fcl.streams import NEVER, build_scenario
+from secure_fcl.streams import NEVER, Scenario, build_scenario
+from secure_fcl.testing_streams import scenarios
 
 Build = Callable[..., RowPlan]
 COINS = Coins(bytes(32))
@@ -94,6 +97,33 @@ def test_what_waits_is_counted_and_refused_beyond_the_budget(build: Build) -> No
     small = (plan.storage.held_examples * example + KEY_BYTES) // 1024
     with pytest.raises(StorageTooSmall, match=r"held-back examples .*lower memory\.capacity or scenario\.min_cohort"):
         build("finetune", *WAITING, "scenario.min_cohort=4", f"storage.budget_kib={small}")
+
+
+@given(scenarios(), st.integers(8, 64))
+@settings(max_examples=25, deadline=None)
+def test_nothing_is_kept_beyond_the_budget(scenario: Scenario, kib: int) -> None:
+    tree = {"training": {"model": "mlp", "rounds": 3}, "memory": {"capacity": 24, "keep": 0.5},
+            "storage": {"budget_kib": kib, "budget_examples": 4 * kib}}  # fmt: skip
+    config = validate(tree)
+    try:
+        plan = build_row(config, scenario, "replay", 1.0)
+    except SecureFclError:
+        # Too small a device, or a memory that cannot hold one item of each task.
+        reject()
+    assert plan.storage.used <= kib * 1024
+    assert plan.storage.examples <= 4 * kib
+    for client in range(scenario.clients):
+        device = Device(plan, client, COINS)
+        for slot in range(scenario.slots):
+            for round in range(plan.rounds_per_slot):
+                stored = device.stored(slot, round)
+                assert len(stored) <= plan.storage.examples
+                waiting = device.waiting(slot)
+                assert len(waiting) <= plan.storage.held_examples
+                pool = np.setdiff1d(np.setdiff1d(stored, waiting), device.held.index)
+                assert len(pool) <= plan.storage.pool_examples
+            device.close(slot)
+            assert len(device.held) <= plan.storage.memory_examples
 
 
 def test_herding_needs_the_whole_task_on_the_device(build: Build) -> None:
