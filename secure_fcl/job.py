@@ -22,8 +22,8 @@ from secure_fcl.config import Config
 from secure_fcl.data import load
 from secure_fcl.engines.identities import check
 from secure_fcl.engines.pool import WorkerPool
-from secure_fcl.engines.simulation import SIMULATION, load_arrays, save_arrays
 from secure_fcl.engines.rosters import Rosters
+from secure_fcl.engines.simulation import SIMULATION, load_arrays, save_arrays
 from secure_fcl.engines.sums import SecureSums, SumResult
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder

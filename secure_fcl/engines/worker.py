@@ -146,7 +146,7 @@ class Worker:
         begun = time.perf_counter()
         views = {k: row.devices[k].view(step.slot, step.round) for k in row.sessions}
         coins = [self._training_coins(row, k, state, views[k], step) for k in views]
-        made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+        made = plan.strategy.contribute_all(state, list(views.values()), step, coins) if views else iter(())
         for k, contribution in zip(views, made, strict=True):
             row.devices[k].kept = dict(contribution.kept)
             values = self._encoded(row, k, contribution, step)

@@ -42,7 +42,7 @@ def brought(plan: RowPlan, client: int) -> list[tuple[int, int]]:
         chunks = {plan.chunk(round): round for round in range(plan.rounds_per_slot)}
         for round in chunks.values():
             found += [(int(y), slot) for y in device.view(slot, round).current.y]
-        device.close(slot)
+        device.close(slot, plan.strategy.initial())
     return found
 
 
@@ -78,7 +78,7 @@ def test_a_class_with_too_few_holders_reaches_no_strategy_and_no_memory(build: B
     for client in range(8):
         device = Device(plan, client, COINS)
         for slot in range(plan.scenario.slots):
-            device.close(slot)
+            device.close(slot, plan.strategy.initial())
         assert not never & set(plan.scenario.data.y[device.held.index].tolist())
         assert {label for label, _ in brought(plan, client)} <= released
     lines = held_back(plan.scenario)
@@ -122,7 +122,7 @@ def test_nothing_is_kept_beyond_the_budget(scenario: Scenario, kib: int) -> None
                 assert len(waiting) <= plan.storage.held_examples
                 pool = np.setdiff1d(np.setdiff1d(stored, waiting), device.held.index)
                 assert len(pool) <= plan.storage.pool_examples
-            device.close(slot)
+            device.close(slot, plan.strategy.initial())
             assert len(device.held) <= plan.storage.memory_examples
 
 
@@ -150,7 +150,7 @@ def test_the_memory_counts_tasks_closed_whatever_their_order(build: Build) -> No
     for client in range(5):
         device = Device(plan, client, COINS)
         for slot in range(5):
-            device.close(slot)
+            device.close(slot, plan.strategy.initial())
             items = plan.scenario.units.item[device.held.index]
             assert (device._lookup[items] < thresholds[slot]).all()
             assert len(device.held) <= 12
@@ -178,7 +178,7 @@ def test_noise_shares_follow_who_is_there(build: Build) -> None:
     sizes = plan.scenario.dates.present.sum(axis=0).tolist()
     assert len(set(sizes)) > 1
     for slot, size in enumerate(sizes):
-        shares = plan.shares_in(slot)
+        shares = plan.noise_in(slot)
         assert shares is not None
         assert shares.event == plan.shares.event  # type: ignore[union-attr]
         assert shares.share_variance * (size - 1) == pytest.approx(shares.guaranteed_variance)
