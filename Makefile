@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-crypto bench-privacy clean
+.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-crypto bench-privacy bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -49,6 +49,9 @@ bench-attacks: setup
 
 bench-crypto: setup
 	$(BIN)/python -m benchmarks.crypto $(BENCH_ARGS)
+
+bench-strategies: setup
+	$(BIN)/python -m benchmarks.strategies --write $(BENCH_ARGS)
 
 bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.stacked

@@ -1,0 +1,49 @@
+"""`python -m benchmarks.strategies [--data hapt mnist] [--rows NAME ...] [--seeds N ...] [--write]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# One thread everywhere: libraries read this when they are first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from benchmarks.strategies.cells import DATA, LEADING, OTHERS, SEEDS, cells
+from benchmarks.strategies.head import HEAD
+from benchmarks.strategies.runs import known, print_cell, run_all
+from benchmarks.strategies.table import page, write
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def main() -> int:
+    """Run what is missing, then print the page, and with --write put it under docs/."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
+    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
+    parser.add_argument("--rows", nargs="+", default=[*LEADING, *OTHERS], help="strategies; default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--data-dir", default=os.environ.get("SECURE_FCL_DATA", ""), help="folder with MNIST's files")
+    parser.add_argument(
+        "--results", type=Path, default=DOCS / "benchmarks-strategies.jsonl", help="lines to go on with"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs") / "strategies", help="folder of unfinished runs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks-strategies.md")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        print_cell(options.cell, options.data_dir, options.runs)
+        return 0
+    wanted = list(cells(tuple(options.data), tuple(options.rows), tuple(options.seeds)))
+    failed = run_all(wanted, options.results, options.data_dir, options.runs, options.jobs)
+    lines = list(known(options.results).values())
+    print(page(lines, HEAD))
+    if options.write:
+        write(lines, DOCS / "benchmarks-strategies.md", HEAD)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
