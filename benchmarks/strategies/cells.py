@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 #: Shown at every budget; the others at infinity and 1.
-LEADING = ("joint", "finetune", "replay", "derpp", "fedagem", "class_sums", "slda", "ours")
+LEADING = ("joint", "finetune", "replay", "derpp", "fedagem", "class_sums", "slda", "calm")
 OTHERS = (
     "local_only", "fedavg", "fedprox", "fedewc", "fedcurv", "fedsi", "fedssi", "fedlwf", "flwf2t", "glfc_safe",
     "analytic",
 )  # fmt: skip
-CLOSED = ("class_sums", "slda", "analytic", "ours")
+CLOSED = ("class_sums", "slda", "analytic", "calm")
 #: No sum leaves these devices, so no noise can be shared in one.
 WITHOUT_SUMS = ("local_only",)
 EPSILONS = (math.inf, 8.0, 2.0, 1.0)
@@ -22,10 +22,11 @@ SEEDS = (1, 2, 3)
 #: data. A round is one step with shared noise, so it has as many rounds as the others have steps in two.
 COMMON = (
     "protection=plain", "attacks.enabled=false", "transcript=latest", "workers=1", "scenario.holdout=0",
-    "training.trainer=stacked", "training.rounds=10", "training.steps=4", "training.learning_rate=0.5",
+    "training.trainer=stacked", "training.rounds=10", "training.steps=4",
     "memory.capacity=200", "storage.budget_kib=8192",
 )  # fmt: skip
-SHARED_ROUNDS, SHARED_MOMENTUM, SHARED_RATE = 20, 0.5, 1.0
+SHARED_ROUNDS = 20
+RATES = {"none": 1.0, "local": 0.25, "shared": 1.0}
 
 DATA = {
     "hapt": (
@@ -64,8 +65,8 @@ class Cell:
         for row in self.rows:
             found += [f"{row}.epsilon={budget}", f"{row}.noise={self.noise}"]
             if self.noise == "shared" and row not in CLOSED:
-                found += [f"{row}.rounds={SHARED_ROUNDS}", f"{row}.learning_rate={SHARED_RATE}"]
-        return [*found, f"training.momentum={SHARED_MOMENTUM}"] if self.noise == "shared" else found
+                found.append(f"{row}.rounds={SHARED_ROUNDS}")
+        return [*found, f"training.learning_rate={RATES[self.noise]}"]
 
 
 def cells(data: tuple[str, ...], rows: tuple[str, ...], seeds: tuple[int, ...]) -> Iterator[Cell]:

@@ -9,10 +9,13 @@ from pathlib import Path
 from benchmarks.strategies.cells import LEADING, OTHERS
 from benchmarks.strategies.runs import Line
 
-TITLES = {"hapt": "HAPT: 30 phones, 6 tasks of 2 activities", "mnist": "Split-MNIST: 10 clients, 5 tasks of 2 digits"}
+TITLES = {
+    "hapt": "HAPT: 30 phones, 6 tasks of 2 activities",
+    "mnist": "Split-MNIST: 10 clients, 5 tasks of 2 digits",
+}
 NAMES = {
     "joint": "joint (bound)", "local_only": "local only (bound)", "finetune": "fine-tuning", "replay": "ER",
-    "derpp": "DER++", "fedagem": "Fed-A-GEM", "class_sums": "class sums", "slda": "streaming LDA", "ours": "**ours**",
+    "derpp": "DER++", "fedagem": "Fed-A-GEM", "class_sums": "class sums", "slda": "streaming LDA", "calm": "**CALM (ours)**",
     "fedavg": "FedAvg", "fedprox": "FedProx", "fedewc": "FedEWC", "fedcurv": "FedCurv", "fedsi": "SI",
     "fedssi": "FedSSI", "fedlwf": "FedLwF", "flwf2t": "FLwF-2T", "glfc_safe": "GLFC-safe", "analytic": "analytic",
 }  # fmt: skip
@@ -28,7 +31,7 @@ def page(lines: Sequence[Line], head: str) -> str:
         if not mine:
             continue
         parts += [f"## {title}", _accuracies(mine), f"### {title}: forgetting, epsilon and bytes", _details(mine)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _rows(lines: Iterable[Line]) -> list[str]:
