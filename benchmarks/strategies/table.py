@@ -15,7 +15,8 @@ TITLES = {
 }
 NAMES = {
     "joint": "joint (bound)", "local_only": "local only (bound)", "finetune": "fine-tuning", "replay": "ER",
-    "derpp": "DER++", "fedagem": "Fed-A-GEM", "class_sums": "class sums", "slda": "streaming LDA", "calm": "**CALM (ours)**",
+    "derpp": "DER++", "fedagem": "Fed-A-GEM", "class_sums": "class sums", "slda": "streaming LDA",
+    "calm": "**CALM (ours)**",
     "fedavg": "FedAvg", "fedprox": "FedProx", "fedewc": "FedEWC", "fedcurv": "FedCurv", "fedsi": "SI",
     "fedssi": "FedSSI", "fedlwf": "FedLwF", "flwf2t": "FLwF-2T", "glfc_safe": "GLFC-safe", "analytic": "analytic",
 }  # fmt: skip
