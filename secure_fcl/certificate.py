@@ -45,6 +45,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "mechanism": f"{_mechanism(plan)}; {_MECHANISMS[plan.noise]}",
         "cohorts": [_cohort(row) for row in rows],
         "sampling": _sampling(plan),
+        "sent": _sent(plan),
         "public": _public(plan),
         "non_private": _non_private(plan),
         "chosen_on_data": ["learning rate, rounds, model and rates: by trials on the shipped data set, uncharged"],
@@ -92,6 +93,16 @@ def _mechanism(plan: RowPlan) -> str:
     if plan.noise == "none":
         return "training without noise"
     return "Skellam noise on rounded class sums" if plan.shares else "DP-SGD (Opacus), Gaussian noise"
+
+
+def _sent(plan: RowPlan) -> str:
+    found = []
+    for wire in plan.wires["train"]:
+        recipe, sent = wire.recipe, wire.sent
+        shortened = "all coordinates as they are" if recipe is None else recipe.describe()
+        bits = (2 * wire.encoder.bound).bit_length()
+        found.append(f"{shortened}: {sent.length} of {wire.source.length} numbers of {bits} bits before noise")
+    return "; after the first task ".join(found)
 
 
 def _sampling(plan: RowPlan) -> str:
@@ -238,7 +249,7 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
                 f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort"
             )
             parts.append(worst_cohort + limit)
-        for key in ("unit", "relation", "mechanism", "sampling", "randomness", "protection"):
+        for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection"):
             parts.append(_line(key, str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
             parts += [_line(key.replace("_", "-"), entry) for entry in row[key]]

@@ -80,6 +80,30 @@ class Training(Section):
     fisher_bits: int = Field(24, ge=8, le=40, description="bits of one entry of Fisher information, sign included")
 
 
+class Compression(Section):
+    """Fewer bytes for strategies that train a network: a public linear map before the sum, the same for all clients."""
+
+    kind: Literal["none", "random_k", "low_rank"] = Field(
+        "none", description="random_k: some coordinates, drawn anew each round; low_rank: a random basis per layer"
+    )
+    fraction: Probability = Field(0.1, description="of the coordinates, or of each layer's outputs, that is sent")
+    unbiased: bool = Field(True, description="scale the sum up by what was left out; false: leave it out")
+    trained: Literal["all", "last", "last_later"] = Field(
+        "all", description="what is trained and sent: all layers, the last one, or the last one after the first task"
+    )
+    rotation: bool = Field(False, description="rotate what is sent, so that a smaller bound and few bits do")
+    bits: int = Field(
+        0, ge=0, le=16, description="bits of one sent coordinate, sign included, 4 to 16; 0: as in [training]"
+    )
+
+    @field_validator("bits")
+    @classmethod
+    def _none_or_enough(cls, bits: int) -> int:
+        if 0 < bits < 4:
+            raise ValueError("too few for a sum of signed numbers: use 0 for those of [training], or at least 4")
+        return bits
+
+
 class Privacy(Section):
     """What holds for every row."""
 
@@ -150,6 +174,7 @@ class Config(Section):
     storage: Storage = Storage()
     memory: Memory = Memory()
     training: Training = Training()
+    compression: Compression = Compression()
     privacy: Privacy = Privacy()
     replay: GradientRow = GradientRow()
     finetune: GradientRow = GradientRow()

@@ -53,6 +53,7 @@ def gradient_strategy(
         encoding=Encoding(t.upload_clip, t.upload_bits, t.sum_clip, t.scale_bits, t.fisher_bits),
         shared=shared,
         groups=_groups(scenario),
+        last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
         fisher_noise=0.0 if noise_multiplier == 0.0 else t.fisher_noise * noise_multiplier,
     )
 

@@ -30,7 +30,7 @@ from secure_fcl.folder import RunFolder
 from secure_fcl.measure import Measure
 from secure_fcl.randomness import noise_secret
 from secure_fcl.rows import RowPlan, calibrated_row
-from secure_fcl.strategies import GradientStrategy, State, StepContext
+from secure_fcl.strategies import State, StepContext
 from secure_fcl.streams import Scenario, build_scenario
 
 
@@ -255,12 +255,13 @@ class Job:
         ledger.charge(
             plan.charges(step.slot, step.round), run=self._run, row=plan.name, slot=step.slot, round=step.round
         )
-        upload = plan.strategy.uploads[step.phase]
+        wire = plan.wire(step.phase, step.slot)
+        carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
-        result = sums.run(number, upload.name, {"slot": step.slot, "round": step.round}, state)
+        result = sums.run(number, wire.sent.name, {"slot": step.slot, "round": step.round}, state)
         summed = time.perf_counter()
-        parts = upload.split(plan.encoder(step.phase).decode(result.total))
-        after = plan.strategy.apply(state, step, parts, len(plan.clients_in(step.slot)))
+        clients = len(plan.clients_in(step.slot))
+        after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
         self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
             # Two are kept: the round before is what a run resumes from if this one is never committed.
@@ -270,11 +271,9 @@ class Job:
             "kind": "round", "row": plan.name, "task": step.slot, "round": step.round,
             **measure.after_round(after, step.slot),
         }  # fmt: skip
-        if isinstance(plan.strategy, GradientStrategy) and "saturated" in parts:
-            record |= {
-                "saturated": plan.strategy.saturated(parts),
-                "coordinates": len(plan.clients_in(step.slot)) * len(parts["update"]),
-            }
+        saturated = carrier.saturated(result.total)
+        if saturated is not None:
+            record |= {"saturated": saturated, "coordinates": clients * wire.coordinates}
         self._append(metrics, record)
         changed = [n for n, array in after.items() if not np.array_equal(array, state[n])]
         cost = _cost(plan, step, result, sum(after[name].nbytes for name in changed))
@@ -320,7 +319,7 @@ def _cost(plan: RowPlan, step: StepContext, result: SumResult, model: int) -> di
     """`model`: bytes of what changed in the server's state; a device keeps the rest, and its storage counts it."""
     clients = len(plan.clients_in(step.slot))
     return {
-        "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.strategy.uploads[step.phase].name,
+        "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.wire(step.phase, step.slot).sent.name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up,
         "bytes_down": model * clients + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 
-def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Module:
+def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Sequential:
     """Return a network for examples of `shape` with public initial weights from `seed`.
 
     "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "mlp": one hidden
@@ -41,7 +41,7 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
     raise ConfigInvalid(f"training.model = {kind!r}: no network for examples of shape {shape}; use mlp")
 
 
-def _signal_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+def _signal_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Sequential:
     from torch import nn
 
     channels, time = shape
@@ -53,7 +53,7 @@ def _signal_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     )  # fmt: skip
 
 
-def _image_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+def _image_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Sequential:
     from torch import nn
 
     channels, height, width = shape

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto.encoding import FixedPoint
 from crypto.planning import Plan, Upload, plan
 from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from secure_fcl import config as cfg
 from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_ratios, told_of_noise
+from secure_fcl.compressed_rows import training_wires
+from secure_fcl.compression import Wire, wire_of
 from secure_fcl.config_rows import SumsRow
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.gradient_rows import gradient_strategy, method_of
@@ -28,7 +29,7 @@ from secure_fcl.memory import (
     plan_storage,
     threshold_memory,
 )
-from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.strategies import Phase, StepContext, Strategy, Stratum
 from secure_fcl.streams import Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
@@ -49,6 +50,8 @@ class RowPlan:
     memory: MemoryPolicy | None
     storage: StoragePlan
     noises: Mapping[Phase, SumNoise]
+    wires: Mapping[Phase, tuple[Wire, ...]]
+    """How each phase's upload is sent: in the first slot, and in later ones; the last entry goes on."""
 
     @property
     def shares(self) -> SumNoise | None:
@@ -93,10 +96,10 @@ class RowPlan:
         """Return which chunk of the stream the devices hold in a round of a slot."""
         return min(round * self.storage.chunks // self.training_rounds, self.storage.chunks - 1)
 
-    def encoder(self, phase: Phase = "train") -> FixedPoint:
-        """Return how a phase's upload becomes integers and back."""
-        upload = self.strategy.uploads[phase]
-        return FixedPoint(upload.scale, upload.largest_bound)
+    def wire(self, phase: Phase = "train", slot: int = 0) -> Wire:
+        """Return how a phase's upload is sent in a slot."""
+        found = self.wires[phase]
+        return found[min(slot, len(found) - 1)]
 
     def clients_in(self, slot: int) -> tuple[str, ...]:
         """Names of the clients in the secure sums of a slot: those who are there by the public calendar."""
@@ -116,18 +119,23 @@ class RowPlan:
             crypto.errors.PlanRefused: a sum could overflow, or the plan is unsafe.
         """
         clients = self.clients_in(slot)
-        return plan(
-            self.config.protection, clients, tuple(self._declared(slot, phase) for phase in self.strategy.uploads),
-            self.rounds, min(self.config.privacy.max_dropouts, max(0, len(clients) - 2)),
-        )  # fmt: skip
+        uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
+        dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
+        return plan(self.config.protection, clients, uploads, self.rounds, dropouts)
 
-    def _declared(self, slot: int, phase: Phase) -> Upload:
-        upload, noise = self.strategy.uploads[phase], self.noise_in(slot, phase)
-        bound = self.encoder(phase).bound
+    def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
+        upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
         if noise is None:
             return Upload(upload.name, upload.length, bound)
         excess = NOISE_EXCESS / self.rounds
         return Upload(upload.name, upload.length, bound, noise.noise_bound(upload.length, excess), excess)
+
+    @property
+    def client_bytes(self) -> int:
+        """Predicted bytes that a client who is always there sends in the whole row, envelopes aside."""
+        plans = [self.secure_plan(slot) for slot in range(self.scenario.slots)]
+        names = [(slot, self.wire(self.phase(round), slot).sent.name) for slot, round in self.schedule()]
+        return sum(plans[slot].client_bytes(name) for slot, name in names)
 
     def charges(self, slot: int, round: int) -> list[Charge]:
         """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
@@ -224,25 +232,31 @@ def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     strategy = gradient_strategy(
         config, scenario, name, noise_multiplier, storage.pool_examples * scenario.most_released
     )
+    wires = {**_as_declared(strategy), "train": training_wires(config, strategy)}
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
         norm = strategy.plan.clipping_norm
-        noises["train"] = _distributed(config, scenario, strategy, norm, noise_multiplier, "train")
-        if "close" in strategy.uploads:
+        noises["train"] = _distributed(config, scenario, wires["train"], norm, noise_multiplier)
+        if "close" in wires:
             ratio = config.training.fisher_noise
-            noises["close"] = _distributed(config, scenario, strategy, norm**2, ratio * noise_multiplier, "close")
-    return RowPlan(name, config, scenario, strategy, memory, storage, noises)
+            noises["close"] = _distributed(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
+    return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
+
+
+def _as_declared(strategy: Strategy) -> dict[Phase, tuple[Wire, ...]]:
+    return {phase: (wire_of(upload),) for phase, upload in strategy.uploads.items()}
 
 
 def _distributed(
-    config: cfg.Config, scenario: Scenario, strategy: GradientStrategy, norm: float, multiplier: float, phase: Phase
+    config: cfg.Config, scenario: Scenario, wires: tuple[Wire, ...], norm: float, multiplier: float
 ) -> DistributedSum:
-    _refuse_without_honest_clients(config, scenario, strategy.name)
+    _refuse_without_honest_clients(config, scenario, wires[0].source.name)
     p = config.privacy
-    # The rounding of one part bounds what an example changes there; each part is a release of its own.
+    # The rounding of one part bounds what an example changes there; each part is a release of its own. A map never
+    # lengthens a vector, so the norm stands, and the most entries of any slot bound the rounding of all.
     return DistributedSum(
-        scenario.clients, p.max_dropouts, p.colluders, norm, multiplier, strategy.size,
-        strategy.uploads[phase].scale,
+        scenario.clients, p.max_dropouts, p.colluders, norm, multiplier, max(wire.dimension for wire in wires),
+        wires[0].sent.scale,
     )  # fmt: skip
 
 
@@ -251,12 +265,13 @@ def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     examples = storage.pool_examples * scenario.most_released
     sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
     if noise_multiplier == 0.0 or getattr(config, name).noise == "none":
-        return RowPlan(name, config, scenario, sums, None, storage, {})
+        return RowPlan(name, config, scenario, sums, None, storage, {}, _as_declared(sums))
     noises = {
         phase: _shares(config, scenario, sums, phase, ratio * noise_multiplier)
         for phase, ratio in noise_ratios(config, name).items()
     }
-    return RowPlan(name, config, scenario, told_of_noise(sums, noises, scenario.clients), None, storage, noises)
+    told = told_of_noise(sums, noises, scenario.clients)
+    return RowPlan(name, config, scenario, told, None, storage, noises, _as_declared(sums))
 
 
 def _shares(config: cfg.Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float) -> SkellamSum:

@@ -25,6 +25,7 @@ from crypto.protocol import ClientSession, open_client
 from crypto.randomness import KeyedStream
 from crypto.roster import Identity
 from privacy import RandomBytes
+from secure_fcl.compression import Carrier
 from secure_fcl.config import validate
 from secure_fcl.data import load
 from secure_fcl.device import Device
@@ -141,19 +142,21 @@ class Worker:
     def _visit(self, meta: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
         row, state = self._current(), dict(arrays)
         plan, step = row.plan, row.plan.step(meta["slot"], meta["round"])
-        upload = plan.strategy.uploads[step.phase]
         model = state_digest(arrays, f"{plan.name} {step.slot} {step.round}")
+        wire = plan.wire(step.phase, step.slot)
+        carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         views = {k: row.devices[k].view(step.slot, step.round) for k in row.sessions}
         coins = [self._training_coins(row, k, state, views[k], step) for k in views]
         made = plan.strategy.contribute_all(state, list(views.values()), step, coins) if views else iter(())
         for k, contribution in zip(views, made, strict=True):
             row.devices[k].kept = dict(contribution.kept)
-            values = self._encoded(row, k, contribution, step)
+            values = self._encoded(row, k, carrier, contribution, step)
             trained = time.perf_counter()
             session = row.sessions[k]
             # Who missed the last answer has no keys for this sum and sits it out.
-            messages = session.submit(meta["number"], upload.name, values, model=model) if session.ready else ()
+            number = meta["number"]
+            messages = session.submit(number, wire.sent.name, values, model=model) if session.ready else ()
             sealed = time.perf_counter()
             self._channel.send(
                 {"re": "sent", "client": k, "items": pack_items(messages),
@@ -174,13 +177,13 @@ class Worker:
         save_clear_update(row.folder, plan, state, view, KeyedStream(key), KeyedStream(key))
         return KeyedStream(key)
 
-    def _encoded(self, row: _Row, client: int, contribution: Contribution, step: StepContext) -> NDArray[np.int64]:
-        """Return the integer vector of one client: contribution, clipped, encoded, noise share added."""
-        plan, upload = row.plan, row.plan.strategy.uploads[step.phase]
-        labels = (plan.name, "round", client, step.slot, step.round)
-        vector, _ = upload.clip(upload.flatten(contribution.parts))
-        values = plan.encoder(step.phase).encode(vector, row.coins.stream(*labels, "rounding")).values
-        noise = plan.noise_in(step.slot, step.phase)
+    def _encoded(
+        self, row: _Row, client: int, carrier: Carrier, contribution: Contribution, step: StepContext
+    ) -> NDArray[np.int64]:
+        """Return the integer vector of one client: contribution, shortened, clipped, encoded, noise share added."""
+        labels = (row.plan.name, "round", client, step.slot, step.round)
+        values = carrier.encode(contribution.parts, row.coins.stream(*labels, "rounding"))
+        noise = row.plan.noise_in(step.slot, step.phase)
         return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values
 
     def _close(self, slot: int, state: State) -> None:

@@ -21,9 +21,10 @@ from secure_fcl.strategies import sums_beside as beside
 from secure_fcl.strategies.base import Contribution, DeviceView, Examples, Floats, Phase, State, StepContext
 from secure_fcl.strategies.base import Stratum as StratumName
 from secure_fcl.strategies.contribution import UploadSpec, Values
+from secure_fcl.strategies.last_layer import LastLayer
 from secure_fcl.strategies.losses import Head
 from secure_fcl.strategies.method import Method, Plain, Received
-from secure_fcl.strategies.networks import Networks, Visit
+from secure_fcl.strategies.networks import Networks, Trainer, Visit
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ class GradientStrategy:
         plan: steps, clipping, noise and step size; with shared noise it has one step, and `momentum` is the server's.
         shared: whether the noise is added inside the sum. `plan.noise_multiplier` 0: no noise anywhere.
         fisher_noise: noise multiplier of Fisher information; 0: none.
+        last_from: the slot from which only the last layer is trained; None: never.
         examples: public bound on the examples of one chunk.
     """
 
@@ -75,6 +77,7 @@ class GradientStrategy:
     shared: bool = False
     fisher_noise: float = 0.0
     groups: tuple[int, ...] | None = None
+    last_from: int | None = None
     once_per_chunk: bool = field(default=False, init=False)
 
     @property
@@ -164,20 +167,28 @@ class GradientStrategy:
             for view, visit in zip(views, visits, strict=True):
                 yield beside.fisher(self, state, view, visit)
         elif self.shared:
-            found = self.networks.sums(state["weights"], visits, self.plan.clipping_norm, loss)
+            trainer = self.trainer(step.slot)
+            found = trainer.sums(state["weights"], visits, self.plan.clipping_norm, loss)
             for visit, own in zip(visits, found, strict=True):
-                yield Contribution({"gradient": own, **beside.reference_sum(self, state, visit, loss)})
+                yield Contribution({"gradient": own, **beside.reference_sum(self, trainer, state, visit, loss)})
         else:
-            made = self.networks.visits(state["weights"], visits, self.plan, loss, "path" in self.method.beside)
+            trainer = self.trainer(step.slot)
+            made = trainer.visits(state["weights"], visits, self.plan, loss, "path" in self.method.beside)
             for view, visit, trained in zip(views, visits, made, strict=True):
-                parts = beside.update_parts(self, state, visit, trained, loss)
+                parts = beside.update_parts(self, trainer, state, visit, trained, loss)
                 local = (state["weights"] + trained.update).astype(np.float32)
                 yield Contribution(parts, self.method.keep(view.kept, local, step))
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
         """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
         loss = self.method.loss(self.head, state, StepContext(0, 0, ()))
-        return next(self.networks.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
+        trainer = self.trainer(0)
+        return next(trainer.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
+
+    def trainer(self, slot: int) -> Trainer:
+        """Return who trains in a slot: the whole network, or its last layer alone."""
+        alone = self.last_from is not None and slot >= self.last_from
+        return LastLayer(self.networks) if alone else self.networks
 
     def visit(self, state: State, view: DeviceView, coins: RandomBytes) -> Visit:
         """Return what one client trains on, with the columns that the loss reads."""
@@ -237,10 +248,6 @@ class GradientStrategy:
         if "path" in self.method.beside:
             means["path"] = (-noisy * (after - before)).astype(np.float32)
         return {"weights": after.astype(np.float32), **new}, means
-
-    def saturated(self, total: dict[str, Values]) -> int:
-        """Return how many entries of all clients' updates were clipped by the encoder (stochastically rounded)."""
-        return round(float(total["saturated"][0]) / self.encoding.update_clip * self.size)
 
     def scores(self, state: State, x: Floats) -> Floats:
         """See `Strategy.scores`."""

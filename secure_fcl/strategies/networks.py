@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,20 @@ class Trained:
     path: Vector | None
 
 
+class Trainer(Protocol):
+    """Who trains the networks of a strategy: `Networks`, or one that leaves a part of them as it is."""
+
+    def visits(
+        self, weights: Floats, visits: Sequence[Visit], plan: DpSgdPlan, loss: ExampleLoss, path: bool = False
+    ) -> Iterator[Trained]:
+        """Yield what local training makes of the same weights at every client, in order."""
+
+    def sums(
+        self, weights: Floats, visits: Sequence[Visit], clipping_norm: float, loss: ExampleLoss
+    ) -> Iterator[Vector]:
+        """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
+
+
 @dataclass(frozen=True)
 class Networks:
     """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
@@ -50,10 +64,34 @@ class Networks:
     seed: int
     device: str = "cpu"
     trainer: TrainerName = "opacus"
+    last_alone: bool = False
 
-    def fresh(self) -> torch.nn.Module:
-        """Return a new network with the public initial weights."""
-        return build_model(self.kind, self.shape, self.classes, self.seed)
+    def fresh(self) -> torch.nn.Sequential:
+        """Return a new network with the public initial weights; its last layer if that stands alone."""
+        import torch
+
+        whole = build_model(self.kind, self.shape, self.classes, self.seed)
+        return torch.nn.Sequential(whole[-1]) if self.last_alone else whole
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the parameters, in the order of the flat vector."""
+        return tuple(tuple(p.shape) for p in self.fresh().parameters() if p.requires_grad)
+
+    @cached_property
+    def last(self) -> Networks:
+        """The last layer as a network of its own, on `features`."""
+        return replace(self, last_alone=True)
+
+    @property
+    def frozen(self) -> int:
+        """Number of weights before the last layer."""
+        return len(self.initial) - len(self.last.initial)
+
+    def features(self, weights: Floats, x: Floats) -> Floats:
+        """Return the inputs (n, d) of the last layer in a network with these weights."""
+        load_vector(self._evaluator, weights)
+        return logits(self._evaluator[:-1], x)
 
     @cached_property
     def initial(self) -> Floats:
@@ -108,7 +146,7 @@ class Networks:
         return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
 
     @cached_property
-    def _evaluator(self) -> torch.nn.Module:
+    def _evaluator(self) -> torch.nn.Sequential:
         return self.fresh()
 
     @cached_property

@@ -13,7 +13,7 @@ from privacy.secure_gaussian import release_noise
 from secure_fcl.strategies.base import Contribution, DeviceView, Floats, State
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.method import Beside
-from secure_fcl.strategies.networks import Trained, Visit
+from secure_fcl.strategies.networks import Trained, Trainer, Visit
 
 if TYPE_CHECKING:
     from secure_fcl.strategies.gradient import GradientStrategy
@@ -25,10 +25,10 @@ Means = dict[Beside, Floats]
 
 
 def update_upload(s: GradientStrategy) -> UploadSpec:
-    """Return the upload of an update that is private before it is sent, with the count of its clipped entries."""
+    """Return the upload of an update that is private before it is sent."""
     clip = s.encoding.update_clip
     # Every part travels in the update's units, so that all share one scale.
-    parts = [Part("update", (s.size,), clip), Part("saturated", (1,), clip)]
+    parts = [Part("update", (s.size,), clip)]
     parts += [Part(name, (s.size,), clip) for name in ("path", "reference") if name in s.method.beside]
     steps = 2 ** (s.encoding.update_bits - 1) - 1
     unit = "the update is private before it is sent (local DP-SGD)"
@@ -63,16 +63,14 @@ def _weighs(s: GradientStrategy) -> bool:
 
 
 def update_parts(
-    s: GradientStrategy, state: State, visit: Visit, trained: Trained, loss: ExampleLoss
+    s: GradientStrategy, trainer: Trainer, state: State, visit: Visit, trained: Trained, loss: ExampleLoss
 ) -> dict[str, Values]:
     """Return the parts of `update_upload`; all of them come from noisy gradients, or from none where there is none."""
-    clip = s.encoding.update_clip
-    beyond = np.count_nonzero(np.abs(trained.update) > clip)
-    parts = {"update": trained.update, "saturated": np.array([beyond / s.size * clip])}
+    parts = {"update": trained.update}
     if trained.path is not None:
         parts["path"] = trained.path / _path_unit(s)
     if "reference" in s.method.beside:
-        parts["reference"] = _local_reference(s, state, visit, loss)
+        parts["reference"] = _local_reference(s, trainer, state, visit, loss)
     return parts
 
 
@@ -81,19 +79,21 @@ def _path_unit(s: GradientStrategy) -> float:
     return s.encoding.update_clip / s.plan.learning_rate
 
 
-def _local_reference(s: GradientStrategy, state: State, visit: Visit, loss: ExampleLoss) -> Values:
+def _local_reference(s: GradientStrategy, trainer: Trainer, state: State, visit: Visit, loss: ExampleLoss) -> Values:
     """Return the noisy mean gradient of the memory: minus the step of one visit at rate 1 on the memory alone."""
     one = replace(s.plan, steps=1, learning_rate=1.0, momentum=0.0, optimizer="sgd")
     memory = replace(visit, strata=[_without(visit.strata[0]), visit.strata[1]], after=None)
-    return -next(s.networks.visits(state["weights"], [memory], one, loss)).update
+    return -next(trainer.visits(state["weights"], [memory], one, loss)).update
 
 
-def reference_sum(s: GradientStrategy, state: State, visit: Visit, loss: ExampleLoss) -> dict[str, Values]:
+def reference_sum(
+    s: GradientStrategy, trainer: Trainer, state: State, visit: Visit, loss: ExampleLoss
+) -> dict[str, Values]:
     """Return the memory's own clipped gradient sum, by coins of its own, if the method asks for it."""
     if "reference" not in s.method.beside:
         return {}
     memory = replace(visit, strata=[_without(visit.strata[0]), visit.strata[1]])
-    return {"reference": next(s.networks.sums(state["weights"], [memory], s.plan.clipping_norm, loss))}
+    return {"reference": next(trainer.sums(state["weights"], [memory], s.plan.clipping_norm, loss))}
 
 
 def _without(stratum: Stratum) -> Stratum:

@@ -214,7 +214,7 @@ def test_the_noise_of_all_rounds_stays_in_its_field(
         (upload,) = secure.uploads
         assert upload.noise_excess * plan.rounds <= 2.0**-40
         assert secure.rounds == plan.rounds
-        assert upload.bound == plan.encoder().bound
+        assert upload.bound == plan.wire().encoder.bound
         assert secure.clients == tuple(f"client{k}" for k in range(5))
 
 
