@@ -26,7 +26,14 @@ from attacks.canaries import (
     mislabelled_canaries,
     one_shot_estimate,
 )
-from attacks.channels import SIDE_CHANNEL, ChannelFinding, channel_finding, message_features, prototype_exposure
+from attacks.channels import (
+    SIDE_CHANNEL,
+    ChannelFinding,
+    channel_finding,
+    expose_prototype_gradients,
+    message_features,
+    prototype_exposure,
+)
 from attacks.checkpoints import Losses, standardise
 from attacks.errors import (
     AttackError,
@@ -43,19 +50,26 @@ from attacks.errors import (
     ShadowsInvalid,
     TranscriptInvalid,
 )
-from attacks.extraction import EXTRACTION, extract_exemplars, judge_extraction
+from attacks.extraction import EXTRACTION, extract_exemplars, judge_extraction, stage_extraction
 from attacks.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
 from attacks.federated import FedMia, GradientCosine
 from attacks.fidelity import Fidelity, fidelity, matched, psnr
 from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
-from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores
+from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
 from attacks.inversion import Inversion, InversionSettings, analytic_linear, invert
 from attacks.judging import Coin, GuessCounts, Terms
 from attacks.labels import label_counts, label_of
 from attacks.layout import LinearPart, first_linear, last_linear
 from attacks.leakage import LeakageMatrix, leakage_matrix
-from attacks.local_updates import batch_gradients_of, local_updates_of
-from attacks.membership import CheckpointDifference, LossScore, SequenceBest, SequenceMean, Standardised
+from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
+from attacks.membership import (
+    CheckpointDifference,
+    CheckpointRatio,
+    LossScore,
+    SequenceBest,
+    SequenceMean,
+    Standardised,
+)
 from attacks.modules import GradientOf, gradients_of, losses_of
 from attacks.one_run import audit_retained, audit_tasks
 from attacks.own_audit import Subject, audit, weights_of
@@ -63,6 +77,7 @@ from attacks.portfolio import Portfolio, match_gradients, reconstruct_best
 from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
 from attacks.report import audit_document, outcome_record, reconstruction_record
 from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.rmia import Rmia
 from attacks.shadow_attacks import ShadowMembership, ShadowRetained
 from attacks.shadows import (
     BatchedMlp,
@@ -75,6 +90,9 @@ from attacks.shadows import (
     trainer_for,
 )
 from attacks.simultaneous import Contradiction, Discovery, contradictions, discoveries, require_consistent
+from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
+from attacks.suppression import probe_suppression
+from attacks.swaps import SWAPPED, play_swaps
 from attacks.views import (
     ACTIVE_SERVER,
     ALL_CLIENTS_CLEAR,
@@ -116,9 +134,11 @@ __all__ = [
     "SIDE_CHANNEL",
     "SIDE_CHANNELS",
     "SUMS_ONLY",
+    "SWAPPED",
     "ArrivalScores",
     "Attack",
     "AttackError",
+    "Attribution",
     "AuditInvalid",
     "BatchedMlp",
     "Canaries",
@@ -128,6 +148,7 @@ __all__ = [
     "CapabilityMissing",
     "ChannelFinding",
     "CheckpointDifference",
+    "CheckpointRatio",
     "Coin",
     "ContinualRecipe",
     "Contradiction",
@@ -165,6 +186,7 @@ __all__ = [
     "RetainedDifference",
     "RetainedLoss",
     "RetainedSlope",
+    "Rmia",
     "Rule",
     "ScoresInvalid",
     "SequenceBest",
@@ -173,6 +195,7 @@ __all__ = [
     "ShadowModels",
     "ShadowRetained",
     "ShadowsInvalid",
+    "StagedRule",
     "Standardised",
     "Subject",
     "Terms",
@@ -194,11 +217,13 @@ __all__ = [
     "channel_finding",
     "class_arrival",
     "clip_rows",
+    "clipped_batch_gradients_of",
     "continual_models",
     "contradictions",
     "difference_sums",
     "direction_canaries",
     "discoveries",
+    "expose_prototype_gradients",
     "extract_exemplars",
     "family_scores",
     "fidelity",
@@ -218,6 +243,7 @@ __all__ = [
     "last_linear",
     "leakage_matrix",
     "local_updates_of",
+    "loss_history",
     "losses_of",
     "match_gradients",
     "matched",
@@ -227,8 +253,10 @@ __all__ = [
     "one_shot_estimate",
     "outcome_record",
     "play",
+    "play_swaps",
     "probe_imprint",
     "probe_inconsistency",
+    "probe_suppression",
     "prototype_exposure",
     "psnr",
     "reconstruct",
@@ -237,6 +265,9 @@ __all__ = [
     "require_consistent",
     "rmia_scores",
     "run_attack",
+    "stage_arrival",
+    "stage_clear_updates",
+    "stage_extraction",
     "standardise",
     "trainer_for",
     "two_run_audit",

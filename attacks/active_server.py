@@ -32,7 +32,8 @@ class Probe:
         refused: the reason the system gave, None if it answered.
         recovered: share of targets reconstructed above the threshold; 0 if refused.
         n: number of targets.
-        median_psnr: in dB over all targets, None if refused.
+        median_psnr: in dB over all targets, None if refused or not asked.
+        similarity: cosine of what was isolated with the target's own update, None if refused or not asked.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Probe:
     recovered: float
     n: int
     median_psnr: float | None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,17 @@ from scipy.stats import norm
 from attacks.attack import FloatArray
 from attacks.blind import cross_fitted_scores
 from attacks.errors import GameInvalid, TranscriptInvalid
+from attacks.fidelity import Fidelity, fidelity
 from attacks.games import Game
+from attacks.inversion import InversionSettings
+from attacks.portfolio import reconstruct_best
 from attacks.views import View
 from evaluation.evidence import Interval, Score
 from evaluation.intervals import clopper_pearson
 from evaluation.roc import auc
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE_CHANNEL = Game("side channel", "do sizes, times or flags tell two data sets apart?")
 """Side channel (G-CHAN).
@@ -112,6 +119,37 @@ def channel_finding(
     return ChannelFinding(
         channel, Score(value, max(0.0, value - half), min(1.0, value + half), confidence, len(coins)), charged
     )
+
+
+def expose_prototype_gradients(
+    module: torch.nn.Module,
+    weights: NDArray[np.float32],
+    gradients: torch.Tensor,
+    truth: NDArray[np.floating],
+    blind: NDArray[np.floating],
+    pool: NDArray[np.floating],
+    settings: InversionSettings | None = None,
+) -> Fidelity:
+    """Rebuilds prototypes from the gradients that clients send a proxy server outside the sum (Dong et al. 2022, GLFC).
+
+    GLFC's server does so on purpose, to choose its old model; whoever reads the channel can do it too. A gradient is of
+    one example, so labels are read off it and the portfolio applies (`portfolio.reconstruct_best`).
+
+    Args:
+        module: the small encoder that the channel uses, public.
+        weights: (d,), its public weights.
+        gradients: (m, d), as sent.
+        truth: (m, ...), the prototypes; they judge only. GLFC perturbs them before it sends: give what was meant to
+            stay private.
+        blind: (m, ...), a guess without the channel.
+        pool: (k, ...), examples a reconstruction could be mistaken for.
+        settings: of the cosine attack.
+
+    Raises:
+        InversionInvalid: shapes that do not fit.
+    """
+    found = reconstruct_best(module, weights, gradients, truth.shape[1:], settings=settings)
+    return fidelity(found.x, truth, blind, pool)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ Losses = Callable[[NDArray[np.float32], NDArray[np.float32], IntArray], NDArray[
 
 A model's forward pass, supplied by the caller; `modules.losses_of` makes one from a torch module."""
 
-# Below this a float32 cross-entropy is rounding: probabilities this close to 1 are all alike.
-_SMALLEST_LOSS = 1e-6
+SMALLEST_LOSS = 1e-6
+"""Below this a float32 cross-entropy is rounding: probabilities this close to 1 are all alike."""
 
 
 def losses_at(losses: Losses, weights: NDArray[Any], candidates: Candidates) -> FloatArray:
@@ -45,7 +45,7 @@ def log_odds(losses: FloatArray) -> FloatArray:
     A decreasing function of the loss, so that single losses rank alike; but nearly normal where losses have
     long tails, so means, differences and slopes of it are worth more. Losses below 1e-6 count as 1e-6.
     """
-    bounded = np.maximum(losses, _SMALLEST_LOSS)
+    bounded = np.maximum(losses, SMALLEST_LOSS)
     odds: FloatArray = -(bounded + np.log(-np.expm1(-bounded)))
     return odds
 

@@ -11,7 +11,9 @@ from attacks.errors import InversionInvalid
 from attacks.fidelity import Fidelity, fidelity, matched
 from attacks.games import Game
 from attacks.inversion import InversionSettings, invert
-from attacks.local_updates import batch_gradients_of
+from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of
+from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation
+from evaluation.intervals import mean_interval
 
 if TYPE_CHECKING:
     import torch
@@ -78,3 +80,66 @@ def judge_extraction(
         InversionInvalid: shapes that do not fit.
     """
     return fidelity(found[matched(found, replayed)], replayed, blind, pool, peak=peak)
+
+
+def stage_extraction(
+    module: torch.nn.Module,
+    weights: NDArray[np.float32],
+    batches: tuple[NDArray[np.float32], NDArray[np.int64]],
+    replayed: int,
+    reference: tuple[NDArray[np.floating], NDArray[np.integer]],
+    *,
+    clip_norm: float,
+    noise: float,
+    settings: InversionSettings | None = None,
+    seed: int = 0,
+) -> Reconstruction:
+    """Plays extraction on staged batches and judges the replayed examples by correlation, for signals of any scale.
+
+    Every replayed example is paired with one reconstruction of its batch (Hungarian method on correlations); the blind
+    guesses of the batch's labels are given the same choice.
+
+    Args:
+        module: the architecture.
+        weights: (d,), where the gradient was taken.
+        batches: x (m, B, ...) and y (m, B); the last `replayed` of every batch come from the memory.
+        replayed: r, 1 to B.
+        reference: (x, y) of other people, for the blind guess; holds every label of the batches.
+        clip_norm: of every example's gradient.
+        noise: standard deviation per coordinate of the noise on the batch's sum, in gradient units.
+        settings: of the attack.
+        seed: public seed of the noise.
+
+    Raises:
+        InversionInvalid: sizes that do not fit, or a label without reference.
+    """
+    import torch
+
+    x, y = batches
+    count, size = y.shape
+    if not 1 <= replayed <= size or not count:
+        raise InversionInvalid(f"{replayed} of batches {y.shape} are replayed; at least one batch and one of each")
+    gradient_of = clipped_batch_gradients_of(module, weights, clip_norm)
+    sent = gradient_of(torch.from_numpy(x.copy()), torch.from_numpy(y.copy())).detach()
+    draw = torch.randn(sent.shape, generator=torch.Generator().manual_seed(seed))
+    found = invert(gradient_of, sent + noise / size * draw, y, x.shape[1:], settings).x
+    own, blind = [], []
+    for number in range(count):
+        truth = x[number, size - replayed :]
+        guesses = [_paired(guess, truth) for guess in blind_guesses(y[number], reference)]
+        own += _paired(found[number], truth).tolist()
+        blind += max(guesses, key=lambda values: float(values.mean())).tolist()
+    gains = [a - b for a, b in zip(own, blind, strict=True)]
+    world = f"{replayed} replayed in a batch of {size}, one client"
+    return Reconstruction(
+        world, "as ran" if noise > 0 else "off", len(own), *(mean_interval(v) for v in (own, blind, gains))
+    )
+
+
+def _paired(found: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Correlation of every true example with the reconstruction paired with it, (r,)."""
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.stack([centred_correlation(np.broadcast_to(row, found.shape), found) for row in truth])
+    rows, columns = linear_sum_assignment(-table)
+    return np.asarray(table[rows, columns])

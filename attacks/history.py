@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from attacks.attack import Candidates, FloatArray
-from attacks.errors import GameInvalid
+from attacks.attack import Candidates, FloatArray, IntArray
+from attacks.checkpoints import Losses, groups_of, odds_table, standardise
+from attacks.errors import CandidatesInvalid, GameInvalid
 from attacks.families import Family
 from attacks.games import Game
-from attacks.judging import BoolArray
+from attacks.judging import BoolArray, Stream, Terms, auc_score, stream_seed
 from attacks.shadow_attacks import checkpoint_scores
 from attacks.shadows.models import ShadowModels
 from attacks.views import View
 from evaluation.evidence import Score
-from evaluation.intervals import delong_auc, delong_difference, mean_interval
+from evaluation.intervals import cluster_bootstrap, delong_auc, delong_difference, mean_interval
 from evaluation.roc import auc
 
 HISTORY = Game("membership with history", "was this example trained on, now or long ago?")
@@ -38,16 +40,18 @@ class HistoryScores:
         last: (K, n), from checkpoint t alone.
         sequence: (K, n), from all checkpoints up to t; row 0 equals that of `last` up to monotone maps.
         truth: bool (n,).
+        cluster: (n,), blocks whose examples share a coin; None if each has its own.
     """
 
     last: FloatArray
     sequence: FloatArray
     truth: BoolArray
+    cluster: IntArray | None = None
 
 
 @dataclass(frozen=True)
 class ForgettingCurve:
-    """AUCs by checkpoint, over one attacked model (DeLong intervals) or several (t interval of the mean).
+    """AUCs by checkpoint, over one attacked model (DeLong, or bootstrap over blocks) or several (t intervals of means).
 
     Attributes:
         task: whose examples were asked about.
@@ -76,12 +80,41 @@ def history_scores(
         GameInvalid: the candidates are of several tasks.
         CandidatesInvalid: a candidate is not in the pool, or the view lacks a checkpoint.
     """
+    rows = range(shadows.row_of(_only_task(candidates)), len(shadows.tasks))
+    last = np.stack([checkpoint_scores(family, shadows, view, candidates, [row]) for row in rows])
+    return HistoryScores(last, last.cumsum(axis=0), truth, candidates.cluster)
+
+
+def loss_history(losses: Losses, view: View, candidates: Candidates, truth: BoolArray) -> HistoryScores:
+    """Scores without shadow models: log odds after each task from the candidates' own on, standardised per class.
+
+    The sequence sums the standardised log odds, so that no checkpoint outweighs the others.
+
+    Raises:
+        GameInvalid: the candidates are of several tasks.
+        CandidatesInvalid: the view lacks a checkpoint of the candidates' task.
+    """
+    task = _only_task(candidates)
+    tasks = view.array("model_tasks").tolist()
+    rows = np.array([_closing(tasks, later) for later in sorted({t for t in tasks if t >= task} | {task})])
+    last = standardise(odds_table(losses, view, candidates, rows).T, groups_of(candidates)).T
+    return HistoryScores(last, last.cumsum(axis=0), truth, candidates.cluster)
+
+
+def _closing(tasks: list[int], task: int) -> int:
+    if task not in tasks:
+        raise CandidatesInvalid(
+            f"the model sequence has no checkpoint of task {task} (it has {sorted(set(tasks))}); record one when each "
+            "task closes"
+        )
+    return len(tasks) - 1 - tasks[::-1].index(task)
+
+
+def _only_task(candidates: Candidates) -> int:
     tasks = np.unique(candidates.task)
     if len(tasks) != 1:
         raise GameInvalid(f"the candidates are of tasks {tasks.tolist()}; a forgetting curve is about one task")
-    rows = range(shadows.row_of(int(tasks[0])), len(shadows.tasks))
-    last = np.stack([checkpoint_scores(family, shadows, view, candidates, [row]) for row in rows])
-    return HistoryScores(last, last.cumsum(axis=0), truth)
+    return int(tasks[0])
 
 
 def forgetting_curve(
@@ -104,23 +137,35 @@ def forgetting_curve(
         raise GameInvalid(
             f"{len(targets)} targets: scores ({len(checkpoints)}, candidates) are needed for at least one"
         )
-    last: list[Score] = []
-    sequence: list[Score] = []
-    premium: list[Score] = []
-    for row in range(len(checkpoints)):
-        if len(targets) == 1:
-            only = targets[0]
-            last.append(delong_auc(only.last[row], only.truth, confidence))
-            sequence.append(delong_auc(only.sequence[row], only.truth, confidence))
-            paired = delong_difference(only.sequence[row], only.last[row], only.truth, confidence)
-            premium.append(Score(paired.value, paired.low, paired.high, confidence, len(only.truth)))
-            continue
+    rows = [_row(targets, number, confidence) for number in range(len(checkpoints))]
+    last, sequence, premium = zip(*rows, strict=True)
+    return ForgettingCurve(task, tuple(checkpoints), last, sequence, premium, _half_life(last))
+
+
+def _row(targets: Sequence[HistoryScores], row: int, confidence: float) -> tuple[Score, Score, Score]:
+    """AUC from the last checkpoint, from all, and their paired difference."""
+    if len(targets) > 1:
         from_last = [auc(t.last[row], t.truth) for t in targets]
         from_all = [auc(t.sequence[row], t.truth) for t in targets]
-        last.append(mean_interval(from_last, confidence))
-        sequence.append(mean_interval(from_all, confidence))
-        premium.append(mean_interval([a - b for a, b in zip(from_all, from_last, strict=True)], confidence))
-    return ForgettingCurve(task, tuple(checkpoints), tuple(last), tuple(sequence), tuple(premium), _half_life(last))
+        gains = [a - b for a, b in zip(from_all, from_last, strict=True)]
+        return tuple(mean_interval(values, confidence) for values in (from_last, from_all, gains))  # type: ignore[return-value]
+    only = targets[0]
+    late, early, truth, cluster = only.last[row], only.sequence[row], only.truth, only.cluster
+    if cluster is None or len(np.unique(cluster)) == len(cluster):
+        paired = delong_difference(early, late, truth, confidence)
+        gain = Score(paired.value, paired.low, paired.high, confidence, len(truth))
+        return delong_auc(late, truth, confidence), delong_auc(early, truth, confidence), gain
+    terms = Terms("history", confidence=confidence)
+
+    def difference(chosen: NDArray[np.intp]) -> float:
+        drawn = truth[chosen]
+        if drawn.all() or not drawn.any():
+            return math.nan
+        return auc(early[chosen], drawn) - auc(late[chosen], drawn)
+
+    seed = stream_seed(terms, Stream.BOOTSTRAP)
+    gain = cluster_bootstrap(difference, cluster, seed, repeats=terms.repeats, confidence=confidence)
+    return auc_score(late, truth, cluster, terms), auc_score(early, truth, cluster, terms), gain
 
 
 def _half_life(last: Sequence[Score]) -> int | None:

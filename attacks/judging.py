@@ -54,7 +54,9 @@ class Terms:
         fprs: false positive rates at which the true positive rate is reported, where the sample allows.
         confidence: level of all intervals and bounds, in (0, 1).
         repeats: bootstrap draws, at least 100.
-        control: marks a control game in the report.
+        control: marks a control game in the report, or one that was played without the noise to show what it hides.
+        guess: "both" ways, or "members" only: what an adversary does to whom a low score says little (a canary that no
+            batch drew looks like one that was not there).
     """
 
     target: str
@@ -65,7 +67,8 @@ class Terms:
     fprs: tuple[float, ...] = (0.1, 0.01, 0.001)
     confidence: float = 0.95
     repeats: int = 400
-    control: Literal["positive", "negative"] | None = None
+    control: Literal["positive", "negative", "without noise"] | None = None
+    guess: Literal["both", "members"] = "both"
 
 
 class Stream(IntEnum):
@@ -161,7 +164,7 @@ class GuessCounts:
 
 
 def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int64], terms: Terms) -> GuessCounts | None:
-    """Guesses on the most extreme scores, half of them each way; None without declared coins.
+    """Guesses on the most extreme scores, half of them each way or all on the highest; None without declared coins.
 
     The theorems need fair coins. With another public rate, candidates of the likelier truth are dropped by further
     independent coins until the remaining ones are fair; the adversary's scores stay what they were.
@@ -186,6 +189,9 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
     scores, truth = scores[kept], truth[kept]
     order = np.lexsort((random.random(len(scores)), scores))
     halves = [int(share * len(order)) // 2 for share in _GUESS_SHARES]
+    if terms.guess == "members":
+        found = [int(truth[order[len(order) - each :]].sum()) for each in halves]
+        return GuessCounts(len(order), tuple(halves), tuple(found))
     correct = [int(truth[order[len(order) - each :]].sum() + (~truth[order[:each]]).sum()) for each in halves]
     return GuessCounts(len(order), tuple(2 * each for each in halves), tuple(correct))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.modules import GradientOf, named_weights
+from attacks.modules import GradientOf, gradients_of, named_weights
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,28 @@ def batch_gradients_of(module: torch.nn.Module, weights: NDArray[np.float32]) ->
     named = named_weights(module, torch.tensor(weights, dtype=torch.float32))
     gradient = torch.func.grad(_loss(module))
     return _vectorised(lambda x, y: _flat(gradient(named, x, y)))
+
+
+def clipped_batch_gradients_of(module: torch.nn.Module, weights: NDArray[np.float32], clip_norm: float) -> GradientOf:
+    """Mean over a batch of clipped per-example gradients: x (m, B, ...), y (m, B) -> (m, d), differentiable in x.
+
+    What DP-SGD sends before the noise; an adversary that knows the clipping norm matches this.
+
+    Raises:
+        InversionInvalid: the clipping norm is not a positive number.
+        LossesInvalid: the weight vector does not fit the module.
+    """
+    if not clip_norm > 0:
+        raise InversionInvalid(f"clip norm is {clip_norm}; give a positive number")
+    each = gradients_of(module, weights)
+
+    def rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        flat = each(x.flatten(0, 1), y.flatten())
+        norms = flat.norm(dim=1, keepdim=True)
+        clipped: torch.Tensor = flat * (clip_norm / norms.clamp_min(1e-30)).clamp_max(1.0)
+        return clipped.reshape(*y.shape, -1).mean(dim=1)
+
+    return rows
 
 
 def local_updates_of(

@@ -13,6 +13,7 @@ import numpy as np
 
 from attacks.attack import Attack, Candidates, FloatArray
 from attacks.checkpoints import (
+    SMALLEST_LOSS,
     Losses,
     closing_rows,
     first_rows,
@@ -60,6 +61,30 @@ class CheckpointDifference:
         each = np.arange(len(candidates))
         gain: FloatArray = table[np.searchsorted(rows, after), each] - table[np.searchsorted(rows, before), each]
         return gain
+
+
+@dataclass(frozen=True)
+class CheckpointRatio:
+    """By what factor the example's loss fell while the example's own task was trained.
+
+    Log of the loss before the task over the loss after it: the ratio score of Jagielski et al. 2023 (section 4). Where
+    a model is sure of all its members, ratios still tell them apart when differences of losses are alike.
+    """
+
+    losses: Losses = field(repr=False)
+    name: str = "ratio of checkpoints"
+    requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
+
+    def score(self, view: View, candidates: Candidates) -> FloatArray:
+        """Log ratio of losses, (n,). Raises CandidatesInvalid if a task lacks a checkpoint before or in it."""
+        models, out = view.array("models"), np.zeros(len(candidates))
+        before, after = opening_rows(view, candidates), closing_rows(view, candidates)
+        for pair in {(int(b), int(a)) for b, a in zip(before, after, strict=True)}:
+            chosen = np.flatnonzero((before == pair[0]) & (after == pair[1]))
+            part = candidates.take(chosen)
+            first, second = (losses_at(self.losses, models[row], part) for row in pair)
+            out[chosen] = np.log(first + SMALLEST_LOSS) - np.log(second + SMALLEST_LOSS)
+        return out
 
 
 def _since_arrival(losses: Losses, view: View, candidates: Candidates) -> tuple[FloatArray, FloatArray]:

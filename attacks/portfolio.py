@@ -113,7 +113,7 @@ def reconstruct_best(
         shape: of one example, channels first.
         y: (m,), labels if known; None reads them off the last layer's bias gradient.
         methods: to try; "analytic" is skipped unless the first layer is linear with bias.
-        settings: of the cosine attack.
+        settings: of the cosine attack; L-BFGS takes at most half as many iterations, and 100.
 
     Raises:
         InversionInvalid: no method applies, or shapes that do not fit.
@@ -123,6 +123,7 @@ def reconstruct_best(
     read = [label_of(head.of(row.numpy())[1]) for row in target]
     labels = np.array(read if y is None else np.asarray(y), dtype=np.int64)
     gradient_of, found = gradients_of(module, weights), dict[Method, NDArray[np.float32]]()
+    iterations = min(100, max(1, (settings or InversionSettings()).steps // 2))
     guessed = dict.fromkeys(methods, labels)
     for method in methods:
         if method == "analytic" and entry is not None:
@@ -137,6 +138,7 @@ def reconstruct_best(
                     shape,
                     y=None if method == "DLG" else int(label),
                     classes=head.outputs,
+                    iterations=iterations,
                     seed=number,
                 )
                 for number, (row, label) in enumerate(zip(target, labels, strict=True))
@@ -162,7 +164,7 @@ def _best(
         mismatch[method] = (1 - torch.cosine_similarity(rows, target, dim=1)).double().nan_to_num(nan=2.0).numpy()
     order = list(found)
     # Rounded, so that among perfect matches the first method named wins, not the last bit.
-    best = np.stack([mismatch[method].round(7) for method in order]).argmin(axis=0)
+    best = np.stack([mismatch[method].round(6) for method in order]).argmin(axis=0)
     chosen = tuple(order[index] for index in best)
     x = np.stack([found[method][row] for row, method in enumerate(chosen)])
     y = np.array([guessed[method][row] for row, method in enumerate(chosen)], dtype=np.int64)

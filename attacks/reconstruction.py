@@ -9,19 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.inversion import InversionSettings, invert
-from attacks.modules import GradientOf
+from attacks.inversion import InversionSettings
+from attacks.portfolio import Method, reconstruct_best
 from attacks.worlds import GradientWorld
 from evaluation.evidence import Score
 from evaluation.intervals import mean_interval
 
+if TYPE_CHECKING:
+    import torch
+
 Floats = NDArray[np.float64]
 _POOL = 300
+KNOWN_LABELS: tuple[Method, ...] = ("analytic", "cosine", "iDLG")
+"""The portfolio when labels are known; DLG would search for them."""
 
 
 @dataclass(frozen=True)
@@ -101,26 +107,30 @@ def blind_guesses(
 
 
 def reconstruct(
-    gradient_of: GradientOf,
+    module: torch.nn.Module,
+    weights: NDArray[np.float32],
     worlds: Sequence[GradientWorld],
     targets: tuple[NDArray[np.floating], NDArray[np.integer]],
     reference: tuple[NDArray[np.floating], NDArray[np.integer]],
     settings: InversionSettings | None = None,
     confidence: float = 0.95,
+    methods: Sequence[Method] = KNOWN_LABELS,
 ) -> tuple[Reconstruction, ...]:
-    """Inverts every world's gradients in one batch and scores the results, one `Reconstruction` per world.
+    """Rebuilds every world's examples by the best of a portfolio and scores them, one `Reconstruction` per world.
 
     The blind score is that of the guess (mean, most typical member, or a constant, which scores 0) with the
     highest mean over these targets: chosen in the baseline's favour, so that the gain is, if anything, too
     small. With one target there is no interval (NaN).
 
     Args:
-        gradient_of: per-example gradients at the attacked model.
+        module: the architecture.
+        weights: (d,), the attacked model.
         worlds: from `build_gradient_worlds`, all for these targets.
         targets: (x, y); x only judges, the attack sees labels and gradients.
         reference: (x, y) of other people, for the blind guess.
-        settings: of the inversion.
+        settings: of the cosine attack.
         confidence: of the t intervals, in (0, 1).
+        methods: of `portfolio.reconstruct_best`, which keeps the best per target by the adversary's own measure.
 
     Raises:
         InversionInvalid: no worlds, shapes that do not fit, a label without reference.
@@ -133,7 +143,10 @@ def reconstruct(
             f"{len(worlds)} worlds for {len(x)} targets; give at least one world, each with one gradient per target"
         )
     observed = torch.cat([world.gradients for world in worlds])
-    found = invert(gradient_of, observed, np.tile(y, len(worlds)), x.shape[1:], settings).x
+    labels = np.tile(y, len(worlds))
+    found = reconstruct_best(
+        module, weights, observed, x.shape[1:], y=labels, methods=methods, settings=settings
+    ).x  # fmt: skip
     # Guessing a constant correlates 0, so no blind adversary has to do worse than that.
     guesses = [np.zeros(len(x))]
     guesses += [centred_correlation(guess, np.asarray(x)) for guess in blind_guesses(y, reference)]

@@ -56,7 +56,8 @@ def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
     return clipped
 
 
-def _clipped(gradient_of: GradientOf, x: NDArray[Any], y: NDArray[Any], clip_norm: float) -> torch.Tensor:
+def clipped_gradients(gradient_of: GradientOf, x: NDArray[Any], y: NDArray[Any], clip_norm: float) -> torch.Tensor:
+    """Clipped gradients of examples (n, ...), n at least 1, one row each: (n, d). Raises as `clip_rows`."""
     import torch
 
     parts = [
@@ -105,12 +106,12 @@ def build_gradient_worlds(
             f"{len(others[0])} others; at least one target and one client, finite noise of at least 0, "
             "and others to fill the sum are needed"
         )
-    alone = _clipped(gradient_of, x, y, clip_norm)
+    alone = clipped_gradients(gradient_of, x, y, clip_norm)
     summed = alone.clone()
     if n_clients > 1:
         draw = np.random.default_rng(seed).integers(0, len(others[0]), size=(len(x), n_clients - 1))
         pool, position = np.unique(draw, return_inverse=True)
-        rows = _clipped(gradient_of, others[0][pool], others[1][pool], clip_norm)
+        rows = clipped_gradients(gradient_of, others[0][pool], others[1][pool], clip_norm)
         summed += rows[torch.from_numpy(position.reshape(draw.shape))].sum(dim=1)
     noise = torch.randn(alone.shape, generator=torch.Generator().manual_seed(seed))
     total = f"sum of {n_clients}"

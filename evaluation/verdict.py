@@ -59,6 +59,16 @@ def _row_banners(run: Run) -> list[Banner]:
 def _audit_banners(run: Run) -> list[Banner]:
     judged = mapping(run.attacks).get("contradictions")
     found = _single_bounds(run) if judged is None else _contradictions(judged)
+    noise = mapping(mapping(run.attacks).get("noise"))
+    if noise.get("too_small"):
+        found.append(
+            Banner(
+                f"The audit contradicts the ledger: an empty batch was released with noise multiplier "
+                f"{small(noise.get('measured'))} where {small(noise.get('declared'))} was charged: the certificate "
+                "does not hold.",
+                True,
+            )
+        )
     for outcome in objects(mapping(run.attacks).get("outcomes")):
         name = f"{outcome.get('game', '?')}, {outcome.get('attack', '?')}"
         low, high = number(outcome.get("auc_low")), number(outcome.get("auc_high"))

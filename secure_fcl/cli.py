@@ -117,7 +117,7 @@ def audit(
 
         from evaluation.summary import print_summary
         from secure_fcl.audit import audit as play
-        from secure_fcl.ledger_check import require_ledger_holds
+        from secure_fcl.audit import require_ledger_holds
         from secure_fcl.runner import resume, write_report
 
         console = Console()

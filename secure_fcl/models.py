@@ -21,7 +21,8 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
     """Return a network for examples of `shape` with public initial weights from `seed`.
 
     "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "mlp": one hidden
-    layer; "auto": cnn. Tanh units, which bound what one example can do (Papernot et al. 2021, section 3).
+    layer; "auto": cnn. Tanh units, which bound what one example can do (Papernot et al. 2021, section 3). "linear", for
+    canaries: one layer without bias, so that examples along different axes have orthogonal gradients.
 
     Raises:
         ConfigInvalid: a shape that no network fits.
@@ -34,6 +35,8 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
             return torch.nn.Sequential(
                 torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), 64), torch.nn.Tanh(), torch.nn.Linear(64, classes)
             )
+        if kind == "linear":
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), classes, bias=False))
         if len(shape) == 2 and shape[1] >= 16:
             return _signal_cnn(shape, classes)
         if len(shape) == 3 and min(shape[1:]) >= 8:

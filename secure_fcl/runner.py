@@ -10,13 +10,12 @@ from types import FrameType
 
 from evaluation.files import atomic_write
 from evaluation.report import render_report
-from secure_fcl.audit import audit
+from secure_fcl.audit import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Job, Prepared, Watcher, prepare
-from secure_fcl.ledger_check import require_ledger_holds
 
 Say = Callable[[str], None]
 

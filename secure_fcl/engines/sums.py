@@ -33,7 +33,7 @@ Inputs = Mapping[str, Iterable[Input]]
 
 @dataclass(frozen=True, eq=False)
 class SumResult:
-    """One sum and what it took: seconds per phase, protocol bytes, and hash and size of every upload.
+    """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
     `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists.
     """
@@ -97,7 +97,7 @@ class SecureSums:
             seconds["train"] += meta["train"]
             seconds["encrypt"] += meta["encrypt"]
             items = unpack_items(meta["items"])
-            records += [_record(meta["client"], item) for item in items if isinstance(item, Message)]
+            records += [_record(meta, item) for item in items if isinstance(item, Message)]
             begun = time.perf_counter()
             outcomes += self._deliver(items, {}, replies)
             seconds["aggregate"] += time.perf_counter() - begun
@@ -165,6 +165,7 @@ def _size(messages: Iterable[Message]) -> int:
     return sum(len(message.payload) for message in messages)
 
 
-def _record(client: int, message: Message) -> dict[str, Any]:
+def _record(meta: dict[str, Any], message: Message) -> dict[str, Any]:
     digest = hashlib.sha256(message.payload).hexdigest()
-    return {"client": client, "sha256": digest, "bytes": len(message.payload)}
+    seconds = round(meta["train"] + meta["encrypt"], 6)
+    return {"client": meta["client"], "sha256": digest, "bytes": len(message.payload), "seconds": seconds}

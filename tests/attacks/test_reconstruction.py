@@ -75,7 +75,8 @@ def four_worlds(
     worlds = build_gradient_worlds(
         gradient_of, targets, others, clip_norm=1.0, n_clients=30, noise_one=1.0, noise_sum=1.0, seed=0
     )
-    return reconstruct(gradient_of, worlds, targets, others, InversionSettings(steps=200))
+    weights = weights_of(signal_cnn)
+    return reconstruct(signal_cnn, weights, worlds, targets, others, InversionSettings(steps=200))
 
 
 def test_only_the_unprotected_world_gives_its_signals_away(four_worlds: tuple[Reconstruction, ...]) -> None:
@@ -102,6 +103,6 @@ def test_all_worlds_share_one_blind_score_and_gains_are_paired(
         assert world.correlation.low <= world.correlation.value <= world.correlation.high
 
 
-def test_worlds_must_fit_the_targets(signals: Signals) -> None:
+def test_worlds_must_fit_the_targets(signal_cnn: torch.nn.Module, signals: Signals) -> None:
     with pytest.raises(InversionInvalid, match="0 worlds"):
-        reconstruct(lambda x, y: x.flatten(1), [], (signals[0][:1], signals[1][:1]), signals)
+        reconstruct(signal_cnn, np.zeros(3, dtype=np.float32), [], (signals[0][:1], signals[1][:1]), signals)

@@ -1,13 +1,18 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluation.report import render_report
-from secure_fcl.audit import _common_threshold, audit
+from secure_fcl.audit import audit
+from secure_fcl.audit.memory import common_threshold
+from secure_fcl.audit.servers import probe_servers
+from secure_fcl.audit.world import open_world
 from secure_fcl.config import Config
 from secure_fcl.errors import RunFolderError
 from secure_fcl.folder import RunFolder
@@ -35,15 +40,79 @@ def document(attacked):  # type: ignore[no-untyped-def]
     return json.loads((attacked.path / "attacks.json").read_text())
 
 
+def about_the_run(document, game: str):  # type: ignore[no-untyped-def]
+    """Outcomes on the run itself over all tasks: no controls, no staged rounds, no canaries, no single task."""
+    own = [o for o in document["outcomes"] if o["control"] is None and o["game"] == game]
+    return [o for o in own if not re.search(r"staged|canaries|, task \d", o["target"])]
+
+
 def test_every_game_is_played(document) -> None:  # type: ignore[no-untyped-def]
     assert document["row"] == "replay"
     own = [o for o in document["outcomes"] if o["control"] is None]
-    assert {(o["game"], o["target"]) for o in own} == {
+    assert {(o["game"], o["target"].split(",")[0]) for o in own} == {
         ("membership", "training data of replay"),
+        ("membership", "staged rounds"),
+        ("membership", "canaries in the client's own code"),
         ("retained or merely seen", "memory of replay in the last task"),
+        ("retained or merely seen", "canaries in the client's own code"),
+        ("class arrival from the sum", "staged rounds of 5 clients: class 5"),
     }
-    assert {o["view"] for o in own} == {"final model", "all models"}
-    assert len({(o["game"], o["attack"]) for o in own}) == len(own) == 6
+    assert {o["view"] for o in own} == {
+        "final model", "all models", "sums only", "one client in the clear", "all clients in the clear",
+    }  # fmt: skip
+    assert len(about_the_run(document, "membership")) == 4
+    assert len(about_the_run(document, "retained or merely seen")) == 3
+    assert len({(o["game"], o["attack"], o["target"]) for o in document["outcomes"]}) == len(document["outcomes"])
+
+
+def test_each_task_is_judged_against_its_own_charge(document) -> None:  # type: ignore[no-untyped-def]
+    tasks = [o for o in document["outcomes"] if o["target"].startswith("training data of replay, task")]
+    assert [o["target"][-1] for o in tasks] == ["0", "1"]
+    # Who came first stayed in the memory for longer.
+    assert tasks[0]["ledger_epsilon"] > tasks[1]["ledger_epsilon"]
+
+
+def test_forgetting_is_followed_from_every_task_but_the_last(document) -> None:  # type: ignore[no-untyped-def]
+    (curve,) = document["history"]
+    assert (curve["task"], curve["checkpoints"]) == (0, [0, 1])
+    assert curve["premium"][0]["value"] == 0.0
+    for point in (*curve["last"], *curve["sequence"]):
+        assert point["low"] <= point["value"] <= point["high"]
+
+
+def test_arrival_is_asked_with_the_noise_and_without(document) -> None:  # type: ignore[no-untyped-def]
+    found = {o["control"]: o["auc"] for o in document["outcomes"] if o["game"] == "class arrival from the sum"}
+    assert found["without noise"] > 0.95
+    assert found[None] < found["without noise"]
+    clear, noisy = document["attribution"]
+    assert (clear["noise"], noisy["noise"], clear["chance"]) == ("off", "as ran", 0.2)
+    assert clear["right"] > 0.9
+    assert clear["right"] > noisy["right"]
+
+
+def test_a_plain_sum_refuses_no_server_and_noise_has_to_hide_the_client(document) -> None:  # type: ignore[no-untyped-def]
+    cohorts, clear, noisy = document["probes"]
+    assert (cohorts["name"], clear["name"]) == ("differencing of cohorts", "a model for each client")
+    assert cohorts["recovered"] == clear["recovered"] == 1.0
+    assert (noisy["noise"], noisy["recovered"]) == ("as ran", 0.0)
+    assert abs(noisy["similarity"]) < 0.3
+
+
+@pytest.mark.parametrize("protection", ["bfv", "mpc", "secagg", "secagg+"])
+def test_every_protection_stops_both_servers(attacked, make_config: Callable[..., Config], protection: str) -> None:  # type: ignore[no-untyped-def]
+    world = open_world(prepare(make_config(*ATTACKED)), RunFolder.existing(attacked.path))
+    config = world.plan.config.model_copy(update={"protection": protection})
+    probes, untried = probe_servers(replace(world, plan=replace(world.plan, config=config)))
+    assert untried == ()
+    assert [one["recovered"] for one in probes] == [0.0, 0.0]
+    assert probes[0]["refused"]
+    # Either the sum is refused, or it holds nobody but those who were sent the same model.
+    assert probes[1]["refused"] or probes[1]["similarity"] == 0.0
+
+
+def test_too_few_visits_for_side_channels_are_said(document) -> None:  # type: ignore[no-untyped-def]
+    assert document["channels"] == []
+    assert "side channel, message times: features (10, 11)" in " ".join(document["not_tested"])
 
 
 def test_every_game_on_the_run_has_a_blind_baseline_and_an_interval(document) -> None:  # type: ignore[no-untyped-def]
@@ -58,7 +127,10 @@ def test_truths_are_the_coins_of_the_run(document, attacked, make_config: Callab
     train = scenario.data.train & (scenario.owner >= 0) & (scenario.task >= 0)
     with np.load(attacked.path / "simulation" / "memory-replay-000.npz") as file:
         held = sum(len(file[name]) for name in file.files)
-    counts = {o["game"]: (o["n_members"], o["n_nonmembers"]) for o in document["outcomes"] if o["control"] is None}
+    counts = {
+        game: next((o["n_members"], o["n_nonmembers"]) for o in about_the_run(document, game))
+        for game in ("membership", "retained or merely seen")
+    }
     assert counts["membership"] == (int((train & ~scenario.held_out).sum()), int((train & scenario.held_out).sum()))
     assert counts["retained or merely seen"][0] == held
     assert sum(counts["retained or merely seen"]) == int((train & ~scenario.held_out & (scenario.task == 0)).sum())
@@ -72,9 +144,10 @@ def test_the_positive_control_is_found_and_the_negative_is_not(document) -> None
 
 def test_the_four_gradient_worlds_and_the_recorded_update(document) -> None:  # type: ignore[no-untyped-def]
     worlds = [(r["world"], r["noise"]) for r in document["reconstructions"]]
-    assert len(set(worlds)) == len(worlds) == 6
+    assert len(set(worlds)) == len(worlds) == 8
     assert {noise for _, noise in worlds} == {"off", "as ran"}
     assert sum("recorded update" in world for world, _ in worlds) == 2
+    assert sum("2 replayed in a batch of 4" in world for world, _ in worlds) == 2
 
 
 def test_truths_and_clear_views_lie_in_simulation_only(attacked) -> None:  # type: ignore[no-untyped-def]
@@ -147,10 +220,10 @@ def test_a_damaged_transcript_is_one_sentence(attacked, make_config: Callable[..
 
 def test_one_game_has_one_retention_rate() -> None:
     latest = np.array([2, 2, 1, -1])
-    rate, clients = _common_threshold(latest, (0.3, 0.2, 0.1))
+    rate, clients = common_threshold(latest, (0.3, 0.2, 0.1))
     assert rate == 0.1
     assert clients.tolist() == [True, True, False, False]
-    rate, clients = _common_threshold(latest, (0.3, 0.2, 0.2))
+    rate, clients = common_threshold(latest, (0.3, 0.2, 0.2))
     assert rate == 0.2
     assert clients.tolist() == [True, True, True, False]
 

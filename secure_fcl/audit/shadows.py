@@ -51,15 +51,16 @@ class _Course:
         """One step of all clients together, scaled to the half of the data that a shadow model has.
 
         The server averages the clients' steps, so sums, noise and denominators of all clients add up. Local steps
-        that drift apart within a round and clipped uploads are not imitated.
+        that drift apart within a round, clipped uploads and a method's own losses and penalties are not imitated.
         """
         step, clients = self.strategy.plan, self.plan.scenario.clients
+        noise = step.noise_multiplier * (math.sqrt(clients) if self.plan.noise == "local" else 1.0)
         share = 0.5 / (1.0 - self.plan.config.scenario.holdout)
         return attacks.Rule(
             step.learning_rate,
             step.momentum,
             clip_norm=step.clipping_norm,
-            noise_multiplier=step.noise_multiplier * math.sqrt(clients) * share,
+            noise_multiplier=noise * share,
             denominator=step.denominator * clients * share,
         )
 
@@ -84,7 +85,7 @@ class _Course:
         everyone = replace(plan.scenario, held_out=np.zeros_like(plan.scenario.held_out))
         pairs = np.argwhere(plan.scenario.release == slot).tolist()
         met = [everyone.experience(client, task) for client, task in pairs]
-        numbers = [plan.chunk(round) for round in range(plan.rounds_per_slot)]
+        numbers = [plan.chunk(round) for round in range(plan.training_rounds)]
         last = max(numbers)
         for chunk in sorted(set(numbers)):
             present = np.zeros(len(plan.scenario.data.y), dtype=np.bool_)

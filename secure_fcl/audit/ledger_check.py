@@ -12,11 +12,18 @@ from evaluation.tables import epsilon_above, epsilon_below
 
 
 def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
-    """Pass if no game of an audit contradicts the ledger, judged over all games together (`attacks.contradictions`).
+    """Pass if nothing in an audit contradicts the ledger: no game, judged over all together, and not the noise itself.
 
     Raises:
-        LedgerContradicted: one does; the sentence names the worst, and the report that shows all.
+        LedgerContradicted: something does; the sentence names the worst, and the report that shows all.
     """
+    noise = document.get("noise") or {}
+    if noise.get("too_small"):
+        raise attacks.LedgerContradicted(
+            f"the audit contradicts the ledger: an empty batch was released with noise multiplier "
+            f"{noise['measured']:.3g} where {noise['declared']:.3g} was charged; do not rely on the certificate, and "
+            f"see {report}"
+        )
     found = document["contradictions"]
     if found:
         worst = max(found, key=lambda one: float(one["bound"] - one["ledger_epsilon"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 import attacks
 from evaluation.intervals import mean_interval
+from secure_fcl.audit.world import AuditWorld
 from secure_fcl.engines.simulation import clear_update_path, load_arrays
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows import RowPlan
@@ -20,34 +20,38 @@ Ints = NDArray[np.int64]
 _TRIES = 4
 
 
-def play_inversion(plan: RowPlan, strategy: GradientStrategy, folder: Path) -> list[attacks.Reconstruction]:
+def play_inversion(world: AuditWorld) -> list[attacks.Reconstruction]:
     """Return the four gradient worlds on the same targets, then the update that the run recorded, if it did.
 
     The targets are windows of the first task's first class, one per person; a round's gradient is that of one
-    clipped example, the adversary's best case. Blind guesses come from other people. Noise as ran: sigma times the
-    clipping norm on one client's step, sqrt(clients) times that on the sum under local noise.
+    clipped example, the adversary's best case. Blind guesses come from other people. Noise as ran: one client's, whole
+    or a share, on its step, and that of all clients on the sum.
     """
+    plan, strategy = world.plan, world.strategy
     scenario, config = plan.scenario, plan.config
     rng = public_generator(config.seed, "inversion")
     label = scenario.task_classes[0][0]
     targets, reference = _split(scenario, label, config.attacks.targets, rng)
     if len(targets) == 0 or len(reference) == 0:
         return []
-    gradient_of = attacks.gradients_of(strategy.network(strategy.initial()), strategy.initial()["weights"])
+    module, weights = strategy.network(strategy.initial()), strategy.initial()["weights"]
+    gradient_of = attacks.gradients_of(module, weights)
     everyone = np.flatnonzero(scenario.data.train & (scenario.task == 0))
-    sigma = strategy.plan.noise_multiplier * strategy.plan.clipping_norm
     worlds = attacks.build_gradient_worlds(
         gradient_of, _examples(scenario, targets), _examples(scenario, everyone),
-        clip_norm=strategy.plan.clipping_norm, n_clients=scenario.clients, noise_one=sigma,
-        noise_sum=sigma * math.sqrt(scenario.clients), seed=public_seed(config.seed, "worlds") % 2**32,
+        clip_norm=strategy.plan.clipping_norm, n_clients=scenario.clients,
+        noise_one=world.noise_of_client, noise_sum=world.noise_of_sum, seed=public_seed(config.seed, "worlds") % 2**32,
     )  # fmt: skip
     settings = attacks.InversionSettings(
         steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "starts") % 2**32
     )
     found = attacks.reconstruct(
-        gradient_of, worlds, _examples(scenario, targets), _examples(scenario, reference), settings
+        module, weights, worlds, _examples(scenario, targets), _examples(scenario, reference), settings
     )
-    return [*found, *_recorded(plan, strategy, folder, settings)]
+    if strategy.shared:
+        # What the run recorded in the clear is a visit with noise of its own, which no client of this row sent.
+        return list(found)
+    return [*found, *_recorded(plan, strategy, world.folder.path, settings)]
 
 
 def _examples(scenario: Scenario, index: Ints) -> tuple[NDArray[np.float32], Ints]:
