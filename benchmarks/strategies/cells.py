@@ -26,7 +26,7 @@ COMMON = (
     "memory.capacity=200", "storage.budget_kib=8192",
 )  # fmt: skip
 SHARED_ROUNDS = 20
-RATES = {"none": 1.0, "local": 0.25, "shared": 1.0}
+RATES = {"none": 1.0, "local": 0.25, "shared": 0.5}
 
 DATA = {
     "hapt": (
