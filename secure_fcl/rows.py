@@ -121,7 +121,10 @@ class RowPlan:
         clients = self.clients_in(slot)
         uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
         dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
-        return plan(self.config.protection, clients, uploads, self.rounds, dropouts)
+        masked = self.config.protection in ("secagg", "secagg+")
+        # Who may reveal its noise may as well work with the server: the masks must hold against as many.
+        corrupt = max(self.config.privacy.colluders, len(clients) // 10) if masked and self.noises else None
+        return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)
 
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
