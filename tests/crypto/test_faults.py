@@ -317,7 +317,7 @@ def test_a_thousand_schedules_against_an_active_server() -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("mode", ["semi-honest", "active"])
 def test_schedules_on_a_sparse_graph(mode: Mode) -> None:
-    bench = make_pinned("secagg+", 20, mode, n=60, dropouts=12)
+    bench = make_pinned("secagg+", 20, mode, n=60, dropouts=8)
     assert bench.plan.masks is not None
     assert not bench.plan.masks.complete
     set_up(bench.parties)
