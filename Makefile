@@ -54,6 +54,8 @@ bench-strategies: setup
 	$(BIN)/python -m benchmarks.strategies --write $(BENCH_ARGS)
 
 bench-privacy: setup
+	$(BIN)/python -m benchmarks.privacy.hapt_curve
+	$(BIN)/python -m benchmarks.privacy.accounting
 	$(BIN)/python -m benchmarks.privacy.stacked
 	$(BIN)/python -m benchmarks.privacy.noise
 	$(BIN)/python -m benchmarks.privacy.streams

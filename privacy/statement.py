@@ -31,15 +31,28 @@ class CohortStatement:
         return "PLD" if self.epsilon_pld is not None and self.epsilon_pld <= self.epsilon_rdp else "RDP"
 
 
+#: Losses are rounded up to multiples of these; the fine one is asked where the coarse one is no clear gain on RDP.
+COARSE, FINE = PldAccountant(1e-3), PldAccountant(1e-4)
+#: Steps from which the fine interval would take long; there the smaller of the coarse one and RDP stands.
+_MOST_FINE_STEPS = 200_000
+
+
 def best_epsilon(events: Mapping[Event, int], delta: float) -> tuple[float, float | None]:
     """Return (epsilon by RDP, epsilon by PLD or None where PLD does not support an event); (0, 0) for no events.
+
+    Small spends are queried at the finer interval, where rounding losses up to multiples of 1e-3 would show.
 
     Raises:
         InvalidParameter: delta outside (0, 1).
     """
-    rdp, pld = RdpAccountant(), PldAccountant()
-    supported = all(pld.supports(event) for event in events)
-    return rdp.epsilon(events, delta), pld.epsilon(events, delta) if supported else None
+    rdp = RdpAccountant().epsilon(events, delta)
+    if not all(COARSE.supports(event) for event in events):
+        return rdp, None
+    pld = COARSE.epsilon(events, delta)
+    small = pld < 0.2 or pld > 0.97 * rdp
+    if 0.0 < pld < math.inf and small and sum(events.values()) <= _MOST_FINE_STEPS:
+        pld = min(pld, FINE.epsilon(events, delta))
+    return rdp, pld
 
 
 def statements(spent: Spent, delta: float) -> tuple[CohortStatement, ...]:

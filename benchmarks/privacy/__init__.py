@@ -1,1 +1,1 @@
-"""Benchmarks of the privacy toolkit: `python -m benchmarks.privacy.stacked`, `.noise`, `.streams`."""
+"""Benchmarks of the privacy toolkit; each module is a section of docs/benchmarks-privacy.md."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.privacy.page import Section, save_section
 from benchmarks.timing import best
 from crypto.randomness import KeyedStream
 from privacy import system_bytes
@@ -31,10 +31,10 @@ def main() -> None:
         ("Skellam, keyed", lambda: sample_skellam(1e6, COUNT, keyed)),
     ]
     times = [1e3 * best(draw, 3) for _, draw in rows]
-    table = Table("noise", "ms per million", "times torch.randn")
-    for (name, _), spent in zip(rows, times, strict=True):
-        table.add_row(name, f"{spent:.1f}", f"{spent / times[0]:.1f}")
-    Console().print(table)
+    shown = [[name, f"{spent:.1f}", f"{spent / times[0]:.1f}"] for (name, _), spent in zip(rows, times, strict=True)]
+    made = Section("noise", [("", ["noise", "ms per million", "times torch.randn"], shown)])
+    save_section(made)
+    Console().print(made.text())
 
 
 if __name__ == "__main__":

@@ -62,3 +62,12 @@ def test_nothing_charged() -> None:
 def test_delta_is_a_probability() -> None:
     with pytest.raises(InvalidParameter):
         statements(spent(replayed()), 0.0)
+
+
+def test_small_spends_are_queried_at_the_finer_interval() -> None:
+    """q = 0.001, sigma = 2, 1000 steps: 0.0640 at losses in multiples of 1e-3, 0.0501 at 1e-4 (dp-accounting 0.6.0)."""
+    (row,) = statements(spent([Charge(KEPT, SampledGaussian(0.001, 2.0), 1000)]), DELTA)
+    assert row.epsilon == row.epsilon_pld == pytest.approx(0.0501, abs=1e-4)
+    (single,) = statements(spent([Charge(KEPT, SampledGaussian(0.001, 5.0), 1)]), DELTA)
+    assert single.epsilon_pld is not None
+    assert single.epsilon_pld < single.epsilon_rdp / 10
