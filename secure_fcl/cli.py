@@ -182,6 +182,28 @@ def study(
 
 
 @app.command()
+def plan(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option(help="Folder for plan.json and plan.svg.")] = Path("plan"),
+    brief: Annotated[bool, typer.Option("--brief", help="Only the configuration itself, no other choices.")] = False,
+) -> None:
+    """Say what a run would cost before anything runs: epsilon of every cohort, noise, storage, bytes, other choices."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.config import load_config
+        from secure_fcl.planning import plan_run
+        from secure_fcl.planning_output import print_plan, write_plan
+
+        console = Console()
+        found = plan_run(load_config(config, settings or ()), alternatives=not brief)
+        print_plan(found, console)
+        data, figure = write_plan(found, out)
+        console.print(f"plan: {data}\nplot: {figure}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def config(settings: Settings = None, file: ConfigFile = None) -> None:
     """Print the resolved configuration as TOML: every key and its value."""
     with _one_sentence():
