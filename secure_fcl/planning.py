@@ -60,7 +60,7 @@ class Alternative:
     """One setting changed, the rest as configured.
 
     `epsilon`: of the worst cohort with the noise as planned; `noise_multiplier`, `noise_in_sum`: what the budget would
-    need instead. `refused` says why the setting does not exist; then the others are None.
+    need instead; `storage`: bytes on a device. `refused` says why the setting does not exist; then the others are None.
     """
 
     row: str
@@ -69,6 +69,7 @@ class Alternative:
     epsilon: float | None = None
     noise_multiplier: float | None = None
     noise_in_sum: float | None = None
+    storage: int | None = None
     refused: str | None = None
 
 
@@ -159,6 +160,7 @@ def _choices(config: Config, plan: RowPlan) -> Iterator[tuple[str, float | int |
     if plan.memory is not None:
         yield from _scaled("training.q_memory", config.training.q_memory, 0.0, 1.0)
         yield from _scaled("memory.keep", config.memory.keep, 0.0, 1.0)
+        yield from _scaled("memory.capacity", config.memory.capacity, 1, 10**9)
     if plan.noise == "shared":
         for dropouts in sorted({0, clients // 10, clients // 5, clients // 3} - {privacy.max_dropouts}):
             yield "privacy.max_dropouts", dropouts
@@ -186,7 +188,8 @@ def _alternative(
         needed, least = calibrated_row(changed, other, plan.name)
     except (SecureFclError, PrivacyError, CryptoError) as error:
         return Alternative(plan.name, key, value, refused=str(error))
-    return Alternative(plan.name, key, value, _finite(worst(same)), least, _noise_in_sum(needed, least))
+    storage = sum(needed.storage.table().values())
+    return Alternative(plan.name, key, value, _finite(worst(same)), least, _noise_in_sum(needed, least), storage)
 
 
 def with_setting(config: Config, key: str, value: float | int | str) -> Config:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import atomic_write, write_json
-from secure_fcl.planning import RowCost, RunPlan
+from secure_fcl.planning import Alternative, RowCost, RunPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def print_plan(plan: RunPlan, console: Console) -> None:
     """Print three tables: rows, cohorts, and what other choices would cost."""
     _table(
         console, "Rows: noise that keeps every cohort within its budget",
-        ("row", "noise", "budget", "multiplier", "in the sum", "epsilon", "rounds", "storage", "up a round", "up in all"),
+        ("row", "noise", "budget", "multiplier", "in the sum", "epsilon", "rounds", "storage", "a round", "in all"),
         [
             (c.row, c.noise, _number(c.budget), _number(c.noise_multiplier), _number(c.noise_in_sum),
              _number(c.epsilon), str(c.rounds), _size(sum(c.storage.values())), _size(c.bytes_per_round),
@@ -70,16 +70,17 @@ def print_plan(plan: RunPlan, console: Console) -> None:
     if plan.alternatives:
         _table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",
-            ("row", "setting", "value", "epsilon", "multiplier", "in the sum", ""),
-            [
-                (a.row, a.key, str(a.value), _number(a.epsilon) if a.refused is None else "-",
-                 _number(a.noise_multiplier) if a.refused is None else "-",
-                 _number(a.noise_in_sum) if a.refused is None else "-", "" if a.refused is None else "refused")
-                for a in plan.alternatives
-            ],
+            ("row", "setting", "value", "epsilon", "multiplier", "in the sum", "storage"),
+            [(a.row, a.key, str(a.value), *_outcome(a)) for a in plan.alternatives],
         )  # fmt: skip
         for reason in sorted({f"{a.key} = {a.value}: {a.refused}" for a in plan.alternatives if a.refused}):
             console.print(f"refused, {reason}", style="dim", highlight=False, markup=False)
+
+
+def _outcome(a: Alternative) -> list[str]:
+    if a.refused is not None:
+        return ["refused", "-", "-", "-"]
+    return [_number(a.epsilon), _number(a.noise_multiplier), _number(a.noise_in_sum), _size(a.storage or 0)]
 
 
 def _tasks(plan: RunPlan) -> int:
