@@ -151,7 +151,7 @@ class BudgetFilter:
             BudgetSpent: some cohort would not; the message names it, the order and the remedy.
         """
         spent = self._ledger.spent()
-        for cohort, more in _by_cohort(charges).items():
+        for cohort, more in by_cohort(charges).items():
             if (why := self.budget(cohort).refusal(_plus(spent.get(cohort), more))) is not None:
                 raise BudgetSpent(f"refused for {cohort}: {why}; retire the cohort's examples or end the training")
 
@@ -171,7 +171,7 @@ class BudgetFilter:
         Depends on the ledger alone, which is public, never on the examples.
         """
         spent = self._ledger.spent()
-        wanted = _by_cohort(next_step)
+        wanted = by_cohort(next_step)
         return frozenset(
             cohort
             for cohort, more in wanted.items()
@@ -184,7 +184,7 @@ class BudgetFilter:
         return tuple(charge for charge in charges if charge.cohort not in retired)
 
 
-def _by_cohort(charges: Sequence[Charge]) -> dict[Cohort, Counter[Event]]:
+def by_cohort(charges: Sequence[Charge]) -> dict[Cohort, Counter[Event]]:
     found: dict[Cohort, Counter[Event]] = {}
     for charge in charges:
         found.setdefault(charge.cohort, Counter())[charge.event] += charge.count
