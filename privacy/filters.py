@@ -185,6 +185,7 @@ class BudgetFilter:
 
 
 def by_cohort(charges: Sequence[Charge]) -> dict[Cohort, Counter[Event]]:
+    """Return what the charges together cost each cohort."""
     found: dict[Cohort, Counter[Event]] = {}
     for charge in charges:
         found.setdefault(charge.cohort, Counter())[charge.event] += charge.count

@@ -2,22 +2,25 @@
 
 The budget is laid down before the run: at every stored order, what the planned schedule may spend (with room for
 `privacy.spare_rounds`). Server and client decide from charges alone, which are public, never from examples; a client
-trusts no list of the server's and keeps its own count.
+keeps its own count and computes the budget itself, whatever the server says.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
+from evaluation.files import read_json, write_json
 from privacy import Budget, BudgetFilter, BudgetSpent, Charge, Event, Ledger, NonPrivate, RdpAccountant, SampledGaussian
 from privacy.accountants import ORDERS
 from privacy.cohorts import Spent, add_to
 from privacy.filters import by_cohort
 from privacy.renyi import total_failure
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows import RowPlan
 
 Arrivals = frozenset[tuple[str, int]]
@@ -39,6 +42,31 @@ def planned_budget(plan: RowPlan) -> Budget | None:
     kept = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)]
     failure = max(total_failure(history) for history in histories)
     return Budget(tuple(a for a, _ in kept), tuple(c for _, c in kept), plan.accounting_delta, failure)
+
+
+def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
+    """Return the budget that a row was started with, from `path`; a row that starts lays it down there first.
+
+    Raises:
+        ConfigInvalid: the file is not one that this function wrote.
+    """
+    if not path.exists():
+        budget = planned_budget(plan)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, None if budget is None else asdict(budget) | {"epsilon": budget.epsilon})
+        return budget
+    try:
+        found = read_json(path)
+        return None if found is None else Budget(
+            tuple(found["orders"]), tuple(found["bounds"]), found["delta"], found["failure"]
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid(f"{path} is not a budget ({error}); restore it, or start a new run") from error
+
+
+def charges_of(spent: Spent) -> list[Charge]:
+    """Return charges that amount to `spent`."""
+    return [Charge(cohort, e, n) for cohort, events in sorted(spent.items()) for e, n in events.items() if n]
 
 
 @dataclass(frozen=True)

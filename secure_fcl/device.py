@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,16 +43,20 @@ class Device:
         self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
         self.kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.kept.items()}
 
-    def view(self, slot: int, round: int) -> DeviceView:
-        """Return what the strategy may read in a round: the current chunk and the memory."""
-        memory = self._examples(self.held.index)
-        if self._plan.strategy.columns:
-            memory = replace(memory, columns=self.columns)
-        return DeviceView(self._examples(self._current(slot, round)), memory, self.kept)
+    def view(self, slot: int, round: int, retired: Collection[int] = ()) -> DeviceView:
+        """Return what the strategy may read in a round: the current chunk and the memory.
 
-    def _current(self, slot: int, round: int) -> Ints:
+        `retired`: arrival tasks whose budget is spent; their examples are left out.
+        """
+        there = ~np.isin(self.held.arrival, np.fromiter(retired, dtype=np.int64))
+        memory = self._examples(self.held.index[there])
+        if self._plan.strategy.columns:
+            memory = replace(memory, columns=self.columns[there])
+        return DeviceView(self._examples(self._current(slot, round, retired)), memory, self.kept)
+
+    def _current(self, slot: int, round: int, retired: Collection[int] = ()) -> Ints:
         chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
-        tasks = self._plan.scenario.released(self.client, slot)
+        tasks = [t for t in self._plan.scenario.released(self.client, slot) if t not in retired]
         current = [self.experiences[task].chunk(chunk, places) for task in tasks]
         return np.concatenate([np.empty(0, dtype=np.int64), *current])
 

@@ -158,6 +158,10 @@ class RunFolder:
         """Return where the ledger of a row lies."""
         return self.path / "ledger" / f"{row}.jsonl"
 
+    def budget_path(self, row: str) -> Path:
+        """Return where the budget of a row lies, laid down when the row first starts."""
+        return self.path / "ledger" / f"{row}.budget.json"
+
     def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> None:
         """Record the model after a round and the sum that made it, in full."""
         save_arrays(self.path / "transcript" / row / f"{number:05d}.npz", total=total, **state)

@@ -17,6 +17,7 @@ from crypto.backends import require_backend
 from crypto.randomness import derive_key
 from evaluation.files import JsonLines, read_jsonl, write_json
 from privacy import Ledger
+from secure_fcl.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget
 from secure_fcl.certificate import row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import load
@@ -155,11 +156,12 @@ class Job:
     def _row(self, number: int, pool: WorkerPool, metrics: JsonLines, costs: JsonLines) -> None:
         plan, multiplier = self._prepared.rows[number]
         measure = Measure(plan)
-        self._open(plan, multiplier, pool)
-        state = self._restore(plan, pool)
         tally = None
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, pool, slot))
-        with Ledger(self._folder.ledger_path(plan.name)) as ledger, rosters:
+        with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
+            self._open(plan, multiplier, pool, charged)
+            state = self._restore(plan, pool)
+            ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
             for slot in range(self._progress.slot, plan.scenario.slots):
                 sums = rosters.at(slot)
                 for round in range(self._progress.round, plan.rounds_per_slot):
@@ -184,7 +186,7 @@ class Job:
         self._record_processes(plan, pool, sums)
         return sums
 
-    def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool) -> None:
+    def _open(self, plan: RowPlan, multiplier: float, pool: WorkerPool, ledger: Ledger) -> None:
         """Open the row in every worker; retention coins of an earlier start are handed back to the devices."""
         path = self._folder.path / SIMULATION / f"coins-{plan.name}.npz"
         known: dict[str, np.ndarray] = {}
@@ -193,6 +195,7 @@ class Job:
         command = {
             "do": "open", "config": self._prepared.config.model_dump(mode="python"), "row": plan.name,
             "noise_multiplier": multiplier, "secret": self._secret, "folder": str(self._folder.path.resolve()),
+            "charged": [charge.to_json() for charge in charges_of(ledger.spent())],
         }  # fmt: skip
         metas = [{**command, "clients": share} for share in pool.shares]
         given = [{f"keys{k}": known[f"keys{k}"] for k in share if f"keys{k}" in known} for share in pool.shares]
@@ -248,17 +251,16 @@ class Job:
             save_arrays(self._folder.path / SIMULATION / f"memory-{plan.name}-{slot:03d}.npz", **held)
 
     def _round(
-        self, plan: RowPlan, step: StepContext, state: State, ledger: Ledger, sums: SecureSums, measure: Measure,
+        self, plan: RowPlan, step: StepContext, state: State, ledger: RowLedger, sums: SecureSums, measure: Measure,
         metrics: JsonLines, costs: JsonLines,
     ) -> State:  # fmt: skip
         number = step.slot * plan.rounds_per_slot + step.round
-        ledger.charge(
-            plan.charges(step.slot, step.round), run=self._run, row=plan.name, slot=step.slot, round=step.round
-        )
+        retired = ledger.charge(step.slot, step.round, run=self._run, row=plan.name)
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
+        visit = {"slot": step.slot, "round": step.round, "retired": arrivals_to_json(retired)}
         begun = time.perf_counter()
-        result = sums.run(number, wire.sent.name, {"slot": step.slot, "round": step.round}, state)
+        result = sums.run(number, wire.sent.name, visit, state)
         summed = time.perf_counter()
         clients = len(plan.clients_in(step.slot))
         after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
@@ -271,6 +273,8 @@ class Job:
             "kind": "round", "row": plan.name, "task": step.slot, "round": step.round,
             **measure.after_round(after, step.slot),
         }  # fmt: skip
+        if retired:
+            record["retired"] = arrivals_to_json(retired)
         saturated = carrier.saturated(result.total)
         if saturated is not None:
             record |= {"saturated": saturated, "coordinates": clients * wire.coordinates}

@@ -11,6 +11,7 @@ import numpy as np
 
 from crypto.planning import Plan, Upload, plan
 from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
+from privacy.cohorts import Spent
 from secure_fcl import config as cfg
 from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_ratios, told_of_noise
 from secure_fcl.compressed_rows import training_wires
@@ -175,6 +176,21 @@ class RowPlan:
         for slot in range(self.scenario.slots):
             for round in range(self.rounds_per_slot):
                 yield slot, round
+
+    def planned(self) -> Spent:
+        """Return what the whole schedule charges every cohort, with `privacy.spare_rounds` of each kind of round."""
+        total: Spent = {}
+        kinds: dict[Cohort, set[frozenset[tuple[Event, int]]]] = {}
+        for slot, round in self.schedule():
+            charged = spent(self.charges(slot, round))
+            for cohort, events in charged.items():
+                total.setdefault(cohort, Counter()).update(events)
+                kinds.setdefault(cohort, set()).add(frozenset(events.items()))
+        spare = self.config.privacy.spare_rounds
+        for cohort, found in kinds.items():
+            for kind in found:
+                total[cohort].update({event: spare * count for event, count in kind if spare})
+        return total
 
     @property
     def overflow(self) -> float:
@@ -365,9 +381,8 @@ def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[R
 
     def histories(multiplier: float) -> list[Mapping[Event, int]]:
         plan = build_row(config, scenario, name, multiplier)
-        total = spent(c for slot, round in plan.schedule() for c in plan.charges(slot, round))
         # Herding is declared non-private; its noise is that of the same row with a private memory.
-        return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in total.values()]
+        return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
 
     multiplier = smallest_multiplier(histories, row.epsilon, delta)
     return build_row(config, scenario, name, multiplier), multiplier

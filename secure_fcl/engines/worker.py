@@ -24,7 +24,8 @@ from crypto.planning import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
 from crypto.randomness import KeyedStream
 from crypto.roster import Identity
-from privacy import RandomBytes
+from privacy import Charge, RandomBytes, spent
+from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget
 from secure_fcl.compression import Carrier
 from secure_fcl.config import validate
 from secure_fcl.data import load
@@ -47,6 +48,7 @@ class _Row:
     sessions: dict[int, ClientSession]
     coins: Coins
     folder: Path
+    budget: ClientBudget
 
 
 class Worker:
@@ -103,7 +105,10 @@ class Worker:
             held = {name[: -len(f"-{k}")]: array for name, array in arrays.items() if name.endswith(f"-{k}")}
             if held:
                 device.restore(held)
-        self._row = _Row(plan, devices, {}, coins, Path(meta["folder"]))
+        # The plan is the client's own, so its budget is too; only what was charged before is told to it.
+        charged = spent(Charge.from_json(record) for record in meta["charged"])
+        budget = ClientBudget(plan, planned_budget(plan), charged)
+        self._row = _Row(plan, devices, {}, coins, Path(meta["folder"]), budget)
         self._channel.send(
             {"re": "opened", "pid": os.getpid()},
             {f"keys{k}": d.keys for k, d in devices.items()} | {f"items{k}": d.items for k, d in devices.items()},
@@ -146,7 +151,13 @@ class Worker:
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
-        views = {k: row.devices[k].view(step.slot, step.round) for k in row.sessions}
+        retired = arrivals_from_json(meta["retired"])
+        groups = plan.scenario.groups
+        row.budget.take_part({groups[k] for k in row.sessions}, step.slot, step.round, retired)
+        views = {
+            k: row.devices[k].view(step.slot, step.round, {task for group, task in retired if group == groups[k]})
+            for k in row.sessions
+        }
         coins = [self._training_coins(row, k, state, views[k], step) for k in views]
         made = plan.strategy.contribute_all(state, list(views.values()), step, coins) if views else iter(())
         for k, contribution in zip(views, made, strict=True):

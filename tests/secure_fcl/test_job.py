@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from secure_fcl.job import Interrupted, Job, Prepared, Tick, prepare
 from secure_fcl.rows import RowPlan
 from secure_fcl.streams import build_scenario
 
-ROWS = ('rows=["replay","class_sums"]', "replay_noise=true")
+# Killed runs repeat a round; without room for it their cohorts would be retired at the end.
+ROWS = ('rows=["replay","class_sums"]', "replay_noise=true", "privacy.spare_rounds=2")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,8 @@ def test_the_ledger_of_a_finished_run_is_the_plan(reference, bfv, prepared: Prep
             assert certificate["noise_multiplier"] == multiplier
             assert certificate["randomness"].count("secret") == 1
         target = getattr(prepared.config, plan.name).epsilon
-        assert 0.98 * target < certificate["epsilon"] <= target
+        # Below the target: the spare rounds were not needed.
+        assert 0.4 * target < certificate["epsilon"] <= target
 
 
 def test_metrics_hold_neither_times_nor_bytes(reference) -> None:  # type: ignore[no-untyped-def]
@@ -148,6 +151,11 @@ def test_no_poisson_coin_is_stored(reference) -> None:  # type: ignore[no-untype
                 assert names <= {"weights", "sums", "total"}
     coins = [p.relative_to(reference.path).parts[0] for p in reference.path.rglob("*coins*")]
     assert set(coins) == {"simulation"}
+
+
+def certified(folder: RunFolder, row: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder.path / "certificate.json").read_text())["rows"][row]
+    return found
 
 
 def test_interruptions_and_lost_processes_change_nothing_but_the_ledger(
@@ -190,9 +198,9 @@ def test_interruptions_and_lost_processes_change_nothing_but_the_ledger(
         assert mine.keys() == theirs.keys()
         assert all(mine[cohort][event] >= count for cohort in theirs for event, count in theirs[cohort].items())
         ledger.close()
-    # Two rounds were charged and lost: both are charged again.
+    # Two rounds were charged and lost: both are charged again, and the spare rounds were planned for that.
     assert sum(entries.values()) == 6 + 2
-    assert json.loads((folder.path / "certificate.json").read_text())["rows"]["replay"]["epsilon"] > 8.0 - 0.2
+    assert reference.certificate("replay")["epsilon"] < certified(folder, "replay")["epsilon"] <= 8.0
     kept, expected = (load_arrays(p / "simulation" / "memory-replay-001.npz") for p in (folder.path, reference.path))
     assert all(np.array_equal(kept[n], expected[n]) for n in expected)
 
