@@ -32,8 +32,8 @@ _SECTIONS = {
         "charged by privacy loss distributions. The setting (25 rounds, rate 0.25, clipping norm 1, learning rate "
         "36, momentum 0.9, mean of the second half of the iterates) was chosen for the curator at epsilon 1 on "
         "held-out people of session 1, and is the same for the first four lines. Local noise does best there with far "
-        "smaller steps (50 rounds, clipping norm 0.5, learning rate 1.6), the fifth line, and the setting of the first four suits "
-        "it badly: read both. These choices used private data and are not charged.",
+        "smaller steps (50 rounds, clipping norm 0.5, learning rate 1.6), the fifth line; the first four"
+        " lines' setting suits it badly: read both. These choices used private data and are not charged.",
     ),
     "accounting": ("Accounting", "accounting", "Replay and current data in turn: two kinds of steps, 5,000 each."),
     "stacked": (
