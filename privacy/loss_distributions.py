@@ -25,8 +25,9 @@ Floats = NDArray[np.float64]
 TAIL = 1e-15
 #: More grid points than this would need gigabytes.
 MOST_POINTS = 1 << 25
-#: Exponents of Chernoff's bound, per grid step: some of them is near the best for any deviation from 10 to 10^7 steps.
-_EXPONENTS = np.concatenate([-np.geomspace(1.0, 1e-7, 48), np.geomspace(1e-7, 1.0, 48)])
+#: Exponents of Chernoff's bound, per grid step: for any deviation from 30 to 10^7 steps one of them is within 1.6 times
+#: of the best, which widens the window by a tenth at most.
+_EXPONENTS = np.concatenate([-np.geomspace(0.3, 1e-6, 16), np.geomspace(1e-6, 0.3, 16)])
 
 
 @dataclass(frozen=True, eq=False)
