@@ -137,9 +137,9 @@ class CalmRow(RefinedRow):
     """CALM, this toolkit's own: class sums, then the scatter of directions from the class means."""
 
     scatter_share: float = Field(
-        0.2, gt=0.0, lt=1.0, description="part of the budget (in squared sensitivity over noise) that the scatter gets"
+        0.1, gt=0.0, lt=1.0, description="part of the budget (in squared sensitivity over noise) that the scatter gets"
     )
-    variations: bool = Field(True, description="average each window over turned copies of itself")
+    variations: bool = Field(True, description="let the scatter see turned copies of each window")
 
 
 def _agree(epsilon: float, noise: str) -> None:

@@ -25,6 +25,8 @@ from secure_fcl.runner import execute
 
 AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
+#: Strategies of which a study runs shared noise; the networks' rows are compared with local noise.
+SUMS = ("class_sums", "analytic", "slda", "calm")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def load_study(path: Path) -> tuple[Cell, ...]:
         if cell is not None:
             cells.setdefault(cell.key, cell)
     if not cells:
-        raise ConfigInvalid(f"study {path}: no cell of the grid exists; shared noise needs class_sums")
+        raise ConfigInvalid(f"study {path}: no cell of the grid exists; shared noise needs a row of sums")
     return tuple(cells.values())
 
 
@@ -96,7 +98,7 @@ def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, prote
     place = "none" if math.isinf(epsilon) else noise
     if place == "none" and not math.isinf(epsilon):
         return None
-    if place == "shared" and strategy != "class_sums":
+    if place == "shared" and strategy not in SUMS:
         return None
     tree = copy.deepcopy(base)
     attacked = tree.setdefault("attacks", {}).setdefault("enabled", False)

@@ -55,8 +55,8 @@ class Calm:
 
     Attributes:
         features: public function of examples, rows of norm at most 1.
-        variations: public function that yields copies of examples, themselves first; all are averaged in one example's
-            contribution, so its norm stays at most 1.
+        variations: public function that yields copies of examples, themselves first. An example's part in the scatter
+            is the mean over its copies, so its norm stays at most 1; the class sums are of the examples alone.
         classes: size of the public label set.
         widest_slot: most classes that the calendar announces for one slot; the upload has a row for each.
         examples: public bound on the examples of one chunk.
@@ -126,16 +126,16 @@ class Calm:
         """See `Strategy.contribute`."""
         mine = np.isin(view.current.y, step.classes)
         labels = view.current.y[mine]
-        copies = [self.features(copy) for copy in self.variations(view.current.x[mine])]
         if step.phase == "train":
-            mean = np.mean(copies, axis=0)
-            return Contribution({"sums": class_rows(mean, labels, step.classes, self.widest_slot)})
+            found = self.features(view.current.x[mine])
+            return Contribution({"sums": class_rows(found, labels, step.classes, self.widest_slot)})
         centres = self._means(self._classes(state))[labels]
-        scatter = np.zeros((self.dimension, self.dimension))
-        for rows in copies:
-            directions = _directions(rows - centres)
-            scatter += directions.T @ directions / len(copies)
-        return Contribution({"scatter": fold(scatter)})
+        scatter, copies = np.zeros((self.dimension, self.dimension)), 0
+        for copy in self.variations(view.current.x[mine]):
+            directions = _directions(self.features(copy) - centres)
+            scatter += directions.T @ directions
+            copies += 1
+        return Contribution({"scatter": fold(scatter / copies)})
 
     def contribute_all(
         self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
