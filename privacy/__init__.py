@@ -13,7 +13,7 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 """
 
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
-from privacy.after_noise import AfterNoise, Chain, Projection, Quadratic
+from privacy.after_noise import AfterNoise, Chain, Projection, Pull, Quadratic
 from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy
 from privacy.calibration import smallest_multiplier
 from privacy.cohorts import Charge, Cohort, spent
@@ -50,6 +50,7 @@ __all__ = [
     "PldAccountant",
     "PrivacyError",
     "Projection",
+    "Pull",
     "Quadratic",
     "RandomBytes",
     "RdpAccountant",

@@ -63,6 +63,22 @@ class Quadratic:
 
 
 @dataclass(frozen=True, eq=False)
+class Pull:
+    """The explicit gradient of strength / 2 * |w - anchor|^2, added; exactly nothing at the anchor itself.
+
+    Unlike `Quadratic` it changes no step that starts at the anchor, and it overshoots where learning_rate * strength
+    is above 1, without bound above 2.
+    """
+
+    anchor: torch.Tensor
+    strength: float
+
+    def __call__(self, gradient: torch.Tensor, weights: torch.Tensor, learning_rate: float, /) -> torch.Tensor:
+        """See `AfterNoise`."""
+        return gradient + self.strength * (weights - self.anchor)
+
+
+@dataclass(frozen=True, eq=False)
 class Projection:
     """A-GEM's rule: a gradient that opposes the reference loses that component (Chaudhry et al. 2019, equation 11).
 

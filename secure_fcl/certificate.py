@@ -182,6 +182,13 @@ def _evaluation(plan: RowPlan) -> list[str]:
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
     ]
+    if plan.scenario.together > 1:
+        found.append(
+            f"an upper bound, not a strategy: all tasks at once, {plan.storage.used} bytes on a device whatever "
+            "storage.budget_kib says"
+        )
+    if plan.own_models:
+        found.append("a lower bound: every client's own model on all test windows; accuracies are means over clients")
     if plan.scenario.kind == "task":
         found.append("the test names each input's task: the prediction is the best of that task's own classes")
     if plan.scenario.kind == "online":

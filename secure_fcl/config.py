@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from secure_fcl.config_rows import (
+    AloneRow,
     AnalyticRow,
     CalmRow,
     ClassSumsRow,
@@ -25,8 +26,10 @@ from secure_fcl.config_rows import (
     Probability,
     ProxRow,
     RowName,
+    SurrogateRow,
     SynapticRow,
     TwoTeachersRow,
+    WeightedRow,
 )
 from secure_fcl.config_streams import Drift, Online, Positive, Scenario, Section, Storage
 from secure_fcl.errors import ConfigInvalid
@@ -181,14 +184,18 @@ class Config(Section):
     privacy: Privacy = Privacy()
     replay: GradientRow = GradientRow()
     finetune: GradientRow = GradientRow()
+    fedavg: WeightedRow = WeightedRow()
     fedprox: ProxRow = ProxRow()
     fedewc: ElasticRow = ElasticRow()
     fedcurv: CurvatureRow = CurvatureRow()
     fedsi: SynapticRow = SynapticRow()
+    fedssi: SurrogateRow = SurrogateRow()
     fedlwf: DistillationRow = DistillationRow()
     flwf2t: TwoTeachersRow = TwoTeachersRow()
     derpp: DarkRow = DarkRow()
     fedagem: GradientMemoryRow = GradientMemoryRow()
+    joint: GradientRow = GradientRow()
+    local_only: AloneRow = AloneRow()
     class_sums: ClassSumsRow = ClassSumsRow()
     analytic: AnalyticRow = AnalyticRow()
     slda: MomentsRow = MomentsRow()

@@ -11,11 +11,22 @@ from secure_fcl.config_streams import Positive, Section
 
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 RowName = Literal[
-    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem",
-    "class_sums", "analytic", "slda", "calm",
+    "finetune", "replay", "fedavg", "fedprox", "fedewc", "fedcurv", "fedsi", "fedssi", "fedlwf", "flwf2t", "derpp",
+    "fedagem", "joint", "local_only", "class_sums", "analytic", "slda", "calm",
 ]  # fmt: skip
 GradientName = Literal[
-    "finetune", "replay", "fedprox", "fedewc", "fedcurv", "fedsi", "fedlwf", "flwf2t", "derpp", "fedagem"
+    "finetune",
+    "replay",
+    "fedavg",
+    "fedprox",
+    "fedewc",
+    "fedcurv",
+    "fedsi",
+    "fedssi",
+    "fedlwf",
+    "flwf2t",
+    "derpp",
+    "fedagem",
 ]
 NoisePlace = Literal["local", "shared", "none"]
 
@@ -34,6 +45,24 @@ class GradientRow(Section):
     @model_validator(mode="after")
     def _budget_and_noise_agree(self) -> Self:
         _agree(self.epsilon, self.noise)
+        return self
+
+
+class WeightedRow(GradientRow):
+    """FedAvg, weighted by numbers of examples."""
+
+    count_noise: Positive = Field(
+        8.0, description="noise multiplier of a client's number of examples over that of a step; local noise only"
+    )
+
+
+class AloneRow(GradientRow):
+    """Every client trains a model of its own."""
+
+    @model_validator(mode="after")
+    def _nothing_is_summed(self) -> Self:
+        if self.noise == "shared":
+            raise ValueError("nothing is summed, so no sum can hold shared noise: use noise = 'local'")
         return self
 
 
@@ -59,6 +88,12 @@ class SynapticRow(GradientRow):
 
     strength: Positive = Field(0.1, description="weight of the penalty")
     damping: Positive = Field(0.1, description="added to a weight's squared distance")
+
+
+class SurrogateRow(SynapticRow):
+    """FedSSI."""
+
+    mix: Probability = Field(0.5, description="pull of the server's weights on surrogates, (1 - mix) / (2 mix)")
 
 
 class DistillationRow(GradientRow):

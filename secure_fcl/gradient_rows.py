@@ -5,6 +5,7 @@ from __future__ import annotations
 from privacy import DpSgdPlan
 from secure_fcl import config as cfg
 from secure_fcl import config_rows as rows
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Plain, Rates
 from secure_fcl.streams import Scenario
 
@@ -15,11 +16,23 @@ def method_of(config: cfg.Config, name: str) -> Method:
 
     match getattr(config, name):
         case rows.ProxRow() as row:
+            step = row.learning_rate or config.training.learning_rate
+            if step * row.mu >= 2.0:
+                raise ConfigInvalid(
+                    f"{name}.mu = {row.mu:g} at a learning rate of {step:g}: from mu times rate 2 on, steps leave the "
+                    "server's weights further each time; lower one of them"
+                )
             return methods.Proximal(mu=row.mu)
+        case rows.WeightedRow():
+            return methods.Weighted()
+        case rows.AloneRow():
+            return methods.Alone()
         case rows.CurvatureRow() as row:
             return methods.Curvature(strength=row.strength, decay=row.decay)
         case rows.ElasticRow() as row:
             return methods.ElasticWeights(strength=row.strength, decay=row.decay)
+        case rows.SurrogateRow() as row:
+            return methods.SurrogateIntelligence(strength=row.strength, damping=row.damping, mix=row.mix)
         case rows.SynapticRow() as row:
             return methods.SynapticIntelligence(strength=row.strength, damping=row.damping)
         case rows.DistillationRow() as row:
@@ -43,8 +56,9 @@ def gradient_strategy(
     return GradientStrategy(
         name=name,
         plan=_visit(t, row, noise_multiplier),
-        rates=Rates(t.q_current, t.q_memory if method.memory else 0.0, t.q_fisher),
-        rounds=row.rounds or t.rounds,
+        # Tasks put together are sampled at a lower rate for more rounds: as many steps, of as many examples.
+        rates=Rates(t.q_current / scenario.together, t.q_memory if method.memory else 0.0, t.q_fisher),
+        rounds=(row.rounds or t.rounds) * scenario.together,
         networks=Networks(
             t.model, scenario.data.shape, len(scenario.data.classes), config.seed, config.device, t.trainer
         ),
@@ -54,7 +68,8 @@ def gradient_strategy(
         shared=shared,
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
-        fisher_noise=0.0 if noise_multiplier == 0.0 else t.fisher_noise * noise_multiplier,
+        fisher_noise=t.fisher_noise * noise_multiplier,
+        count_noise=row.count_noise * noise_multiplier if isinstance(row, rows.WeightedRow) else 0.0,
     )
 
 

@@ -32,6 +32,7 @@ from secure_fcl.measure import Measure
 from secure_fcl.randomness import noise_secret
 from secure_fcl.rows import RowPlan, calibrated_row
 from secure_fcl.strategies import State, StepContext
+from secure_fcl.strategies.method import own_or
 from secure_fcl.streams import Scenario, build_scenario
 
 
@@ -97,7 +98,7 @@ def prepare(config: Config) -> Prepared:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
-        for slot in range(scenario.slots):
+        for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server)
     return Prepared(config, scenario, rows)
@@ -155,7 +156,7 @@ class Job:
 
     def _row(self, number: int, pool: WorkerPool, metrics: JsonLines, costs: JsonLines) -> None:
         plan, multiplier = self._prepared.rows[number]
-        measure = Measure(plan)
+        measure = Measure(plan, lambda state: _models(plan, pool, state))
         tally = None
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, pool, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
@@ -317,6 +318,20 @@ class Job:
     def _record_processes(self, plan: RowPlan, pool: WorkerPool, sums: SecureSums) -> None:
         processes = {"run": os.getpid(), "workers": list(pool.pids), **sums.pids}
         write_json(self._folder.path / SIMULATION / f"processes-{plan.name}.json", processes)
+
+
+def _models(plan: RowPlan, pool: WorkerPool, state: State) -> list[State]:
+    """Return the states to evaluate: the server's, or with each client's own weights where it has a model of its own.
+
+    The run's process sees those weights only as the simulation that it is.
+    """
+    if not plan.own_models:
+        return [state]
+    arrays: dict[str, np.ndarray] = {}
+    for _, own in pool.everyone({"do": "export"}):
+        arrays |= own
+    own_weights = [arrays[f"own own-{k}"] for k in range(plan.scenario.clients)]
+    return [{**state, "weights": own_or(state["weights"], weights)} for weights in own_weights]
 
 
 def _cost(plan: RowPlan, step: StepContext, result: SumResult, model: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,15 +17,23 @@ from secure_fcl.strategies import State
 from secure_fcl.streams import NEVER, Scenario, Wait
 
 PROBE_EXAMPLES = 512
+Models = Callable[[State], Sequence[State]]
+"""The states to evaluate when the server's is given: that one, or each client's own."""
+
 _LOWEST = float(np.finfo(np.float32).min)
 
 
 class Measure:
-    """The test windows of one row's scenario, and what is recorded of a model on them."""
+    """The test windows of one row's scenario, and what is recorded of a model on them.
 
-    def __init__(self, plan: RowPlan) -> None:
+    Where clients have models of their own, each is tried on every window, and a window's owner is the model's client:
+    all accuracies are then means over clients.
+    """
+
+    def __init__(self, plan: RowPlan, models: Models = lambda state: [state]) -> None:
         scenario = plan.scenario
         self._plan = plan
+        self._models = models
         test = scenario.test_indices()
         self._test = test
         self._x = scenario.x[test]
@@ -39,22 +48,24 @@ class Measure:
 
         `slot` is the running one; its classes count as seen. What the stability gap and the anytime curve need.
         """
-        correct = self._predict(state, self._x[self._probe], self._probe) == self._y[self._probe]
-        tally = Tally(correct, self._y[self._probe], self._part[self._probe], self._owner[self._probe])
+        tally = self._tally(state, self._x[self._probe], self._probe)
         shares = tally.per_task(range(self._plan.scenario.parts))
         return {
             "probe_accuracy": tally.micro,
-            "probe_seen": tally.where(self._seen(slot)[self._probe]).micro,
+            "probe_seen": tally.where(_as_many(self._seen(slot)[self._probe], tally)).micro,
             "probe_tasks": list(shares.values()),
         }
 
     def tally(self, state: State) -> Tally:
         """Return right and wrong on every test window."""
-        return self._tally(state, self._x)
+        return self._tally(state, self._x, np.arange(len(self._y)))
 
-    def _tally(self, state: State, x: NDArray[np.float32]) -> Tally:
-        correct = self._predict(state, x, np.arange(len(self._y))) == self._y
-        return Tally(correct, self._y, self._part, self._owner)
+    def _tally(self, state: State, x: NDArray[np.float32], index: NDArray[np.int64]) -> Tally:
+        y, models = self._y[index], self._models(state)
+        correct = np.concatenate([self._predict(own, x, index) == y for own in models])
+        owners = np.repeat(np.arange(len(models)), len(y)) if self._plan.own_models else self._owner[index]
+        labels, parts = (np.tile(each, len(models)) for each in (y, self._part[index]))
+        return Tally(correct, labels, parts, owners)
 
     def _predict(self, state: State, x: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class of the highest score; inside the window's own task where the test names it."""
@@ -85,12 +96,12 @@ class Measure:
             "task": slot,
             "accuracy": list(tally.per_task(range(scenario.parts)).values()),
             "micro": tally.micro,
-            "seen": tally.where(seen).micro,
+            "seen": tally.where(_as_many(seen, tally)).micro,
             "samples": _samples(scenario, slot),
         }
         if scenario.drift.course != "none":
-            now = self._tally(state, scenario.inputs_now(self._test, slot))
-            record["now"] = now.where(seen).micro
+            now = self._tally(state, scenario.inputs_now(self._test, slot), np.arange(len(self._y)))
+            record["now"] = now.where(_as_many(seen, now)).micro
         return record, tally
 
     def final(self, tally: Tally, slots: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,20 +137,29 @@ class Measure:
         upto = [0, *(_samples(scenario, slot) for slot in range(scenario.slots))]
         arrived = np.repeat(np.diff(upto) / per_slot, per_slot)
         shares = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
+        over_time = anytime_accuracy(np.cumsum(arrived), shares)
+        if scenario.shuffled:
+            return {"anytime_accuracy": over_time, "worst_case_accuracy": None, "stability_gap": None}
         curve = Continual(
             np.array([r["probe_tasks"] for r in rounds], dtype=np.float64),
             tuple((slot + 1) * per_slot - 1 for slot in _ends(scenario)),
         )
-        ordered = not scenario.shuffled
         return {
-            "anytime_accuracy": anytime_accuracy(np.cumsum(arrived), shares),
-            "worst_case_accuracy": curve.worst_case_accuracy() if ordered else None,
-            "stability_gap": curve.stability_gap() if ordered else None,
+            "anytime_accuracy": over_time,
+            "worst_case_accuracy": curve.worst_case_accuracy(),
+            "stability_gap": curve.stability_gap(),
         }
+
+
+def _as_many(windows: NDArray[np.bool_], tally: Tally) -> NDArray[np.bool_]:
+    """Return a mask of windows once for each model of a tally."""
+    return np.tile(windows, tally.windows // len(windows)) if len(windows) else windows
 
 
 def _ends(scenario: Scenario) -> list[int]:
     """Return the slot in which the last client meets each task; in an online stream, the end of its stretch."""
+    if scenario.together > 1:
+        return [0] * scenario.parts
     lag = scenario.slots - scenario.tasks
     return [lag + (task + 1) * scenario.segments - 1 for task in range(scenario.parts)]
 
@@ -171,6 +191,9 @@ def _over_time(matrix: AccuracyMatrix, scenario: Scenario) -> dict[str, float | 
             "learning_accuracy": matrix.learning_accuracy(),
         }
     values = matrix.values
+    if scenario.together > 1:
+        # One model for all tasks: it forgot nothing, because nothing came after anything.
+        return dict.fromkeys(("average_incremental_accuracy", "forgetting", "backward_transfer", "learning_accuracy"))
     drops = np.nanmax(values[:-1], axis=0) - values[-1] if len(values) > 1 else np.full(len(values), np.nan)
     known = drops[~np.isnan(drops)]
     return {

@@ -30,8 +30,8 @@ from secure_fcl.memory import (
     plan_storage,
     threshold_memory,
 )
-from secure_fcl.strategies import Phase, StepContext, Strategy, Stratum
-from secure_fcl.streams import Scenario
+from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.streams import Scenario, all_at_once
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
 NOISE_EXCESS = 2.0**-42
@@ -70,6 +70,11 @@ class RowPlan:
     def rounds_per_slot(self) -> int:
         """Rounds of every slot, the closing one of some strategies included."""
         return self.training_rounds + ("close" in self.strategy.uploads)
+
+    @property
+    def own_models(self) -> bool:
+        """Whether every client has a model of its own, kept as the device's array "own", and there is no common one."""
+        return isinstance(self.strategy, GradientStrategy) and self.strategy.method.mean == "none"
 
     @property
     def keeps(self) -> bool:
@@ -244,6 +249,8 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
 def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return a row that trains a network. Raises as `build_row`."""
     method = method_of(config, name)
+    if name == "joint":
+        scenario = all_at_once(scenario)
     memory = _memory(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
     unbounded = gradient_strategy(config, scenario, name, noise_multiplier, examples=1)
@@ -342,9 +349,10 @@ def _storage(
     config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
 ) -> StoragePlan:
     """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool."""
-    silo = config.scenario.setting == "cross-silo"
+    # Joint training is a bound: it keeps what no device could, and its certificate says so.
+    unbounded = config.scenario.setting == "cross-silo" or scenario.together > 1
     storage = plan_storage(
-        budget=None if silo else config.storage.budget_kib * 1024,
+        budget=None if unbounded else config.storage.budget_kib * 1024,
         example_bytes=4 * math.prod(scenario.data.shape) + 16,
         windows_per_place=scenario.units.windows_per_unit,
         largest_place=scenario.largest_place,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privacy import DpSgdPlan, Event, NonPrivate, RandomBytes, SampledGaussian, Stratum
+from privacy import DpSgdPlan, Event, ExampleLoss, NonPrivate, RandomBytes, SampledGaussian, Stratum
 from secure_fcl.models import load_vector
 from secure_fcl.strategies import sums_beside as beside
 from secure_fcl.strategies.base import Contribution, DeviceView, Examples, Floats, Phase, State, StepContext
@@ -24,7 +24,7 @@ from secure_fcl.strategies.contribution import UploadSpec, Values
 from secure_fcl.strategies.last_layer import LastLayer
 from secure_fcl.strategies.losses import Head
 from secure_fcl.strategies.method import Method, Plain, Received
-from secure_fcl.strategies.networks import Networks, Trainer, Visit
+from secure_fcl.strategies.networks import Networks, Trained, Trainer, Visit
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,7 @@ class GradientStrategy:
         plan: steps, clipping, noise and step size; with shared noise it has one step, and `momentum` is the server's.
         shared: whether the noise is added inside the sum. `plan.noise_multiplier` 0: no noise anywhere.
         fisher_noise: noise multiplier of Fisher information; 0: none.
+        count_noise: noise multiplier of a client's number of examples, where it is its weight; 0: none.
         last_from: the slot from which only the last layer is trained; None: never.
         examples: public bound on the examples of one chunk.
     """
@@ -76,6 +77,7 @@ class GradientStrategy:
     encoding: Encoding = field(default_factory=Encoding)
     shared: bool = False
     fisher_noise: float = 0.0
+    count_noise: float = 0.0
     groups: tuple[int, ...] | None = None
     last_from: int | None = None
     once_per_chunk: bool = field(default=False, init=False)
@@ -127,6 +129,10 @@ class GradientStrategy:
             return self._fisher_events() if stratum == "current" else {}
         rate = self.rates.current if stratum == "current" else self.rates.memory
         found = self.plan.events(rate)
+        if self.method.surrogate:
+            found += self.plan.events(rate)
+        if stratum == "current" and self.method.mean == "weighted":
+            found[beside.count_event(self)] += 1
         if stratum == "memory" and "reference" in self.method.beside:
             found += replace(self.plan, steps=1).events(rate)
         return found
@@ -172,12 +178,36 @@ class GradientStrategy:
             for visit, own in zip(visits, found, strict=True):
                 yield Contribution({"gradient": own, **beside.reference_sum(self, trainer, state, visit, loss)})
         else:
-            trainer = self.trainer(step.slot)
-            made = trainer.visits(state["weights"], visits, self.plan, loss, "path" in self.method.beside)
-            for view, visit, trained in zip(views, visits, made, strict=True):
-                parts = beside.update_parts(self, trainer, state, visit, trained, loss)
-                local = (state["weights"] + trained.update).astype(np.float32)
-                yield Contribution(parts, self.method.keep(view.kept, local, step))
+            yield from self._updates(self.trainer(step.slot), state, views, visits, step, loss)
+
+    def _updates(
+        self, trainer: Trainer, state: State, views: Sequence[DeviceView], visits: Sequence[Visit], step: StepContext,
+        loss: ExampleLoss,
+    ) -> Iterator[Contribution]:  # fmt: skip
+        starts = np.stack([self.method.start(state, view.kept, step) for view in views])
+        walks = "path" in self.method.beside and not self.method.surrogate
+        made = trainer.visits(starts, visits, self.plan, loss, walks)
+        seconds = self._surrogates(trainer, state, views, visits, step, loss)
+        for view, visit, start, trained, second in zip(views, visits, starts, made, seconds, strict=True):
+            walked = trained if second is None else replace(trained, path=second[1].path)
+            local = (start + trained.update).astype(np.float32)
+            kept = dict(self.method.keep(view.kept, local, step))
+            if second is not None:
+                kept["surrogate"] = (second[0] + second[1].update).astype(np.float32)
+            yield Contribution(beside.update_parts(self, trainer, state, visit, walked, loss), kept)
+
+    def _surrogates(
+        self, trainer: Trainer, state: State, views: Sequence[DeviceView], visits: Sequence[Visit], step: StepContext,
+        loss: ExampleLoss,
+    ) -> Iterator[tuple[Floats, Trained] | None]:  # fmt: skip
+        """Yield where each client's surrogate started and what its visit made of it; None where there are none."""
+        if not self.method.surrogate:
+            yield from [None] * len(visits)
+            return
+        starts = np.stack([self.method.surrogate_start(state, view.kept, step) for view in views])
+        after = self.method.surrogate_after(state)
+        own = [replace(visit, after=after) for visit in visits]
+        yield from zip(starts, trainer.visits(starts, own, self.plan, loss, path=True), strict=True)
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
         """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
@@ -211,6 +241,8 @@ class GradientStrategy:
 
     def columns_of(self, state: State, examples: Examples) -> Floats:
         """See `Strategy.columns_of`."""
+        if not self.method.stored:
+            return np.zeros((len(examples), 0), dtype=np.float32)
         return self.networks.outputs(state["weights"], examples.x)
 
     def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
@@ -222,7 +254,7 @@ class GradientStrategy:
         if self.shared:
             new, means = self._server_step(state, total, clients)
         else:
-            new = {"weights": (before.astype(np.float64) + total["update"] / clients).astype(np.float32)}
+            new = {"weights": beside.averaged(self, before, total, clients)}
             means = beside.means(self, total, clients)
         received = Received(before, new["weights"], means, self.plan.learning_rate)
         return {**new, **self.method.absorb({**state, **new}, step, received)}

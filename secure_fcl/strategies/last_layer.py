@@ -21,7 +21,7 @@ class LastLayer:
     """Does what `Networks` does in training, with gradients of the last layer alone.
 
     They are clipped on their own, so an example's whole clipping norm is spent on what is sent. Updates and sums have
-    the length of all weights, with zeros where nothing is trained. The features come from the public weights.
+    the length of all weights, with zeros where nothing is trained. The features come from where training starts.
     """
 
     networks: Networks
@@ -34,8 +34,9 @@ class LastLayer:
         self, weights: Floats, visits: Sequence[Visit], plan: DpSgdPlan, loss: ExampleLoss, path: bool = False
     ) -> Iterator[Trained]:
         """See `Networks.visits`."""
-        own = [self._visit(weights, visit) for visit in visits]
-        for made in self.networks.last.visits(weights[self._frozen :], own, plan, loss, path):
+        starts = np.broadcast_to(weights, (len(visits), weights.shape[-1]))
+        own = [self._visit(start, visit) for start, visit in zip(starts, visits, strict=True)]
+        for made in self.networks.last.visits(starts[:, self._frozen :], own, plan, loss, path):
             yield Trained(self._whole(made.update), None if made.path is None else self._whole(made.path))
 
     def sums(

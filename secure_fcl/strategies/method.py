@@ -13,10 +13,18 @@ from privacy import AfterNoise, ExampleLoss
 from secure_fcl.strategies.base import Floats, State, StepContext
 from secure_fcl.strategies.losses import Head
 
+Mean = Literal["uniform", "weighted", "none"]
+"""What the server makes of the clients' updates.
+
+uniform: their mean, every client counting the same. weighted: the mean by numbers of examples, two sums. none: nothing
+is summed, every client has a model of its own.
+"""
+
 Beside = Literal["path", "reference", "fisher", "fisher_weights"]
 """Sums that a method may ask for beside the update.
 
-path: the mean path integral of the clients' steps in the round (post-processing of noisy gradients).
+path: the mean path integral of the clients' steps in the round (post-processing of noisy gradients); of the steps of
+their surrogate models, where the method has them.
 reference: the mean gradient of the memories at the round's start, a release of its own.
 fisher: the mean diagonal Fisher information when a slot closes, a release of its own.
 fisher_weights: with it, the mean of every client's Fisher information times its own last model (post-processing).
@@ -55,6 +63,17 @@ class Method(Protocol):
     def beside(self) -> frozenset[Beside]:
         """Sums it asks for beside the update."""
 
+    @property
+    def mean(self) -> Mean:
+        """What the server makes of the clients' updates."""
+
+    @property
+    def surrogate(self) -> bool:
+        """Whether a client trains a second network of its own in every round, kept as its array "surrogate".
+
+        It is a visit of its own, charged like the first; nothing of it is sent but its path.
+        """
+
     def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of arrays that a device keeps between rounds, for a network of `size` weights."""
 
@@ -63,6 +82,15 @@ class Method(Protocol):
 
     def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
         """Return the flat weights of the teachers."""
+
+    def start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+        """Return the weights that a client's training starts from."""
+
+    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+        """Return the weights that a client's surrogate starts from."""
+
+    def surrogate_after(self, state: State) -> AfterNoise | None:
+        """Return what is done to the noisy gradient of a surrogate."""
 
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """Return the loss of an example in one round."""
@@ -79,7 +107,7 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Plain:
-    """Federated averaging as it is: fine-tuning (McMahan et al. 2017, algorithm 1).
+    """Fine-tuning: federated averaging (McMahan et al. 2017, arXiv 1602.05629, algorithm 1) of equal weights.
 
     With a memory it is experience replay, ER (Chaudhry et al. 2019, arXiv 1902.10486, section 3). Every other method
     copies it and changes what it needs to.
@@ -89,6 +117,8 @@ class Plain:
     stored: bool = False
     teachers: int = 0
     beside: frozenset[Beside] = frozenset()
+    mean: Mean = "uniform"
+    surrogate: bool = False
 
     def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """See `Method.kept`."""
@@ -101,6 +131,18 @@ class Plain:
     def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
         return ()
+
+    def start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+        """See `Method.start`."""
+        return state["weights"]
+
+    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+        """See `Method.surrogate_start`."""
+        return state["weights"]
+
+    def surrogate_after(self, state: State) -> AfterNoise | None:
+        """See `Method.surrogate_after`."""
+        return None
 
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """See `Method.loss`."""
@@ -117,3 +159,8 @@ class Plain:
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """See `Method.absorb`."""
         return {name: array for name, array in state.items() if name != "weights"}
+
+
+def own_or(common: Floats, own: Floats) -> Floats:
+    """Return a device's own weights, or the common ones where it has none yet: its arrays start as zeros."""
+    return own if own.any() else common

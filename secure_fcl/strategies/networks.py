@@ -46,7 +46,7 @@ class Trainer(Protocol):
     def visits(
         self, weights: Floats, visits: Sequence[Visit], plan: DpSgdPlan, loss: ExampleLoss, path: bool = False
     ) -> Iterator[Trained]:
-        """Yield what local training makes of the same weights at every client, in order."""
+        """Yield what local training makes of the weights (P,), or each client's own (clients, P), in order."""
 
     def sums(
         self, weights: Floats, visits: Sequence[Visit], clipping_norm: float, loss: ExampleLoss
@@ -106,22 +106,25 @@ class Networks:
     def visits(
         self, weights: Floats, visits: Sequence[Visit], plan: DpSgdPlan, loss: ExampleLoss, path: bool = False
     ) -> Iterator[Trained]:
-        """Yield what local training makes of the same weights at every client, in order."""
+        """Yield what local training makes of the weights at every client, in order.
+
+        weights: (P,), where all start, or (clients, P).
+        """
         import torch
 
-        start = torch.from_numpy(weights).to(self.device)
+        starts = torch.from_numpy(np.ascontiguousarray(weights)).to(self.device).expand(len(visits), -1)
         if self.trainer == "opacus":
-            for visit in visits:
+            for start, visit in zip(starts, visits, strict=True):
                 walked = torch.zeros_like(start) if path else None
                 after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked)
                 yield _trained(after - start, walked)
             return
-        paths = torch.zeros((len(visits), len(start))) if path else None
+        paths = torch.zeros(starts.shape) if path else None
         stacked = self._stacked.visit(
-            start, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits], paths
+            starts, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits], paths
         )
         for k in range(len(visits)):
-            yield _trained(stacked[k] - start, paths[k] if paths is not None else None)
+            yield _trained(stacked[k] - starts[k], paths[k] if paths is not None else None)
 
     def sums(
         self, weights: Floats, visits: Sequence[Visit], clipping_norm: float, loss: ExampleLoss

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privacy import ExampleLoss, Stratum
+from privacy import Event, ExampleLoss, NonPrivate, SampledGaussian, Stratum
 from privacy.secure_gaussian import release_noise
 from secure_fcl.strategies.base import Contribution, DeviceView, Floats, State
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
@@ -27,9 +27,13 @@ Means = dict[Beside, Floats]
 def update_upload(s: GradientStrategy) -> UploadSpec:
     """Return the upload of an update that is private before it is sent."""
     clip = s.encoding.update_clip
+    if s.method.mean == "none":
+        return UploadSpec(s.name, (Part("nothing", (1,), clip),), 1.0 / clip, None, None, "a zero from everybody")
     # Every part travels in the update's units, so that all share one scale.
     parts = [Part("update", (s.size,), clip)]
     parts += [Part(name, (s.size,), clip) for name in ("path", "reference") if name in s.method.beside]
+    if s.method.mean == "weighted":
+        parts.append(Part("weight", (1,), clip))
     steps = 2 ** (s.encoding.update_bits - 1) - 1
     unit = "the update is private before it is sent (local DP-SGD)"
     return UploadSpec(s.name, tuple(parts), steps / clip, None, None, unit)
@@ -66,12 +70,47 @@ def update_parts(
     s: GradientStrategy, trainer: Trainer, state: State, visit: Visit, trained: Trained, loss: ExampleLoss
 ) -> dict[str, Values]:
     """Return the parts of `update_upload`; all of them come from noisy gradients, or from none where there is none."""
-    parts = {"update": trained.update}
+    if s.method.mean == "none":
+        return {"nothing": np.zeros(1)}
+    weight = _weight(s, visit) if s.method.mean == "weighted" else 1.0
+    parts = {"update": weight * trained.update}
     if trained.path is not None:
         parts["path"] = trained.path / _path_unit(s)
+    if s.method.mean == "weighted":
+        parts["weight"] = np.array([weight * s.encoding.update_clip])
     if "reference" in s.method.beside:
         parts["reference"] = _local_reference(s, trainer, state, visit, loss)
     return parts
+
+
+def _weight(s: GradientStrategy, visit: Visit) -> float:
+    """Return a client's noisy number of current examples over its public bound, from 0 to 1."""
+    count = float(len(visit.strata[0].y))
+    if s.count_noise > 0.0:
+        count += float(release_noise(s.count_noise, (1,), visit.coins)[0])
+    return min(max(count / s.examples, 0.0), 1.0)
+
+
+def count_event(s: GradientStrategy) -> Event:
+    """Return what one release of a client's number of examples charges."""
+    if s.count_noise == 0.0:
+        return NonPrivate("number of examples without noise")
+    return SampledGaussian(1.0, s.count_noise)
+
+
+def averaged(s: GradientStrategy, before: Floats, total: Mapping[str, Values], clients: int) -> Floats:
+    """Return the new weights: the old ones plus the mean update.
+
+    Weights that sum to less than one example say nothing; the model then stays as it is.
+    """
+    if s.method.mean == "none":
+        return before
+    share = float(clients)
+    if s.method.mean == "weighted":
+        share = float(total["weight"][0]) / s.encoding.update_clip
+        if share * s.examples < 1.0:
+            return before
+    return (before.astype(np.float64) + total["update"] / share).astype(np.float32)
 
 
 def _path_unit(s: GradientStrategy) -> float:

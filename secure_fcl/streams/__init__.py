@@ -2,7 +2,7 @@
 
 from secure_fcl.streams.calendar import IDLE, Calendar
 from secure_fcl.streams.cohorts import NEVER, Wait
-from secure_fcl.streams.scenario import Experience, Scenario, build_scenario
+from secure_fcl.streams.scenario import Experience, Scenario, all_at_once, build_scenario
 from secure_fcl.streams.units import NO_ITEM, Units, held_out, make_units
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Scenario",
     "Units",
     "Wait",
+    "all_at_once",
     "build_scenario",
     "held_out",
     "make_units",

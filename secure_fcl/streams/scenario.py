@@ -64,6 +64,7 @@ class Scenario:
         largest_place: public bound on the places of one experience.
         shuffled: whether clients meet the tasks in different orders.
         segments: segments of the stream per column of the accuracy matrix, 1 outside online streams.
+        together: slots of the calendar that were put into one (`all_at_once`); 1: none.
         drift: the configuration's section; `undrifted` are the inputs without it.
     """
 
@@ -87,6 +88,7 @@ class Scenario:
     segments: int
     drift: Drift
     undrifted: Floats = field(repr=False)
+    together: int = 1
 
     @property
     def calendar(self) -> Ints:
@@ -111,7 +113,7 @@ class Scenario:
     @property
     def seen_once(self) -> bool:
         """Whether a chunk of the stream is there for one round only."""
-        return self.kind == "online"
+        return self.kind == "online" and self.together == 1
 
     @property
     def slots(self) -> int:
@@ -180,6 +182,21 @@ class Scenario:
         """Largest number of training examples of one client (of one person, under natural clients)."""
         mine = self.owner[self.data.train & ~self.held_out & (self.owner != NO_CLIENT)]
         return int(np.bincount(mine, minlength=1).max()) if len(mine) else 0
+
+
+def all_at_once(scenario: Scenario) -> Scenario:
+    """Return the scenario in which everything that is ever released is there in one slot: joint training, a bound.
+
+    Tasks, owners and test examples stay what they were, and so do the columns of the accuracy matrix.
+    """
+    nobody = np.full((scenario.clients, 1), IDLE, dtype=np.int64)
+    return replace(
+        scenario,
+        dates=Calendar(nobody, np.ones((scenario.clients, 1), dtype=np.bool_)),
+        release=np.where(scenario.release == NEVER, NEVER, 0),
+        shuffled=True,
+        together=scenario.slots,
+    )
 
 
 def _places(unit: Ints) -> Ints:

@@ -29,8 +29,10 @@ from secure_fcl.strategies.methods import (
     ElasticWeights,
     LwF,
     Proximal,
+    SurrogateIntelligence,
     SynapticIntelligence,
     TwoTeachers,
+    Weighted,
 )
 from secure_fcl.testing import EXAMPLES, StrategyBroken, check_strategy
 
@@ -58,10 +60,12 @@ def test_ours_keep_every_law(strategy: Strategy) -> None:
 
 
 METHODS = {
+    "fedavg": Weighted(),
     "fedprox": Proximal(),
     "fedewc": ElasticWeights(),
     "fedcurv": Curvature(),
     "fedsi": SynapticIntelligence(),
+    "fedssi": SurrogateIntelligence(),
     "fedlwf": LwF(),
     "flwf2t": TwoTeachers(),
     "derpp": DarkReplay(),

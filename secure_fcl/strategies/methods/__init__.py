@@ -1,16 +1,26 @@
 """The literature's methods, by family; each names its paper, what it sums, where its terms act and what they cost."""
 
+from secure_fcl.strategies.methods.averaging import Alone, Weighted
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
-from secure_fcl.strategies.methods.regularisation import Curvature, ElasticWeights, Proximal, SynapticIntelligence
+from secure_fcl.strategies.methods.regularisation import (
+    Curvature,
+    ElasticWeights,
+    Proximal,
+    SurrogateIntelligence,
+    SynapticIntelligence,
+)
 from secure_fcl.strategies.methods.replay import AveragedGradientMemory, DarkReplay
 
 __all__ = [
+    "Alone",
     "AveragedGradientMemory",
     "Curvature",
     "DarkReplay",
     "ElasticWeights",
     "LwF",
     "Proximal",
+    "SurrogateIntelligence",
     "SynapticIntelligence",
     "TwoTeachers",
+    "Weighted",
 ]

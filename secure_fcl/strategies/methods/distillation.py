@@ -10,7 +10,7 @@ import torch
 from privacy import Batch, ExampleLoss
 from secure_fcl.strategies.base import Floats, State, StepContext
 from secure_fcl.strategies.losses import Head, grouped_distillation
-from secure_fcl.strategies.method import Plain, Received
+from secure_fcl.strategies.method import Plain, Received, own_or
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TwoTeachers(Plain):
 
     def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
-        return (kept.get("past", state["weights"]), state["weights"])
+        return (own_or(state["weights"], kept["past"]) if kept else state["weights"], state["weights"])
 
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """See `Method.loss`."""

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from privacy import AfterNoise, Quadratic
+from privacy import AfterNoise, Pull, Quadratic
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.method import Beside, Plain, Received
+from secure_fcl.strategies.method import Beside, Plain, Received, own_or
 
 
 @dataclass(frozen=True)
 class Proximal(Plain):
     """FedProx: mu / 2 |w - server's weights|^2 on every local step (Li et al. 2020, arXiv 1812.06127, equation 2).
 
-    Costs no epsilon. Zero where a round is one step, so with noise shared inside the sum it is federated averaging.
+    Costs no epsilon. Zero at the first step of a visit, so with noise shared inside the sum, where a round is one step,
+    it is fine-tuning to the last bit.
     """
 
     mu: float = 0.1
 
     def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
-        return Quadratic.around(torch.from_numpy(state["weights"]), self.mu)
+        return Pull(torch.from_numpy(state["weights"]), self.mu)
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,30 @@ class SynapticIntelligence(Plain):
         return {
             "walked": np.zeros_like(path), "importance": state["importance"] + gained, "anchor": received.after.copy(),
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SurrogateIntelligence(SynapticIntelligence):
+    """FedSSI: SI whose paths are those of personalised surrogate models (Li et al. 2025, ICML, arXiv 2412.13779).
+
+    Section 4: each client trains a second network v of its own with steps along grad L(v) + q (v - w), w the server's
+    weights and q = (1 - mix) / (2 mix), and takes the contributions along v; mix 1 leaves v to itself. Ours: the pull
+    is taken implicitly, v has a visit in every round, and the server uses the mean of the clients' paths, as sums have
+    it. The surrogate's visit is charged like the client's own. With noise shared inside the sum no client has a model
+    of its own, and it is SI.
+    """
+
+    surrogate: bool = True
+    mix: float = 0.5
+
+    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.kept`."""
+        return {"surrogate": (size,)}
+
+    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+        """See `Method.surrogate_start`."""
+        return own_or(state["weights"], kept["surrogate"])
+
+    def surrogate_after(self, state: State) -> AfterNoise | None:
+        """See `Method.surrogate_after`."""
+        return Quadratic.around(torch.from_numpy(state["weights"]), (1.0 - self.mix) / (2.0 * self.mix))
