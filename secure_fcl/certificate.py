@@ -11,14 +11,9 @@ from crypto.planning import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
+from secure_fcl import certificate_parts as parts
 from secure_fcl.rows import RowPlan
 from secure_fcl.streams import Scenario, Wait
-
-_MECHANISMS = {
-    "local": "every client adds the full noise itself; holds against everyone, whatever the protocol",
-    "shared": "noise shares inside the secure sum; holds against whoever sees the sum and the models",
-    "none": "no noise: no guarantee",
-}
 
 
 def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[str, Any]:
@@ -26,7 +21,9 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
 
     `epsilon` is null where a cohort holds a non-private event or nothing was charged.
     """
-    rows = statements(ledger.spent(), plan.accounting_delta)
+    spent = ledger.spent()
+    rows = statements(spent, plan.accounting_delta)
+    reading = parts.epsilon_of_one_reading(plan, spent, rows)
     worst_row = worst(rows)
     finite = worst_row is not None and math.isfinite(worst_row.epsilon)
     return {
@@ -38,22 +35,26 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
             "memory overflow": plan.overflow,
             "noise beyond its field": plan.noise_excess,
         },
-        "unit": _unit(plan),
+        "unit": parts.unit(plan, reading),
+        "epsilon_of_one_reading": reading,
         "relation": "add or remove one example of one client, within a public timetable",
         "noise": plan.noise,
         "noise_multiplier": multiplier,
-        "mechanism": f"{_mechanism(plan)}; {_MECHANISMS[plan.noise]}",
+        "mechanism": parts.mechanism(plan),
+        "trainer": parts.trainer(plan),
         "cohorts": [_cohort(row) for row in rows],
-        "sampling": _sampling(plan),
+        "sampling": parts.sampling(plan),
         "sent": _sent(plan),
         "public": _public(plan),
         "non_private": _non_private(plan),
-        "chosen_on_data": ["learning rate, rounds, model and rates: by trials on the shipped data set, uncharged"],
+        "chosen_on_data": parts.chosen_on_data(plan),
         "held_back": held_back(plan.scenario),
         "evaluation": _evaluation(plan),
         "assumptions": _assumptions(plan),
         "randomness": _randomness(plan),
         "protection": plan.config.protection,
+        "budget": parts.budget(plan),
+        "tolerated": parts.tolerated(plan),
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
         "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
@@ -78,23 +79,6 @@ def _cohort(row: CohortStatement) -> dict[str, Any]:
     }
 
 
-def _unit(plan: RowPlan) -> str:
-    data = plan.scenario.data
-    if data.windows_per_reading == 1:
-        return "one example"
-    return (
-        f"one window; a raw reading lies in up to {data.windows_per_reading} windows, so changing one reading in "
-        f"place replaces {data.windows_per_reading} windows. No claim is made about persons: one person owns up to "
-        f"{plan.scenario.most_examples_of_one_client} windows here"
-    )
-
-
-def _mechanism(plan: RowPlan) -> str:
-    if plan.noise == "none":
-        return "training without noise"
-    return "Skellam noise on rounded class sums" if plan.shares else "DP-SGD (Opacus), Gaussian noise"
-
-
 def _sent(plan: RowPlan) -> str:
     found = []
     for wire in plan.wires["train"]:
@@ -103,19 +87,6 @@ def _sent(plan: RowPlan) -> str:
         bits = (2 * wire.encoder.bound).bit_length()
         found.append(f"{shortened}: {sent.length} of {wire.source.length} numbers of {bits} bits before noise")
     return "; after the first task ".join(found)
-
-
-def _sampling(plan: RowPlan) -> str:
-    if plan.strategy.once_per_chunk:
-        return "none: each example is summed once"
-    seen = "a chunk is there for one round" if plan.scenario.seen_once else f"{plan.rounds_per_slot} rounds a task"
-    t = plan.config.training
-    memory = f", memory q={t.q_memory:g}" if plan.memory else ""
-    return (
-        f"Poisson, each example by its own coin: current data q={t.q_current:g}{memory}; "
-        f"{t.steps} steps a round, {seen}; no amplification is claimed from "
-        "which clients take part"
-    )
 
 
 def _public(plan: RowPlan) -> list[str]:
@@ -245,28 +216,39 @@ def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
     """Return the certificate as text of at most 100 columns."""
-    parts = ["PRIVACY CERTIFICATE", ""]
+    lines = ["PRIVACY CERTIFICATE", ""]
     for name, row in rows.items():
-        parts += [name, "-" * len(name)]
+        lines += [name, "-" * len(name)]
         if row["epsilon"] is None:
-            parts.append("epsilon: no guarantee")
+            lines.append("epsilon: no guarantee")
         else:
             limit = " - NOT AGAINST THE SERVER" if row["noise"] == "shared" and row["protection"] == "plain" else ""
             worst_cohort = (
                 f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort"
             )
-            parts.append(worst_cohort + limit)
-        for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection"):
-            parts.append(_line(key, str(row[key])))
+            lines.append(worst_cohort + limit)
+        if row["budget"] is not None:
+            lines.append(_line("budget", _budget(row["budget"])))
+        for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
+            lines.append(_line(key, str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
-            parts += [_line(key.replace("_", "-"), entry) for entry in row[key]]
-        parts.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
+            lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
+        lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:
             epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"
             where = f"{c['group']}, arrived in task {c['arrival']}, chunk {c['chunk']}, {c['fate']}"
-            parts.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
-        parts.append("")
-    return "\n".join([*parts, *(_line("note", note) for note in notes), ""])
+            lines.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
+        lines.append("")
+    return "\n".join([*lines, *(_line("note", note) for note in notes), ""])
+
+
+def _budget(budget: dict[str, Any]) -> str:
+    orders = "whole orders" if budget["whole_orders_only"] else "orders"
+    return (
+        f"no cohort may pass a Renyi curve of {budget['orders']} {orders} that certifies epsilon "
+        f"{budget['epsilon']:.4g}; what would is refused before it runs, on server and clients; room for "
+        f"{budget['spare_rounds']} repeated rounds"
+    )
 
 
 def _line(key: str, text: str) -> str:

@@ -115,6 +115,9 @@ class Privacy(Section):
     )
     max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
     colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
+    chosen_on_data: tuple[str, ...] = Field(
+        (), description="what else was chosen by looking at private data, in words; copied to the certificate"
+    )
     spare_rounds: int = Field(
         0, ge=0, le=100, description="rounds that may be repeated after a crash within the budget; 0: then refused"
     )

@@ -115,3 +115,48 @@ def test_both_files_are_written(certify: Certify, tmp_path: Path) -> None:
     write_certificate(tmp_path, {"replay": certify("replay")})
     assert (tmp_path / "certificate.json").read_text().startswith("{")
     assert (tmp_path / "certificate.txt").read_text().startswith("PRIVACY CERTIFICATE")
+
+
+def test_the_trainer_and_the_place_of_the_noise_are_named(certify: Certify, tmp_path: Path) -> None:
+    opacus = certify("finetune")
+    assert opacus["trainer"] == "opacus"
+    assert "Opacus" in str(opacus["mechanism"])
+    stacked = certify("finetune", "training.trainer=stacked", rounds=0)
+    assert stacked["trainer"] == "stacked"
+    assert "accelerator" in str(stacked["mechanism"])
+    shared = certify("finetune", "finetune.noise=shared", "protection=bfv", rounds=0)
+    assert "one clipped gradient sum a round" in str(shared["mechanism"])
+    assert "one step a round" in str(shared["sampling"])
+    assert "sized for both" in str(shared["tolerated"])
+    assert certify("class_sums", rounds=0)["trainer"] is None
+
+
+def test_the_budget_is_on_the_certificate(certify: Certify) -> None:
+    found = certify("class_sums", "protection=bfv")
+    assert found["budget"]["whole_orders_only"]  # type: ignore[index]
+    assert found["budget"]["epsilon"] == pytest.approx(found["epsilon"], rel=1e-6)  # type: ignore[index]
+    text = render({"class_sums": found}, []).replace("\n    ", " ")
+    assert "refused before it runs, on server and clients" in text
+    assert "1 clients missing from a sum, 1 that reveal" in text
+    assert certify("finetune", "finetune.noise=none", "finetune.epsilon=inf")["budget"] is None
+
+
+def test_choices_on_data_are_declared(certify: Certify) -> None:
+    found = certify("class_sums", 'privacy.chosen_on_data=["bounds: by a look at client 3"]', rounds=0)
+    assert any("bounds: by a look at client 3" in str(line) for line in found["chosen_on_data"])  # type: ignore[attr-defined]
+
+
+def test_what_a_window_means_for_one_reading(
+    hapt_scenario: Scenario, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = make_config(
+        "data.name=hapt", "scenario.partition=natural", "scenario.clients=30", "scenario.tasks=6", "finetune.epsilon=1"
+    )
+    plan, multiplier = calibrated_row(config, hapt_scenario, "finetune")
+    with Ledger(tmp_path / "l.jsonl") as ledger:
+        for slot, round in plan.schedule():
+            ledger.charge(plan.charges(slot, round))
+        found = row_certificate(plan, ledger, multiplier)
+    # Both windows of a reading: more than one window's epsilon, less than that of three composed alone.
+    assert 1.2 * found["epsilon"] < found["epsilon_of_one_reading"] < 3.0 * found["epsilon"]
+    assert f"costs epsilon {found['epsilon_of_one_reading']:.4g}" in found["unit"]
