@@ -33,6 +33,7 @@ from secure_fcl.config_rows import (
 )
 from secure_fcl.config_streams import Drift, Online, Positive, Scenario, Section, Storage
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.models import check_kind
 
 
 class Data(Section):
@@ -58,8 +59,10 @@ class Training(Section):
     trainer: Literal["opacus", "stacked"] = Field(
         "opacus", description="opacus: client by client; stacked: all clients of a worker at once, for simulations"
     )
-    model: Literal["auto", "cnn", "mlp"] = Field(
-        "auto", description="auto and cnn: a convolutional network for the data's shape; mlp: one hidden layer of 64"
+    model: str = Field(
+        "auto",
+        description="auto and cnn: a convolutional network for the data's shape; mlp: one hidden layer of 64 tanh "
+        "units; mlp:400,400:relu: hidden layers of these widths, of tanh or relu units",
     )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
@@ -73,14 +76,22 @@ class Training(Section):
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
     denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")
     upload_clip: Positive = Field(0.5, description="coordinatewise bound of an update")
-    upload_bits: int = Field(17, ge=4, le=32, description="bits of one encoded coordinate, sign included")
+    upload_bits: int = Field(17, ge=4, le=52, description="bits of one encoded coordinate, sign included")
     sum_clip: Positive = Field(
         4.0, description="coordinatewise bound of a gradient sum with shared noise, in clipping norms"
     )
     scale_bits: int = Field(14, ge=8, le=30, description="shared noise: the clipping norm is 2^scale_bits integers")
     q_fisher: Probability = Field(1.0, description="Poisson sampling rate of Fisher information, once a task")
     fisher_noise: Positive = Field(8.0, description="noise multiplier of Fisher information over that of a step")
-    fisher_bits: int = Field(24, ge=8, le=40, description="bits of one entry of Fisher information, sign included")
+    fisher_bits: int = Field(24, ge=8, le=52, description="bits of one entry of Fisher information, sign included")
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        try:
+            return check_kind(model)
+        except ConfigInvalid as error:
+            raise ValueError(str(error)) from None
 
 
 class Compression(Section):

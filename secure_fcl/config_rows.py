@@ -102,6 +102,15 @@ class DistillationRow(GradientRow):
     weight: Positive = Field(1.0, description="weight of the distillation")
     temperature: Positive = Field(2.0, description="softens both networks' outputs")
     balanced: bool = Field(False, description="weigh the terms 1/n and 1 - 1/n after n tasks instead")
+    per_task: bool = Field(
+        False, description="weight times the number of earlier tasks: one term each, for outputs that all tasks share"
+    )
+
+    @model_validator(mode="after")
+    def _one_weighing(self) -> Self:
+        if self.balanced and self.per_task:
+            raise ValueError("balanced and per_task weigh the distillation in two ways; choose one")
+        return self
 
 
 class TwoTeachersRow(GradientRow):

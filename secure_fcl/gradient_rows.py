@@ -36,7 +36,9 @@ def method_of(config: cfg.Config, name: str) -> Method:
         case rows.SynapticRow() as row:
             return methods.SynapticIntelligence(strength=row.strength, damping=row.damping)
         case rows.DistillationRow() as row:
-            return methods.LwF(weight=row.weight, temperature=row.temperature, balanced=row.balanced)
+            return methods.LwF(
+                weight=row.weight, temperature=row.temperature, balanced=row.balanced, per_task=row.per_task
+            )
         case rows.TwoTeachersRow() as row:
             return methods.TwoTeachers(alpha=row.alpha, beta=row.beta, temperature=row.temperature)
         case rows.DarkRow() as row:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,32 +18,58 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+_MLP = re.compile(r"mlp(?::([1-9][0-9]{0,4}(?:,[1-9][0-9]{0,4}){0,7})(?::(tanh|relu))?)?")
 
-def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Sequential:
-    """Return a network for examples of `shape` with public initial weights from `seed`.
 
-    "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "mlp": one hidden
-    layer; "auto": cnn. Tanh units, which bound what one example can do (Papernot et al. 2021, section 3). "linear", for
-    canaries: one layer without bias, so that examples along different axes have orthogonal gradients.
+def check_kind(kind: str) -> str:
+    """Return a model's name if a run may ask for it.
 
     Raises:
-        ConfigInvalid: a shape that no network fits.
+        ConfigInvalid: there is no such model.
+    """
+    if kind in ("auto", "cnn") or _MLP.fullmatch(kind):
+        return kind
+    raise ConfigInvalid(
+        f"training.model = {kind!r}: use auto, cnn, mlp, or mlp:WIDTHS[:tanh|relu] with up to eight hidden layers of "
+        "1 to 99999 units, for example mlp:400,400:relu"
+    )
+
+
+def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Sequential:
+    """Return a network for examples of `shape` with public initial weights from `seed` (torch's own distribution).
+
+    "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "auto": cnn;
+    "mlp:400,300:relu": fully connected with hidden layers of these widths, "mlp": one of 64. Tanh units unless relu
+    is named; they bound what one example can do (Papernot et al. 2021, section 3). "linear", for canaries: one layer
+    without bias, so that examples along different axes have orthogonal gradients.
+
+    Raises:
+        ConfigInvalid: a shape that no network fits, or no such network.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(public_seed(seed, "model"))
-        if kind == "mlp":
-            return torch.nn.Sequential(
-                torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), 64), torch.nn.Tanh(), torch.nn.Linear(64, classes)
-            )
+        if (named := _MLP.fullmatch(kind)) is not None:
+            widths = [int(width) for width in (named[1] or "64").split(",")]
+            return _mlp([math.prod(shape), *widths], classes, named[2] or "tanh")
         if kind == "linear":
             return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), classes, bias=False))
+        check_kind(kind)
         if len(shape) == 2 and shape[1] >= 16:
             return _signal_cnn(shape, classes)
         if len(shape) == 3 and min(shape[1:]) >= 8:
             return _image_cnn(shape, classes)
     raise ConfigInvalid(f"training.model = {kind!r}: no network for examples of shape {shape}; use mlp")
+
+
+def _mlp(widths: list[int], classes: int, unit: str) -> torch.nn.Sequential:
+    from torch import nn
+
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU() if unit == "relu" else nn.Tanh()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
 def _signal_cnn(shape: tuple[int, ...], classes: int) -> torch.nn.Sequential:

@@ -27,6 +27,9 @@ class Trace(Protocol):
     def sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
         """Return per parameter (K, ...) the sum of the examples' gradients, each times its factor (K, B)."""
 
+    def square_sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
+        """Return per parameter (K, ...) the sum of the squared entries of the examples' gradients times factors."""
+
 
 class Layer(Protocol):
     """A layer with parameters; `shapes` are those of one model, in the order of `module.parameters()`."""
@@ -81,6 +84,17 @@ class ProductTrace:
             weight = d.reshape(k, -1, d.shape[3]).transpose(1, 2) @ self.inputs.reshape(k, -1, self.inputs.shape[3])
         grads = [weight.reshape(k, *self.weight_shape)]
         return [*grads, d.sum((1, 2))] if self.bias else grads
+
+    def square_sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
+        """See `Trace.square_sums`."""
+        d, a = self._positions(out_grad) * factors[:, :, None, None], self.inputs
+        k = len(d)
+        if a.shape[2] == 1:
+            weight = d.squeeze(2).square().transpose(1, 2) @ a.squeeze(2).square()
+        else:
+            weight = (d.transpose(2, 3) @ a).square().sum(1)
+        found = [weight.reshape(k, *self.weight_shape)]
+        return [*found, d.sum(2).square().sum(1)] if self.bias else found
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,12 @@ class ScaleTrace:
         row = factors.unsqueeze(1)
         return [(row @ part.flatten(2)).view(len(part), *part.shape[2:]) for part in self._per_example(out_grad)]
 
+    def square_sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
+        """See `Trace.square_sums`."""
+        row = factors.square().unsqueeze(1)
+        parts = [part.square() for part in self._per_example(out_grad)]
+        return [(row @ part.flatten(2)).view(len(part), *part.shape[2:]) for part in parts]
+
 
 @dataclass(frozen=True)
 class LayerNormLayer:
@@ -207,6 +227,16 @@ class EmbeddingTrace:
         total = d.new_zeros(k * self.rows, width)
         total.index_add_(0, (self.tokens + first).reshape(-1), d.reshape(-1, width))
         return [total.view(k, self.rows, width)]
+
+    def square_sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
+        """See `Trace.square_sums`; a token that an example repeats has one gradient, the sum of its places'."""
+        d = out_grad.reshape(*self.tokens.shape, -1) * factors[:, :, None, None]
+        k, examples, _, width = d.shape
+        total = d.new_zeros(k, self.rows, width)
+        for b in range(examples):
+            (own,) = EmbeddingTrace(self.tokens[:, b : b + 1], self.rows).sums(d[:, b : b + 1], factors.new_ones(k, 1))
+            total += own.square()
+        return [total]
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,32 @@ class StackedNetwork:
         """
         if batch.y.shape[1] == 0:
             return [flat.new_zeros(len(flat), *shape) for shape in self.shapes]
+        pairs, factors = self._clipped(flat, batch, present, clipping_norm, loss)
+        if batch.weight is not None:
+            factors = factors * batch.weight
+        return [part for trace, g in pairs for part in trace.sums(g, factors)]
+
+    def clipped_squares(
+        self,
+        flat: torch.Tensor,
+        batch: Batch,
+        present: torch.Tensor,
+        clipping_norm: float,
+        loss: ExampleLoss = cross_entropy,
+    ) -> list[torch.Tensor]:
+        """Return per parameter (K, *shape) the sum of the squared entries of clipped gradients; see `clipped_sums`.
+
+        The strata's weights play no part.
+        """
+        if batch.y.shape[1] == 0:
+            return [flat.new_zeros(len(flat), *shape) for shape in self.shapes]
+        pairs, factors = self._clipped(flat, batch, present, clipping_norm, loss)
+        return [part for trace, g in pairs for part in trace.square_sums(g, factors)]
+
+    def _clipped(
+        self, flat: torch.Tensor, batch: Batch, present: torch.Tensor, clipping_norm: float, loss: ExampleLoss
+    ) -> tuple[list[tuple[Trace, torch.Tensor]], torch.Tensor]:
+        """Return each layer's trace with its output's gradient, and each example's clipping factor (K, B)."""
         out, outputs, traces = self.forward(batch.x, self.views(flat))
         losses = loss(out.flatten(0, 1), batch.flattened())
         # Not multiplied by the mask: 0 times NaN is NaN.
@@ -116,11 +142,9 @@ class StackedNetwork:
             # Their inputs may hold NaN as well, so the batch is taken again without them.
             x = batch.x
             clean = torch.where(finite.view(*finite.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
-            return self.clipped_sums(flat, replace(batch, x=clean), present & finite, clipping_norm, loss)
+            return self._clipped(flat, replace(batch, x=clean), present & finite, clipping_norm, loss)
         factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
-        if batch.weight is not None:
-            factors = factors * batch.weight
-        return [part for trace, g in zip(traces, grads, strict=True) for part in trace.sums(g, factors)]
+        return list(zip(traces, grads, strict=True)), factors
 
 
 def _leaves(model: nn.Module) -> Iterator[nn.Module]:

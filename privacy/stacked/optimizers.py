@@ -18,9 +18,11 @@ class FlatOptimizer:
         self._steps = 0
         moments = 2 if plan.optimizer == "adam" else int(plan.momentum > 0.0)
         self._moments = [torch.zeros(size, dtype=dtype) for _ in range(moments)]
+        # Adam's step is made in one vector: fresh ones for each term cost several times its arithmetic.
+        self._room = torch.empty(size if plan.optimizer == "adam" else 0, dtype=dtype)
 
     def step(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the weights for a mean gradient, flat (P,)."""
+        """Return what is added to the weights for a mean gradient, flat (P,); it may be overwritten by the next."""
         self._steps += 1
         if self._plan.optimizer == "adam":
             return self._adam(gradient)
@@ -32,5 +34,6 @@ class FlatOptimizer:
         first, second = self._moments
         first.mul_(BETA1).add_(gradient, alpha=1.0 - BETA1)
         second.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
-        scale = (second / (1.0 - BETA2**self._steps)).sqrt_().add_(EPSILON)
-        return first / scale * (-self._plan.learning_rate / (1.0 - BETA1**self._steps))
+        scale = torch.div(second, 1.0 - BETA2**self._steps, out=self._room).sqrt_().add_(EPSILON)
+        step = torch.div(first, scale, out=self._room)
+        return step.mul_(-self._plan.learning_rate / (1.0 - BETA1**self._steps))

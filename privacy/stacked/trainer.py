@@ -15,6 +15,9 @@ from privacy.stacked.network import StackedNetwork
 from privacy.stacked.noise import NoiseSource, SecureNoise
 from privacy.stacked.optimizers import FlatOptimizer
 
+#: Examples whose squared gradients are summed at once; a convolution holds all of theirs.
+SQUARED_AT_ONCE = 256
+
 
 class StackedTrainer:
     """Visits K clients in one go; the same mechanism and charges as `DpSgdTrainer`, client by client.
@@ -110,6 +113,30 @@ class StackedTrainer:
         batch, present = padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
         sums = self._network.clipped_sums(now, batch, present, clipping_norm * (1.0 - 1e-5), loss)
         return torch.cat([part.flatten(1) for part in sums], dim=1)
+
+    def squares(
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        clipping_norm: float,
+        random: RandomBytes,
+        loss: ExampleLoss = cross_entropy,
+    ) -> torch.Tensor:
+        """Return one client's sum of squared clipped gradients of one Poisson batch, entry by entry, float64 (P,).
+
+        The same as `ClippedGradients.squares`, with the rounding of `sums`.
+
+        Raises:
+            InvalidParameter: as `visit`.
+        """
+        now = self._checked(weights, [strata], [random])
+        whole = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
+        total = torch.zeros(now.shape[1], dtype=torch.float64)
+        for first in range(0, len(whole), SQUARED_AT_ONCE):
+            batch, present = padded([whole.part(first, first + SQUARED_AT_ONCE)])
+            found = self._network.clipped_squares(now, batch, present, clipping_norm * (1.0 - 1e-5), loss)
+            total += torch.cat([part.reshape(-1) for part in found])
+        return total
 
     def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs (K, B, C) of K models (K, P) for inputs (K, B, ...), without gradients."""

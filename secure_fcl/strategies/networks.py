@@ -146,6 +146,8 @@ class Networks:
         import torch
 
         start = torch.from_numpy(weights).to(self.device)
+        if self.trainer == "stacked":
+            return self._stacked.squares(start, visit.strata, clipping_norm, visit.coins, loss).numpy()
         return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
 
     @cached_property

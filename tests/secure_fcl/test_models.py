@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from secure_fcl.config import load_config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.models import build_model, load_vector, logits, to_vector
 
@@ -62,3 +63,22 @@ def test_shapes_without_a_convolution_ask_for_mlp(shape: tuple[int, ...]) -> Non
     with pytest.raises(ConfigInvalid, match="use mlp"):
         build_model("auto", shape, 2, 1)
     build_model("mlp", shape, 2, 1)
+
+
+def test_a_perceptron_is_named_by_its_widths_and_unit() -> None:
+    model = build_model("mlp:7,5:relu", (2, 3), 4, 1)
+    assert [tuple(p.shape) for p in model.parameters()] == [(7, 6), (7,), (5, 7), (5,), (4, 5), (4,)]
+    kinds = [type(layer).__name__ for layer in model]
+    assert kinds == ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    for name in ("mlp:64", "mlp:64:tanh"):
+        np.testing.assert_array_equal(
+            to_vector(build_model(name, (1, 3), 2, 1)), to_vector(build_model("mlp", (1, 3), 2, 1))
+        )
+
+
+@pytest.mark.parametrize("kind", ["mlp:", "mlp:0", "mlp:4,", "mlp:4:gelu", "mlp:4:relu:x", "mlp:100000", "", "resnet"])
+def test_networks_that_are_none_are_refused(kind: str) -> None:
+    with pytest.raises(ConfigInvalid, match="mlp:400,400:relu"):
+        build_model(kind, (1, 3), 2, 1)
+    with pytest.raises(ConfigInvalid, match=r"training\.model"):
+        load_config(None, [f"training.model='{kind}'"])

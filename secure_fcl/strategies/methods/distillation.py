@@ -19,13 +19,15 @@ class LwF(Plain):
 
     Li and Hoiem 2016 (arXiv 1606.09282, algorithm 1); the old model is the server's, hence public. The classes of
     earlier slots are distilled. `balanced` weighs the two terms 1/n and 1 - 1/n after n tasks instead (van de Ven et
-    al. 2022, section "LwF").
+    al. 2022, section "LwF"); `per_task` multiplies `weight` by n - 1, one term for each earlier task, where all tasks
+    share their outputs (the same authors' domain-incremental runs, with weight 1 / temperature^2).
     """
 
     teachers: int = 1
     weight: float = 1.0
     temperature: float = 2.0
     balanced: bool = False
+    per_task: bool = False
 
     def initial(self, weights: Floats) -> State:
         """See `Method.initial`."""
@@ -38,7 +40,7 @@ class LwF(Plain):
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """See `Method.loss`."""
         share = 1.0 / (step.slot + 1)
-        new, old = (share, 1.0 - share) if self.balanced else (1.0, self.weight)
+        new, old = (share, 1.0 - share) if self.balanced else (1.0, self.weight * (step.slot if self.per_task else 1))
 
         def loss(outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
             distilled = grouped_distillation(outputs, head.teacher(batch, 0), head, step.seen, self.temperature)
