@@ -6,16 +6,18 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - accountants, statement, calibration: what it costs, for the worst cohort, and how much noise a budget needs
 - ledger: written before the noise is drawn; filters: budgets that refuse a charge; groups: a block of examples at once
 - batches: Poisson batches of strata and the loss of an example; after_noise: penalties where they act
-- dpsgd: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
-- distributed, noise_shares, skellam: integer noise inside a secure sum
-- statistics, matrix, allocator: sums with a count, noise for streams, a budget split over tasks
-- testing: the laws an accountant must keep, as checks for your own
+- dpsgd, clipping, ghost: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
+- distributed, per_client, noise_shares, skellam: integer noise inside a secure sum, per example or per client
+- matrix, ftrl, tree_shares: streams used once, on one device and across secure sums
+- statistics, allocator: sums with a count, means, covariances, quantiles; a budget split over tasks
+- testing: the laws that accountants and mechanisms must keep, as checks for your own
 """
 
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.after_noise import AfterNoise, Chain, Projection, Pull, Quadratic
 from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy
 from privacy.calibration import smallest_multiplier
+from privacy.clipping import Clipping
 from privacy.cohorts import Charge, Cohort, spent
 from privacy.distributed import ClippedGradients, DistributedSum, choose_scale
 from privacy.dpsgd import DpSgdPlan, DpSgdTrainer
@@ -25,6 +27,7 @@ from privacy.filters import Budget, BudgetFilter, BudgetSpent
 from privacy.groups import group_epsilon
 from privacy.ledger import Ledger
 from privacy.noise_shares import SkellamSum
+from privacy.per_client import ClientSum
 from privacy.randomness import RandomBytes, system_bytes
 from privacy.statement import CohortStatement, statements, worst
 
@@ -37,7 +40,9 @@ __all__ = [
     "BudgetSpent",
     "Chain",
     "Charge",
+    "ClientSum",
     "ClippedGradients",
+    "Clipping",
     "Cohort",
     "CohortStatement",
     "DistributedSum",

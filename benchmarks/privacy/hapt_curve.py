@@ -198,9 +198,9 @@ def section(points: Points) -> Section:
     means = {name: {e: float(s[:, 0].mean()) for e, s in line} for name, line in points.items()}
     curator, shared, local = (means[name][1.0] for name in ("trusted curator", "shared inside the sum", "local"))
     said = (
-        f"At epsilon 1 shared noise is {100 * (curator - shared):+.1f} points below the curator (aim: within 1) and "
-        f"{100 * (shared - local):+.1f} points above local noise with the same setting (aim: at least 8); local noise "
-        f"with a setting of its own loses {100 * (shared - means['local, a setting of its own'][1.0]):.1f}."
+        f"At epsilon 1 shared noise stands at {100 * (shared - curator):+.1f} points against the curator (aim: at least "
+        f"-1) and {100 * (shared - local):+.1f} against local noise with the same setting (aim: at least +8); against "
+        f"local noise with a setting of its own at {100 * (shared - means['local, a setting of its own'][1.0]):+.1f}."
     )
     return Section("curve", [("", head, rows)], [said])
 
