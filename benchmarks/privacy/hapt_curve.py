@@ -196,11 +196,12 @@ def section(points: Points) -> Section:
         for name, line in points.items()
     ]  # fmt: skip
     means = {name: {e: float(s[:, 0].mean()) for e, s in line} for name, line in points.items()}
-    curator, shared, local = (means[name][1.0] for name in ("trusted curator", "shared inside the sum", "local"))
+    names = ("shared inside the sum", "trusted curator", "local", "local, a setting of its own")
+    shared, curator, local, own = (100 * means[name][1.0] for name in names)
     said = (
-        f"At epsilon 1 shared noise stands at {100 * (shared - curator):+.1f} points against the curator (aim: at least "
-        f"-1) and {100 * (shared - local):+.1f} against local noise with the same setting (aim: at least +8); against "
-        f"local noise with a setting of its own at {100 * (shared - means['local, a setting of its own'][1.0]):+.1f}."
+        f"At epsilon 1 shared noise stands at {shared - curator:+.1f} points against the curator (aim: at least -1) "
+        f"and {shared - local:+.1f} against local noise with the same setting (aim: at least +8); against local noise "
+        f"with a setting of its own at {shared - own:+.1f}."
     )
     return Section("curve", [("", head, rows)], [said])
 
