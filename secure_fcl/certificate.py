@@ -145,6 +145,11 @@ def _non_private(plan: RowPlan) -> list[str]:
         )
     if plan.memory and not plan.memory.private:
         found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
+    found += [
+        f"side channel {channel.name}, {channel.size} bytes from every client at the start of every slot: "
+        f"{channel.what}; recorded in the folder 'side-channels', and no epsilon holds"
+        for channel in plan.channels
+    ]
     return found
 
 

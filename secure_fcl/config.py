@@ -14,11 +14,14 @@ from secure_fcl.config_rows import (
     AloneRow,
     AnalyticRow,
     CalmRow,
+    ChannelName,
     ClassSumsRow,
     CurvatureRow,
     DarkRow,
     DistillationRow,
     ElasticRow,
+    GlfcProxyRow,
+    GlfcRow,
     GradientMemoryRow,
     GradientName,
     GradientRow,
@@ -180,6 +183,9 @@ class Config(Section):
     protection: Literal["plain", "bfv", "mpc", "secagg", "secagg+"] = Field(
         "bfv", description="the secure sum: BFV, two CrypTen servers, or pairwise masks; plain hides nothing"
     )
+    side_channels: tuple[ChannelName, ...] = Field(
+        (), description="what clients may send beside the sums although the run is protected; NON-PRIVATE"
+    )
     replay_noise: bool = Field(False, description="derive noise from a secret file, for tests; on the certificate")
     transcript: Literal["full", "latest"] = Field(
         "full", description="full: model and sum of every round, as attacks need them; latest: only what --resume needs"
@@ -208,6 +214,8 @@ class Config(Section):
     flwf2t: TwoTeachersRow = TwoTeachersRow()
     derpp: DarkRow = DarkRow()
     fedagem: GradientMemoryRow = GradientMemoryRow()
+    glfc: GlfcProxyRow = GlfcProxyRow()
+    glfc_safe: GlfcRow = GlfcRow()
     joint: GradientRow = GradientRow()
     local_only: AloneRow = AloneRow()
     class_sums: ClassSumsRow = ClassSumsRow()

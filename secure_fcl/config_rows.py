@@ -12,7 +12,7 @@ from secure_fcl.config_streams import Positive, Section
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 RowName = Literal[
     "finetune", "replay", "fedavg", "fedprox", "fedewc", "fedcurv", "fedsi", "fedssi", "fedlwf", "flwf2t", "derpp",
-    "fedagem", "joint", "local_only", "class_sums", "analytic", "slda", "calm",
+    "fedagem", "glfc", "glfc_safe", "joint", "local_only", "class_sums", "analytic", "slda", "calm",
 ]  # fmt: skip
 GradientName = Literal[
     "finetune",
@@ -27,7 +27,9 @@ GradientName = Literal[
     "flwf2t",
     "derpp",
     "fedagem",
+    "glfc_safe",
 ]
+ChannelName = Literal["glfc.prototype_gradients"]
 NoisePlace = Literal["local", "shared", "none"]
 
 
@@ -149,6 +151,17 @@ class SumsRow(Section):
     def _budget_and_noise_agree(self) -> Self:
         _agree(self.epsilon, self.noise)
         return self
+
+
+class GlfcRow(GradientRow):
+    """GLFC's loss on sums alone (GLFC-safe)."""
+
+    new_error: Probability = Field(0.5, description="public constant that a new class's error is divided by")
+    old_error: Probability = Field(0.5, description="public constant that an old class's error is divided by")
+
+
+class GlfcProxyRow(GlfcRow):
+    """GLFC with its proxy server, which reads a side channel."""
 
 
 class ClassSumsRow(SumsRow):

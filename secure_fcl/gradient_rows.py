@@ -43,6 +43,10 @@ def method_of(config: cfg.Config, name: str) -> Method:
             return methods.TwoTeachers(alpha=row.alpha, beta=row.beta, temperature=row.temperature)
         case rows.DarkRow() as row:
             return methods.DarkReplay(alpha=row.alpha, beta=row.beta)
+        case rows.GlfcProxyRow() as row:
+            return methods.GlfcWithProxy(new_error=row.new_error, old_error=row.old_error)
+        case rows.GlfcRow() as row:
+            return methods.Glfc(new_error=row.new_error, old_error=row.old_error)
         case rows.GradientMemoryRow():
             return methods.AveragedGradientMemory()
         case _:

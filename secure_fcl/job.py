@@ -21,6 +21,7 @@ from secure_fcl.budgets import RowLedger, arrivals_to_json, charges_of, kept_bud
 from secure_fcl.certificate import row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import load
+from secure_fcl.engines.disclosures import collect, informed
 from secure_fcl.engines.identities import check
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.rosters import Rosters
@@ -166,7 +167,9 @@ class Job:
             for slot in range(self._progress.slot, plan.scenario.slots):
                 sums = rosters.at(slot)
                 for round in range(self._progress.round, plan.rounds_per_slot):
-                    state = self._round(plan, plan.step(slot, round), state, ledger, sums, measure, metrics, costs)
+                    state = self._round(
+                        plan, plan.step(slot, round), state, ledger, sums, measure, metrics, costs, pool
+                    )
                     self._save_devices(plan, pool, slot * plan.rounds_per_slot + round)
                     self._commit(row=number, slot=slot, round=round + 1)
                     if self._stopped():
@@ -253,7 +256,7 @@ class Job:
 
     def _round(
         self, plan: RowPlan, step: StepContext, state: State, ledger: RowLedger, sums: SecureSums, measure: Measure,
-        metrics: JsonLines, costs: JsonLines,
+        metrics: JsonLines, costs: JsonLines, pool: WorkerPool,
     ) -> State:  # fmt: skip
         number = step.slot * plan.rounds_per_slot + step.round
         retired = ledger.charge(step.slot, step.round, run=self._run, row=plan.name)
@@ -261,10 +264,13 @@ class Job:
         carrier = wire.draw(step.slot, step.round)
         visit = {"slot": step.slot, "round": step.round, "retired": arrivals_to_json(retired)}
         begun = time.perf_counter()
+        aside = collect(plan, pool, step, state, self._folder.path) if plan.channels and step.round == 0 else 0
         result = sums.run(number, wire.sent.name, visit, state)
         summed = time.perf_counter()
         clients = len(plan.clients_in(step.slot))
         after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
+        if plan.channels:
+            after = informed(plan, step, after, self._folder.path)
         self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
             # Two are kept: the round before is what a run resumes from if this one is never committed.
@@ -283,6 +289,9 @@ class Job:
         changed = [n for n, array in after.items() if not np.array_equal(array, state[n])]
         cost = _cost(plan, step, result, sum(after[name].nbytes for name in changed))
         done = time.perf_counter()
+        if plan.channels:
+            cost["side_channel_bytes"] = aside
+            cost["bytes_up"] += aside
         cost["seconds"] |= {"apply": applied - summed, "evaluate": done - applied}
         cost["wall"] = done - begun
         self._append(costs, cost, cost=True)

@@ -17,20 +17,17 @@ from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_
 from secure_fcl.compressed_rows import training_wires
 from secure_fcl.compression import Wire, wire_of
 from secure_fcl.config_rows import SumsRow
-from secure_fcl.errors import ConfigInvalid, StorageTooSmall
+from secure_fcl.device_rows import memory_of, refuse_channels, storage_of
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.gradient_rows import gradient_strategy, method_of
 from secure_fcl.memory import (
     OVERFLOW_PROBABILITY,
-    EverythingMemory,
-    HerdingMemory,
-    Kept,
     MemoryPolicy,
     StoragePlan,
     ThresholdMemory,
-    plan_storage,
-    threshold_memory,
 )
 from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Scenario, all_at_once
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
@@ -70,6 +67,11 @@ class RowPlan:
     def rounds_per_slot(self) -> int:
         """Rounds of every slot, the closing one of some strategies included."""
         return self.training_rounds + ("close" in self.strategy.uploads)
+
+    @property
+    def channels(self) -> tuple[SideChannel, ...]:
+        """What the strategy sends beside the sums; outside every guarantee."""
+        return side_channels(self.strategy)
 
     @property
     def own_models(self) -> bool:
@@ -174,6 +176,8 @@ class RowPlan:
         events: Counter[Event] = Counter(self.events("current", self.phase(round)))
         if self.memory and not self.memory.private and round == self.rounds_per_slot - 1:
             events[NonPrivate("herding: what is kept depends on the values of all examples")] += 1
+        if round == 0:
+            events.update(NonPrivate(f"side channel {channel.name}") for channel in self.channels)
         return events
 
     def schedule(self) -> Iterator[tuple[int, int]]:
@@ -216,7 +220,7 @@ class RowPlan:
     @property
     def protected(self) -> bool:
         """Whether any epsilon can be claimed."""
-        return self.noise != "none" and (self.memory is None or self.memory.private)
+        return self.noise != "none" and (self.memory is None or self.memory.private) and not self.channels
 
     @property
     def noise(self) -> str:
@@ -251,13 +255,14 @@ def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     method = method_of(config, name)
     if name == "joint":
         scenario = all_at_once(scenario)
-    memory = _memory(config, scenario) if method.memory else None
+    memory = memory_of(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
     unbounded = gradient_strategy(config, scenario, name, noise_multiplier, examples=1)
-    storage = _storage(config, scenario, memory, unbounded)
+    storage = storage_of(config, scenario, memory, unbounded)
     strategy = gradient_strategy(
         config, scenario, name, noise_multiplier, storage.pool_examples * scenario.most_released
     )
+    refuse_channels(config, strategy)
     wires = {**_as_declared(strategy), "train": training_wires(config, strategy)}
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
@@ -287,7 +292,7 @@ def _distributed(
 
 
 def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
-    storage = _storage(config, scenario, None, None)
+    storage = storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released
     sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
     if noise_multiplier == 0.0 or getattr(config, name).noise == "none":
@@ -323,52 +328,6 @@ def _refuse_without_honest_clients(config: cfg.Config, scenario: Scenario, row: 
             f"privacy.max_dropouts = {p.max_dropouts} and privacy.colluders = {p.colluders} leave none of "
             f"{fewest} clients that surely adds noise; lower them or set {row}.noise = 'local'"
         )
-
-
-def _memory(config: cfg.Config, scenario: Scenario) -> MemoryPolicy:
-    m = config.memory
-    if config.scenario.setting == "cross-silo":
-        return EverythingMemory(int(scenario.data.train.sum()))
-    if m.policy == "herding":
-        return HerdingMemory(m.capacity)
-    item_size = scenario.units.largest_item
-    return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
-
-
-def _kept(strategy: Strategy) -> list[Kept]:
-    """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
-    sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
-    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.kept.items()}
-    found = [Kept(name, 4 * size) for name, size in (sent | own).items()]
-    if strategy.columns:
-        found.append(Kept("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
-    return found
-
-
-def _storage(
-    config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
-) -> StoragePlan:
-    """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool."""
-    # Joint training is a bound: it keeps what no device could, and its certificate says so.
-    unbounded = config.scenario.setting == "cross-silo" or scenario.together > 1
-    storage = plan_storage(
-        budget=None if unbounded else config.storage.budget_kib * 1024,
-        example_bytes=4 * math.prod(scenario.data.shape) + 16,
-        windows_per_place=scenario.units.windows_per_unit,
-        largest_place=scenario.largest_place,
-        memory_examples=memory.capacity if memory else 0,
-        held_places=scenario.most_waiting * scenario.largest_place,
-        # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
-        most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
-        kept=_kept(strategy) if strategy else (),
-        examples=config.storage.budget_examples or None,
-    )
-    if isinstance(memory, HerdingMemory) and storage.chunks > 1:
-        raise StorageTooSmall(
-            "memory.policy = 'herding' chooses among a whole task, but the device reads it in "
-            f"{storage.chunks} chunks; raise storage.budget_kib or use the policy 'threshold'"
-        )
-    return storage
 
 
 def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:

@@ -36,6 +36,7 @@ from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins
 from secure_fcl.rows import RowPlan, build_row
 from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
+from secure_fcl.strategies.side_channels import Discloses
 from secure_fcl.streams import Scenario, build_scenario
 
 
@@ -88,6 +89,8 @@ class Worker:
                 self._visit(meta, arrays)
             case "close":
                 self._close(meta["slot"], dict(arrays))
+            case "disclose":
+                self._disclose(meta, dict(arrays))
             case "export":
                 self._export()
 
@@ -202,6 +205,16 @@ class Worker:
         for device in row.devices.values():
             device.close(slot, state)
         self._channel.send({"re": "closed"}, {f"held{k}": d.held.index for k, d in row.devices.items()})
+
+    def _disclose(self, meta: dict[str, Any], state: State) -> None:
+        row = self._current()
+        strategy, step = row.plan.strategy, row.plan.step(meta["slot"], meta["round"])
+        arrays: dict[str, NDArray[np.float32]] = {}
+        if isinstance(strategy, Discloses):
+            for k, device in row.devices.items():
+                made = strategy.disclose(state, device.view(step.slot, step.round), step)
+                arrays |= {f"{name}-{k}": array for name, array in made.items()}
+        self._channel.send({"re": "disclosed"}, arrays)
 
     def _export(self) -> None:
         devices = self._current().devices

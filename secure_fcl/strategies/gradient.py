@@ -25,6 +25,7 @@ from secure_fcl.strategies.last_layer import LastLayer
 from secure_fcl.strategies.losses import Head
 from secure_fcl.strategies.method import Method, Plain, Received
 from secure_fcl.strategies.networks import Networks, Trained, Trainer, Visit
+from secure_fcl.strategies.side_channels import Disclosed, SideChannel
 
 if TYPE_CHECKING:
     import torch
@@ -238,6 +239,25 @@ class GradientStrategy:
 
         strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
         return Visit(strata, coins, None if self.shared else self.method.after(state, view.kept))
+
+    @property
+    def side_channels(self) -> tuple[SideChannel, ...]:
+        """See `Discloses.side_channels`."""
+        return () if self.method.channel is None else (self.method.channel.declared(self.networks),)
+
+    def disclose(self, state: State, view: DeviceView, step: StepContext) -> Mapping[str, Floats]:
+        """See `Discloses.disclose`."""
+        if self.method.channel is None:
+            return {}
+        made = self.method.channel.disclose(self.networks, state["weights"], view.current)
+        return {self.method.channel.declared(self.networks).name: made}
+
+    def informed(self, state: State, step: StepContext, disclosed: Disclosed) -> State:
+        """See `Discloses.informed`."""
+        if self.method.channel is None:
+            return state
+        name = self.method.channel.declared(self.networks).name
+        return {**state, **self.method.channel.informed(self.networks, state, step, disclosed[name])}
 
     def columns_of(self, state: State, examples: Examples) -> Floats:
         """See `Strategy.columns_of`."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from privacy import AfterNoise, ExampleLoss
-from secure_fcl.strategies.base import Floats, State, StepContext
+from secure_fcl.strategies.base import Examples, Floats, State, StepContext
 from secure_fcl.strategies.losses import Head
+from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.side_channels import SideChannel
 
 Mean = Literal["uniform", "weighted", "none"]
 """What the server makes of the clients' updates.
@@ -29,6 +31,19 @@ reference: the mean gradient of the memories at the round's start, a release of 
 fisher: the mean diagonal Fisher information when a slot closes, a release of its own.
 fisher_weights: with it, the mean of every client's Fisher information times its own last model (post-processing).
 """
+
+
+class Channel(Protocol):
+    """A method's side channel, with both of its ends."""
+
+    def declared(self, networks: Networks) -> SideChannel:
+        """Return its declaration."""
+
+    def disclose(self, networks: Networks, weights: Floats, examples: Examples) -> Floats:
+        """Return what one client sends of its current examples."""
+
+    def informed(self, networks: Networks, state: State, step: StepContext, disclosed: Floats) -> State:
+        """Return the method's public arrays when the server has read (clients, *shape)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +81,10 @@ class Method(Protocol):
     @property
     def mean(self) -> Mean:
         """What the server makes of the clients' updates."""
+
+    @property
+    def channel(self) -> Channel | None:
+        """What it sends beside the sums, if anything."""
 
     @property
     def surrogate(self) -> bool:
@@ -118,6 +137,7 @@ class Plain:
     teachers: int = 0
     beside: frozenset[Beside] = frozenset()
     mean: Mean = "uniform"
+    channel: Channel | None = None
     surrogate: bool = False
 
     def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from secure_fcl.strategies.methods.averaging import Alone, Weighted
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
+from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods.regularisation import (
     Curvature,
     ElasticWeights,
@@ -17,6 +18,8 @@ __all__ = [
     "Curvature",
     "DarkReplay",
     "ElasticWeights",
+    "Glfc",
+    "GlfcWithProxy",
     "LwF",
     "Proximal",
     "SurrogateIntelligence",

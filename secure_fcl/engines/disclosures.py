@@ -1,0 +1,41 @@
+"""Side channels of a run: collected in the first round of a slot, recorded in the run's folder, given to the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from secure_fcl.engines.pool import WorkerPool
+from secure_fcl.engines.simulation import load_arrays, save_arrays
+from secure_fcl.rows import RowPlan
+from secure_fcl.strategies import State, StepContext
+from secure_fcl.strategies.side_channels import Disclosed, Discloses
+
+FOLDER = "side-channels"
+"""Folder inside a run for what clients said beside the sums. No guarantee covers it."""
+
+
+def disclosures_path(folder: Path, row: str, slot: int) -> Path:
+    """Return where the side channels of one slot lie: by name of the channel, (clients, ...)."""
+    return folder / FOLDER / f"{row}-{slot:03d}.npz"
+
+
+def collect(plan: RowPlan, pool: WorkerPool, step: StepContext, state: State, folder: Path) -> int:
+    """Let the clients of a slot send their side channels, record them, and return the bytes sent."""
+    found: dict[str, np.ndarray] = {}
+    for _, arrays in pool.everyone({"do": "disclose", "slot": step.slot, "round": step.round}, state):
+        found |= arrays
+    names = [channel.name for channel in plan.channels]
+    clients = [name.removeprefix("client") for name in plan.clients_in(step.slot)]
+    stacked = {name: np.stack([found[f"{name}-{k}"] for k in clients]) for name in names}
+    save_arrays(disclosures_path(folder, plan.name, step.slot), **stacked)
+    return sum(array.nbytes for array in stacked.values())
+
+
+def informed(plan: RowPlan, step: StepContext, state: State, folder: Path) -> State:
+    """Return the server's state after it read what the slot's clients sent."""
+    if not isinstance(plan.strategy, Discloses) or step.phase != "train":
+        return state
+    disclosed: Disclosed = load_arrays(disclosures_path(folder, plan.name, step.slot))
+    return plan.strategy.informed(state, step, disclosed)
