@@ -213,6 +213,29 @@ def config(settings: Settings = None, file: ConfigFile = None) -> None:
 
 
 @app.command()
+def strategies(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the strategies: what each sends, charges, keeps and needs, read off its code under a configuration."""
+    with _one_sentence():
+        import json
+
+        from rich.console import Console
+
+        from secure_fcl import fact_sheets
+        from secure_fcl.config import load_config
+        from secure_fcl.fact_tables import print_sheets
+
+        sheets = fact_sheets.fact_sheets(load_config(config, settings or ()))
+        if as_json:
+            typer.echo(json.dumps(fact_sheets.as_json(sheets), indent=2))
+        else:
+            print_sheets(sheets, Console())
+
+
+@app.command()
 def keys(
     names: Annotated[list[str], typer.Argument(help="Names of the parties, clients and helpers.")],
     out: Annotated[Path, typer.Option(help="Folder for roster.json and one private file per party.")] = Path("keys"),

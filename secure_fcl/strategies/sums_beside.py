@@ -184,7 +184,7 @@ def fisher_means(s: GradientStrategy, weights: Floats, total: Mapping[str, Value
     if "fisher_weights" in s.method.beside:
         if "fisher_weights" in total:
             pulled = np.where(clean > 0.0, total["fisher_weights"] * LARGEST_WEIGHT / expected, 0.0)
+            found["fisher_weights"] = pulled.astype(np.float32)
         else:
-            pulled = clean * weights
-        found["fisher_weights"] = pulled.astype(np.float32)
+            found["fisher_weights"] = found["fisher"] * weights
     return found
