@@ -102,7 +102,7 @@ def stage_arrival(
     (old, new), (clients, held, brought) = data, sizes
     if rounds < 20 or min(clients, held, brought) < 1 or not (len(old[0]) and len(new[0])):
         raise GameInvalid(
-            f"{rounds} rounds, sizes {sizes}, pools {len(old[0])} and {len(new[0])}: all must be positive"
+            f"{rounds} rounds (at least 20), sizes {sizes}, pools {len(old[0])} and {len(new[0])}: all must be positive"
         )
     random = np.random.default_rng([terms.seed, 11])
     gradient_of = gradients_of(module, weights)

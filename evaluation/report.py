@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation import plots, tables
+from evaluation import audit_tables, plots, tables
 from evaluation.canvas import themed
 from evaluation.run_folder import Run, mapping, number, read_run, texts
 from evaluation.verdict import banners, verdict
@@ -120,7 +120,7 @@ def render_report(folder: Path) -> str:
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    curve, attack_bars, cost_bars = _curve(run), tables.attack_bars(run), tables.cost_bars(run)
+    curve, attack_bars, cost_bars = _curve(run), audit_tables.attack_bars(run), tables.cost_bars(run)
     return environment.get_template("report.html").render(
         run=run,
         title=folder.resolve().name,
@@ -129,12 +129,16 @@ def render_report(folder: Path) -> str:
         results=tables.results(run),
         curve=inline(curve) if curve else None,
         rows=[_row_section(run, row, index, inline) for index, row in enumerate(run.rows)],
-        attacks=tables.attacks(run),
+        attacks=audit_tables.attacks(run),
         attack_seconds=tables.quantity(mapping(run.attacks).get("seconds"), 1),
         attacked=str(mapping(run.attacks).get("row", "?")),
         attack_figure=inline(plots.attack_aucs(attack_bars)) if attack_bars else None,
-        leakage=tables.leakage(run),
-        reconstructions=tables.reconstructions(run),
+        leakage=audit_tables.leakage(run),
+        leakage_cells=audit_tables.leakage_cells(run),
+        by_task=audit_tables.by_task(run),
+        history=audit_tables.history(run),
+        mechanism=audit_tables.mechanism(run),
+        reconstructions=audit_tables.reconstructions(run),
         not_tested=texts(mapping(run.attacks).get("not_tested")),
         costs=tables.costs(run),
         cost_figure=inline(plots.cost(cost_bars)) if cost_bars else None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation import tables
-from evaluation.run_folder import Run, read_run
+from evaluation import audit_tables, tables
+from evaluation.run_folder import Run, read_run, texts
 from evaluation.verdict import banners, verdict
 
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ _QUALITY = ("row", "noise", "epsilon", "windows", "tasks", "classes", "worst cli
 _COURSE = ("row", "backward", "incremental", "learning", "up per client", "seconds")
 _BRIEF = {"worst client": "worst", "epsilon shown": "shown", "epsilon spent": "spent"}
 _SHORT = 12
-_ATTACKS = ("game", "attack", "AUC", "blind AUC")
-_EVIDENCE = ("game", "attack", "adjusted p", "epsilon shown", "if Gaussian", "epsilon spent")
+_ATTACKS = ("game", "on", "attack", "AUC")
+_TASKS = ("game", "task", "AUC", "epsilon shown", "epsilon spent")
+_HISTORY = ("members of", "AUC at the end", "with all checkpoints", "half-life")
+_EVIDENCE = ("game", "on", "attack", "adjusted p", "epsilon shown", "epsilon spent")
 
 
 def _selected(table: tables.Table, columns: tuple[str, ...]) -> tables.Table:
@@ -70,9 +72,19 @@ def print_summary(folder: Path, console: Console) -> None:
     if run.attacks is None:
         console.print("The audit has not been run for this folder.", style="dim")
         return
-    attacks, inversion = tables.attacks(run), tables.reconstructions(run)
+    attacks, inversion = audit_tables.attacks(run), audit_tables.reconstructions(run)
     if attacks.rows:
         _print_table(console, _selected(attacks, _ATTACKS), "Attacks")
         _print_table(console, _selected(attacks, _EVIDENCE), "What the attacks prove (epsilon)")
     if inversion.rows:
         _print_table(console, inversion, "Gradient inversion")
+    by_task, history = audit_tables.by_task(run), audit_tables.history(run)
+    if by_task.rows:
+        _print_table(console, _selected(by_task, _TASKS), "Task by task (epsilon)")
+    if history.rows:
+        _print_table(console, _selected(history, _HISTORY), "Membership with history: AUC")
+    mechanism = audit_tables.mechanism(run)
+    if mechanism.rows:
+        _print_table(console, _selected(mechanism, ("tried", "noise", "so")), "Code, servers and side channels")
+    for sentence in texts(run.attacks.get("not_tested")):
+        console.print(f"not tested: {sentence}", style="dim", markup=False, highlight=False)

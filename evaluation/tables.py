@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evaluation.matrix import AccuracyMatrix
-from evaluation.plots import AttackBar, CohortBar, CostBar
+from evaluation.plots import CohortBar, CostBar
 from evaluation.run_folder import Run, mapping, number, objects
 
 MISSING = "n/a"
@@ -170,140 +169,12 @@ def cohorts(run: Run, row: str) -> Table:
     return Table(("clients", "arrived", "then", "charged for", "RDP", "PLD", "epsilon"), tuple(lines), 4)
 
 
-def _rates(rates: object) -> str:
-    parts = []
-    for rate in objects(rates):
-        found = with_interval(rate.get("value"), rate.get("low"), rate.get("high"), 2)
-        if number(rate.get("value")) is None:
-            found = "n/a: too few"
-        parts.append(f"{100 * (number(rate.get('fpr')) or 0.0):g}%: {found}")
-    return "; ".join(parts) or MISSING
-
-
-def _lower(bound: object) -> str:
-    known = mapping(bound)
-    if not known:
-        return MISSING
-    return f"{epsilon_below(known.get('value'))} of {epsilon_below(known.get('ceiling'))}"
-
-
-def _gaussian(bound: object) -> str:
-    known = mapping(bound)
-    return epsilon_below(known.get("epsilon")) if known else MISSING
-
-
-def adjusted_p(run: Run, outcome: dict[str, object]) -> float | None:
-    """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games."""
-    keys = ("game", "attack", "target")
-    for found in objects(mapping(run.attacks).get("discoveries")):
-        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in keys):
-            return number(found.get("adjusted"))
-    return None
-
-
-def _p_value(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return MISSING
-    return "<0.001" if value < 0.001 else f"{math.ceil(value * 1000 - 1e-9) / 1000:.3f}"
-
-
-def _game(outcome: dict[str, object]) -> str:
-    control = outcome.get("control")
-    name = str(outcome.get("game", "?")) + (f" ({control} control)" if control else "")
-    return name + (", void" if outcome.get("void") else "")
-
-
-def _subject(outcome: dict[str, object]) -> str:
-    control = outcome.get("control")
-    return f"{control} control" if control else str(outcome.get("game", "?"))
-
-
-def attacks(run: Run) -> Table:
-    """One line per attack: what the adversary saw, how well it did, and a guess that saw nothing."""
-    columns = (
-        "game", "attack", "adversary saw", "target", "members / others", "AUC", "blind AUC",
-        "adjusted p", "found at false alarms of", "epsilon shown", "if Gaussian", "epsilon spent",
-    )  # fmt: skip
-    lines = [
-        (
-            _game(o),
-            *(str(o.get(key, "?")) for key in ("attack", "view", "target")),
-            f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
-            with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
-            with_interval(o.get("blind_auc"), o.get("blind_low"), o.get("blind_high")),
-            _p_value(adjusted_p(run, o)),
-            _rates(o.get("tpr")),
-            _lower(o.get("epsilon_lower")),
-            _gaussian(o.get("gaussian")),
-            MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
-        )
-        for o in objects(mapping(run.attacks).get("outcomes"))
-    ]
-    return Table(columns, tuple(lines), 4)
-
-
-def attack_bars(run: Run) -> tuple[AttackBar, ...]:
-    """The same attacks for the forest plot."""
-    return tuple(
-        AttackBar(
-            f"{_subject(o)}, {o.get('attack', '?')}\n{o.get('view', '?')}, {o.get('target', '?')}",
-            (number(o.get("auc")), number(o.get("auc_low")), number(o.get("auc_high"))),
-            (number(o.get("blind_auc")), number(o.get("blind_low")), number(o.get("blind_high"))),
-            bool(o.get("void")),
-        )
-        for o in objects(mapping(run.attacks).get("outcomes"))
-    )
-
-
-def reconstructions(run: Run) -> Table:
-    """Gradient inversion: correlation of what was rebuilt with the truth, beside a blind guess."""
-    lines = [
-        (
-            str(r.get("world", "?")),
-            str(r.get("noise", "?")),
-            str(r.get("n", "?")),
-            with_interval(r.get("correlation"), r.get("low"), r.get("high"), 2),
-            with_interval(r.get("blind"), r.get("blind_low"), r.get("blind_high"), 2),
-        )
-        for r in objects(mapping(run.attacks).get("reconstructions"))
-    ]
-    return Table(("gradient of", "noise", "targets", "correlation", "blind guess"), tuple(lines), 2)
-
-
 def _saturated(run: Run, row: str) -> str:
     records = [r for r in run.records("round", row) if number(r.get("coordinates"))]
     if not records:
         return MISSING
     clipped = sum(number(r.get("saturated")) or 0.0 for r in records)
     return f"{clipped:.0f} of {sum(number(r.get('coordinates')) or 0.0 for r in records):.2g}"
-
-
-def leakage(run: Run) -> Table:
-    """Membership advantage on each task's examples, right after it closed and at the end, beside its accuracy."""
-    found = mapping(mapping(run.attacks).get("leakage"))
-    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
-    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
-    lines = []
-    for place, task in enumerate(tasks):
-        cells = [
-            _advantage(found, fate, stage, place) for stage in (place, len(tasks) - 1) for fate in ("discarded", "kept")
-        ]
-        known = matrix is not None and task < matrix.tasks
-        accuracy = [percent(matrix.values[stage][task]) for stage in (task, -1)] if matrix and known else [MISSING] * 2
-        lines.append((f"task {task + 1}", *cells[:2], accuracy[0], *cells[2:], accuracy[1]))
-    columns = (
-        "examples of", "discarded, then", "kept, then", "accuracy then", "discarded, at the end", "kept, at the end",
-        "accuracy at the end",
-    )  # fmt: skip
-    return Table(columns, tuple(lines), 1)
-
-
-def _advantage(found: dict[str, Any], fate: str, stage: int, about: int) -> str:
-    try:
-        cell = mapping(found[fate][stage][about])
-    except (TypeError, IndexError, KeyError):
-        return MISSING
-    return with_interval(cell.get("value"), cell.get("low"), cell.get("high"), 2)
 
 
 def costs(run: Run) -> Table:

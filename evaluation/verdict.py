@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from evaluation.audit_tables import adjusted_p, is_canary
 from evaluation.run_folder import Run, mapping, number, objects, texts
-from evaluation.tables import adjusted_p, epsilon_above, epsilon_below, guarantee_text, percent, small
+from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, percent, small
 
 #: Level of the adjusted p-values below which an attack is said to do better than chance.
 SIGNIFICANT = 0.05
@@ -69,11 +70,23 @@ def _audit_banners(run: Run) -> list[Banner]:
                 True,
             )
         )
+    for probe in objects(mapping(run.attacks).get("probes")):
+        if probe.get("refused") is None and number(probe.get("recovered")) and probe.get("noise") == "as ran":
+            found.append(Banner(f"A server can single out a client in spite of the noise: {probe.get('name')}.", True))
+    for channel in objects(mapping(run.attacks).get("channels")):
+        if channel.get("unaccounted"):
+            found.append(
+                Banner(
+                    f"Side channel: {channel.get('channel')} tell clients with much data from those with little, and "
+                    "no ledger charges that.",
+                    False,
+                )
+            )
     for outcome in objects(mapping(run.attacks).get("outcomes")):
         name = f"{outcome.get('game', '?')}, {outcome.get('attack', '?')}"
         low, high = number(outcome.get("auc_low")), number(outcome.get("auc_high"))
         if outcome.get("control") == "positive" and low is not None and low <= 0.5:
-            found.append(Banner(f"{name}: the positive control failed; the attacks below prove nothing.", True))
+            found.append(Banner(f"{name}: the positive control failed; attacks that find nothing prove nothing.", True))
         if outcome.get("control") == "negative" and low is not None and high is not None and not low <= 0.5 <= high:
             found.append(Banner(f"{name}: the negative control found members among random coins.", False))
     return found
@@ -146,7 +159,8 @@ def _rows_in_words(run: Run) -> list[str]:
 def _attacks_in_words(run: Run) -> list[str]:
     if run.attacks is None:
         return ["No attack has been run, so nothing is known about what leaks in practice."]
-    outcomes = [o for o in objects(run.attacks.get("outcomes")) if not o.get("control")]
+    # Canaries are made to be found: that they are says nothing about the run's examples.
+    outcomes = [o for o in objects(run.attacks.get("outcomes")) if not o.get("control") and not is_canary(o)]
     counted = [o for o in outcomes if not o.get("void") and number(o.get("auc_low")) is not None]
     above = [o for o in counted if (number(o.get("auc_low")) or 0.0) > 0.5]
     sentences = []

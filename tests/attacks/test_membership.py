@@ -9,6 +9,7 @@ from attacks import (
     ALL_MODELS,
     Candidates,
     CheckpointDifference,
+    CheckpointRatio,
     LossScore,
     SequenceBest,
     SequenceMean,
@@ -17,7 +18,7 @@ from attacks import (
     run_attack,
     standardise,
 )
-from attacks.checkpoints import groups_of, log_odds
+from attacks.checkpoints import closing_rows, groups_of, log_odds, opening_rows
 from evaluation.roc import auc
 
 # "Models" are vectors of per-candidate losses: the loss function below reads them off, so answers are known.
@@ -63,6 +64,13 @@ def test_sequence_scores_use_checkpoints_from_arrival_on(table_view: View, four:
     assert run_attack(SequenceBest(read_off), table_view, four) == pytest.approx(best)
 
 
+def test_the_ratio_is_the_factor_by_which_the_loss_fell(table_view: View, four: Candidates) -> None:
+    before, after = opening_rows(table_view, four), closing_rows(table_view, four)
+    each = np.arange(4)
+    factor = np.log(TABLE[before, each] / TABLE[after, each])
+    assert run_attack(CheckpointRatio(read_off), table_view, four) == pytest.approx(factor, abs=1e-5)
+
+
 def test_task_identity_does_not_leak_through_standardised_scores(
     make_candidates: Callable[..., Candidates],
 ) -> None:
@@ -78,7 +86,7 @@ def test_task_identity_does_not_leak_through_standardised_scores(
     assert 0.4 < auc(run_attack(Standardised(raw), view, candidates), truth) < 0.6
 
 
-@pytest.mark.parametrize("make", [LossScore, CheckpointDifference, SequenceMean, SequenceBest])
+@pytest.mark.parametrize("make", [LossScore, CheckpointDifference, CheckpointRatio, SequenceMean, SequenceBest])
 def test_no_candidates_no_scores(make: Callable[..., LossScore], table_view: View, four: Candidates) -> None:
     none = four.take(np.zeros(4, dtype=bool))
     assert run_attack(make(read_off), table_view, none).shape == (0,)

@@ -19,6 +19,7 @@ from attacks import (
     ContinualRecipe,
     Family,
     GameInvalid,
+    Rmia,
     Rule,
     ShadowMembership,
     ShadowModels,
@@ -30,6 +31,8 @@ from attacks import (
     forgetting_curve,
     history_scores,
     leakage_matrix,
+    loss_history,
+    losses_of,
     run_attack,
 )
 from attacks.controls import ControlWorld
@@ -182,6 +185,38 @@ def test_clusters_share_their_coins() -> None:
         blocks = coins.reshape(4, 30, 4)
         assert (blocks.all(axis=2) | ~blocks.any(axis=2)).all()
     assert (models.kept.reshape(4, 2, 60).sum(axis=2) == 12).all()
+
+
+def test_rmia_passes_the_controls(member_world: ControlWorld) -> None:
+    asked = member_world.candidates
+    random = np.random.default_rng(9)
+    x = random.normal(size=(200, asked.x.shape[1])).astype(np.float32)
+    fresh = Candidates(x, random.integers(0, 6, size=200), np.arange(200), np.zeros(200, dtype=np.int64))
+    shadows = control_shadows(member_world)
+    positive, _ = check_attack(lambda losses: Rmia(shadows, fresh), member_world)
+    assert positive.auc.value > 0.9
+
+
+def test_histories_without_shadows_and_with_blocks(pipelines: ShadowModels) -> None:
+    losses, view = losses_of(BatchedMlp((64, 64, 10)).module()), View.of(ALL_MODELS, pipelines.transcript(50))
+    asked = np.flatnonzero(pipelines.pool.task == 0)
+    part, truth = pipelines.pool.take(asked), pipelines.trained[50][asked]
+    scores = loss_history(losses, view, part, truth)
+    assert scores.last.shape == (2, len(asked))
+    assert np.allclose(scores.sequence[1], scores.last.sum(axis=0))
+    alone = forgetting_curve(0, (0, 1), [scores])
+    # Every example four times, in blocks: intervals must not shrink as they would with four times the data.
+    four = np.repeat(np.arange(len(asked)), 4)
+    copies = HistoryScores(scores.last[:, four], scores.sequence[:, four], truth[four], four)
+    blocks = forgetting_curve(0, (0, 1), [copies])
+    for one, other in ((alone.last[0], blocks.last[0]), (alone.premium[1], blocks.premium[1])):
+        assert other.value == pytest.approx(one.value)
+        assert (other.high - other.low) > 0.7 * (one.high - one.low)
+    before = {"models": pipelines.weights[50, :1], "model_tasks": np.array([-1])}
+    with pytest.raises(CandidatesInvalid, match="no checkpoint of task"):
+        loss_history(losses, View.of(ALL_MODELS, before), part, truth)
+    with pytest.raises(GameInvalid, match="one task"):
+        loss_history(losses, view, pipelines.pool, pipelines.trained[50])
 
 
 def test_half_life_by_hand() -> None:

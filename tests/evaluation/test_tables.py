@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import tables
+from evaluation import audit_tables, tables
 from evaluation.files import JsonLines, read_json, write_json
 from evaluation.run_folder import read_run
 from evaluation.tables import epsilon_above, epsilon_below, percent, size, with_interval
@@ -39,7 +39,7 @@ def test_numbers_as_text() -> None:
 
 def test_every_line_of_every_table_is_as_long_as_its_titles(run_folder: Path) -> None:
     run = read_run(run_folder)
-    made = [tables.results(run), tables.attacks(run), tables.reconstructions(run), tables.costs(run),
+    made = [tables.results(run), audit_tables.attacks(run), audit_tables.reconstructions(run), tables.costs(run),
             *(tables.cohorts(run, row) for row in run.rows)]  # fmt: skip
     for table in made:
         assert table.rows
@@ -73,7 +73,7 @@ def test_what_attacks_prove_stands_beside_their_aucs(run_folder: Path) -> None:
     found = {"game": "membership", "target": "task 1", "auc": 0.5, "p_value": 0.2}
     document["discoveries"] = [{**found, "attack": "loss", "adjusted": 0.0401}]
     write_json(path, document)
-    table = tables.attacks(read_run(run_folder))
+    table = audit_tables.attacks(read_run(run_folder))
     lines = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [line["adjusted p"] for line in lines] == ["0.041", "n/a", "n/a", "n/a", "n/a"]
     assert [line["if Gaussian"] for line in lines] == ["1.99", "n/a", "n/a", "n/a", "n/a"]
@@ -81,6 +81,6 @@ def test_what_attacks_prove_stands_beside_their_aucs(run_folder: Path) -> None:
     document["outcomes"][0]["control"] = "positive"
     document["outcomes"][1]["attack"] = "loss"
     write_json(path, document)
-    table = tables.attacks(read_run(run_folder))
+    table = audit_tables.attacks(read_run(run_folder))
     place = table.columns.index("adjusted p")
     assert [row[place] for row in table.rows][:2] == ["n/a", "<0.001"]

@@ -1,0 +1,304 @@
+"""The tables of an audit as text, the same for the page and the terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from evaluation.plots import AttackBar
+from evaluation.run_folder import Run, mapping, number, objects
+from evaluation.tables import (
+    MISSING,
+    Table,
+    epsilon_above,
+    epsilon_below,
+    percent,
+    quantity,
+    with_interval,
+)
+
+_CONTROLS = ("positive", "negative")
+#: Outcomes that are about one task end their target so, counted from 0.
+_TASK = re.compile(r"^(.*), task (\d+)( \(.*)?$")
+
+
+def _outcomes(run: Run) -> list[dict[str, Any]]:
+    return objects(mapping(run.attacks).get("outcomes"))
+
+
+def _task(outcome: dict[str, Any]) -> int | None:
+    """The task that an outcome is about, None if about several or none."""
+    found = _TASK.match(str(outcome.get("target", "")))
+    return int(found.group(2)) if found else None
+
+
+def is_canary(outcome: dict[str, Any]) -> bool:
+    """Whether a game was about canaries, which are made to be found, and not about examples of the run."""
+    return str(outcome.get("target", "")).startswith("canaries")
+
+
+def _stage(outcome: dict[str, Any]) -> str:
+    """In a word what was attacked: the run itself, staged rounds, canaries, or a control."""
+    if outcome.get("control") in _CONTROLS:
+        return "control"
+    if str(outcome.get("target", "")).startswith("staged"):
+        return "staged, no noise" if outcome.get("control") else "staged rounds"
+    return "canaries" if is_canary(outcome) else "the run"
+
+
+def _kind(control: object) -> str:
+    return f"{control} control" if control in _CONTROLS else str(control)
+
+
+def _rates(rates: object) -> str:
+    parts = []
+    for rate in objects(rates):
+        found = with_interval(rate.get("value"), rate.get("low"), rate.get("high"), 2)
+        if number(rate.get("value")) is None:
+            found = "n/a: too few"
+        parts.append(f"{100 * (number(rate.get('fpr')) or 0.0):g}%: {found}")
+    return "; ".join(parts) or MISSING
+
+
+def _lower(bound: object) -> str:
+    known = mapping(bound)
+    if not known:
+        return MISSING
+    return f"{epsilon_below(known.get('value'))} of {epsilon_below(known.get('ceiling'))}"
+
+
+def _gaussian(bound: object) -> str:
+    known = mapping(bound)
+    return epsilon_below(known.get("epsilon")) if known else MISSING
+
+
+def adjusted_p(run: Run, outcome: dict[str, object]) -> float | None:
+    """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games."""
+    keys = ("game", "attack", "target")
+    for found in objects(mapping(run.attacks).get("discoveries")):
+        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in keys):
+            return number(found.get("adjusted"))
+    return None
+
+
+def _p_value(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{math.ceil(value * 1000 - 1e-9) / 1000:.3f}"
+
+
+def _game(outcome: dict[str, object]) -> str:
+    control = outcome.get("control")
+    name = str(outcome.get("game", "?")) + (f" ({_kind(control)})" if control else "")
+    return name + (", void" if outcome.get("void") else "")
+
+
+def _subject(outcome: dict[str, object]) -> str:
+    control = outcome.get("control")
+    return _kind(control) if control in _CONTROLS else _game(outcome)
+
+
+def attacks(run: Run) -> Table:
+    """One line per attack over all tasks: what the adversary saw, how well it did, and a guess that saw nothing."""
+    columns = (
+        "game", "on", "attack", "adversary saw", "target", "members / others", "AUC", "blind AUC",
+        "adjusted p", "found at false alarms of", "epsilon shown", "if Gaussian", "epsilon spent",
+    )  # fmt: skip
+    lines = [
+        (
+            _game(o),
+            _stage(o),
+            *(str(o.get(key, "?")) for key in ("attack", "view", "target")),
+            f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
+            with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
+            with_interval(o.get("blind_auc"), o.get("blind_low"), o.get("blind_high")),
+            _p_value(adjusted_p(run, o)),
+            _rates(o.get("tpr")),
+            _lower(o.get("epsilon_lower")),
+            _gaussian(o.get("gaussian")),
+            MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
+        )
+        for o in _outcomes(run)
+        if _task(o) is None
+    ]
+    return Table(columns, tuple(lines), 5)
+
+
+def attack_bars(run: Run) -> tuple[AttackBar, ...]:
+    """The same attacks for the forest plot."""
+    return tuple(
+        AttackBar(
+            f"{_subject(o)}, {o.get('attack', '?')}\n{o.get('view', '?')}, {o.get('target', '?')}",
+            (number(o.get("auc")), number(o.get("auc_low")), number(o.get("auc_high"))),
+            (number(o.get("blind_auc")), number(o.get("blind_low")), number(o.get("blind_high"))),
+            bool(o.get("void")),
+        )
+        for o in _outcomes(run)
+        if _task(o) is None
+    )
+
+
+def by_task(run: Run) -> Table:
+    """One line per game and task: one run, one bound for each, against what was charged examples of that task."""
+    columns = ("game", "attack", "task", "members / others", "AUC", "adjusted p", "epsilon shown", "epsilon spent")
+    lines = [
+        (
+            _game(o),
+            str(o.get("attack", "?")),
+            f"task {(_task(o) or 0) + 1}",
+            f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
+            with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
+            _p_value(adjusted_p(run, o)),
+            _lower(o.get("epsilon_lower")),
+            MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
+        )
+        for o in _outcomes(run)
+        if _task(o) is not None
+    ]
+    return Table(columns, tuple(lines), 3)
+
+
+def history(run: Run) -> Table:
+    """What is still seen of each task's members at the end, from the last model and from all of them."""
+    lines = []
+    for curve in objects(mapping(run.attacks).get("history")):
+        first, last, kept, premium = (
+            _cell(curve.get(name), place)
+            for name, place in (("last", 0), ("last", -1), ("sequence", -1), ("premium", -1))
+        )
+        half = number(curve.get("half_life"))
+        lines.append(
+            (
+                f"task {int(number(curve.get('task')) or 0) + 1}", first, last, kept, premium,
+                "never" if half is None else f"{half:.0f} tasks",
+            )
+        )  # fmt: skip
+    columns = (
+        "members of", "AUC when it closed", "AUC at the end", "with all checkpoints", "premium of old checkpoints",
+        "half-life",
+    )  # fmt: skip
+    return Table(columns, tuple(lines), 1)
+
+
+def _cell(cells: object, place: int) -> str:
+    known = objects(cells)
+    if not known:
+        return MISSING
+    cell = known[place]
+    return with_interval(cell.get("value"), cell.get("low"), cell.get("high"))
+
+
+def leakage_cells(run: Run) -> Table:
+    """The whole leakage matrix beside the accuracy matrix, one line per (task trained last, task asked about)."""
+    found = mapping(mapping(run.attacks).get("leakage"))
+    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
+    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
+    lines = []
+    for stage, after in enumerate(tasks):
+        for place, about in enumerate(tasks[: stage + 1]):
+            known = matrix is not None and max(after, about) < matrix.tasks
+            lines.append(
+                (
+                    f"task {after + 1}", f"task {about + 1}",
+                    percent(matrix.values[after][about]) if matrix and known else MISSING,
+                    _advantage(found, "discarded", stage, place), _advantage(found, "kept", stage, place),
+                )
+            )  # fmt: skip
+    return Table(("after", "examples of", "accuracy", "discarded", "kept"), tuple(lines), 2)
+
+
+def mechanism(run: Run) -> Table:
+    """What the client's code and the secure sum did when tried: noise, servers, attribution, side channels."""
+    audit = mapping(run.attacks)
+    lines = [*_noise_line(mapping(audit.get("noise"))), *map(_probe_line, objects(audit.get("probes")))]
+    lines += [_attribution_line(one) for one in objects(audit.get("attribution"))]
+    lines += [_channel_line(one) for one in objects(audit.get("channels"))]
+    return Table(("tried", "noise", "found", "so"), tuple(lines), 4)
+
+
+def _noise_line(noise: dict[str, Any]) -> list[tuple[str, ...]]:
+    if not noise:
+        return []
+    declared, measured = quantity(noise.get("declared")), quantity(noise.get("measured"))
+    verdict = "smaller than charged: the ledger is wrong" if noise.get("too_small") else "as charged"
+    return [("noise multiplier of empty batches", "as ran", f"{measured} where {declared} was charged", verdict)]
+
+
+def _probe_line(probe: dict[str, Any]) -> tuple[str, ...]:
+    refused = probe.get("refused")
+    similar = number(probe.get("similarity"))
+    if refused:
+        found, verdict = str(refused), "refused"
+    elif number(probe.get("recovered")):
+        found, verdict = f"cosine {quantity(similar, 2)} with one client's own update", "one client isolated"
+    else:
+        found, verdict = f"cosine {quantity(similar, 2)} with one client's own update", "nothing isolated"
+    return f"server: {probe.get('name', '?')}", str(probe.get("noise", "?")), found, verdict
+
+
+def _attribution_line(one: dict[str, Any]) -> tuple[str, ...]:
+    right, low, high = (percent(one.get(key)) for key in ("right", "low", "high"))
+    rounds, chance_of = one.get("rounds", "?"), percent(one.get("chance"))
+    found = f"right in {right} % [{low}, {high}] of {rounds} rounds, by chance {chance_of} %"
+    lowest, chance = number(one.get("low")), number(one.get("chance"))
+    shown = lowest is not None and chance is not None and lowest > chance
+    name = "which client brought a class, from updates in the clear"
+    return name, str(one.get("noise", "?")), found, "named better than by chance" if shown else "not shown"
+
+
+def _channel_line(one: dict[str, Any]) -> tuple[str, ...]:
+    least, largest = number(one.get("least")) or 0.0, number(one.get("largest")) or 0.0
+    sizes = one.get("channel") == "message sizes"
+    span = f"{least:.0f} to {largest:.0f} bytes" if sizes else f"{least:.3g} to {largest:.3g} s"
+    auc = with_interval(one.get("auc"), one.get("low"), one.get("high"), 2)
+    verdict = "tells who has much data, and nobody is charged" if one.get("unaccounted") else "not shown to tell"
+    return (
+        f"side channel: {one.get('channel', '?')}",
+        "as ran",
+        f"{span}; AUC {auc}, {one.get('n', '?')} visits",
+        verdict,
+    )
+
+
+def reconstructions(run: Run) -> Table:
+    """Gradient inversion: correlation of what was rebuilt with the truth, beside a blind guess."""
+    lines = [
+        (
+            str(r.get("world", "?")),
+            str(r.get("noise", "?")),
+            str(r.get("n", "?")),
+            with_interval(r.get("correlation"), r.get("low"), r.get("high"), 2),
+            with_interval(r.get("blind"), r.get("blind_low"), r.get("blind_high"), 2),
+        )
+        for r in objects(mapping(run.attacks).get("reconstructions"))
+    ]
+    return Table(("gradient of", "noise", "targets", "correlation", "blind guess"), tuple(lines), 2)
+
+
+def leakage(run: Run) -> Table:
+    """Membership advantage on each task's examples, right after it closed and at the end, beside its accuracy."""
+    found = mapping(mapping(run.attacks).get("leakage"))
+    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
+    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
+    lines = []
+    for place, task in enumerate(tasks):
+        cells = [
+            _advantage(found, fate, stage, place) for stage in (place, len(tasks) - 1) for fate in ("discarded", "kept")
+        ]
+        known = matrix is not None and task < matrix.tasks
+        accuracy = [percent(matrix.values[stage][task]) for stage in (task, -1)] if matrix and known else [MISSING] * 2
+        lines.append((f"task {task + 1}", *cells[:2], accuracy[0], *cells[2:], accuracy[1]))
+    columns = (
+        "examples of", "discarded, then", "kept, then", "accuracy then", "discarded, at the end", "kept, at the end",
+        "accuracy at the end",
+    )  # fmt: skip
+    return Table(columns, tuple(lines), 1)
+
+
+def _advantage(found: dict[str, Any], fate: str, stage: int, about: int) -> str:
+    try:
+        cell = mapping(found[fate][stage][about])
+    except (TypeError, IndexError, KeyError):
+        return MISSING
+    return with_interval(cell.get("value"), cell.get("low"), cell.get("high"), 2)
