@@ -27,6 +27,7 @@ GradientName = Literal[
     "flwf2t",
     "derpp",
     "fedagem",
+    "glfc",
     "glfc_safe",
 ]
 ChannelName = Literal["glfc.prototype_gradients"]

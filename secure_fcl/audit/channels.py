@@ -11,6 +11,8 @@ import attacks
 from attacks.channels import ChannelFinding
 from evaluation.files import read_jsonl
 from secure_fcl.audit.world import TOO_LITTLE, AuditWorld
+from secure_fcl.engines.disclosures import disclosures_path
+from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.randomness import public_seed
 from secure_fcl.streams import IDLE
 
@@ -43,7 +45,43 @@ def play_channels(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
             missing.append(f"side channel, {channel}: {error}")
             continue
         findings.append(_record(found, values))
+    more, untold = _declared(world)
+    return findings + more, (*missing, *untold)
+
+
+def _declared(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Return one finding per side channel that the strategy declares: which client holds which class?
+
+    A world of the game is one client and one class announced for a slot; its secret is whether the client trains on
+    the class then. The adversary looks at the size of what the client sent for it.
+    """
+    findings, missing = [], []
+    plan = world.plan
+    for channel in plan.channels:
+        sizes, secrets = [], []
+        for slot in range(plan.scenario.slots):
+            sent = load_arrays(disclosures_path(world.folder.path, plan.name, slot))[channel.name]
+            for row, name in zip(sent, plan.clients_in(slot), strict=True):
+                held = _first_labels(world, int(name.removeprefix("client")), slot)
+                for label in plan.scenario.slot_classes(slot):
+                    sizes.append(float(np.abs(row[label]).max()))
+                    secrets.append(label in held)
+        features = np.log1p(np.array(sizes)[:, None])
+        seed = public_seed(plan.config.seed, "channel", channel.name) % 2**32
+        try:
+            found = attacks.channel_finding(channel.name, features, np.array(secrets), charged=0.0, seed=seed)
+        except TOO_LITTLE as error:
+            missing.append(f"side channel, {channel.name}: {error}")
+            continue
+        findings.append(_record(found, [sizes]))
     return findings, tuple(missing)
+
+
+def _first_labels(world: AuditWorld, client: int, slot: int) -> set[int]:
+    """Return the classes that a client trains on in the first round of a slot."""
+    scenario, places = world.plan.scenario, world.plan.storage.places_per_chunk
+    chunks = [scenario.experience(client, task).chunk(0, places) for task in scenario.released(client, slot)]
+    return {int(label) for chunk in chunks for label in scenario.data.y[chunk]}
 
 
 def _features(field: str, values: list[float]) -> np.ndarray:

@@ -57,3 +57,16 @@ def test_runs_that_recorded_nothing_say_so(world: AuditWorld) -> None:
     with JsonLines(world.folder.path / "cost.jsonl") as writer:
         writer.append({"row": "replay", "task": 0, "ciphertexts": []})
     assert play_channels(world) == ([], ("side channels: the run recorded no uploads",))
+
+
+def test_a_declared_channel_tells_who_holds_which_class(
+    run_tiny: Callable[..., Any], make_config: Callable[..., Config]
+) -> None:
+    settings = ('rows=["glfc"]', 'side_channels=["glfc.prototype_gradients"]')
+    run, plan = run_tiny(*settings), prepare(make_config(*settings)).rows[0][0]
+    found, _ = play_channels(AuditWorld(plan, plan.strategy, {}, RunFolder(run.path)))  # type: ignore[arg-type]
+    (channel,) = [one for one in found if one["channel"] == "glfc.prototype_gradients"]
+    # Five clients, five classes in each of two slots.
+    assert channel["n"] == 50
+    assert channel["auc"] == 1.0
+    assert channel["unaccounted"]
