@@ -25,8 +25,8 @@ from secure_fcl.runner import execute
 
 AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
-#: Strategies of which a study runs shared noise; the networks' rows are compared with local noise.
-SUMS = ("class_sums", "analytic", "slda", "calm")
+#: Rows without a sum, in which no noise can be shared.
+WITHOUT_SUMS = ("local_only",)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def load_study(path: Path) -> tuple[Cell, ...]:
         if cell is not None:
             cells.setdefault(cell.key, cell)
     if not cells:
-        raise ConfigInvalid(f"study {path}: no cell of the grid exists; shared noise needs a row of sums")
+        raise ConfigInvalid(f"study {path}: no cell of the grid exists; local_only sends no sum, so no noise is shared in one")
     return tuple(cells.values())
 
 
@@ -98,7 +98,7 @@ def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, prote
     place = "none" if math.isinf(epsilon) else noise
     if place == "none" and not math.isinf(epsilon):
         return None
-    if place == "shared" and strategy not in SUMS:
+    if place == "shared" and strategy in WITHOUT_SUMS:
         return None
     tree = copy.deepcopy(base)
     attacked = tree.setdefault("attacks", {}).setdefault("enabled", False)

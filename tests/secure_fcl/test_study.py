@@ -38,16 +38,16 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def test_the_grid_leaves_out_what_does_not_exist(write: Callable[[str], Path]) -> None:
     cells = load_study(
         write(
-            BASE + '[grid]\nstrategy = ["class_sums", "replay"]\nnoise = ["shared", "local"]\n'
+            BASE + '[grid]\nstrategy = ["class_sums", "local_only"]\nnoise = ["shared", "local"]\n'
             'epsilon = [1, 2.0, inf]\nprotection = ["plain", "bfv"]\nseed = [1, 2]\n'
         )
     )
     found = {(c.strategy, c.noise, c.epsilon, c.protection, c.seed) for c in cells}
-    # No noise once whatever the places; no shared noise for replay.
-    places = [("class_sums", "shared"), ("class_sums", "local"), ("replay", "local")]
+    # No noise once whatever the places; no shared noise where nothing is summed.
+    places = [("class_sums", "shared"), ("class_sums", "local"), ("local_only", "local")]
     expected = {(s, n, e, p, k) for s, n in places for e in (1.0, 2.0) for p in ("plain", "bfv") for k in (1, 2)}
     expected |= {
-        (s, "none", math.inf, p, k) for s in ("class_sums", "replay") for p in ("plain", "bfv") for k in (1, 2)
+        (s, "none", math.inf, p, k) for s in ("class_sums", "local_only") for p in ("plain", "bfv") for k in (1, 2)
     }
     assert found == expected
     assert len(cells) == len(expected) == len({c.key for c in cells})
@@ -76,7 +76,7 @@ def test_defaults_and_keys(write: Callable[[str], Path]) -> None:
         ("[grid]\nepsilon = 2\n", "must be a list"),
         ("[grid]\nseed = []\n", "at least one value"),
         ('[grid]\nstrategy = ["naive"]\n', "'naive'"),
-        ('[grid]\nstrategy = ["replay"]\nnoise = ["shared"]\n', "no cell of the grid exists"),
+        ('[grid]\nstrategy = ["local_only"]\nnoise = ["shared"]\n', "no cell of the grid exists"),
         ('[grid]\nnoise = ["loud"]\n', "'loud'"),
         ('[grid]\nepsilon = ["much"]\n', "epsilon has 'much'"),
         ("[grid]\nepsilon = [true]\n", "epsilon has True"),
