@@ -83,7 +83,7 @@ def load_study(path: Path) -> tuple[Cell, ...]:
         if cell is not None:
             cells.setdefault(cell.key, cell)
     if not cells:
-        raise ConfigInvalid(f"study {path}: no cell of the grid exists; local_only sends no sum, so no noise is shared in one")
+        raise ConfigInvalid(f"study {path}: no cell of the grid exists; local_only has no sum to share noise in")
     return tuple(cells.values())
 
 
