@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,3 +175,19 @@ def _half_life(last: Sequence[Score]) -> int | None:
         return None
     halved = (row for row, score in enumerate(last) if score.value - 0.5 <= (start.value - 0.5) / 2)
     return next(halved, None)
+
+
+def curve_record(curve: ForgettingCurve) -> dict[str, Any]:
+    """A curve as JSON: one entry of "history"."""
+
+    def cells(scores: Sequence[Score]) -> list[dict[str, float | None]]:
+        found = []
+        for score in scores:
+            values = {"value": score.value, "low": score.low, "high": score.high}
+            found.append({name: value if math.isfinite(value) else None for name, value in values.items()})
+        return found
+
+    return {
+        "task": curve.task, "checkpoints": list(curve.checkpoints), "last": cells(curve.last),
+        "sequence": cells(curve.sequence), "premium": cells(curve.premium), "half_life": curve.half_life,
+    }  # fmt: skip

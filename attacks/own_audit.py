@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from attacks.attack import Attack, Candidates
 from attacks.checkpoints import Losses
 from attacks.controls import membership_world, negative_control, positive_control
-from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing
-from attacks.families import BAVARIA, RATIO
+from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing, GameInvalid
+from attacks.families import BAVARIA, LIRA_FIXED, RATIO
 from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play
+from attacks.history import curve_record, forgetting_curve, history_scores, loss_history
 from attacks.judging import BoolArray, Coin, Terms
-from attacks.membership import CheckpointDifference, LossScore, SequenceMean, Standardised
+from attacks.membership import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
 from attacks.modules import losses_of
 from attacks.report import audit_document
 from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
 from attacks.shadow_attacks import ShadowMembership, ShadowRetained
 from attacks.shadows.models import ShadowModels
+from attacks.swaps import SWAPPED, play_swaps
 from attacks.views import ALL_MODELS, FINAL_MODEL, Capability, View
 
 if TYPE_CHECKING:
@@ -89,16 +91,18 @@ def audit(
 ) -> dict[str, Any]:
     """Plays every game that the subject allows and returns the audit as a JSON-ready document.
 
-    Games: membership by loss, by difference of checkpoints, by the mean over the sequence, and with shadow models
-    (BaVarIA on the last and on all checkpoints, the ratio) if given; retained or merely seen by loss, difference, slope
-    and shadow models; controls. What could not be played is said under "not_tested".
+    Games: membership by loss, by difference and ratio of checkpoints, by the mean over the sequence, and with shadow
+    models (BaVarIA on the last and on all checkpoints, LiRA, the ratio) if given; retained or merely seen by loss,
+    difference, slope and shadow models, and in pairs for a memory of fixed size; curves of forgetting; controls. What
+    could not be played is said under "not_tested".
 
     Args:
         subject: models and coins.
         coin: how `trained` came about; None if not by independent coins (no bound on epsilon then).
         memory_coin: how `kept` came about among the trained; None for a memory of fixed size.
         ledger_epsilon: what the accountant claims for one example at `delta`; None without a claim.
-        memory_epsilon: what it claims for the steps that sampled from the memory.
+        memory_epsilon: what it claims for the steps that sampled from the memory: of one example for independent coins,
+            of two (a swap) for a fixed size.
         delta: of all bounds. At simultaneous confidence .999 Steinke's bound keeps its power up to about 1e-6; ask the
             accountant for its epsilon at such a delta.
         shadows: shadow models of the same architecture and tasks, whose pool holds the candidates.
@@ -117,20 +121,52 @@ def audit(
     begun, losses = time.perf_counter(), losses_of(subject.module)
     transcript = subject.transcript()
     terms = Terms(name, seed, coin, delta, ledger_epsilon)
-    member: list[Attack] = [Standardised(LossScore(losses)), CheckpointDifference(losses), SequenceMean(losses)]
-    if shadows is not None:
-        member += [ShadowMembership(shadows, family) for family in (BAVARIA, RATIO)]
-        member.append(ShadowMembership(shadows, BAVARIA, "all"))
-    outcomes, skipped = _play_all(MEMBERSHIP, member, transcript, subject.candidates, subject.trained, terms)
+    outcomes, skipped = _play_all(
+        MEMBERSHIP, _member_attacks(losses, shadows), transcript, subject.candidates, subject.trained, terms
+    )
     about = Terms(f"{name}, memory", seed, memory_coin, delta, memory_epsilon)
     more, left = _play_memory(subject, losses, transcript, shadows, about)
     outcomes, skipped = outcomes + more, skipped + left
     if shadows is None:
         skipped.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
     outcomes += _controls(subject, losses, transcript, terms)
-    return audit_document(
+    curves = _curves(subject, losses, transcript, shadows)
+    document = audit_document(
         seconds=time.perf_counter() - begun, row=name, outcomes=outcomes, not_tested=[*skipped, *_NEVER_TESTED]
     )
+    return document | {"history": curves}
+
+
+def _member_attacks(losses: Losses, shadows: ShadowModels | None) -> list[Attack]:
+    member: list[Attack] = [
+        Standardised(LossScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
+        SequenceMean(losses),
+    ]  # fmt: skip
+    if shadows is not None:
+        member += [ShadowMembership(shadows, family) for family in (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline(), RATIO)]
+        member.append(ShadowMembership(shadows, BAVARIA, "all"))
+    return member
+
+
+def _curves(
+    subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], shadows: ShadowModels | None
+) -> list[dict[str, Any]]:
+    """One curve of forgetting per task that others followed."""
+    view, last = View.of(ALL_MODELS, transcript), int(subject.tasks[-1])
+    curves = []
+    for task in (int(task) for task in np.unique(subject.candidates.task) if int(task) < last):
+        own = np.flatnonzero(subject.candidates.task == task)
+        part, coins = subject.candidates.take(own), subject.trained[own]
+        if task not in subject.tasks or coins.all() or not coins.any():
+            continue
+        scores = (
+            loss_history(losses, view, part, coins)
+            if shadows is None
+            else history_scores(BAVARIA, shadows, view, part, coins)
+        )
+        stages = sorted({int(later) for later in subject.tasks if later >= task})
+        curves.append(curve_record(forgetting_curve(task, stages, [scores])))
+    return curves
 
 
 def _play_memory(
@@ -142,7 +178,19 @@ def _play_memory(
     kept: list[Attack] = [RetainedLoss(losses), RetainedDifference(losses), RetainedSlope(losses)]
     if shadows is not None:
         kept += [ShadowRetained(shadows), ShadowRetained(shadows, since_closing=True)]
-    return _play_all(RETAINED, kept, transcript, subject.candidates.take(own), subject.kept[own], terms)
+    candidates, truth = subject.candidates.take(own), subject.kept[own]
+    if terms.coin is not None:
+        return _play_all(RETAINED, kept, transcript, candidates, truth, terms)
+    # Without independent coins the ledger's counterpart is a swap, asked about in pairs.
+    played, left = _play_all(RETAINED, kept, transcript, candidates, truth, replace(terms, ledger_epsilon=None))
+    held = np.isin(candidates.task, candidates.task[truth])
+    try:
+        pairs = play_swaps(
+            kept[1:3], View.of(ALL_MODELS, transcript), candidates.take(np.flatnonzero(held)), truth[held], terms
+        )
+    except (CapabilityMissing, CandidatesInvalid, GameInvalid) as error:
+        return played, [*left, f"{SWAPPED.name}: {error}"]
+    return [*played, *pairs], left
 
 
 def _play_all(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import attacks
-from attacks.history import ForgettingCurve, loss_history
+from attacks.history import ForgettingCurve, curve_record, loss_history
 from evaluation.errors import EvaluationError
 from secure_fcl.audit.charges import spent_by_item, spent_by_slot
 from secure_fcl.audit.leakage import FEWEST_BLOCKS, leakage
@@ -131,15 +131,3 @@ def _curves(world: AuditWorld, candidates: attacks.Candidates, truth: Bools) -> 
         except EvaluationError:
             continue
     return curves
-
-
-def curve_record(curve: ForgettingCurve) -> dict[str, Any]:
-    """Return a curve as JSON."""
-
-    def cells(scores: Any) -> list[dict[str, float]]:
-        return [{"value": score.value, "low": score.low, "high": score.high} for score in scores]
-
-    return {
-        "task": curve.task, "checkpoints": list(curve.checkpoints), "last": cells(curve.last),
-        "sequence": cells(curve.sequence), "premium": cells(curve.premium), "half_life": curve.half_life,
-    }  # fmt: skip

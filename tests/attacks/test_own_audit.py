@@ -66,6 +66,13 @@ def test_an_audit_of_ones_own_models(models: ShadowModels) -> None:
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     played = {(o["game"], o["attack"]) for o in document["outcomes"] if o["control"] is None}
     assert len(played) >= 8
+    # The memory has a fixed size, so the bound is about pairs.
+    swaps = [o for o in document["outcomes"] if o["game"] == "which of two was retained"]
+    assert [o["attack"] for o in swaps] == ["difference since the task closed", "slope of the trajectory"]
+    assert all(o["epsilon_lower"] is not None and o["auc"] > 0.7 for o in swaps)
+    assert all(o["epsilon_lower"] is None for o in document["outcomes"] if o["game"] == "retained or merely seen")
+    (curve,) = document["history"]
+    assert (curve["task"], curve["checkpoints"]) == (0, [0, 1])
     by = {(o["game"], o["attack"]): o for o in document["outcomes"]}
     assert by["membership", "difference of checkpoints"]["auc"] > 0.8
     assert by["membership", "BaVarIA-n, all checkpoints"]["auc_low"] > 0.8
