@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-crypto bench-privacy bench-strategies clean
+.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-bytes bench-crypto bench-privacy bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -46,6 +46,9 @@ bench: setup
 
 bench-attacks: setup
 	$(BIN)/python -m benchmarks.attacks
+
+bench-bytes: setup
+	$(BIN)/python -m benchmarks.bytes --write $(BENCH_ARGS)
 
 bench-crypto: setup
 	$(BIN)/python -m benchmarks.crypto $(BENCH_ARGS)

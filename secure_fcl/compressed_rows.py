@@ -22,7 +22,8 @@ def training_wires(config: cfg.Config, strategy: GradientStrategy) -> tuple[Wire
     bound = max(_bound(strategy, source, recipe) for recipe in (first, later))
     scale = source.scale
     if c.bits:
-        scale = (2 ** (c.bits - 1) - 1) / bound
+        # A hair less than whole, or a bound rounded up would take another bit.
+        scale = (2 ** (c.bits - 1) - 1) * (1.0 - 2.0**-48) / bound
     elif source.sensitivity_l2 is None:
         scale = source.scale * source.largest_bound / bound
     found = [wire_of(source, first, bound, scale)]

@@ -119,14 +119,8 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         storage=plan.storage.table(),
         storage_budget=plan.storage.budget,
         bytes_per_round=uploads[0],
-        bytes_in_all=_bytes_in_all(plan, uploads),
+        bytes_in_all=plan.client_bytes,
     )
-
-
-def _bytes_in_all(plan: RowPlan, uploads: list[int]) -> int:
-    # A second upload, where there is one, closes each slot with one round of its own.
-    closing = plan.scenario.slots * (len(uploads) - 1)
-    return uploads[0] * (plan.rounds - closing) + sum(uploads[1:]) * plan.scenario.slots
 
 
 def _statements(plan: RowPlan) -> tuple[CohortStatement, ...]:

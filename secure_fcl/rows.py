@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crypto.planning import Plan, Upload, plan
-from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
+from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from privacy.cohorts import Spent
 from secure_fcl import config as cfg
-from secure_fcl.closed_form_rows import ClosedForm, closed_form_strategy, noise_ratios, told_of_noise
+from secure_fcl.closed_form_rows import closed_form_strategy, noise_ratios, told_of_noise
 from secure_fcl.compressed_rows import training_wires
-from secure_fcl.compression import Wire, wire_of
+from secure_fcl.compression import Wire, as_declared
 from secure_fcl.config_rows import SumsRow
 from secure_fcl.device_rows import memory_of, refuse_channels, storage_of
 from secure_fcl.errors import ConfigInvalid
@@ -29,12 +29,10 @@ from secure_fcl.memory import (
 from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Scenario, all_at_once
+from secure_fcl.sum_noise import SumNoise, distributed_noise, event_inside, shared_noise
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
 NOISE_EXCESS = 2.0**-42
-
-SumNoise = SkellamSum | DistributedSum
-"""Noise inside the secure sum: of a sum over all examples, or over Poisson samples of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +142,14 @@ class RowPlan:
     @property
     def client_bytes(self) -> int:
         """Predicted bytes that a client who is always there sends in the whole row, envelopes aside."""
-        plans = [self.secure_plan(slot) for slot in range(self.scenario.slots)]
-        names = [(slot, self.wire(self.phase(round), slot).sent.name) for slot, round in self.schedule()]
-        return sum(plans[slot].client_bytes(name) for slot, name in names)
+        plans: dict[tuple[str, ...], Plan] = {}
+        total = 0
+        for slot, round in self.schedule():
+            present = self.clients_in(slot)
+            if present not in plans:
+                plans[present] = self.secure_plan(slot)
+            total += plans[present].client_bytes(self.wire(self.phase(round), slot).sent.name)
+        return total
 
     def charges(self, slot: int, round: int) -> list[Charge]:
         """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
@@ -169,7 +172,7 @@ class RowPlan:
         events: Counter[Event] = Counter(self.strategy.events(stratum, phase))
         noise = self.noises.get(phase)
         if noise is not None:
-            events.update(_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
+            events.update(event_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
         return events
 
     def _current_events(self, round: int) -> Mapping[Event, int]:
@@ -228,16 +231,6 @@ class RowPlan:
         return str(getattr(self.config, self.name).noise)
 
 
-def _inside(noise: SumNoise, rate: float) -> Event:
-    match noise:
-        case DistributedSum():
-            return noise.event(rate)
-        case SkellamSum() if rate == 1.0:
-            return noise.event
-        case _:
-            raise ConfigInvalid(f"a sum over examples sampled at rate {rate} has no event; use DistributedSum")
-
-
 def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return one row with the given noise multiplier (0: no noise).
 
@@ -263,32 +256,15 @@ def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multip
         config, scenario, name, noise_multiplier, storage.pool_examples * scenario.most_released
     )
     refuse_channels(config, strategy)
-    wires = {**_as_declared(strategy), "train": training_wires(config, strategy)}
+    wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
         norm = strategy.plan.clipping_norm
-        noises["train"] = _distributed(config, scenario, wires["train"], norm, noise_multiplier)
+        noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
         if "close" in wires:
             ratio = config.training.fisher_noise
-            noises["close"] = _distributed(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
+            noises["close"] = distributed_noise(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
     return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
-
-
-def _as_declared(strategy: Strategy) -> dict[Phase, tuple[Wire, ...]]:
-    return {phase: (wire_of(upload),) for phase, upload in strategy.uploads.items()}
-
-
-def _distributed(
-    config: cfg.Config, scenario: Scenario, wires: tuple[Wire, ...], norm: float, multiplier: float
-) -> DistributedSum:
-    _refuse_without_honest_clients(config, scenario, wires[0].source.name)
-    p = config.privacy
-    # The rounding of one part bounds what an example changes there; each part is a release of its own. A map never
-    # lengthens a vector, so the norm stands, and the most entries of any slot bound the rounding of all.
-    return DistributedSum(
-        scenario.clients, p.max_dropouts, p.colluders, norm, multiplier, max(wire.dimension for wire in wires),
-        wires[0].sent.scale,
-    )  # fmt: skip
 
 
 def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
@@ -296,38 +272,13 @@ def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     examples = storage.pool_examples * scenario.most_released
     sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
     if noise_multiplier == 0.0 or getattr(config, name).noise == "none":
-        return RowPlan(name, config, scenario, sums, None, storage, {}, _as_declared(sums))
+        return RowPlan(name, config, scenario, sums, None, storage, {}, as_declared(sums.uploads))
     noises = {
-        phase: _shares(config, scenario, sums, phase, ratio * noise_multiplier)
+        phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
         for phase, ratio in noise_ratios(config, name).items()
     }
     told = told_of_noise(sums, noises, scenario.clients)
-    return RowPlan(name, config, scenario, told, None, storage, noises, _as_declared(sums))
-
-
-def _shares(config: cfg.Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float) -> SkellamSum:
-    placement, upload = getattr(config, sums.name).noise, sums.uploads[phase]
-    if upload.sensitivity_l2 is None or upload.sensitivity_entries is None:
-        raise ConfigInvalid(f"upload {upload.name!r} declares no sensitivity, so no noise can be shared in its sum")
-    p = config.privacy
-    if placement == "shared":
-        _refuse_without_honest_clients(config, scenario, sums.name)
-    dropouts = p.max_dropouts if placement == "shared" else 0
-    # Local noise trusts nobody: each client's own share carries the whole guarantee.
-    parties = scenario.clients if placement == "shared" else max(scenario.clients, 2)
-    return SkellamSum(
-        parties, dropouts, p.colluders if placement == "shared" else 1,
-        upload.sensitivity_l2 * upload.scale, upload.sensitivity_entries, multiplier, placement,
-    )  # fmt: skip
-
-
-def _refuse_without_honest_clients(config: cfg.Config, scenario: Scenario, row: str) -> None:
-    p, fewest = config.privacy, int(scenario.dates.present.sum(axis=0).min())
-    if fewest - p.max_dropouts - p.colluders < 1:
-        raise ConfigInvalid(
-            f"privacy.max_dropouts = {p.max_dropouts} and privacy.colluders = {p.colluders} leave none of "
-            f"{fewest} clients that surely adds noise; lower them or set {row}.noise = 'local'"
-        )
+    return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
 
 
 def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:

@@ -79,6 +79,9 @@ class _Bench:
     def _with_shares(self, made: Mapping[str, Floats], coins: RandomBytes) -> Floats:
         """Return the sum as those see it who know the shares of all but the honest clients: integers and noise."""
         upload, noise = self.strategy.uploads["train"], self.noise
+        if noise is not None:
+            # The steps of the run, which rounds coarser where few bits are sent; its maps turn no canary.
+            upload = replace(upload, scale=noise.scale)
         vector, _ = upload.clip(upload.flatten(made))
         total = FixedPoint(upload.scale, upload.largest_bound).encode(vector, coins).values
         if noise is not None:
@@ -119,7 +122,7 @@ def play_canaries(world: AuditWorld) -> Played:
 def bench_strategy(strategy: GradientStrategy) -> GradientStrategy:
     """Return the strategy with a linear layer in place of its network, and nothing that comes after the noise."""
     linear = replace(strategy.networks, kind="linear", shape=(PER_DEVICE,), classes=2)
-    return replace(strategy, networks=linear, groups=None, examples=PER_DEVICE, method=Plain())
+    return replace(strategy, networks=linear, groups=None, last_from=None, examples=PER_DEVICE, method=Plain())
 
 
 def _charged(world: AuditWorld, fate: str) -> tuple[Mapping[Event, int], int] | None:

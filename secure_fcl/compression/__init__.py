@@ -8,7 +8,7 @@
 from secure_fcl.compression.low_rank import LowRank
 from secure_fcl.compression.maps import Chain, Compression, Coordinates, Rotated, Unchanged
 from secure_fcl.compression.recipe import Kind, Recipe
-from secure_fcl.compression.wire import Carrier, Wire, wire_of
+from secure_fcl.compression.wire import Carrier, Wire, as_declared, wire_of
 
 __all__ = [
     "Carrier",
@@ -21,5 +21,6 @@ __all__ = [
     "Rotated",
     "Unchanged",
     "Wire",
+    "as_declared",
     "wire_of",
 ]

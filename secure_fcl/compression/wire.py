@@ -13,6 +13,7 @@ from crypto.encoding import FixedPoint
 from privacy import RandomBytes
 from secure_fcl.compression.maps import Compression
 from secure_fcl.compression.recipe import Recipe
+from secure_fcl.strategies.base import Phase
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 
 _COUNT = "saturated"
@@ -52,6 +53,11 @@ class Wire:
         """Entries that one release touches: those of the largest part."""
         return max(part.size for part in self.sent.parts)
 
+    def unit(self, name: str) -> float:
+        """Return what a part that travels whole is multiplied by, so that it fits a smaller bound; never above 1."""
+        bounds = (part.bound for part in self.source.parts if part.name == name)
+        return min(1.0, *(self.sent.largest_bound / bound for bound in bounds))
+
     @cached_property
     def _digits(self) -> int:
         return sum(part.size for part in self.sent.parts if part.name == _COUNT)
@@ -78,7 +84,9 @@ class Carrier:
         wire = self.wire
         made = wire.source.split(wire.source.flatten(parts))
         if self.map is not None:
-            made = {n: self.map.compress(a.ravel()) if self._shortens(a.size) else a for n, a in made.items()}
+            made = {
+                n: self.map.compress(a.ravel()) if self._shortens(a.size) else a * wire.unit(n) for n, a in made.items()
+            }
         if wire._digits:
             bound = wire.sent.largest_bound
             beyond = int(np.count_nonzero(np.abs(made[_COUNTED]) > bound))
@@ -94,7 +102,9 @@ class Carrier:
             return parts
         shapes = {part.name: part.shape for part in self.wire.source.parts}
         return {
-            n: self.map.expand(a).reshape(shapes[n]) if self._shortens(int(np.prod(shapes[n]))) else a
+            n: self.map.expand(a).reshape(shapes[n])
+            if self._shortens(int(np.prod(shapes[n])))
+            else a / self.wire.unit(n)
             for n, a in parts.items()
         }
 
@@ -124,6 +134,11 @@ def wire_of(
         digits = Part(_COUNT, (_places(counted[0].size, _steps(sent)),), sent.largest_bound)
         sent = UploadSpec(sent.name, (*parts, digits), scale, None, None, sent.unit)
     return Wire(source, sent, recipe)
+
+
+def as_declared(uploads: Mapping[Phase, UploadSpec]) -> dict[Phase, tuple[Wire, ...]]:
+    """Return the ways of uploads that are sent as they are, in every slot."""
+    return {phase: (wire_of(upload),) for phase, upload in uploads.items()}
 
 
 def _sent(part: Part, recipe: Recipe | None, bound: float | None) -> Part:

@@ -115,8 +115,8 @@ def test_without_noise_the_sums_arrive_to_a_step_of_the_encoder(
         flat = upload.flatten(plan.strategy.contribute(state, view, step, bytes).parts)
         clipped, beyond = upload.clip(flat)
         assert beyond == 0
-        decoded = plan.encoder(step.phase).decode(
-            plan.encoder(step.phase).encode(clipped, np.random.default_rng(1).bytes).values
+        decoded = plan.wire(step.phase).encoder.decode(
+            plan.wire(step.phase).encoder.encode(clipped, np.random.default_rng(1).bytes).values
         )
         np.testing.assert_allclose(decoded, flat, atol=1.01 / upload.scale)
         state = plan.strategy.apply(state, step, upload.split(decoded), 1)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.linalg import hadamard
 
 from crypto.randomness import derive_key
 from secure_fcl.compression import Chain, Compression, Coordinates, LowRank, Recipe, Rotated, Unchanged
@@ -90,7 +89,16 @@ def test_sizes_by_hand() -> None:
     assert Recipe(SHAPES, 30, "low_rank", 0.34).target == 2 * 6 + 3
     assert Recipe(SHAPES, 0, "none", 0.1).target == SOURCE
     assert Recipe(((100, 100),), rotation=True).target == 10_240
-    assert [block_of(n) for n in (1, 3, 51, 64, 1000, 10_000, 30_000)] == [1, 4, 64, 64, 64, 512, 1024]
+    assert [block_of(n) for n in (1, 2, 64, 650, 703, 3513, 10_000, 14_052)] == [1, 2, 64, 256, 256, 4096, 2048, 16_384]
+
+
+def test_the_block_has_the_fewest_bits_in_all() -> None:
+    for length in (5, 60, 650, 4810, 20_000):
+        costs = {
+            power: -(-length // 2**power) * 2**power * (12 - power / 2)
+            for power in range((length - 1).bit_length() + 1)
+        }
+        assert costs[block_of(length).bit_length() - 1] == min(costs.values())
 
 
 def test_low_rank_by_hand() -> None:
@@ -113,12 +121,11 @@ def test_a_rotation_loses_nothing(size: int, seed: int) -> None:
 
 
 def test_a_rotation_spreads_one_large_entry_over_its_block() -> None:
-    found = Rotated(derive_key(bytes(32), "spread"), 1000)
-    sent = found.compress(np.eye(1000)[17])
-    assert sorted(set(np.abs(sent).round(12))) == [0.0, 64**-0.5]
-    assert np.count_nonzero(sent) == 64
-    # The oracle: every block is an orthogonal matrix of entries +-1/8, as Hadamard's.
-    assert np.abs(hadamard(64) / 8.0).max() == pytest.approx(np.abs(sent).max())
+    found = Rotated(derive_key(bytes(32), "spread"), 1034)
+    assert (found.block, found.target) == (128, 1152)
+    sent = found.compress(np.eye(1034)[17])
+    # A column of a Hadamard matrix of 128 rows, up to signs.
+    np.testing.assert_allclose(np.sort(np.abs(sent)), [*[0.0] * 1024, *[128**-0.5] * 128])
 
 
 def test_chains_apply_in_order() -> None:

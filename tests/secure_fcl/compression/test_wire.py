@@ -85,13 +85,14 @@ def test_rounding_and_maps_together_are_unbiased() -> None:
     assert (np.abs(np.mean(found, axis=0) - x) / error).max() < 5.0
 
 
-def test_parts_of_another_length_travel_whole() -> None:
+@pytest.mark.parametrize("bound", [0.5, 0.01, 2.0])
+def test_parts_of_another_length_travel_whole_and_fit_a_smaller_bound(bound: float) -> None:
     source = UploadSpec("row", (Part("update", (SIZE,), 0.5), Part("extra", (3,), 0.5)), 100.0, None, None, "local")
-    carrier = wire_of(source, RECIPE).draw(0, 0)
-    values = carrier.encode({"update": np.zeros(SIZE), "extra": np.array([0.1, 0.2, 0.3])}, coins("b"))
+    carrier = wire_of(source, RECIPE, bound, 1000.0 / bound).draw(0, 0)
+    values = carrier.encode({"update": np.zeros(SIZE), "extra": np.array([0.1, 0.2, -0.5])}, coins("b"))
     assert len(values) == 20 + 3 + 1
     assert carrier.decode(values)["extra"].shape == (3,)
-    np.testing.assert_allclose(carrier.decode(values)["extra"], [0.1, 0.2, 0.3], atol=0.01)
+    np.testing.assert_allclose(carrier.decode(3 * values)["extra"], [0.3, 0.6, -1.5], atol=0.01)
 
 
 def test_a_contribution_of_other_parts_is_refused() -> None:
