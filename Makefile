@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-bytes bench-crypto bench-privacy bench-strategies clean
+.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-bytes bench-crypto bench-privacy bench-reproduce bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -55,6 +55,9 @@ bench-crypto: setup
 
 bench-strategies: setup
 	$(BIN)/python -m benchmarks.strategies --write $(BENCH_ARGS)
+
+bench-reproduce: setup
+	$(BIN)/python -m benchmarks.strategies.reproduce --write $(BENCH_ARGS)
 
 bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.hapt_curve
