@@ -145,13 +145,14 @@ def open_world(prepared: Prepared, folder: RunFolder) -> AuditWorld:
 
 def _transcript(plan: RowPlan, folder: RunFolder) -> dict[str, NDArray[np.generic]]:
     """Return models of the recorded rounds that the audit uses, with the slot each was taken in (-1: before any)."""
-    rounds = plan.rounds_per_slot
+    # A closing round changes no weights, and its sum is of another kind.
+    rounds = plan.training_rounds
     parts = range(1, CHECKPOINTS_PER_SLOT + 1)
     chosen = sorted({rounds * part // CHECKPOINTS_PER_SLOT - 1 for part in parts} - {-1})
     models, slots, sums = [plan.strategy.initial()["weights"]], [-1], []
     for slot in range(plan.scenario.slots):
         for round in chosen:
-            saved = folder.load_round(plan.name, slot * rounds + round)
+            saved = folder.load_round(plan.name, slot * plan.rounds_per_slot + round)
             models.append(saved["weights"])
             slots.append(slot)
             sums.append(saved["total"])

@@ -239,6 +239,20 @@ def test_an_asynchronous_run_is_audited(run_tiny, make_config: Callable[..., Con
     assert any("memory of replay" in one["target"] for one in document["outcomes"])  # type: ignore[attr-defined]
 
 
+def test_rows_with_closing_rounds_have_checkpoints_of_training_rounds(
+    run_tiny, make_config: Callable[..., Config]
+) -> None:  # type: ignore[no-untyped-def]
+    settings = (*ATTACKED[1:], 'rows=["fedewc"]', "attacks.row=fedewc")
+    prepared = prepare(make_config(*settings))
+    plan = prepared.rows[0][0]
+    assert plan.rounds_per_slot > plan.training_rounds
+    world = open_world(prepared, RunFolder.existing(run_tiny(*settings).path))
+    assert world.transcript["model_tasks"].tolist() == [-1, 0, 0, 1, 1]
+    assert len(world.transcript["sums"]) == 4
+    with np.load(world.folder.path / "model" / "fedewc.npz") as file:
+        assert (world.transcript["final_model"] == file["weights"]).all()
+
+
 def test_inversion_without_targets_is_said(run_tiny, make_config: Callable[..., Config]) -> None:  # type: ignore[no-untyped-def]
     settings = (*ATTACKED, "scenario.partition=pathological", "scenario.tasks=1", "training.rounds=1")
     run = run_tiny(*settings)
