@@ -31,7 +31,7 @@ _LATER = ("compression.trained=last_later", *_TURNED)
 
 #: Of the row that trains a network: a name, and settings.
 TRAINED: dict[str, tuple[str, ...]] = {
-    "all, 17 bits": (),
+    "all, 18 bits": (),
     "all, 8 bits": (*_TURNED, "compression.bits=8"),
     "all, 4 bits": (*_TURNED, "compression.bits=4"),
     "random 25 %, 8 bits": (*_random(0.25), "compression.bits=8"),
@@ -43,7 +43,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
 #: Of rows of sums: integer steps of a unit-norm feature vector, as powers of two.
 SUMMED = {"class_sums": (14, 9, 5), "calm": (14, 5)}
 #: A BFV ciphertext holds 4,096 slots at least, so only the largest and the smallest are worth a run.
-IN_BFV = ("2^14 steps", "all, 17 bits", "all, 8 bits", "random 5 %, 8 bits")
+IN_BFV = ("2^14 steps", "all, 18 bits", "all, 8 bits", "random 5 %, 8 bits")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ examples; class sums and CALM send sums of features once a task and keep nothing
   envelopes, and with `secagg` the shares that close a sum. Set-up (keys) aside. `plain` hides nothing and sends eight
   bytes a number whatever its size, so few bits show under `secagg` only. BFV sends whole ciphertexts of 65 KB.
 - *noise*: multiplier that reaches the epsilon. It grows where rounding weighs as much as an example: few bits.
+- *plain* and `epsilon`: the same noise runs without encryption, but then the epsilon does not hold against the server.
 - Accuracy is the same under every protection to the last digit, as the noise is repeated and the sums are exact. The
   page is not written if one differs.
 """
