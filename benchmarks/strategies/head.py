@@ -8,8 +8,8 @@ the standard deviation over seeds, and after the slash the same averaged over ta
 tasks hold 95.4 % of the test windows, so the two differ. A model is released after every task, at one budget for the
 whole run; epsilon is that of the worst cohort at delta 1e-5, for one example added or removed.
 
-A cell that is empty has not been run yet: the command goes on with what is missing, what tells most first. The last column
-of the second tables counts seeds.
+A cell that is empty has not been run yet: the command goes on with what is missing, what tells most first. The last
+column of the second tables counts seeds.
 
 - *local*: every client adds the full noise. *shared*: the noise is added in shares inside the sum, for a tenth of the
   clients missing and one colluder. Shared noise and no encryption (the table runs with `plain`): its epsilon is that of
