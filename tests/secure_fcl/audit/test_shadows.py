@@ -205,11 +205,11 @@ def test_audits_that_cannot_contradict_say_so() -> None:
 @pytest.mark.slow
 def test_shadows_find_members_where_the_loss_does_not(run_tiny, make_config: Callable[..., Config]) -> None:  # type: ignore[no-untyped-def]
     settings = (
-        *SHADOWED, "replay.epsilon=inf", "replay.noise=none", "training.rounds=60", "scenario.holdout=0.5",
+        *SHADOWED, "replay.epsilon=inf", "replay.noise=none", "training.rounds=150", "scenario.holdout=0.5",
         "training.learning_rate=2.0", "training.clipping_norm=4.0", "training.upload_clip=4.0",
     )  # fmt: skip
     run = run_tiny(*settings)
-    document = audit(prepare(make_config(*settings)), RunFolder.existing(run.path), shadows=16)
+    document = audit(prepare(make_config(*settings)), RunFolder.existing(run.path), shadows=48)
     found = {o["attack"]: o for o in own(document) if o["game"] == "membership"}  # type: ignore[arg-type]
     assert found["BaVarIA-n, all checkpoints"]["auc_low"] > 0.5
     assert found["BaVarIA-n, all checkpoints"]["auc"] > found["loss, per class"]["auc"]
