@@ -62,10 +62,16 @@ class Training(Section):
     trainer: Literal["opacus", "stacked"] = Field(
         "opacus", description="opacus: client by client; stacked: all clients of a worker at once, for simulations"
     )
+    features: Literal["none", "plain", "refined"] = Field(
+        "none",
+        description="what networks are shown: none: the windows or images as they are; plain, refined: their public "
+        "features, as the rows of sums use them",
+    )
     model: str = Field(
         "auto",
-        description="auto and cnn: a convolutional network for the data's shape; mlp: one hidden layer of 64 tanh "
-        "units; mlp:400,400:relu: hidden layers of these widths, of tanh or relu units",
+        description="cnn: a convolutional network for the data's shape; softmax: logistic regression; auto: softmax on "
+        "features, else cnn; mlp: one hidden layer of 64 tanh units; mlp:400,400:relu: hidden layers of these widths, "
+        "of tanh or relu units",
     )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")

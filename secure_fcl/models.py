@@ -27,18 +27,19 @@ def check_kind(kind: str) -> str:
     Raises:
         ConfigInvalid: there is no such model.
     """
-    if kind in ("auto", "cnn") or _MLP.fullmatch(kind):
+    if kind in ("auto", "cnn", "softmax") or _MLP.fullmatch(kind):
         return kind
     raise ConfigInvalid(
-        f"training.model = {kind!r}: use auto, cnn, mlp, or mlp:WIDTHS[:tanh|relu] with up to eight hidden layers of "
-        "1 to 99999 units, for example mlp:400,400:relu"
+        f"training.model = {kind!r}: use auto, cnn, softmax, mlp, or mlp:WIDTHS[:tanh|relu] with up to eight hidden "
+        "layers of 1 to 99999 units, for example mlp:400,400:relu"
     )
 
 
 def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Sequential:
     """Return a network for examples of `shape` with public initial weights from `seed` (torch's own distribution).
 
-    "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "auto": cnn;
+    "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "softmax": multinomial
+    logistic regression; "auto": softmax for vectors (d,), as public features are, cnn for the rest;
     "mlp:400,300:relu": fully connected with hidden layers of these widths, "mlp": one of 64. Tanh units unless relu
     is named; they bound what one example can do (Papernot et al. 2021, section 3). "linear", for canaries: one layer
     without bias, so that examples along different axes have orthogonal gradients.
@@ -55,7 +56,8 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
             return _mlp([math.prod(shape), *widths], classes, named[2] or "tanh")
         if kind == "linear":
             return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), classes, bias=False))
-        check_kind(kind)
+        if check_kind(kind) == "softmax" or (kind == "auto" and len(shape) == 1):
+            return _mlp([math.prod(shape)], classes, "tanh")
         if len(shape) == 2 and shape[1] >= 16:
             return _signal_cnn(shape, classes)
         if len(shape) == 3 and min(shape[1:]) >= 8:

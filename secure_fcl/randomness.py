@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from crypto.randomness import KeyedStream, derive_key, system_random
+from crypto.randomness import KEY_BYTES, KeyedStream, derive_key, system_random
 from privacy.randomness import RandomBytes
 from secure_fcl.errors import SecureFclError
 
@@ -30,8 +30,9 @@ def public_generator(seed: int, *labels: str | int) -> np.random.Generator:
 class Coins:
     """Secret random bytes for noise, sampling coins and retention keys.
 
-    Without a secret every stream is the operating system's. With one (`replay_noise`), a stream is derived from
-    the secret and its labels, so that two runs draw the same; epsilon then holds only against who lacks the secret.
+    Without a secret every stream has a key of its own from the operating system (AES-256-CTR, which costs a third of
+    the system's own bytes), forgotten with the stream. With one (`replay_noise`), a stream is derived from the secret
+    and its labels, so that two runs draw the same; epsilon then holds only against who lacks the secret.
     Never prints or pickles.
     """
 
@@ -41,7 +42,7 @@ class Coins:
     def stream(self, *labels: str | int) -> RandomBytes:
         """Return the stream of one purpose; with a secret, equal labels give equal bytes."""
         if self._secret is None:
-            return system_random
+            return KeyedStream(system_random(KEY_BYTES))
         return KeyedStream(derive_key(self._secret, *map(str, labels)))
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ _RANGE = 4.0
 _SENSOR_NOISE = np.array([0.004] * 3 + [0.01] * 3)  # g, rad/s: a phone on a table
 _FAINT_CENTRE = 2.16  # ln(75) / 2: half way from the sensor's noise to a brisk gait (0.3 g)
 _W_FAINT = 0.1  # against a unit vector of all other features
-_IMAGES_AT_ONCE = 1_000
+_IMAGES_AT_ONCE = 200
 _SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 

@@ -246,6 +246,7 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
 def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return a row that trains a network. Raises as `build_row`."""
     method = method_of(config, name)
+    scenario = scenario.described(config.training.features)
     if name == "joint":
         scenario = all_at_once(scenario)
     memory = memory_of(config, scenario) if method.memory else None

@@ -53,11 +53,18 @@ class Judged:
 
 
 def missing(
-    protocol: Protocol, seeds: Sequence[int], scenarios: Sequence[str], done: Iterable[Mapping[str, Any]]
+    protocol: Protocol,
+    seeds: Sequence[int],
+    scenarios: Sequence[str],
+    done: Iterable[Mapping[str, Any]],
+    strategies: Sequence[str] = (),
 ) -> Iterator[tuple[list[Row], int]]:
-    """Yield what is to be run together, seed by seed: rows of one scenario that take the same number of steps."""
+    """Yield what is to be run together, seed by seed: rows of one scenario that take the same number of steps.
+
+    `strategies`: those to run; empty: all.
+    """
     have = {(r["protocol"], r["scenario"], r["strategy"], r["seed"]) for r in done}
-    asked = [row for row in protocol.rows if row.scenario in scenarios]
+    asked = [r for r in protocol.rows if r.scenario in scenarios and (not strategies or r.strategy in strategies)]
     for seed in seeds:
         rows = [r for r in asked if (protocol.name, r.scenario, r.strategy, seed) not in have]
         for _, group in itertools.groupby(rows, key=lambda r: (r.scenario, r.iterations)):
@@ -100,6 +107,7 @@ def main() -> int:
         "--seeds", type=int, nargs="*", choices=range(1, 6), default=[1, 2, 3, 4, 5], help="none: only the table"
     )
     parser.add_argument("--scenarios", nargs="*", choices=SCENARIOS, default=list(SCENARIOS), help="those to run")
+    parser.add_argument("--rows", nargs="*", default=[], help="strategies to run; default: all")
     parser.add_argument("--data", default="", help="folder of data files, as data.data_dir")
     parser.add_argument("--results", type=Path, default=KEPT, help="JSON lines to go on with")
     parser.add_argument("--write", action="store_true", help="put the table on its page under docs/")
@@ -107,7 +115,7 @@ def main() -> int:
     protocol = RUNNABLE[options.protocol]
     done = list(read_jsonl(options.results).records) if options.results.exists() else []
     with JsonLines(options.results) as lines:
-        for rows, seed in missing(protocol, options.seeds, options.scenarios, done):
+        for rows, seed in missing(protocol, options.seeds, options.scenarios, done, options.rows):
             print(f"- {rows[0].scenario}, seed {seed}: {', '.join(r.strategy for r in rows)}", file=sys.stderr)
             try:
                 for record in measured(protocol, rows, seed, options.data):

@@ -25,7 +25,7 @@ class Dataset:
 
     Attributes:
         name: Name under which `load` finds it.
-        x: float32, (n, channels, time) or (n, 1, height, width), in `units`.
+        x: float32, (n, channels, time) or (n, 1, height, width), in `units`; (n, features) where it was described.
         y: int64 (n,), 0-based indices into `classes`.
         client: int64 (n,), natural client (the person) counted from 0, or `NO_CLIENT`.
         session: int64 (n,), recording session as the source numbers it, 0 where there is none.
@@ -107,8 +107,8 @@ def _problem(data: Dataset, columns: dict[str, npt.NDArray[np.generic]]) -> str:
             return f"{name} has type {array.dtype}, not {np.dtype(wanted.get(name, np.int64))}"
         if name != "x" and array.ndim != 1:
             return f"{name} has shape {array.shape}, not (n,)"
-    if data.x.ndim not in (3, 4):
-        return f"x has shape {data.x.shape}, neither (n, channels, time) nor (n, 1, height, width)"
+    if data.x.ndim not in (2, 3, 4):
+        return f"x has shape {data.x.shape}, neither (n, features), (n, channels, time) nor (n, 1, height, width)"
     if not np.isfinite(data.x).all():
         return "x holds NaN or infinite values"
     if data.y.min() < 0 or data.y.max() >= len(data.classes):

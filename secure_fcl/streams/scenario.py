@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from secure_fcl import config as cfg
 from secure_fcl.config_streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.features import features
 from secure_fcl.randomness import public_generator
+from secure_fcl.refined_features import refined_features
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
 from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
 from secure_fcl.streams.drift import drifted
@@ -24,6 +27,7 @@ from secure_fcl.streams.units import Units, held_out, make_units
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+Description = Literal["none", "plain", "refined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,7 @@ class Scenario:
         segments: segments of the stream per column of the accuracy matrix, 1 outside online streams.
         together: slots of the calendar that were put into one (`all_at_once`); 1: none.
         drift: the configuration's section; `undrifted` are the inputs without it.
+        description: what the inputs are of an example: the example itself, or its public features.
     """
 
     kind: str
@@ -89,6 +94,7 @@ class Scenario:
     drift: Drift
     undrifted: Floats = field(repr=False)
     together: int = 1
+    description: Description = "none"
 
     @property
     def calendar(self) -> Ints:
@@ -163,7 +169,26 @@ class Scenario:
     def inputs_now(self, index: Ints, slot: int) -> Floats:
         """Return inputs as the drift shows them at the end of a slot, float32 (len(index), ...)."""
         time = np.full(len(index), (slot + 1) / self.slots)
-        return drifted(self.undrifted[index], time, self.drift)
+        return _as_shown(drifted(self.undrifted[index], time, self.drift), self.description)
+
+    def described(self, description: Description) -> Scenario:
+        """Return the scenario in which an example's inputs are its public features, float32 (n, d), of norm at most 1.
+
+        An input depends on its own example alone, so neighbouring data sets stay neighbours.
+        """
+        if description == self.description:
+            return self
+        if self.description != "none":
+            raise ValueError(f"the inputs are {self.description} features already; describe the scenario they are of")
+        if description not in self._described:
+            x = _as_shown(self.x, description)
+            data = replace(self.data, x=x, units=f"{description} public features, norm at most 1")
+            self._described[description] = replace(self, data=data, x=x, description=description)
+        return self._described[description]
+
+    @cached_property
+    def _described(self) -> dict[Description, Scenario]:
+        return {}
 
     @property
     def digest(self) -> str:
@@ -197,6 +222,12 @@ def all_at_once(scenario: Scenario) -> Scenario:
         shuffled=True,
         together=scenario.slots,
     )
+
+
+def _as_shown(x: Floats, description: Description) -> Floats:
+    if description == "none":
+        return x
+    return (features if description == "plain" else refined_features)(x).astype(np.float32)
 
 
 def _places(unit: Ints) -> Ints:

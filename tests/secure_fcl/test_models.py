@@ -58,11 +58,18 @@ def test_vectors_of_another_length_are_refused() -> None:
         load_vector(build_model("mlp", (1, 3), 2, 1), np.zeros(7, dtype=np.float32))
 
 
-@pytest.mark.parametrize("shape", [(6, 8), (1, 4, 4), (5,)])
+@pytest.mark.parametrize("shape", [(6, 8), (1, 4, 4)])
 def test_shapes_without_a_convolution_ask_for_mlp(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigInvalid, match="use mlp"):
         build_model("auto", shape, 2, 1)
     build_model("mlp", shape, 2, 1)
+
+
+def test_vectors_get_logistic_regression() -> None:
+    model = build_model("auto", (5,), 3, 1)
+    assert [tuple(p.shape) for p in model.parameters()] == [(3, 5), (3,)]
+    np.testing.assert_array_equal(to_vector(build_model("softmax", (5,), 3, 1)), to_vector(model))
+    assert [tuple(p.shape) for p in build_model("softmax", (2, 4), 3, 1).parameters()] == [(3, 8), (3,)]
 
 
 def test_a_perceptron_is_named_by_its_widths_and_unit() -> None:

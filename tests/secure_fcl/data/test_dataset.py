@@ -42,7 +42,7 @@ def test_arrays_are_read_only() -> None:
         ({"y": np.array([0, -1, 1, 0])}, "do not fit"),
         ({"y": np.array([0, 1, 1, 0], dtype=np.int32)}, "type int32"),
         ({"run": np.zeros((4, 1), dtype=np.int64)}, "not \\(n,\\)"),
-        ({"x": np.zeros((4, 3), dtype=np.float32)}, "neither"),
+        ({"x": np.zeros(4, dtype=np.float32)}, "neither"),
         ({"x": np.full((4, 2, 3), np.nan, dtype=np.float32)}, "NaN"),
         ({"x": np.full((4, 2, 3), np.inf, dtype=np.float32)}, "NaN"),
         ({"test": np.array([True, False, False, False])}, "1 examples are both"),
