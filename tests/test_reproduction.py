@@ -33,6 +33,14 @@ def test_every_row_is_a_configuration_of_the_toolkit(protocol, scenario: str) ->
     assert t.q_memory * 200 == pytest.approx(t.denominator)
 
 
+def test_seeds_shuffle_the_digits_as_the_source_does() -> None:
+    """Two orders as its code prints them, and twenty that differ."""
+    assert SHORT.orders[0] == (4, 6, 0, 5, 3, 9, 2, 7, 8, 1)
+    assert SHORT.orders[4] == (6, 5, 2, 9, 3, 1, 8, 4, 7, 0)
+    assert len(set(SHORT.orders)) == 20
+    assert all(sorted(order) == list(range(10)) for order in SHORT.orders)
+
+
 def test_only_what_has_no_result_is_run() -> None:
     whole = list(missing(SHORT, [1, 2], SCENARIOS, []))
     assert [(len(rows), seed) for rows, seed in whole] == [(3, 1), (4, 1), (4, 1), (3, 2), (4, 2), (4, 2)]

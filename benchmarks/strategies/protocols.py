@@ -14,16 +14,15 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 Scenario = Literal["class", "domain", "task"]
 
-# Digits in the order in which tasks take them, two each, for seeds 1..5. In domain-incremental learning the first digit
-# of a task has label 0 and the second label 1. Permutations as numpy's RandomState(seed) draws them, inverted.
-CLASS_ORDERS = (
-    (4, 6, 0, 5, 3, 9, 2, 7, 8, 1),
-    (3, 1, 5, 6, 0, 2, 7, 4, 9, 8),
-    (7, 2, 3, 8, 1, 0, 5, 6, 9, 4),
-    (6, 7, 4, 0, 2, 8, 5, 9, 1, 3),
-    (6, 5, 2, 9, 3, 1, 8, 4, 7, 0),
+# Digits in the order in which tasks take them, two each, for seeds 1..20, as many as the source has. In
+# domain-incremental learning the first digit of a task has label 0 and the second label 1. Permutations as numpy's
+# RandomState(seed) draws them, inverted.
+CLASS_ORDERS = tuple(
+    tuple(int(digit) for digit in np.argsort(np.random.RandomState(seed).permutation(10))) for seed in range(1, 21)
 )
 NATURAL_ORDER = tuple(range(10))
 

@@ -104,7 +104,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies.reproduce", description=__doc__)
     parser.add_argument("--protocol", choices=sorted(RUNNABLE), default=SHORT.name)
     parser.add_argument(
-        "--seeds", type=int, nargs="*", choices=range(1, 6), default=[1, 2, 3, 4, 5], help="none: only the table"
+        "--seeds",
+        type=int,
+        nargs="*",
+        choices=range(1, 21),
+        default=[1, 2, 3, 4, 5],
+        metavar="1..20",
+        help="none: only the table",
     )
     parser.add_argument("--scenarios", nargs="*", choices=SCENARIOS, default=list(SCENARIOS), help="those to run")
     parser.add_argument("--rows", nargs="*", default=[], help="strategies to run; default: all")

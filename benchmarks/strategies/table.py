@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.strategies.bound import ROW as CENTRAL
 from benchmarks.strategies.cells import LEADING, OTHERS
 from benchmarks.strategies.runs import Line
 
@@ -14,7 +15,8 @@ TITLES = {
     "mnist": "Split-MNIST: 10 clients, 5 tasks of 2 digits",
 }
 NAMES = {
-    "joint": "joint (bound)", "local_only": "local only (bound)", "finetune": "fine-tuning", "replay": "ER",
+    "central": "central (bound)", "joint": "joint (bound)", "local_only": "local only (bound)",
+    "finetune": "fine-tuning", "replay": "ER",
     "derpp": "DER++", "fedagem": "Fed-A-GEM", "class_sums": "class sums", "slda": "streaming LDA",
     "calm": "**CALM (ours)**",
     "fedavg": "FedAvg", "fedprox": "FedProx", "fedewc": "FedEWC", "fedcurv": "FedCurv", "fedsi": "SI",
@@ -37,7 +39,7 @@ def page(lines: Sequence[Line], head: str) -> str:
 
 def _rows(lines: Iterable[Line]) -> list[str]:
     present = {line["row"] for line in lines}
-    return [row for row in (*LEADING, *OTHERS) if row in present]
+    return [row for row in (CENTRAL, *LEADING, *OTHERS) if row in present]
 
 
 def _accuracies(lines: Sequence[Line]) -> str:
@@ -81,7 +83,7 @@ def _details(lines: Sequence[Line]) -> str:
 
 
 def _mean(lines: Sequence[Mapping[str, object]], key: str, factor: float, digits: int = 1) -> str:
-    values = [float(str(line[key])) for line in lines if line[key] is not None]
+    values = [float(str(line[key])) for line in lines if line.get(key) is not None]
     return f"{factor * statistics.mean(values):.{digits}f}" if values else ""
 
 
