@@ -40,6 +40,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/make_configuration.py
+	$(BIN)/python docs/make_strategies.py
 
 bench: setup
 	$(BIN)/python -m benchmarks

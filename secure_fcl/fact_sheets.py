@@ -146,8 +146,18 @@ def _terms(plan: RowPlan) -> tuple[str, ...]:
     return tuple(said for name, said in places.items() if getattr(method, name) is not getattr(Plain, name))
 
 
+#: Rows whose class says what several rows are.
+_ROWS_OF_PLAIN = {
+    "replay": "ER: fine-tuning on the stream and a memory of earlier examples (Chaudhry et al. 2019, arXiv 1902.10486).",
+    "joint": "The upper bound: fine-tuning on all tasks at once.",
+}
+
+
 def _what(plan: RowPlan) -> str:
-    owner = plan.strategy.method if isinstance(plan.strategy, GradientStrategy) else plan.strategy
+    if plan.name in _ROWS_OF_PLAIN:
+        return _ROWS_OF_PLAIN[plan.name]
+    strategy: Any = plan.strategy
+    owner = strategy.method if isinstance(strategy, GradientStrategy) else getattr(strategy, "classifier", strategy)
     return " ".join((inspect.getdoc(type(owner)) or "").split("\n\n")[0].split())
 
 

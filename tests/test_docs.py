@@ -35,8 +35,8 @@ def blocks(language: str) -> list[Any]:
     return found
 
 
-def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("make_configuration", DOCS / "make_configuration.py")
+def generator(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -44,9 +44,10 @@ def generator() -> Any:
     return module
 
 
-def test_configuration_page_is_up_to_date() -> None:
-    made = generator()
-    assert (DOCS / "configuration.md").read_text(encoding="utf-8") == made.render(), "run docs/make_configuration.py"
+@pytest.mark.parametrize("page", ["configuration", "strategies"])
+def test_generated_pages_are_up_to_date(page: str) -> None:
+    made = generator(f"make_{page}")
+    assert (DOCS / f"{page}.md").read_text(encoding="utf-8") == made.render(), f"run docs/make_{page}.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -51,7 +51,9 @@ _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
 @dataclass(frozen=True, eq=False)
 class Calm:
-    """See the module. Each exchange declares sensitivity 1; the row splits the budget between them by their noise.
+    """CALM, our own: class sums, then the scatter of directions from released means; a discriminant that knows its noise.
+
+    Each exchange declares sensitivity 1; the row splits the budget between them by their noise.
 
     Attributes:
         features: public function of examples, rows of norm at most 1.

@@ -12,7 +12,7 @@ from secure_fcl.cli import app
 from secure_fcl.config import Config
 from secure_fcl.config_rows import RowName
 from secure_fcl.fact_sheets import FactSheet, fact_sheets
-from secure_fcl.fact_tables import HEAD, table_rows
+from secure_fcl.fact_tables import TABLES, as_markdown
 from secure_fcl.strategies.methods import SynapticIntelligence
 
 
@@ -101,13 +101,25 @@ def test_a_sheet_follows_the_code(make_config: Callable[..., Config], monkeypatc
 
 def test_the_command(tiny_settings: tuple[str, ...], sheets: dict[str, FactSheet]) -> None:
     options = [part for setting in tiny_settings for part in ("--set", setting)]
-    shown = CliRunner().invoke(app, ["strategies", *options], env={"COLUMNS": "220"})
+    shown = CliRunner().invoke(app, ["strategies", *options], env={"COLUMNS": "80"})
     assert shown.exit_code == 0, shown.output
-    assert "glfc.prototype_gradients" in shown.output
+    # Whole names at 80 columns: nothing is cut.
+    assert "…" not in shown.output
+    assert all(f" {row} " in shown.output for row in sheets)
+    assert max(len(line.rstrip()) for line in shown.output.splitlines()) <= 80
     as_json = CliRunner().invoke(app, ["strategies", "--json", *options])
     found = json.loads(as_json.output)
     assert [entry["row"] for entry in found] == list(sheets)
-    assert all(len(cells) == len(HEAD) for cells in table_rows(list(sheets.values())))
+    for table in TABLES:
+        assert all(len(cells) == len(table.head) for cells in table.rows(list(sheets.values())))
+
+
+def test_the_page_names_every_row_in_every_table(sheets: dict[str, FactSheet]) -> None:
+    made = as_markdown(list(sheets.values()))
+    assert all(made.count(f"\n| {row} |") == 1 + len(TABLES) for row in sheets)
+    assert "glfc.prototype_gradients" in made
+    assert "| replay | ER: " in made
+    assert "| slda | Streaming linear" in made
 
 
 def test_a_refused_scenario_is_one_sentence(tiny_settings: tuple[str, ...]) -> None:
