@@ -148,7 +148,7 @@ def _terms(plan: RowPlan) -> tuple[str, ...]:
 
 #: Rows whose class says what several rows are.
 _ROWS_OF_PLAIN = {
-    "replay": "ER: fine-tuning on the stream and a memory of earlier examples (Chaudhry et al. 2019, arXiv 1902.10486).",
+    "replay": "ER: fine-tuning on the stream and a memory of it (Chaudhry et al. 2019, arXiv 1902.10486, section 3).",
     "joint": "The upper bound: fine-tuning on all tasks at once.",
 }
 

@@ -51,7 +51,7 @@ _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
 @dataclass(frozen=True, eq=False)
 class Calm:
-    """CALM, our own: class sums, then the scatter of directions from released means; a discriminant that knows its noise.
+    """CALM, our own: class sums, then the scatter of directions from released means; its discriminant knows the noise.
 
     Each exchange declares sensitivity 1; the row splits the budget between them by their noise.
 
