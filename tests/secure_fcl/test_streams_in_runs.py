@@ -187,9 +187,11 @@ def test_noise_shares_follow_who_is_there(build: Build) -> None:
         build("class_sums", *CHURN, f"privacy.max_dropouts={min(sizes) - 1}")
 
 
-def test_only_those_present_send_and_protocols_agree(run_tiny: Callable[..., Any], build: Build) -> None:
-    present = build("class_sums", *CHURN).scenario.dates.present
-    plain, sealed = run_tiny(*CHURN), run_tiny(*CHURN, "protection=secagg")
+@pytest.mark.parametrize("row", ["class_sums", "calm", pytest.param("slda", marks=pytest.mark.slow)])
+def test_only_those_present_send_and_protocols_agree(run_tiny: Callable[..., Any], build: Build, row: str) -> None:
+    churn = (*CHURN, f'rows=["{row}"]')
+    present = build(row, *churn).scenario.dates.present
+    plain, sealed = run_tiny(*churn), run_tiny(*churn, "protection=secagg")
     assert plain.digest() == sealed.digest()
     assert plain.metrics == sealed.metrics
     for run in (plain, sealed):
@@ -197,7 +199,16 @@ def test_only_those_present_send_and_protocols_agree(run_tiny: Callable[..., Any
             senders = {message["client"] for message in cost["ciphertexts"]}
             assert senders == set(np.flatnonzero(present[:, cost["task"]]).tolist())
             assert cost["clients"] == len(senders)
-    assert any("join and leave" in fact for fact in plain.certificate("class_sums")["public"])
+    assert any("join and leave" in fact for fact in plain.certificate(row)["public"])
+
+
+@pytest.mark.parametrize("row", ["analytic", "slda", "calm"])
+def test_sums_of_moments_wait_for_a_minimum_cohort_too(run_tiny: Callable[..., Any], row: str) -> None:
+    """A class that was held back is in no release before its time, and all are told apart at the end."""
+    run = run_tiny(*WAITING, "scenario.min_cohort=4", f'rows=["{row}"]', f"{row}.noise=none", f"{row}.epsilon=inf")
+    records = [r for r in run.records("metrics.jsonl") if r["kind"] == "task"]
+    assert records[0]["micro"] < 0.5
+    assert records[-1]["micro"] > 0.85
 
 
 def test_the_report_says_how_long_a_class_waited(run_tiny: Callable[..., Any]) -> None:
