@@ -82,15 +82,22 @@ class DpSgdPlan:
             return Counter({NonPrivate("DP-SGD without noise"): self.steps})
         return Counter({SampledGaussian(q, self.noise_multiplier / weight): self.steps})
 
+    def moments(self, parameters: int) -> int:
+        """Return how many numbers the optimizer keeps for a model of so many parameters (`privacy.moments`)."""
+        if self.optimizer == "adam":
+            return 2 * parameters + 1
+        return parameters if self.momentum > 0.0 else 0
+
 
 class DpSgdTrainer:
     """Visits clients one after the other with one Opacus-wrapped model (it is put into training mode).
 
-    One instance per worker process; nothing passes from one visit to the next: weights are copied in, buffers are
-    reset and the optimizers are new. The noise comes from an AES-CTR key stream whose 32-byte key is drawn from the
-    caller's random bytes for each visit; sampling coins from a torch generator seeded with 63 bits of them (Mersenne
-    twister on the CPU: research grade); layers that draw, as dropout, use torch's global generator. An example whose
-    gradient is not finite (an overflow in its own forward pass) contributes zero, since no clipping bounds it.
+    One instance per worker process; nothing passes from one visit to the next but what the caller hands over: weights
+    are copied in, buffers are reset and the optimizers are new. The noise comes from an AES-CTR key stream whose
+    32-byte key is drawn from the caller's random bytes for each visit; sampling coins from a torch generator seeded
+    with 63 bits of them (Mersenne twister on the CPU: research grade); layers that draw, as dropout, use torch's global
+    generator. An example whose gradient is not finite (an overflow in its own forward pass) contributes zero, since no
+    clipping bounds it.
 
     mode "hooks" keeps every per-example gradient; "ghost" finds their norms without them and runs a second backward
     pass (Opacus's fast gradient clipping; not for per-layer clipping), which is faster for wide linear layers. Both
@@ -134,25 +141,32 @@ class DpSgdTrainer:
         loss: ExampleLoss = cross_entropy,
         after: AfterNoise | None = None,
         path: torch.Tensor | None = None,
+        moments: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the weights after `plan.steps` steps from `weights` (flat float32, not changed in place).
 
         `after` changes each noisy mean gradient before its step. `path` (flat, as the weights), if given, has
         -gradient * step added for every step, with the noisy gradient before `after`: the path integral of
-        Synaptic Intelligence (Zenke et al. 2017, equation 3), which is post-processing.
+        Synaptic Intelligence (Zenke et al. 2017, equation 3), which is post-processing. `moments` (flat,
+        `plan.moments(P)`), if given, is where the optimizer goes on from and what the visit leaves; else it is fresh.
 
         Raises:
-            InvalidParameter: `weights` does not fit the model, or there is no stratum.
+            InvalidParameter: `weights` or `moments` do not fit the model, or there is no stratum.
             UnsuitableModel: the forward pass leaves out a parameter, or folds another axis into the batch.
         """
         if not strata:
             raise InvalidParameter("no stratum was given; for no data give one with 0 examples")
         if self._mode == "ghost" and plan.clipping.kind == "per_layer":
             raise InvalidParameter("clipping kind='per_layer' needs per-example gradients; use mode='hooks'")
+        from privacy.moments import hand_back, take_up
+
         self._load(weights)
         reset_hooks(self._module)
         self._module.train()
         coins, optimizer, state = self._prepared(plan, random)
+        if moments is not None:
+            check_moments(moments.numel(), plan, weights.numel())
+            take_up(optimizer.original_optimizer, self._parameters, moments)
         noisy: list[torch.Tensor] = []
         if after is not None or path is not None:
             optimizer.attach_step_hook(self._after_noise(after, plan.learning_rate, noisy))
@@ -164,6 +178,8 @@ class DpSgdTrainer:
             if path is not None and before is not None:
                 path.sub_(noisy.pop() * (self._flat() - before))
         flat = self._flat()
+        if moments is not None:
+            hand_back(optimizer.original_optimizer, self._parameters, moments)
         for parameter in self._parameters:
             parameter.grad_sample = None
             parameter.summed_grad = None
@@ -239,6 +255,15 @@ class DpSgdTrainer:
                 parameter.copy_(part.view_as(parameter))
             for name, buffer in self._module.named_buffers():
                 buffer.copy_(self._buffers[name])
+
+
+def check_moments(size: int, plan: DpSgdPlan, parameters: int) -> None:
+    """Raise InvalidParameter unless an optimizer's moments fit a model."""
+    if size != plan.moments(parameters):
+        raise InvalidParameter(
+            f"{size} moments for a model of {parameters} parameters; {plan.optimizer!r} with momentum={plan.momentum} "
+            f"keeps {plan.moments(parameters)}"
+        )
 
 
 def _optimizer(parameters: Sequence[torch.nn.Parameter], plan: DpSgdPlan) -> torch.optim.Optimizer:

@@ -80,6 +80,9 @@ class Training(Section):
     momentum: float = Field(
         0.0, ge=0.0, lt=1.0, description="of SGD; a client's starts from zero at every visit, a server's goes on"
     )
+    keep_moments: bool = Field(
+        False, description="a client's optimizer goes on where its last visit ended; its moments count as storage"
+    )
     clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
@@ -234,6 +237,17 @@ class Config(Section):
     def _adam_has_no_momentum(self) -> Self:
         if self.training.optimizer == "adam" and self.training.momentum:
             raise ValueError("training.optimizer = 'adam' needs training.momentum = 0")
+        return self
+
+    @model_validator(mode="after")
+    def _moments_are_there(self) -> Self:
+        t = self.training
+        if t.keep_moments and t.optimizer == "sgd" and not t.momentum:
+            raise ValueError("training.keep_moments = true: plain SGD has none; set optimizer = 'adam' or a momentum")
+        if t.keep_moments and self.compression.trained != "all":
+            raise ValueError(
+                "training.keep_moments = true is for training all layers: set compression.trained = 'all' beside it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -74,6 +74,7 @@ def gradient_strategy(
         shared=shared,
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
+        keep_moments=t.keep_moments,
         fisher_noise=t.fisher_noise * noise_multiplier,
         count_noise=row.count_noise * noise_multiplier if isinstance(row, rows.WeightedRow) else 0.0,
     )

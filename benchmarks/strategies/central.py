@@ -45,6 +45,7 @@ def configuration(protocol: Protocol, rows: Sequence[Row], seed: int, data_dir: 
             "trainer": "stacked", "model": f"mlp:{','.join(str(w) for w in protocol.hidden)}:relu",
             "rounds": 1, "steps": first.iterations or protocol.iterations,
             "optimizer": protocol.optimiser, "learning_rate": protocol.learning_rate,
+            "keep_moments": protocol.optimiser == "adam",
             "q_current": protocol.batch / PER_TASK, "denominator": float(protocol.batch),
             # Each earlier task's 200 weigh as much as the current batch: 1/t and 1 - 1/t, times t.
             "q_memory": protocol.batch / 200, "q_fisher": 1.0,

@@ -11,19 +11,26 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class FlatOptimizer:
-    """The optimizer of one model during one visit; it starts from zero."""
+    """The optimizer of one model during one visit; it starts from zero, or goes on with moments given to it.
 
-    def __init__(self, plan: DpSgdPlan, size: int, dtype: torch.dtype) -> None:
+    moments: flat, `plan.moments(size)`, laid out as in `privacy.moments`; every step changes it in place.
+    """
+
+    def __init__(self, plan: DpSgdPlan, size: int, dtype: torch.dtype, moments: torch.Tensor | None = None) -> None:
         self._plan = plan
-        self._steps = 0
-        moments = 2 if plan.optimizer == "adam" else int(plan.momentum > 0.0)
-        self._moments = [torch.zeros(size, dtype=dtype) for _ in range(moments)]
+        whole = torch.zeros(plan.moments(size), dtype=dtype) if moments is None else moments
+        count = len(whole) // size
+        self._moments = [whole[number * size : (number + 1) * size] for number in range(count)]
+        # Adam's number of steps, an empty view for the others.
+        self._told = whole[count * size :]
+        self._steps = int(self._told.sum())
         # Adam's step is made in one vector: fresh ones for each term cost several times its arithmetic.
         self._room = torch.empty(size if plan.optimizer == "adam" else 0, dtype=dtype)
 
     def step(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return what is added to the weights for a mean gradient, flat (P,); it may be overwritten by the next."""
         self._steps += 1
+        self._told.fill_(self._steps)
         if self._plan.optimizer == "adam":
             return self._adam(gradient)
         if self._moments:

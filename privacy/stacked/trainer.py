@@ -8,7 +8,7 @@ import torch
 
 from privacy.after_noise import AfterNoise
 from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy, poisson_batch
-from privacy.dpsgd import DpSgdPlan
+from privacy.dpsgd import DpSgdPlan, check_moments
 from privacy.errors import InvalidParameter
 from privacy.randomness import RandomBytes, seed64
 from privacy.stacked.network import StackedNetwork
@@ -46,15 +46,16 @@ class StackedTrainer:
         loss: ExampleLoss = cross_entropy,
         after: Sequence[AfterNoise | None] | None = None,
         path: torch.Tensor | None = None,
+        moments: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the clients' weights (K, P) after `plan.steps` steps.
 
         weights: (P,), where all clients start, or (K, P); not changed in place. strata, random, after: one entry per
-        client; path: (K, P), as in `DpSgdTrainer.visit`. No client: an empty (0, P).
+        client; path: (K, P), moments: (K, plan.moments(P)), as in `DpSgdTrainer.visit`. No client: an empty (0, P).
 
         Raises:
-            InvalidParameter: the numbers of clients differ, the weights do not fit, a client has no stratum, or the
-                plan does not clip flat.
+            InvalidParameter: the numbers of clients differ, weights or moments do not fit, a client has no stratum, or
+                the plan does not clip flat.
         """
         if plan.clipping.kind != "flat":
             raise InvalidParameter(f"stacked training clips flat, not {plan.clipping.kind!r}; use DpSgdTrainer")
@@ -67,7 +68,7 @@ class StackedTrainer:
             coins.append(torch.Generator().manual_seed(seed64(source)))
             noise.append(self._noise(source))
         changes = after if after is not None else [None] * len(now)
-        rules = [FlatOptimizer(plan, now.shape[1], now.dtype) for _ in noise]
+        rules = _rules(plan, now, moments)
         fresh = torch.empty_like(now[0])
         parts = [part[0] for part in self._network.views(fresh.unsqueeze(0))]
         for _ in range(plan.steps):
@@ -153,6 +154,16 @@ class StackedTrainer:
         if weights.shape not in {(size,), (count, size)}:
             raise InvalidParameter(f"weights of shape {tuple(weights.shape)} for {count} models of {size} parameters")
         return weights.detach().expand(count, size).clone()
+
+
+def _rules(plan: DpSgdPlan, weights: torch.Tensor, moments: torch.Tensor | None) -> list[FlatOptimizer]:
+    count, size = weights.shape
+    if moments is None:
+        return [FlatOptimizer(plan, size, weights.dtype) for _ in range(count)]
+    if len(moments) != count:
+        raise InvalidParameter(f"moments of {len(moments)} clients for {count}")
+    check_moments(moments.shape[1], plan, size)
+    return [FlatOptimizer(plan, size, weights.dtype, own) for own in moments]
 
 
 def padded(batches: Sequence[Batch]) -> tuple[Batch, torch.Tensor]:

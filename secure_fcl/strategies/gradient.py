@@ -66,6 +66,7 @@ class GradientStrategy:
         count_noise: noise multiplier of a client's number of examples, where it is its weight; 0: none.
         last_from: the slot from which only the last layer is trained; None: never.
         examples: public bound on the examples of one chunk.
+        keep_moments: whether a client's optimizer goes on at its next visit; its moments are then kept on the device.
     """
 
     name: str
@@ -81,6 +82,7 @@ class GradientStrategy:
     count_noise: float = 0.0
     groups: tuple[int, ...] | None = None
     last_from: int | None = None
+    keep_moments: bool = False
     once_per_chunk: bool = field(default=False, init=False)
 
     @property
@@ -106,7 +108,10 @@ class GradientStrategy:
     @property
     def kept(self) -> Mapping[str, tuple[int, ...]]:
         """See `Strategy.kept`."""
-        return {} if self.shared else self.method.kept(self.size)
+        if self.shared:
+            return {}
+        moments = {"moments": (self.plan.moments(self.size),)} if self.keep_moments else {}
+        return {**self.method.kept(self.size), **moments}
 
     @property
     def columns(self) -> int:
@@ -193,6 +198,8 @@ class GradientStrategy:
             walked = trained if second is None else replace(trained, path=second[1].path)
             local = (start + trained.update).astype(np.float32)
             kept = dict(self.method.keep(view.kept, local, step))
+            if trained.moments is not None:
+                kept["moments"] = trained.moments
             if second is not None:
                 kept["surrogate"] = (second[0] + second[1].update).astype(np.float32)
             yield Contribution(beside.update_parts(self, trainer, state, visit, walked, loss), kept)
@@ -207,7 +214,7 @@ class GradientStrategy:
             return
         starts = np.stack([self.method.surrogate_start(state, view.kept, step) for view in views])
         after = self.method.surrogate_after(state)
-        own = [replace(visit, after=after) for visit in visits]
+        own = [replace(visit, after=after, moments=None) for visit in visits]
         yield from zip(starts, trainer.visits(starts, own, self.plan, loss, path=True), strict=True)
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
@@ -238,7 +245,10 @@ class GradientStrategy:
             return Stratum(x.to(device), y.to(device), q, extra.to(device) if extra is not None else None)
 
         strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
-        return Visit(strata, coins, None if self.shared else self.method.after(state, view.kept))
+        if self.shared:
+            return Visit(strata, coins)
+        moments = view.kept["moments"] if self.keep_moments else None
+        return Visit(strata, coins, self.method.after(state, view.kept), moments)
 
     @property
     def side_channels(self) -> tuple[SideChannel, ...]:

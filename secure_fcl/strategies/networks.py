@@ -25,19 +25,24 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """One client's share of a round: its strata, its coins and what is done after its noise."""
+    """One client's share of a round: its strata, its coins, what is done after its noise, its optimizer's moments.
+
+    moments: float32, `plan.moments(P)`; None: the optimizer starts afresh.
+    """
 
     strata: Sequence[Stratum]
     coins: RandomBytes
     after: AfterNoise | None = None
+    moments: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """New weights minus old ones, float64 (P,), and the path integral of the visit if it was asked for."""
+    """New weights minus old ones, float64 (P,), the visit's path integral if it was asked for, and moments likewise."""
 
     update: Vector
     path: Vector | None
+    moments: Floats | None = None
 
 
 class Trainer(Protocol):
@@ -113,18 +118,26 @@ class Networks:
         import torch
 
         starts = torch.from_numpy(np.ascontiguousarray(weights)).to(self.device).expand(len(visits), -1)
+        kept = [None if v.moments is None else torch.tensor(v.moments, device=self.device) for v in visits]
         if self.trainer == "opacus":
-            for start, visit in zip(starts, visits, strict=True):
+            for start, visit, own in zip(starts, visits, kept, strict=True):
                 walked = torch.zeros_like(start) if path else None
-                after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked)
-                yield _trained(after - start, walked)
+                after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked, own)
+                yield _trained(after - start, walked, own)
             return
         paths = torch.zeros(starts.shape) if path else None
+        told = [own for own in kept if own is not None]
+        moments = torch.stack(told) if told else None
         stacked = self._stacked.visit(
-            starts, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits], paths
-        )
+            starts, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits],
+            paths, moments,
+        )  # fmt: skip
         for k in range(len(visits)):
-            yield _trained(stacked[k] - starts[k], paths[k] if paths is not None else None)
+            yield _trained(
+                stacked[k] - starts[k],
+                None if paths is None else paths[k],
+                None if moments is None else moments[k],
+            )
 
     def sums(
         self, weights: Floats, visits: Sequence[Visit], clipping_norm: float, loss: ExampleLoss
@@ -169,7 +182,9 @@ class Networks:
         return StackedTrainer(self.fresh())
 
 
-def _trained(update: torch.Tensor, path: torch.Tensor | None) -> Trained:
+def _trained(update: torch.Tensor, path: torch.Tensor | None, moments: torch.Tensor | None) -> Trained:
     return Trained(
-        update.cpu().numpy().astype(np.float64), path.cpu().numpy().astype(np.float64) if path is not None else None
+        update.cpu().numpy().astype(np.float64),
+        path.cpu().numpy().astype(np.float64) if path is not None else None,
+        moments.cpu().numpy() if moments is not None else None,
     )

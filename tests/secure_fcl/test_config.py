@@ -122,6 +122,15 @@ def test_wrong_values_are_named(setting: str, named: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_moments_are_kept_only_where_there_are_some_and_all_layers_train() -> None:
+    with pytest.raises(ConfigInvalid, match="plain SGD has none"):
+        load_config(None, ["training.keep_moments=true"])
+    adam = ["training.keep_moments=true", "training.optimizer=adam"]
+    with pytest.raises(ConfigInvalid, match=r"compression\.trained = 'all'"):
+        load_config(None, [*adam, "compression.trained=last"])
+    assert load_config(None, adam).training.keep_moments
+
+
 def test_no_noise_and_no_budget_belong_together() -> None:
     config = load_config(None, ["replay.epsilon=inf", "replay.noise=none"])
     assert math.isinf(config.replay.epsilon)

@@ -4,6 +4,7 @@ import pytest
 
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Interrupted, Job, prepare
+from secure_fcl.rows import build_row
 
 SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
 
@@ -31,3 +32,31 @@ def test_what_devices_keep_survives_an_interruption(run_tiny, make_config, tmp_p
     assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
     left = [path.name for path in (folder.path / "simulation").glob(f"devices-{row}-*.npz")]
     assert len([name for name in left if "closed" not in name]) <= 2
+
+
+KEPT = ("training.optimizer=adam", "training.learning_rate=0.02", "training.keep_moments=true", "replay_noise=true")
+
+
+@pytest.mark.parametrize("trainer", ["stacked", pytest.param("opacus", marks=pytest.mark.slow)])
+def test_moments_that_devices_keep_survive_an_interruption(run_tiny, make_config, tmp_path, trainer: str) -> None:
+    settings = ('rows=["finetune"]', "transcript=latest", f"training.trainer={trainer}", *KEPT)
+    whole = run_tiny(*settings)
+    assert whole.metrics != run_tiny(*settings, "training.keep_moments=false").metrics
+    prepared = prepare(make_config(*settings))
+    folder = RunFolder.create(tmp_path, prepared.config, "run")
+    plan, _ = prepared.rows[0]
+    for _ in range(plan.rounds):
+        with pytest.raises(Interrupted):
+            Job(prepared, folder, lambda tick: None, lambda: True).run()
+    Job(prepared, folder, lambda tick: None).run()
+    assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
+
+
+def test_moments_count_as_storage(tiny_scenario, make_config) -> None:
+    with_moments = build_row(make_config(*KEPT), tiny_scenario, "finetune", 1.0)
+    without = build_row(make_config(*KEPT, "training.keep_moments=false"), tiny_scenario, "finetune", 1.0)
+    size = len(without.strategy.initial()["weights"])
+    kept = [sum(held for _, held in plan.storage.kept) for plan in (with_moments, without)]
+    assert kept[0] - kept[1] == 4 * (2 * size + 1)
+    shared = build_row(make_config(*KEPT, "finetune.noise=shared"), tiny_scenario, "finetune", 1.0)
+    assert not shared.keeps
