@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.strategies.bound import ROW, bound
 from benchmarks.strategies.cells import DATA, LEADING, OTHERS, SEEDS, cells
+from benchmarks.strategies.figure import plot
 from benchmarks.strategies.head import HEAD
 from benchmarks.strategies.runs import known, print_cell, run_all
 from benchmarks.strategies.table import page, write
@@ -42,7 +43,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / "strategies", help="folder of unfinished runs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks-strategies.md")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks-strategies.md and its figure")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
@@ -55,6 +56,7 @@ def main() -> int:
     print(page(lines, HEAD))
     if options.write:
         write(lines, DOCS / "benchmarks-strategies.md", HEAD)
+        plot(lines, DOCS / "images" / "benchmarks-strategies.svg")
     return 1 if failed else 0
 
 
