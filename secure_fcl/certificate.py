@@ -200,7 +200,10 @@ def _assumptions(plan: RowPlan) -> list[str]:
 def _randomness(plan: RowPlan) -> str:
     source = "a secret outside this folder" if plan.config.replay_noise else "the operating system"
     if plan.shares:
-        return f"noise: AES-CTR key stream seeded from {source}, Skellam by transformed rejection in double precision"
+        sampled = parts.trainer(plan) is not None
+        coins = "; sampling coins: torch generator seeded likewise" if sampled else ""
+        noise = f"noise: AES-CTR key stream seeded from {source}, Skellam by transformed rejection in double precision"
+        return noise + coins
     if plan.noise == "none":
         return f"sampling coins: torch generator seeded from {source}"
     return (

@@ -43,6 +43,8 @@ def mechanism(plan: RowPlan) -> str:
             )
         else:
             what = f"DP-SGD ({by}), Gaussian noise"
+        if plan.scenario.description != "none":
+            what += f", on {plan.scenario.description} public features of the examples"
     return f"{what}; {_PLACES[plan.noise]}"
 
 

@@ -78,10 +78,15 @@ class Training(Section):
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="of the client's steps; adam needs momentum = 0")
     learning_rate: Positive = Field(0.5, description="step size: the client's, or the server's with shared noise")
     momentum: float = Field(
-        0.0, ge=0.0, lt=1.0, description="of SGD; a client's starts from zero at every visit, a server's goes on"
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="of SGD; a client's starts from zero at every visit unless kept, a server's goes on",
     )
     keep_moments: bool = Field(
-        False, description="a client's optimizer goes on where its last visit ended; its moments count as storage"
+        False,
+        description="a client's optimizer goes on where its last visit ended (not a surrogate's, and not with shared "
+        "noise, where no client steps); its moments count as storage",
     )
     clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")

@@ -73,7 +73,8 @@ TABLES = (
         ("row", "releases", "extra", "if kept", "terms act in"),
         _charged,
         "releases: private releases that read an example in its task; extra: beyond the steps of fine-tuning or "
-        "replay, so what the strategy itself costs in epsilon; if kept: in each later task.",
+        "replay there; if kept: releases in each later task, where Fed-A-GEM's reference gradient adds to the steps. "
+        "More releases, more epsilon for the same noise.",
     ),
     FactTable(
         "What it needs",

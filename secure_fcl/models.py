@@ -62,7 +62,7 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
             return _signal_cnn(shape, classes)
         if len(shape) == 3 and min(shape[1:]) >= 8:
             return _image_cnn(shape, classes)
-    raise ConfigInvalid(f"training.model = {kind!r}: no network for examples of shape {shape}; use mlp")
+    raise ConfigInvalid(f"training.model = {kind!r}: no network for examples of shape {shape}; use mlp or softmax")
 
 
 def _mlp(widths: list[int], classes: int, unit: str) -> torch.nn.Sequential:

@@ -1,6 +1,7 @@
 """What a run would cost, before anything runs: epsilon of every cohort, noise, storage, bytes, and what else to choose.
 
-Nothing here touches an example: data are loaded for public facts alone (shapes, calendar, clients), as for a run.
+Nothing printed here depends on what examples hold: data are loaded for public facts alone (shapes, calendar,
+clients), as for a run. Where networks see public features, those are computed on the way, for their shape.
 """
 
 from __future__ import annotations

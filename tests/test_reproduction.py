@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.strategies.central import PER_TASK, configuration
+from benchmarks.strategies.central import PER_TASK, configuration, digest
 from benchmarks.strategies.protocols import SHORT, THREE_TYPES
 from benchmarks.strategies.reproduce import FIRST, LAST, SCENARIOS, judge, missing, with_table
 
@@ -25,6 +25,7 @@ def test_every_row_is_a_configuration_of_the_toolkit(protocol, scenario: str) ->
         assert config.scenario.class_order == protocol.orders[seed - 1]
         assert all(math.isinf(getattr(config, name).epsilon) for name in config.rows)
     t = config.training
+    assert t.keep_moments
     assert (t.model, t.optimizer, t.steps) == ("mlp:400,400:relu", "adam", rows[0].iterations or 2000)
     # The mean over a batch of the expected size, and about 100 examples of each of two classes in memory.
     assert t.q_current * PER_TASK == pytest.approx(t.denominator)
@@ -44,9 +45,20 @@ def test_seeds_shuffle_the_digits_as_the_source_does() -> None:
 def test_only_what_has_no_result_is_run() -> None:
     whole = list(missing(SHORT, [1, 2], SCENARIOS, []))
     assert [(len(rows), seed) for rows, seed in whole] == [(3, 1), (4, 1), (4, 1), (3, 2), (4, 2), (4, 2)]
-    done = [record(row.strategy, 1, 0.5, row.scenario) for row in SHORT.rows if row.strategy != "fedsi"]
+    done = [
+        record(row.strategy, 1, 0.5, row.scenario) | {"settings": digest(SHORT, row, 1)}
+        for row in SHORT.rows
+        if row.strategy != "fedsi"
+    ]
     assert [[r.strategy for r in rows] for rows, _ in missing(SHORT, [1], SCENARIOS, done)] == [["fedsi"], ["fedsi"]]
     assert not list(missing(SHORT, [1], ["class"], done))
+    stale = [r | {"settings": "of another day"} for r in done]
+    assert len(list(missing(SHORT, [1], ["class"], stale))) == 1
+
+
+def test_of_two_results_the_later_counts() -> None:
+    (judged,) = judge([record("replay", 1, 0.5), record("replay", 1, 0.9)])
+    assert judged.found == (0.9,)
 
 
 def test_three_points_are_within_and_more_are_not() -> None:

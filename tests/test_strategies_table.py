@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.strategies import __main__ as command
 from benchmarks.strategies.cells import DATA, EPSILONS, LEADING, OTHERS, SEEDS, Cell, cells
 from benchmarks.strategies.runs import known, run_all
 from benchmarks.strategies.table import page
 from evaluation.files import JsonLines
 from secure_fcl.config import load_config
+from secure_fcl.data.errors import DataMissing
 
 EVERYTHING = list(cells(tuple(DATA), (*LEADING, *OTHERS), SEEDS))
 
@@ -49,16 +51,41 @@ def test_what_has_a_line_is_not_run_again(tmp_path: Path) -> None:
     cell = Cell("hapt", 1.0, "shared", 1, ("class_sums", "calm"))
     with JsonLines(tmp_path / "lines.jsonl") as lines:
         for row in cell.rows:
-            lines.append(line(row, 1, 0.8))
+            lines.append(line(row, 1, 0.8, settings=cell.digest(row)))
     assert not run_all([cell], tmp_path / "lines.jsonl", "", tmp_path / "runs", 1)
     assert len(known(tmp_path / "lines.jsonl")) == 2
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_line_of_other_settings_does_not_count(tmp_path: Path) -> None:
+    """The cell is run again; that it cannot be, for want of such a row, shows that it was tried."""
+    cell = Cell("hapt", -2.0, "local", 1, ("class_sums",))
+    with JsonLines(tmp_path / "lines.jsonl") as lines:
+        lines.append(line("class_sums", 1, 0.8, cell=cell.key, settings="of another day"))
+    assert len(run_all([cell], tmp_path / "lines.jsonl", "", tmp_path / "runs", 1)) == 1
+    assert len({c.digest(row) for c in EVERYTHING for row in c.rows}) == sum(len(c.rows) for c in EVERYTHING)
+    assert Cell("hapt", 1.0, "local", 1, ("calm", "slda")).digest("calm") == Cell(
+        "hapt", 1.0, "local", 1, ("calm",)
+    ).digest("calm")
+
+
+def test_a_bound_that_cannot_be_computed_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(data: str, data_dir: str) -> dict[str, object]:
+        if data == "mnist":
+            raise DataMissing("no file of mnist")
+        return line("central", 0, 0.9, cell=f"{data}-central")
+
+    monkeypatch.setattr(command, "bound", missing)
+    assert command.add_bounds(["mnist", "hapt"], tmp_path / "lines.jsonl", "") == ["mnist-central: no file of mnist"]
+    assert list(known(tmp_path / "lines.jsonl")) == [("hapt-central", "central")]
+    assert not command.add_bounds(["hapt"], tmp_path / "lines.jsonl", "")
+
+
 def test_a_cell_that_fails_says_why_and_leaves_no_line(tmp_path: Path) -> None:
-    cell = Cell("mnist", 1.0, "shared", 1, ("class_sums",))
-    (failed,) = run_all([cell], tmp_path / "lines.jsonl", str(tmp_path), tmp_path / "runs", 1)
-    assert "mnist-eps1-shared-seed1" in failed
+    cell = Cell("hapt", -2.0, "local", 1, ("class_sums",))
+    (failed,) = run_all([cell], tmp_path / "lines.jsonl", "", tmp_path / "runs", 1)
+    assert "hapt-eps-2-local-seed1: " in failed
+    assert "class_sums.epsilon" in failed
     assert not known(tmp_path / "lines.jsonl")
 
 

@@ -18,17 +18,24 @@ from benchmarks.strategies.head import HEAD
 from benchmarks.strategies.runs import known, print_cell, run_all
 from benchmarks.strategies.table import page, write
 from evaluation.files import JsonLines
+from secure_fcl.errors import SecureFclError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def add_bounds(names: Sequence[str], results: Path, data_dir: str) -> None:
-    """Append the bound of central joint training for each data set that has none yet."""
+def add_bounds(names: Sequence[str], results: Path, data_dir: str) -> list[str]:
+    """Append the bound of central joint training where there is none yet; return what failed, in sentences."""
+    failed = []
     missing = [name for name in names if (f"{name}-{ROW}", ROW) not in known(results)]
     with JsonLines(results) as lines:
         for name in missing:
             print(f"{name}: central joint training", file=sys.stderr)
-            lines.append(bound(name, data_dir))
+            try:
+                lines.append(bound(name, data_dir))
+            except SecureFclError as error:
+                failed.append(f"{name}-{ROW}: {error}")
+                print(failed[-1], file=sys.stderr)
+    return failed
 
 
 def main() -> int:
@@ -51,7 +58,7 @@ def main() -> int:
         return 0
     wanted = list(cells(tuple(options.data), tuple(options.rows), tuple(options.seeds)))
     failed = run_all(wanted, options.results, options.data_dir, options.runs, options.jobs)
-    add_bounds(options.data, options.results, options.data_dir)
+    failed += add_bounds(options.data, options.results, options.data_dir)
     lines = list(known(options.results).values())
     print(page(lines, HEAD))
     if options.write:

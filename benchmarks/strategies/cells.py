@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Shown at every budget; the others at infinity and 1.
 LEADING = ("joint", "finetune", "replay", "derpp", "fedagem", "class_sums", "slda", "calm")
@@ -61,6 +63,11 @@ class Cell:
         """Name of the run's folder, without its strategies."""
         epsilon = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:g}"
         return f"{self.data}-eps{epsilon}-{self.noise}-seed{self.seed}"
+
+    def digest(self, row: str) -> str:
+        """Return a short digest of the settings of one of its rows: results of other settings are not its results."""
+        own = json.dumps(replace(self, rows=(row,)).settings())
+        return hashlib.sha256(own.encode()).hexdigest()[:16]
 
     def settings(self) -> list[str]:
         """Return the `a.b=c` settings of the run."""

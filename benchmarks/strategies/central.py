@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import resource
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -75,6 +77,12 @@ def _free_of_noise(row: Row) -> dict[str, Any]:
             return own
 
 
+def digest(protocol: Protocol, row: Row, seed: int) -> str:
+    """Return a short digest of the settings of one row: results of other settings are not its results."""
+    own = configuration(protocol, [row], seed).model_dump(mode="json", exclude={"data"})
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def measured(protocol: Protocol, rows: Sequence[Row], seed: int, data_dir: str = "") -> Iterator[dict[str, Any]]:
     """Run some rows of one scenario; yield per row its mean accuracy over tasks and what it cost."""
     before = _cpu_seconds()
@@ -89,7 +97,8 @@ def measured(protocol: Protocol, rows: Sequence[Row], seed: int, data_dir: str =
     for row, final in zip(rows, finals, strict=True):
         mine = [r for r in records if r["kind"] == "round" and r["row"] == final["row"]]
         yield {
-            "protocol": protocol.name, "scenario": row.scenario, "strategy": row.strategy, "seed": seed,
+            "protocol": protocol.name, "settings": digest(protocol, row, seed),
+            "scenario": row.scenario, "strategy": row.strategy, "seed": seed,
             "accuracy": final["task_mean"], "forgetting": final["forgetting"],
             "clipped_entries": sum(r.get("saturated", 0) for r in mine), "cpu_seconds": round(spent, 1),
         }  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.strategies.central import measured
+from benchmarks.strategies.central import digest, measured
 from benchmarks.strategies.protocols import SHORT, THREE_TYPES, Protocol, Row
 from evaluation.files import JsonLines, read_jsonl
 from secure_fcl.errors import SecureFclError
@@ -63,24 +63,26 @@ def missing(
 
     `strategies`: those to run; empty: all.
     """
-    have = {(r["protocol"], r["scenario"], r["strategy"], r["seed"]) for r in done}
+    have = {(r.get("settings"), r["protocol"], r["scenario"], r["strategy"], r["seed"]) for r in done}
     asked = [r for r in protocol.rows if r.scenario in scenarios and (not strategies or r.strategy in strategies)]
     for seed in seeds:
-        rows = [r for r in asked if (protocol.name, r.scenario, r.strategy, seed) not in have]
+        rows = [
+            r for r in asked if (digest(protocol, r, seed), protocol.name, r.scenario, r.strategy, seed) not in have
+        ]
         for _, group in itertools.groupby(rows, key=lambda r: (r.scenario, r.iterations)):
             yield list(group), seed
 
 
 def judge(done: Iterable[Mapping[str, Any]]) -> list[Judged]:
-    """Return the rows that have results, in the order of the protocols."""
+    """Return the rows that have results, in the order of the protocols; of two results for a seed the later counts."""
     records = sorted(done, key=lambda r: int(r["seed"]))
     found = []
     for protocol in RUNNABLE.values():
         for row in protocol.rows:
             own = (protocol.name, row.scenario, row.strategy)
-            mine = [r["accuracy"] for r in records if (r["protocol"], r["scenario"], r["strategy"]) == own]
+            mine = {r["seed"]: r["accuracy"] for r in records if (r["protocol"], r["scenario"], r["strategy"]) == own}
             if mine:
-                found.append(Judged(protocol, row, tuple(mine)))
+                found.append(Judged(protocol, row, tuple(mine.values())))
     return found
 
 

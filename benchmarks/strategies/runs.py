@@ -49,7 +49,8 @@ def _line(cell: Cell, row: str, place: Path, seconds: float) -> Line:
     certificate = json.loads((place / "certificate.json").read_text())["rows"][row]
     costs = [c for c in read_jsonl(place / "cost.jsonl").records if c["row"] == row]
     return {
-        "cell": cell.key, "data": cell.data, "row": row, "noise": cell.noise, "seed": cell.seed,
+        "cell": cell.key, "settings": cell.digest(row), "data": cell.data, "row": row, "noise": cell.noise,
+        "seed": cell.seed,
         "target": None if math.isinf(cell.epsilon) else cell.epsilon, "epsilon": certificate["epsilon"],
         "micro": final["micro"], "task_mean": final["task_mean"], "forgetting": final["forgetting"],
         "bytes_up": sum(c["bytes_up"] for c in costs) / costs[0]["clients"],
@@ -59,9 +60,12 @@ def _line(cell: Cell, row: str, place: Path, seconds: float) -> Line:
 
 
 def run_all(wanted: list[Cell], results: Path, data_dir: str, runs: Path, jobs: int) -> list[str]:
-    """Run what is missing, `jobs` cells at a time, each in a process of its own; return what failed, in sentences."""
-    done = known(results)
-    todo = [replace(c, rows=tuple(r for r in c.rows if (c.key, r) not in done)) for c in wanted]
+    """Run what is missing, `jobs` cells at a time, each in a process of its own; return what failed, in sentences.
+
+    A line made under other settings does not count; the one that is made now takes its place.
+    """
+    done = {key: line.get("settings") for key, line in known(results).items()}
+    todo = [replace(c, rows=tuple(r for r in c.rows if done.get((c.key, r)) != c.digest(r))) for c in wanted]
     todo = [cell for cell in todo if cell.rows]
     print(f"{len(todo)} of {len(wanted)} runs to do", file=sys.stderr)
     results.parent.mkdir(parents=True, exist_ok=True)

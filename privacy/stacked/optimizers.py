@@ -19,7 +19,7 @@ class FlatOptimizer:
     def __init__(self, plan: DpSgdPlan, size: int, dtype: torch.dtype, moments: torch.Tensor | None = None) -> None:
         self._plan = plan
         whole = torch.zeros(plan.moments(size), dtype=dtype) if moments is None else moments
-        count = len(whole) // size
+        count = 2 if plan.optimizer == "adam" else int(plan.momentum > 0.0)
         self._moments = [whole[number * size : (number + 1) * size] for number in range(count)]
         # Adam's number of steps, an empty view for the others.
         self._told = whole[count * size :]

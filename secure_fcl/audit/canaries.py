@@ -120,9 +120,14 @@ def play_canaries(world: AuditWorld) -> Played:
 
 
 def bench_strategy(strategy: GradientStrategy) -> GradientStrategy:
-    """Return the strategy with a linear layer in place of its network, and nothing that comes after the noise."""
+    """Return the strategy with a linear layer in place of its network, and nothing that comes after the noise.
+
+    Its optimizer starts afresh, as at a client's first visit.
+    """
     linear = replace(strategy.networks, kind="linear", shape=(PER_DEVICE,), classes=2)
-    return replace(strategy, networks=linear, groups=None, last_from=None, examples=PER_DEVICE, method=Plain())
+    return replace(
+        strategy, networks=linear, groups=None, last_from=None, examples=PER_DEVICE, method=Plain(), keep_moments=False
+    )
 
 
 def _charged(world: AuditWorld, fate: str) -> tuple[Mapping[Event, int], int] | None:

@@ -75,7 +75,7 @@ def audit(
     )
     document |= {"leakage": None, "history": [], "attribution": [], "noise": None}
     document |= {key: value for part in played for key, value in part.more}
-    document |= {"probes": probes, "channels": channels, "shadows": count}
+    document |= {"probes": probes, "channels": channels, "shadows": count, "inputs": world.plan.scenario.description}
     document["cpu_seconds"] = time.process_time() - cpu
     write_json(folder.path / "attacks.json", document)
     return document

@@ -51,8 +51,8 @@ class _Course:
         """One step of all clients together, scaled to the half of the data that a shadow model has.
 
         The server averages the clients' steps, so sums, noise and denominators of all clients add up. Local steps
-        that drift apart within a round, clipped or shortened uploads and a method's own losses and penalties are not
-        imitated.
+        that drift apart within a round, clipped or shortened uploads, a method's own losses and penalties, Adam, and
+        whether momentum starts afresh at every visit are not imitated.
         """
         step, clients = self.strategy.plan, self.plan.scenario.clients
         noise = step.noise_multiplier * (math.sqrt(clients) if self.plan.noise == "local" else 1.0)

@@ -67,6 +67,9 @@ class GradientStrategy:
         last_from: the slot from which only the last layer is trained; None: never.
         examples: public bound on the examples of one chunk.
         keep_moments: whether a client's optimizer goes on at its next visit; its moments are then kept on the device.
+
+    Raises:
+        ValueError: moments are to be kept where only the last layer is trained from some slot on.
     """
 
     name: str
@@ -84,6 +87,10 @@ class GradientStrategy:
     last_from: int | None = None
     keep_moments: bool = False
     once_per_chunk: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.keep_moments and self.last_from is not None:
+            raise ValueError(f"last_from={self.last_from} trains the last layer alone, whose moments cannot be kept")
 
     @property
     def memory_rate(self) -> float:

@@ -82,6 +82,14 @@ def test_both_trainers_leave_the_same_moments(optimizer: str, momentum: float) -
         assert left[0][-1] == 4.0
 
 
+def test_a_model_of_one_weight_has_moments_too() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    x = Stratum(torch.ones(1, 1), torch.zeros(1, dtype=torch.int64), 1.0)
+    moments = torch.zeros(1, 3)
+    StackedTrainer(model).visit(torch.ones(1), [[x]], plan(2, "adam", 0.0), [draw], moments=moments)
+    assert moments[0, -1] == 2.0
+
+
 def test_moments_hold_what_torch_holds() -> None:
     """Against torch's own optimizer on the same mean gradient."""
     model = network()

@@ -41,7 +41,6 @@ KEPT = ("training.optimizer=adam", "training.learning_rate=0.02", "training.keep
 def test_moments_that_devices_keep_survive_an_interruption(run_tiny, make_config, tmp_path, trainer: str) -> None:
     settings = ('rows=["finetune"]', "transcript=latest", f"training.trainer={trainer}", *KEPT)
     whole = run_tiny(*settings)
-    assert whole.metrics != run_tiny(*settings, "training.keep_moments=false").metrics
     prepared = prepare(make_config(*settings))
     folder = RunFolder.create(tmp_path, prepared.config, "run")
     plan, _ = prepared.rows[0]

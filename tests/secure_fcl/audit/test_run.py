@@ -65,6 +65,16 @@ def test_every_game_is_played(document) -> None:  # type: ignore[no-untyped-def]
     assert len({(o["game"], o["attack"], o["target"]) for o in document["outcomes"]}) == len(document["outcomes"])
 
 
+def test_a_run_on_features_with_kept_moments_is_attacked_like_any_other(run_tiny, make_config) -> None:  # type: ignore[no-untyped-def]
+    settings = (*ATTACKED, "training.features=plain", "training.model=auto", "training.momentum=0.5",
+                "training.keep_moments=true")  # fmt: skip
+    run = run_tiny(*settings)
+    found = audit(prepare(make_config(*settings)), RunFolder.existing(run.path))
+    assert found["inputs"] == "plain"
+    assert any("canaries" in o["target"] for o in found["outcomes"])
+    assert "plain public features" in run.certificate("replay")["mechanism"]
+
+
 def test_each_task_is_judged_against_its_own_charge(document) -> None:  # type: ignore[no-untyped-def]
     tasks = [o for o in document["outcomes"] if o["target"].startswith("training data of replay, task")]
     assert [o["target"][-1] for o in tasks] == ["0", "1"]
