@@ -21,7 +21,10 @@ class AfterNoise(Protocol):
     """A change of the noisy mean gradient of one model, before the optimizer's step."""
 
     def __call__(self, gradient: torch.Tensor, weights: torch.Tensor, learning_rate: float, /) -> torch.Tensor:
-        """Return the gradient to step with, flat (P,), for the noisy mean gradient and the weights, flat (P,)."""
+        """Return the gradient to step with, flat (P,), for the noisy mean gradient and the weights, flat (P,).
+
+        `learning_rate`: by which the step is proportional to what is returned; 0 where it is not, as with Adam.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,8 @@ class Quadratic:
     Every penalty lambda / 2 * sum(F * (w - anchor)^2) is one with diagonal = lambda * F and pull = lambda * F * anchor,
     and so is every sum of such penalties. The step that follows solves the penalty at the new weights,
     (gradient + diagonal * w - pull) / (1 + learning_rate * diagonal), the proximal step of plain SGD: it tends to the
-    anchor for a stiff coordinate instead of overshooting, and to the explicit gradient for a small one.
+    anchor for a stiff coordinate instead of overshooting, and to the explicit gradient for a small one. With Adam
+    (learning_rate 0) it is the explicit gradient: no step of Adam's is longer for a stiff penalty.
 
     Raises:
         InvalidParameter: the vectors differ in shape, or the diagonal has a negative entry or one that is not finite.

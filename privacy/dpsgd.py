@@ -82,6 +82,11 @@ class DpSgdPlan:
             return Counter({NonPrivate("DP-SGD without noise"): self.steps})
         return Counter({SampledGaussian(q, self.noise_multiplier / weight): self.steps})
 
+    @property
+    def proportional_rate(self) -> float:
+        """Learning rate where a step is proportional to its gradient, as `AfterNoise` asks; 0 for Adam."""
+        return 0.0 if self.optimizer == "adam" else self.learning_rate
+
     def moments(self, parameters: int) -> int:
         """Return how many numbers the optimizer keeps for a model of so many parameters (`privacy.moments`)."""
         if self.optimizer == "adam":
@@ -169,7 +174,7 @@ class DpSgdTrainer:
             take_up(optimizer.original_optimizer, self._parameters, moments)
         noisy: list[torch.Tensor] = []
         if after is not None or path is not None:
-            optimizer.attach_step_hook(self._after_noise(after, plan.learning_rate, noisy))
+            optimizer.attach_step_hook(self._after_noise(after, plan.proportional_rate, noisy))
         for _ in range(plan.steps):
             optimizer.zero_grad(set_to_none=True)
             self._backward(poisson_batch(strata, coins), loss, optimizer, state)

@@ -84,7 +84,7 @@ class StackedTrainer:
                     part.add_(own[k])
                 fresh.div_(plan.denominator)
                 change = changes[k]
-                gradient = fresh if change is None else change(fresh, now[k], plan.learning_rate)
+                gradient = fresh if change is None else change(fresh, now[k], plan.proportional_rate)
                 step = rules[k].step(gradient)
                 now[k].add_(step)
                 if path is not None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from privacy import (
     Batch,
@@ -141,3 +142,29 @@ def test_a_loss_that_normalises_by_the_batch_is_caught() -> None:
         check_example_loss(glfc, CLASSES)
     with pytest.raises(ConformanceError, match="shape"):
         check_example_loss(lambda outputs, batch: cross_entropy(outputs, batch).mean(), CLASSES)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_penalty_is_explicit_under_adam(stacked: bool) -> None:
+    """Two visits that hand on moments: with the implicit factor the second would differ from torch's own Adam."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+    trainer = StackedTrainer(model) if stacked else DpSgdTrainer(model)
+    start, anchor = torch.tensor([0.5, -0.3, 0.2, 0.7]), torch.tensor([1.0, 0.0, -1.0, 0.0])
+    x, y = torch.tensor([[1.0, 2.0], [0.5, -1.0]]), torch.tensor([0, 1])
+    reference = nn.Parameter(start.clone())
+    adam = torch.optim.Adam([reference], lr=0.01)
+    moments, now = torch.zeros(1, 9), start
+    for strength in (0.0, 1e4):
+        plan = DpSgdPlan(3, 2.0, 100.0, 0.0, 0.01, optimizer="adam")
+        after = Quadratic.around(anchor, strength)
+        strata = [Stratum(x, y, 1.0)]
+        if isinstance(trainer, StackedTrainer):
+            now = trainer.visit(now, [strata], plan, [bytes], after=[after], moments=moments)[0]
+        else:
+            now = trainer.visit(now, strata, plan, bytes, after=after, moments=moments[0])
+        for _ in range(3):
+            loss = nn.functional.cross_entropy(x @ reference.view(2, 2).T, y)
+            penalty = strength / 2 * ((reference - anchor) ** 2).sum()
+            (reference.grad,) = torch.autograd.grad(loss + penalty, [reference])
+            adam.step()
+    torch.testing.assert_close(now, reference.detach(), rtol=1e-4, atol=1e-6)
