@@ -19,6 +19,7 @@ from secure_fcl.strategies.gradient import Encoding, GradientStrategy, Rates
 from secure_fcl.strategies.method import Method, Plain
 from secure_fcl.strategies.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.summed_once import SummedOnce
 
 __all__ = [
     "Calm",
@@ -43,6 +44,7 @@ __all__ = [
     "Strategy",
     "Stratum",
     "StreamingLda",
+    "SummedOnce",
     "UploadSpec",
     "one_by_one",
 ]

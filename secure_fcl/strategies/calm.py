@@ -13,26 +13,24 @@ What the server makes of both is in `secure_fcl.strategies.denoising`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from privacy import Event, NonPrivate, RandomBytes
+from privacy import RandomBytes
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
-    Examples,
     Floats,
     Phase,
     State,
     StepContext,
-    Stratum,
-    one_by_one,
 )
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.denoising import class_counts, class_means, discriminant, mean_length, precision
+from secure_fcl.strategies.summed_once import SummedOnce
 from secure_fcl.strategies.sums import (
     ClassMoments,
     Values,
@@ -50,7 +48,7 @@ _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
 
 @dataclass(frozen=True, eq=False)
-class Calm:
+class Calm(SummedOnce):
     """CALM, our own: class sums, then the scatter of directions from released means; its discriminant knows the noise.
 
     Each exchange declares sensitivity 1; the row splits the budget between them by their noise.
@@ -76,10 +74,6 @@ class Calm:
     examples: int
     scale: float
     noise: tuple[float, float]
-    rounds: int = field(default=1, init=False)
-    once_per_chunk: bool = field(default=True, init=False)
-    memory_rate: float = field(default=0.0, init=False)
-    columns: int = field(default=0, init=False)
 
     @cached_property
     def dimension(self) -> int:
@@ -102,18 +96,9 @@ class Calm:
             ),
         }  # fmt: skip
 
-    @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Strategy.kept`: nothing."""
-        return {}
-
-    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
-        """See `Strategy.events`: the noise is in the sums, or there is none."""
-        return {} if max(self.noise) > 0 or stratum != "current" else {NonPrivate(f"{self.name} without noise"): 1}
-
-    def sampled(self, stratum: Stratum, phase: Phase = "train") -> tuple[float, ...]:
-        """See `Strategy.sampled`: every current example is summed once in each exchange."""
-        return (1.0,) if stratum == "current" else ()
+    def noise_inside(self) -> bool:
+        """See `SummedOnce.noise_inside`."""
+        return max(self.noise) > 0
 
     def initial(self) -> State:
         """See `Strategy.initial`. Sums keep their low parts, so the order of adding does not show."""
@@ -138,16 +123,6 @@ class Calm:
             scatter += directions.T @ directions
             copies += 1
         return Contribution({"scatter": fold(scatter / copies)})
-
-    def contribute_all(
-        self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
-    ) -> Iterator[Contribution]:
-        """See `Strategy.contribute_all`."""
-        return one_by_one(self, state, views, step, coins)
-
-    def columns_of(self, state: State, examples: Examples) -> Floats:
-        """See `Strategy.columns_of`: none."""
-        return np.zeros((len(examples), 0), dtype=np.float32)
 
     def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
         """See `Strategy.apply`."""

@@ -7,31 +7,29 @@ would have to be released too, and nearest mean by direction is the better class
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import Event, NonPrivate, RandomBytes
+from privacy import RandomBytes
 from secure_fcl.features import features
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
-    Examples,
     Floats,
     Phase,
     State,
     StepContext,
-    Stratum,
-    one_by_one,
 )
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.summed_once import SummedOnce
 
 
 @dataclass(frozen=True, eq=False)
-class ClassSums:
+class ClassSums(SummedOnce):
     """Sums of bounded features by class (as in Snell et al. 2017, section 2.1, with directions for means).
 
     Attributes:
@@ -50,10 +48,6 @@ class ClassSums:
     scale: float
     noisy: bool
     name: str = "class_sums"
-    rounds: int = field(default=1, init=False)
-    once_per_chunk: bool = field(default=True, init=False)
-    memory_rate: float = field(default=0.0, init=False)
-    columns: int = field(default=0, init=False)
 
     @cached_property
     def dimension(self) -> int:
@@ -73,18 +67,9 @@ class ClassSums:
         )
         return {"train": spec}
 
-    @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Strategy.kept`: nothing."""
-        return {}
-
-    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
-        """See `Strategy.events`: the noise is in the sum, or there is none."""
-        return {} if self.noisy or stratum != "current" else {NonPrivate("class sums without noise"): 1}
-
-    def sampled(self, stratum: Stratum, phase: Phase = "train") -> tuple[float, ...]:
-        """See `Strategy.sampled`: every current example is summed once."""
-        return (1.0,) if stratum == "current" else ()
+    def noise_inside(self) -> bool:
+        """See `SummedOnce.noise_inside`."""
+        return self.noisy
 
     def initial(self) -> State:
         """See `Strategy.initial`."""
@@ -97,16 +82,6 @@ class ClassSums:
         for row, label in enumerate(step.classes):
             sums[row] = rows[view.current.y == label].sum(axis=0)
         return Contribution({"sums": sums})
-
-    def contribute_all(
-        self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
-    ) -> Iterator[Contribution]:
-        """See `Strategy.contribute_all`."""
-        return one_by_one(self, state, views, step, coins)
-
-    def columns_of(self, state: State, examples: Examples) -> Floats:
-        """See `Strategy.columns_of`: none."""
-        return np.zeros((len(examples), 0), dtype=np.float32)
 
     def apply(self, state: State, step: StepContext, total: dict[str, NDArray[np.float64]], clients: int) -> State:
         """See `Strategy.apply`."""

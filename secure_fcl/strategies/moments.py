@@ -8,26 +8,24 @@ classifier is made of the sums is post-processing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from privacy import Event, NonPrivate, RandomBytes
+from privacy import RandomBytes
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
-    Examples,
     Floats,
     Phase,
     State,
     StepContext,
-    Stratum,
-    one_by_one,
 )
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.summed_once import SummedOnce
 from secure_fcl.strategies.sums import (
     ClassMoments,
     Linear,
@@ -69,7 +67,7 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class MomentSums:
+class MomentSums(SummedOnce):
     """A closed-form strategy: one round per chunk, sums only, a classifier after every release.
 
     Attributes:
@@ -93,10 +91,6 @@ class MomentSums:
     gram_share: float
     scale: float
     noise: float
-    rounds: int = field(default=1, init=False)
-    once_per_chunk: bool = field(default=True, init=False)
-    memory_rate: float = field(default=0.0, init=False)
-    columns: int = field(default=0, init=False)
 
     @cached_property
     def dimension(self) -> int:
@@ -123,18 +117,9 @@ class MomentSums:
         )
         return {"train": spec}
 
-    @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Strategy.kept`: nothing."""
-        return {}
-
-    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
-        """See `Strategy.events`: the noise is in the sum, or there is none."""
-        return {} if self.noise > 0 or stratum != "current" else {NonPrivate(f"{self.name} sums without noise"): 1}
-
-    def sampled(self, stratum: Stratum, phase: Phase = "train") -> tuple[float, ...]:
-        """See `Strategy.sampled`: every current example is summed once."""
-        return (1.0,) if stratum == "current" else ()
+    def noise_inside(self) -> bool:
+        """See `SummedOnce.noise_inside`."""
+        return self.noise > 0
 
     def initial(self) -> State:
         """See `Strategy.initial`. Sums keep their low parts, so the order of adding does not show."""
@@ -152,16 +137,6 @@ class MomentSums:
         found = self.features(view.current.x[mine])
         sums = class_rows(found, view.current.y[mine], step.classes, self.widest_slot)
         return Contribution({"sums": rows * sums, "gram": products * fold(found.T @ found)})
-
-    def contribute_all(
-        self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
-    ) -> Iterator[Contribution]:
-        """See `Strategy.contribute_all`."""
-        return one_by_one(self, state, views, step, coins)
-
-    def columns_of(self, state: State, examples: Examples) -> Floats:
-        """See `Strategy.columns_of`: none."""
-        return np.zeros((len(examples), 0), dtype=np.float32)
 
     def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
         """See `Strategy.apply`."""

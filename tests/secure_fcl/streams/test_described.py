@@ -62,10 +62,11 @@ def test_networks_see_features_where_the_configuration_says_so(
 def test_a_run_on_features_learns_what_one_on_pixels_does(run_tiny) -> None:
     """Same streams, same steps, from the command's own job to the last record."""
     settings = ('rows=["joint"]', "joint.noise=none", "joint.epsilon=inf", "training.learning_rate=8.0",
-                "training.upload_clip=8.0", "training.rounds=10")  # fmt: skip
+                "training.upload_clip=8.0", "training.rounds=20", "replay_noise=true")  # fmt: skip
     found = run_tiny(*settings, "training.features=refined", "training.model=softmax")
     (final,) = [r for r in found.records("metrics.jsonl") if r["kind"] == "final"]
-    assert final["micro"] > 0.85
+    # Ten classes: a tenth by chance.
+    assert final["micro"] > 0.7
     assert any("public features" in said for said in found.certificate("joint")["chosen_on_data"])
 
 
