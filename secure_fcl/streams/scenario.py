@@ -172,7 +172,9 @@ class Scenario:
         return _as_shown(drifted(self.undrifted[index], time, self.drift), self.description)
 
     def described(self, description: Description) -> Scenario:
-        """Return the scenario in which an example's inputs are its public features, float32 (n, d), norm 1 at most up to rounding.
+        """Return the scenario in which an example's inputs are its public features, float32 (n, d).
+
+        Their norm is at most 1 up to rounding.
 
         An input depends on its own example alone, so neighbouring data sets stay neighbours.
         """
