@@ -159,12 +159,12 @@ class DpSgdTrainer:
             InvalidParameter: `weights` or `moments` do not fit the model, or there is no stratum.
             UnsuitableModel: the forward pass leaves out a parameter, or folds another axis into the batch.
         """
+        from privacy.moments import hand_back, take_up
+
         if not strata:
             raise InvalidParameter("no stratum was given; for no data give one with 0 examples")
         if self._mode == "ghost" and plan.clipping.kind == "per_layer":
             raise InvalidParameter("clipping kind='per_layer' needs per-example gradients; use mode='hooks'")
-        from privacy.moments import hand_back, take_up
-
         self._load(weights)
         reset_hooks(self._module)
         self._module.train()

@@ -48,6 +48,11 @@ DATA = {
 }  # fmt: skip
 
 
+def digest_of(settings: object) -> str:
+    """Return a short digest of settings that JSON can tell."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run: some strategies at one budget and place of noise, on one data set, with one seed."""
@@ -66,8 +71,7 @@ class Cell:
 
     def digest(self, row: str) -> str:
         """Return a short digest of the settings of one of its rows: results of other settings are not its results."""
-        own = json.dumps(replace(self, rows=(row,)).settings())
-        return hashlib.sha256(own.encode()).hexdigest()[:16]
+        return digest_of(replace(self, rows=(row,)).settings())
 
     def settings(self) -> list[str]:
         """Return the `a.b=c` settings of the run."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import resource
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.strategies.cells import digest_of
 from benchmarks.strategies.protocols import Protocol, Row
 from evaluation.files import read_jsonl
 from secure_fcl.config import Config, validate
@@ -79,8 +78,7 @@ def _free_of_noise(row: Row) -> dict[str, Any]:
 
 def digest(protocol: Protocol, row: Row, seed: int) -> str:
     """Return a short digest of the settings of one row: results of other settings are not its results."""
-    own = configuration(protocol, [row], seed).model_dump(mode="json", exclude={"data"})
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of(configuration(protocol, [row], seed).model_dump(mode="json", exclude={"data"}))
 
 
 def measured(protocol: Protocol, rows: Sequence[Row], seed: int, data_dir: str = "") -> Iterator[dict[str, Any]]:

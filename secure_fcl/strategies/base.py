@@ -141,8 +141,15 @@ class Strategy(Protocol):
         """Class scores (n, classes); the prediction is the largest. Classes never released score -inf."""
 
 
+class Contributes(Protocol):
+    """The client's side of a strategy."""
+
+    def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
+        """See `Strategy.contribute`."""
+
+
 def one_by_one(
-    strategy: Strategy, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
+    strategy: Contributes, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
 ) -> Iterator[Contribution]:
     """Yield the contributions of many clients, each made when it is asked for."""
     for view, own in zip(views, coins, strict=True):

@@ -17,6 +17,7 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
     Stratum,
+    one_by_one,
 )
 
 
@@ -56,8 +57,7 @@ class SummedOnce(ABC):
         self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
     ) -> Iterator[Contribution]:
         """See `Strategy.contribute_all`."""
-        for view, own in zip(views, coins, strict=True):
-            yield self.contribute(state, view, step, own)
+        return one_by_one(self, state, views, step, coins)
 
     def columns_of(self, state: State, examples: Examples) -> Floats:
         """See `Strategy.columns_of`: none."""

@@ -174,9 +174,8 @@ class Scenario:
     def described(self, description: Description) -> Scenario:
         """Return the scenario in which an example's inputs are its public features, float32 (n, d).
 
-        Their norm is at most 1 up to rounding.
-
-        An input depends on its own example alone, so neighbouring data sets stay neighbours.
+        Their norm is at most 1 up to rounding. An input depends on its own example alone, so neighbouring data sets
+        stay neighbours.
         """
         if description == self.description:
             return self

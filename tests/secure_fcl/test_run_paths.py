@@ -1,12 +1,25 @@
 """A run's result does not depend on the protection, or on whether it was interrupted."""
 
+from pathlib import Path
+
 import pytest
 
 from secure_fcl.folder import RunFolder
-from secure_fcl.job import Interrupted, Job, prepare
+from secure_fcl.job import Interrupted, Job, Prepared, prepare
 from secure_fcl.rows import build_row
 
 SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
+
+
+def stopped_after_every_round(prepared: Prepared, parent: Path) -> RunFolder:
+    """The folder of a run of one row that was stopped after each round, continued, and finished."""
+    folder = RunFolder.create(parent, prepared.config, "run")
+    plan, _ = prepared.rows[0]
+    for _ in range(plan.rounds):
+        with pytest.raises(Interrupted):
+            Job(prepared, folder, lambda tick: None, lambda: True).run()
+    Job(prepared, folder, lambda tick: None).run()
+    return folder
 
 
 @pytest.mark.slow
@@ -22,13 +35,7 @@ def test_gradient_sums_with_shared_noise_are_the_same_under_every_protection(run
 def test_what_devices_keep_survives_an_interruption(run_tiny, make_config, tmp_path, row: str) -> None:
     settings = (f'rows=["{row}"]', "replay_noise=true", "training.trainer=stacked", "transcript=latest")
     whole = run_tiny(*settings)
-    prepared = prepare(make_config(*settings))
-    folder = RunFolder.create(tmp_path, prepared.config, "run")
-    plan, _ = prepared.rows[0]
-    for _ in range(plan.rounds):
-        with pytest.raises(Interrupted):
-            Job(prepared, folder, lambda tick: None, lambda: True).run()
-    Job(prepared, folder, lambda tick: None).run()
+    folder = stopped_after_every_round(prepare(make_config(*settings)), tmp_path)
     assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
     left = [path.name for path in (folder.path / "simulation").glob(f"devices-{row}-*.npz")]
     assert len([name for name in left if "closed" not in name]) <= 2
@@ -41,13 +48,7 @@ KEPT = ("training.optimizer=adam", "training.learning_rate=0.02", "training.keep
 def test_moments_that_devices_keep_survive_an_interruption(run_tiny, make_config, tmp_path, trainer: str) -> None:
     settings = ('rows=["finetune"]', "transcript=latest", f"training.trainer={trainer}", *KEPT)
     whole = run_tiny(*settings)
-    prepared = prepare(make_config(*settings))
-    folder = RunFolder.create(tmp_path, prepared.config, "run")
-    plan, _ = prepared.rows[0]
-    for _ in range(plan.rounds):
-        with pytest.raises(Interrupted):
-            Job(prepared, folder, lambda tick: None, lambda: True).run()
-    Job(prepared, folder, lambda tick: None).run()
+    folder = stopped_after_every_round(prepare(make_config(*settings)), tmp_path)
     assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
 
 
