@@ -17,8 +17,7 @@ from __future__ import annotations
 from attacks.active_server import Imprint, Probe, probe_imprint, probe_inconsistency
 from attacks.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
 from attacks.attack import Attack, Candidates, run_attack
-from attacks.auditing import GaussianBound, TwoRunAudit, gaussian_bound, gaussian_epsilon, gaussian_mu, two_run_audit
-from attacks.canaries import (
+from attacks.bounds.canaries import (
     Canaries,
     DirectionScore,
     direction_canaries,
@@ -26,6 +25,15 @@ from attacks.canaries import (
     mislabelled_canaries,
     one_shot_estimate,
 )
+from attacks.bounds.gaussian import (
+    GaussianBound,
+    TwoRunAudit,
+    gaussian_bound,
+    gaussian_epsilon,
+    gaussian_mu,
+    two_run_audit,
+)
+from attacks.bounds.one_run import audit_retained, audit_tasks
 from attacks.channels import (
     SIDE_CHANNEL,
     ChannelFinding,
@@ -71,7 +79,6 @@ from attacks.membership import (
     Standardised,
 )
 from attacks.modules import GradientOf, gradients_of, losses_of
-from attacks.one_run import audit_retained, audit_tasks
 from attacks.own_audit import Subject, audit, weights_of
 from attacks.portfolio import Portfolio, match_gradients, reconstruct_best
 from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attack import Candidates
-from attacks.auditing import TwoRunAudit, two_run_audit
-from attacks.canaries import DirectionScore
+from attacks.bounds.canaries import DirectionScore
+from attacks.bounds.gaussian import TwoRunAudit, two_run_audit
 from attacks.errors import AuditInvalid
 from attacks.games import MEMBERSHIP, Outcome, play
 from attacks.judging import Coin, Terms

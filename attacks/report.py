@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attacks.auditing import gaussian_bound
+from attacks.bounds.gaussian import gaussian_bound
 from attacks.games import Outcome
 from attacks.judging import GuessCounts, Terms
 from attacks.reconstruction import Reconstruction

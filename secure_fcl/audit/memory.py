@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import attacks
-from attacks.one_run import audit_retained
+from attacks.bounds.one_run import audit_retained
 from secure_fcl.audit.charges import spent_in_memory
 from secure_fcl.audit.leakage import held_after
 from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played

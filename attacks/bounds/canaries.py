@@ -113,7 +113,7 @@ def one_shot_estimate(cosines: FloatArray, delta: float) -> Estimate:
     Raises:
         AuditInvalid: fewer than two, values that are not finite, or delta out of range.
     """
-    from attacks.auditing import gaussian_epsilon
+    from attacks.bounds.gaussian import gaussian_epsilon
 
     if len(cosines) < 2 or not np.isfinite(cosines).all():
         raise AuditInvalid(f"{len(cosines)} cosines; at least two finite ones are needed")

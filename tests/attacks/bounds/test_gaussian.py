@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attacks import AuditInvalid, GuessCounts, gaussian_bound, gaussian_epsilon, gaussian_mu, two_run_audit
-from attacks.auditing import gaussian_mu_lower
+from attacks.bounds.gaussian import gaussian_mu_lower
 
 
 @pytest.mark.parametrize(
