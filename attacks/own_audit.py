@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attacks.attack import Attack, Candidates
 from attacks.checkpoints import Losses
-from attacks.controls import membership_world, negative_control, positive_control
+from attacks.controls.memorised import membership_world, negative_control, positive_control
 from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing, GameInvalid
 from attacks.families import BAVARIA, LIRA_FIXED, RATIO
 from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.attack import Attack, run_attack
-from attacks.controls import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
+from attacks.controls.memorised import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
+from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
 from attacks.errors import CapabilityMissing, ControlFailed
 from attacks.games import Outcome
 from attacks.judging import Terms
-from attacks.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
 from attacks.shadows.mlp import BatchedMlp
 from attacks.shadows.models import ContinualRecipe, ShadowModels, continual_models
 from attacks.shadows.rule import Rule

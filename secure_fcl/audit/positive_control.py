@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import attacks
-from attacks.controls import negative_control
+from attacks.controls.memorised import negative_control
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows import RowPlan
 from secure_fcl.strategies import GradientStrategy

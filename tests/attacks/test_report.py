@@ -16,7 +16,7 @@ from attacks import (
     play,
     reconstruction_record,
 )
-from attacks.controls import ControlWorld, negative_control, positive_control
+from attacks.controls.memorised import ControlWorld, negative_control, positive_control
 from attacks.reconstruction import Reconstruction
 from evaluation.evidence import Score
 

@@ -35,7 +35,7 @@ from attacks import (
     losses_of,
     run_attack,
 )
-from attacks.controls import ControlWorld
+from attacks.controls.memorised import ControlWorld
 from attacks.history import HistoryScores
 from attacks.shadow_attacks import checkpoint_scores
 from attacks.testing import check_attack, control_shadows

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attacks import AuditInvalid, ControlFailed, LedgerContradicted, contradictions, discoveries, require_consistent
-from attacks.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
 from attacks.testing import check_accountant
 from privacy import PldAccountant, RdpAccountant, SampledGaussian
 

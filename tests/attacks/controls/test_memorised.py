@@ -23,7 +23,7 @@ from attacks import (
     Terms,
     View,
 )
-from attacks.controls import (
+from attacks.controls.memorised import (
     ControlWorld,
     membership_world,
     negative_control,
