@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from attacks.active_server import Imprint, Probe, probe_imprint, probe_inconsistency
 from attacks.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
-from attacks.attack import Attack, Candidates, run_attack
 from attacks.bounds.canaries import (
     Canaries,
     DirectionScore,
@@ -42,7 +41,6 @@ from attacks.channels import (
     message_features,
     prototype_exposure,
 )
-from attacks.checkpoints import Losses, standardise
 from attacks.errors import (
     AttackError,
     AuditInvalid,
@@ -62,10 +60,30 @@ from attacks.extraction import EXTRACTION, extract_exemplars, judge_extraction, 
 from attacks.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
 from attacks.federated import FedMia, GradientCosine
 from attacks.fidelity import Fidelity, fidelity, matched, psnr
-from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
+from attacks.games.attack import Attack, Candidates, Losses, run_attack
+from attacks.games.judging import Coin, GuessCounts, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
+from attacks.games.simultaneous import Contradiction, Discovery, contradictions, discoveries, require_consistent
+from attacks.games.standard import standardise
+from attacks.games.swaps import SWAPPED, play_swaps
+from attacks.games.views import (
+    ACTIVE_SERVER,
+    ALL_CLIENTS_CLEAR,
+    ALL_MODELS,
+    BLACK_BOX,
+    COLLUDERS,
+    FINAL_MODEL,
+    MEMORY_AT_REST,
+    ONE_CLIENT_CLEAR,
+    REVEALS,
+    SIDE_CHANNELS,
+    SUMS_ONLY,
+    Capability,
+    ThreatModel,
+    View,
+)
 from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
 from attacks.inversion import Inversion, InversionSettings, analytic_linear, invert
-from attacks.judging import Coin, GuessCounts, Terms
 from attacks.labels import label_counts, label_of
 from attacks.layout import LinearPart, first_linear, last_linear
 from attacks.leakage import LeakageMatrix, leakage_matrix
@@ -96,26 +114,8 @@ from attacks.shadows import (
     continual_models,
     trainer_for,
 )
-from attacks.simultaneous import Contradiction, Discovery, contradictions, discoveries, require_consistent
 from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 from attacks.suppression import probe_suppression
-from attacks.swaps import SWAPPED, play_swaps
-from attacks.views import (
-    ACTIVE_SERVER,
-    ALL_CLIENTS_CLEAR,
-    ALL_MODELS,
-    BLACK_BOX,
-    COLLUDERS,
-    FINAL_MODEL,
-    MEMORY_AT_REST,
-    ONE_CLIENT_CLEAR,
-    REVEALS,
-    SIDE_CHANNELS,
-    SUMS_ONLY,
-    Capability,
-    ThreatModel,
-    View,
-)
 from attacks.worlds import GradientWorld, build_gradient_worlds, clip_rows
 
 __all__ = [

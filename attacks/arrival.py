@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import FloatArray
 from attacks.errors import TranscriptInvalid
-from attacks.games import Game
-from attacks.views import Capability, View
+from attacks.games.attack import FloatArray
+from attacks.games.play import Game
+from attacks.games.views import Capability, View
 
 ARRIVAL = Game("class arrival from the sum", "did a new class enter the clients' data in this round?")
 """Class arrival (G-ARR).

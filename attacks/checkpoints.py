@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates, FloatArray, IntArray
 from attacks.errors import CandidatesInvalid, LossesInvalid
-from attacks.views import View
-
-Losses = Callable[[NDArray[np.float32], NDArray[np.float32], IntArray], NDArray[Any]]
-"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), finite and at least 0.
-
-A model's forward pass, supplied by the caller; `modules.losses_of` makes one from a torch module."""
+from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
+from attacks.games.views import View
 
 SMALLEST_LOSS = 1e-6
 """Below this a float32 cross-entropy is rounding: probabilities this close to 1 are all alike."""
@@ -96,30 +90,3 @@ def opening_rows(view: View, candidates: Candidates) -> IntArray:
             "or leave these candidates out"
         )
     return first - 1
-
-
-def groups_of(candidates: Candidates) -> IntArray:
-    """Group number of each candidate's (task, label) pair, (n,): both are known to the adversary."""
-    if not len(candidates):
-        return np.zeros(0, dtype=np.int64)
-    pairs = np.stack([candidates.task, candidates.y], axis=1)
-    inverse: IntArray = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    return inverse
-
-
-def standardise(values: FloatArray, groups: IntArray) -> FloatArray:
-    """Subtracts each group's mean and divides by its standard deviation; the truth plays no part.
-
-    `values` is (n,) or (n, k), standardised by column. Tasks and classes are learned to different losses
-    and kept at different rates; without this step an AUC over several tasks would measure which task an
-    example is from. A group of one, or of equal values, becomes 0. Invariant under any positive affine map
-    applied to a group.
-    """
-    out = np.zeros_like(values, dtype=np.float64)
-    for group in np.unique(groups):
-        member = groups == group
-        centred = values[member] - values[member].mean(axis=0)
-        spread = values[member].std(axis=0)
-        flat = spread <= 1e-12 * np.maximum(1.0, np.abs(values[member]).max(axis=0))
-        out[member] = np.where(flat, 0.0, centred / np.where(flat, 1.0, spread))
-    return out

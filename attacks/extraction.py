@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
 from attacks.fidelity import Fidelity, fidelity, matched
-from attacks.games import Game
+from attacks.games.play import Game
 from attacks.inversion import InversionSettings, invert
 from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of
 from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.attack import FloatArray
 from attacks.errors import ShadowsInvalid
+from attacks.games.attack import FloatArray
 
 Bools = NDArray[np.bool_]
 _TINY = 1e-12

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.attack import Candidates, FloatArray
 from attacks.errors import CandidatesInvalid
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.views import Capability, View
 from attacks.modules import gradients_of
-from attacks.views import Capability, View
 
 if TYPE_CHECKING:
     import torch

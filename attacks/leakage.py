@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates, FloatArray
 from attacks.errors import GameInvalid
-from attacks.judging import BoolArray, Terms, auc_score
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.judging import BoolArray, Terms, auc_score
 from evaluation.evidence import Score
 
 Row = tuple[Score | None, ...]

@@ -11,19 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.attack import Attack, Candidates, FloatArray
-from attacks.checkpoints import (
-    SMALLEST_LOSS,
-    Losses,
-    closing_rows,
-    first_rows,
-    groups_of,
-    losses_at,
-    odds_table,
-    opening_rows,
-    standardise,
-)
-from attacks.views import Capability, View
+from attacks.checkpoints import SMALLEST_LOSS, closing_rows, first_rows, losses_at, odds_table, opening_rows
+from attacks.games.attack import Attack, Candidates, FloatArray, Losses
+from attacks.games.standard import groups_of, standardise
+from attacks.games.views import Capability, View
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.checkpoints import Losses
 from attacks.errors import LossesInvalid
+from attacks.games.attack import Losses
 
 if TYPE_CHECKING:
     import torch

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.attack import Candidates, FloatArray
 from attacks.families import rmia_scores
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.views import Capability, View
 from attacks.shadows.models import ShadowModels
-from attacks.views import Capability, View
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates, FloatArray
 from attacks.errors import CandidatesInvalid
 from attacks.families import BAVARIA, Family, family_scores, signals
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.views import Capability, View
 from attacks.shadows.models import ShadowModels
-from attacks.views import Capability, View
 
 
 def _signals(family: Family, shadows: ShadowModels, view: View, row: int, candidates: Candidates) -> FloatArray:

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.arrival import ARRIVAL, class_arrival
-from attacks.attack import Attack, Candidates, FloatArray
 from attacks.errors import GameInvalid
 from attacks.federated import FedMia, GradientCosine
-from attacks.games import MEMBERSHIP, Outcome, blind_baseline, judge, play
-from attacks.judging import BoolArray, Coin, Terms
+from attacks.games.attack import Attack, Candidates, FloatArray
+from attacks.games.judging import BoolArray, Coin, Terms
+from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, judge, play
+from attacks.games.views import ALL_CLIENTS_CLEAR, SUMS_ONLY, View
 from attacks.membership import Standardised
 from attacks.modules import gradients_of
-from attacks.views import ALL_CLIENTS_CLEAR, SUMS_ONLY, View
 from attacks.worlds import clipped_gradients
 from evaluation.evidence import Interval, Score
 from evaluation.intervals import clopper_pearson

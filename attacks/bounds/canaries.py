@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates, FloatArray
 from attacks.errors import AuditInvalid, CandidatesInvalid
-from attacks.views import Capability, View
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.views import Capability, View
 from evaluation.evidence import Estimate
 
 

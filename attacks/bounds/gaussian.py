@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from attacks.errors import AuditInvalid
-from attacks.judging import GuessCounts
+from attacks.games.judging import GuessCounts
 from evaluation.evidence import LowerBound
 from evaluation.intervals import clopper_pearson
 from evaluation.roc import epsilon_lower_bound_from_scores, halves

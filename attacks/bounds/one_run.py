@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.attack import Attack, Candidates, run_attack
 from attacks.errors import GameInvalid
-from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, judge
-from attacks.judging import BoolArray, Terms
-from attacks.views import View
+from attacks.games.attack import Attack, Candidates, run_attack
+from attacks.games.judging import BoolArray, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, judge
+from attacks.games.views import View
 
 
 def audit_tasks(

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Attack, Candidates
-from attacks.checkpoints import Losses
-from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, play
-from attacks.judging import Coin, Terms
+from attacks.games.attack import Attack, Candidates, Losses
+from attacks.games.judging import Coin, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, play
+from attacks.games.views import ALL_MODELS, View
 from attacks.modules import losses_of
-from attacks.views import ALL_MODELS, View
 
 if TYPE_CHECKING:
     import torch

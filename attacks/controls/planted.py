@@ -13,13 +13,13 @@ from enum import Enum, unique
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates
 from attacks.bounds.canaries import DirectionScore
 from attacks.bounds.gaussian import TwoRunAudit, two_run_audit
 from attacks.errors import AuditInvalid
-from attacks.games import MEMBERSHIP, Outcome, play
-from attacks.judging import Coin, Terms
-from attacks.views import ONE_CLIENT_CLEAR, SUMS_ONLY, View
+from attacks.games.attack import Candidates
+from attacks.games.judging import Coin, Terms
+from attacks.games.play import MEMBERSHIP, Outcome, play
+from attacks.games.views import ONE_CLIENT_CLEAR, SUMS_ONLY, View
 from evaluation.evidence import Score
 
 

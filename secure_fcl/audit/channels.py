@@ -102,7 +102,7 @@ def _messages(world: AuditWorld) -> list[dict[str, Any]]:
 
 def _visits(
     world: AuditWorld, messages: list[dict[str, Any]]
-) -> tuple[list[list[dict[str, Any]]], attacks.judging.BoolArray]:
+) -> tuple[list[list[dict[str, Any]]], attacks.games.judging.BoolArray]:
     """Return the uploads of every client in every slot, and whether it held more than the slot's median client."""
     scenario = world.plan.scenario
     grouped: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)

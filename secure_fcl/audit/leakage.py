@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import attacks
-from attacks.checkpoints import groups_of, losses_at, standardise
+from attacks.checkpoints import losses_at
+from attacks.games.standard import groups_of, standardise
 from attacks.leakage import LeakageMatrix, leakage_matrix
 from evaluation.evidence import Score
 from secure_fcl.engines.simulation import SIMULATION, load_arrays

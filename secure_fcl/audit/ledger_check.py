@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attacks
-from attacks.simultaneous import LOUD
+from attacks.games.simultaneous import LOUD
 from evaluation.tables import epsilon_above, epsilon_below
 
 

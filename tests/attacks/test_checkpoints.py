@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks import ALL_MODELS, Candidates, CandidatesInvalid, LossesInvalid, View
-from attacks.checkpoints import (
-    closing_rows,
-    first_rows,
-    groups_of,
-    log_odds,
-    losses_at,
-    opening_rows,
-    standardise,
-)
+from attacks.checkpoints import closing_rows, first_rows, log_odds, losses_at, opening_rows
+from attacks.games.standard import groups_of, standardise
 
 Make = Callable[..., Candidates]
 

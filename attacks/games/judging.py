@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.attack import FloatArray
 from attacks.errors import GameInvalid
+from attacks.games.attack import FloatArray
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import cluster_bootstrap, delong_auc
 from evaluation.roc import TprAtFpr, auc, epsilon_lower_bound_one_run, tpr_at_fpr

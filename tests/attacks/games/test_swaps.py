@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks import ALL_MODELS, Candidates, Capability, GameInvalid, Terms, View, contradictions, play_swaps
-from attacks.swaps import disjoint_pairs, split_pairs
+from attacks.games.swaps import disjoint_pairs, split_pairs
 
 Make = Callable[..., Candidates]
 VIEW = View.of(ALL_MODELS, {})

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from attacks.attack import Candidates, FloatArray
-from attacks.checkpoints import groups_of, standardise
+from attacks.games.attack import Candidates, FloatArray
+from attacks.games.standard import groups_of, standardise
 from evaluation.evidence import Score
 from evaluation.roc import auc
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.attack import Attack, Candidates, FloatArray, IntArray, run_attack
 from attacks.errors import GameInvalid
-from attacks.games import Game, Outcome, judge
-from attacks.judging import BoolArray, Coin, Terms
-from attacks.views import View
+from attacks.games.attack import Attack, Candidates, FloatArray, IntArray, run_attack
+from attacks.games.judging import BoolArray, Coin, Terms
+from attacks.games.play import Game, Outcome, judge
+from attacks.games.views import View
 
 SWAPPED = Game("which of two was retained", "which of these two examples does the replay memory hold?")
 """Which of two was retained (G-RET for a memory of fixed size).

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from attacks import Candidates
-from attacks.blind import blind_auc, cross_fitted_scores, simple_features
+from attacks.games.blind import blind_auc, cross_fitted_scores, simple_features
 
 
 def digits(n: int, per_block: int = 1) -> Candidates:

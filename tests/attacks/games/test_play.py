@@ -18,7 +18,7 @@ from attacks import (
     View,
     play,
 )
-from attacks.judging import auc_score
+from attacks.games.judging import auc_score
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
 

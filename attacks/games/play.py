@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.attack import Attack, Candidates, FloatArray, run_attack
-from attacks.blind import blind_auc
 from attacks.errors import GameInvalid
-from attacks.judging import (
+from attacks.games.attack import Attack, Candidates, FloatArray, run_attack
+from attacks.games.blind import blind_auc
+from attacks.games.judging import (
     BoolArray,
     GuessCounts,
     Stream,
@@ -25,7 +25,7 @@ from attacks.judging import (
     stream_seed,
     true_positive_rates,
 )
-from attacks.views import View
+from attacks.games.views import View
 from evaluation.evidence import LowerBound, Score
 from evaluation.roc import TprAtFpr
 

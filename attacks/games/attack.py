@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import CandidatesInvalid, CapabilityMissing, ScoresInvalid
-from attacks.views import Capability, View
+from attacks.games.views import Capability, View
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -106,3 +107,9 @@ def run_attack(attack: Attack, view: View, candidates: Candidates) -> FloatArray
             f"it must return {len(candidates)} finite numbers"
         )
     return scores
+
+
+Losses = Callable[[NDArray[np.float32], NDArray[np.float32], IntArray], NDArray[Any]]
+"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), finite and at least 0.
+
+A model's forward pass, supplied by the caller; `modules.losses_of` makes one from a torch module."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from attacks.errors import GameInvalid, LedgerContradicted
-from attacks.games import Outcome
+from attacks.games.play import Outcome
 from evaluation.intervals import holm
 
 LOUD = 0.999
