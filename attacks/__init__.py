@@ -56,10 +56,8 @@ from attacks.errors import (
     ShadowsInvalid,
     TranscriptInvalid,
 )
-from attacks.extraction import EXTRACTION, extract_exemplars, judge_extraction, stage_extraction
 from attacks.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
 from attacks.federated import FedMia, GradientCosine
-from attacks.fidelity import Fidelity, fidelity, matched, psnr
 from attacks.games.attack import Attack, Candidates, Losses, run_attack
 from attacks.games.judging import Coin, GuessCounts, Terms
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
@@ -82,9 +80,14 @@ from attacks.games.views import (
     ThreatModel,
     View,
 )
+from attacks.gradients.extraction import EXTRACTION, extract_exemplars, judge_extraction, stage_extraction
+from attacks.gradients.fidelity import Fidelity, fidelity, matched, psnr
+from attacks.gradients.inversion import Inversion, InversionSettings, analytic_linear, invert
+from attacks.gradients.labels import label_counts, label_of
+from attacks.gradients.portfolio import Portfolio, match_gradients, reconstruct_best
+from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
+from attacks.gradients.worlds import GradientWorld, build_gradient_worlds, clip_rows
 from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
-from attacks.inversion import Inversion, InversionSettings, analytic_linear, invert
-from attacks.labels import label_counts, label_of
 from attacks.layout import LinearPart, first_linear, last_linear
 from attacks.leakage import LeakageMatrix, leakage_matrix
 from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
@@ -98,8 +101,6 @@ from attacks.membership import (
 )
 from attacks.modules import GradientOf, gradients_of, losses_of
 from attacks.own_audit import Subject, audit, weights_of
-from attacks.portfolio import Portfolio, match_gradients, reconstruct_best
-from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
 from attacks.report import audit_document, outcome_record, reconstruction_record
 from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
 from attacks.rmia import Rmia
@@ -116,7 +117,6 @@ from attacks.shadows import (
 )
 from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 from attacks.suppression import probe_suppression
-from attacks.worlds import GradientWorld, build_gradient_worlds, clip_rows
 
 __all__ = [
     "ACTIVE_SERVER",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import AttackError, InversionInvalid
-from attacks.fidelity import matched, psnr
-from attacks.inversion import analytic_linear
+from attacks.gradients.fidelity import matched, psnr
+from attacks.gradients.inversion import analytic_linear
 
 Floats = NDArray[np.float64]
 Summed = Callable[[NDArray[np.float32]], NDArray[np.floating]]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from attacks.errors import GameInvalid, TranscriptInvalid
-from attacks.fidelity import Fidelity, fidelity
 from attacks.games.attack import FloatArray
 from attacks.games.blind import cross_fitted_scores
 from attacks.games.play import Game
 from attacks.games.views import View
-from attacks.inversion import InversionSettings
-from attacks.portfolio import reconstruct_best
+from attacks.gradients.fidelity import Fidelity, fidelity
+from attacks.gradients.inversion import InversionSettings
+from attacks.gradients.portfolio import reconstruct_best
 from evaluation.evidence import Interval, Score
 from evaluation.intervals import clopper_pearson
 from evaluation.roc import auc

@@ -11,7 +11,7 @@ from attacks.bounds.gaussian import gaussian_bound
 from attacks.games.judging import GuessCounts, Terms
 from attacks.games.play import Outcome
 from attacks.games.simultaneous import LOUD, contradictions, discoveries
-from attacks.reconstruction import Reconstruction
+from attacks.gradients.reconstruction import Reconstruction
 
 
 def _number(value: float | None) -> float | None:

@@ -13,7 +13,6 @@ from attacks import (
     InversionSettings,
     batch_gradients_of,
     extract_exemplars,
-    fidelity,
     gradients_of,
     invert,
     label_counts,
@@ -25,7 +24,8 @@ from attacks import (
     reconstruct_best,
     weights_of,
 )
-from attacks.portfolio import Method
+from attacks.gradients import fidelity
+from attacks.gradients.portfolio import Method
 from benchmarks.attacks.common import Data, cpu, digits
 
 SETTINGS = InversionSettings(steps=300, learning_rate=0.1, total_variation=1e-3)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import attacks
+from attacks.gradients.worlds import clipped_gradients
 from attacks.modules import gradients_of
 from attacks.suppression import ISOLATED
-from attacks.worlds import clipped_gradients
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.encoding import FixedPoint
 from crypto.errors import CryptoError

@@ -17,7 +17,7 @@ from attacks import (
     reconstruction_record,
 )
 from attacks.controls.memorised import ControlWorld, negative_control, positive_control
-from attacks.reconstruction import Reconstruction
+from attacks.gradients.reconstruction import Reconstruction
 from evaluation.evidence import Score
 
 OUTCOME_KEYS = {

@@ -23,9 +23,9 @@ from attacks import (
     stage_extraction,
     weights_of,
 )
+from attacks.gradients.worlds import clipped_gradients
 from attacks.staged import StagedRule
 from attacks.suppression import before_the_head
-from attacks.worlds import clipped_gradients
 
 MLP = BatchedMlp((64, 32, 10))
 Data = tuple[np.ndarray, np.ndarray]

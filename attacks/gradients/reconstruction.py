@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.inversion import InversionSettings
-from attacks.portfolio import Method, reconstruct_best
-from attacks.worlds import GradientWorld
+from attacks.gradients.inversion import InversionSettings
+from attacks.gradients.portfolio import Method, reconstruct_best
+from attacks.gradients.worlds import GradientWorld
 from evaluation.evidence import Score
 from evaluation.intervals import mean_interval
 

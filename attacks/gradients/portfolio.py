@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.inversion import InversionSettings, analytic_linear, invert
-from attacks.labels import label_of
+from attacks.gradients.inversion import InversionSettings, analytic_linear, invert
+from attacks.gradients.labels import label_of
 from attacks.layout import first_linear, last_linear
 from attacks.modules import GradientOf, gradients_of
 

@@ -17,7 +17,7 @@ from attacks import (
     gradients_of,
     reconstruct,
 )
-from attacks.reconstruction import Reconstruction
+from attacks.gradients.reconstruction import Reconstruction
 
 Signals = tuple[np.ndarray, np.ndarray]
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.fidelity import Fidelity, fidelity, matched
 from attacks.games.play import Game
-from attacks.inversion import InversionSettings, invert
+from attacks.gradients.fidelity import Fidelity, fidelity, matched
+from attacks.gradients.inversion import InversionSettings, invert
+from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation
 from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of
-from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation
 from evaluation.intervals import mean_interval
 
 if TYPE_CHECKING:
