@@ -56,7 +56,6 @@ from attacks.errors import (
     ShadowsInvalid,
     TranscriptInvalid,
 )
-from attacks.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
 from attacks.federated import FedMia, GradientCosine
 from attacks.games.attack import Attack, Candidates, Losses, run_attack
 from attacks.games.judging import Coin, GuessCounts, Terms
@@ -87,11 +86,13 @@ from attacks.gradients.labels import label_counts, label_of
 from attacks.gradients.portfolio import Portfolio, match_gradients, reconstruct_best
 from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
 from attacks.gradients.worlds import GradientWorld, build_gradient_worlds, clip_rows
-from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
 from attacks.layout import LinearPart, first_linear, last_linear
-from attacks.leakage import LeakageMatrix, leakage_matrix
 from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
-from attacks.membership import (
+from attacks.membership.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
+from attacks.membership.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
+from attacks.membership.leakage import LeakageMatrix, leakage_matrix
+from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.membership.scores import (
     CheckpointDifference,
     CheckpointRatio,
     LossScore,
@@ -99,12 +100,10 @@ from attacks.membership import (
     SequenceMean,
     Standardised,
 )
+from attacks.membership.shadow import Rmia, ShadowMembership, ShadowRetained
 from attacks.modules import GradientOf, gradients_of, losses_of
 from attacks.own_audit import Subject, audit, weights_of
 from attacks.report import audit_document, outcome_record, reconstruction_record
-from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
-from attacks.rmia import Rmia
-from attacks.shadow_attacks import ShadowMembership, ShadowRetained
 from attacks.shadows import (
     BatchedMlp,
     ContinualRecipe,

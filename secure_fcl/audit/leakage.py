@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import attacks
-from attacks.checkpoints import losses_at
 from attacks.games.standard import groups_of, standardise
-from attacks.leakage import LeakageMatrix, leakage_matrix
+from attacks.membership.leakage import LeakageMatrix, leakage_matrix
+from attacks.membership.losses import losses_at
 from evaluation.evidence import Score
 from secure_fcl.engines.simulation import SIMULATION, load_arrays
 from secure_fcl.folder import RunFolder

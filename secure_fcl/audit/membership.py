@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import attacks
-from attacks.history import ForgettingCurve, curve_record, loss_history
+from attacks.membership.history import ForgettingCurve, curve_record, loss_history
 from evaluation.errors import EvaluationError
 from secure_fcl.audit.charges import spent_by_item, spent_by_slot
 from secure_fcl.audit.leakage import FEWEST_BLOCKS, leakage

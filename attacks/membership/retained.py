@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.checkpoints import closing_rows, log_odds, losses_at, odds_table
 from attacks.errors import CandidatesInvalid
 from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import Capability, View
+from attacks.membership.losses import closing_rows, log_odds, losses_at, odds_table
 
 
 def _closed_before_last(view: View, candidates: Candidates) -> IntArray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attacks import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, ShadowsInvalid, family_scores, rmia_scores
-from attacks.families import signals
+from attacks.membership.families import signals
 from evaluation.roc import auc
 
 FAMILIES = [LIRA, LIRA_FIXED, RATIO, BAVARIA, BAVARIA_T]

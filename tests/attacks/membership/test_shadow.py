@@ -36,8 +36,8 @@ from attacks import (
     run_attack,
 )
 from attacks.controls.memorised import ControlWorld
-from attacks.history import HistoryScores
-from attacks.shadow_attacks import checkpoint_scores
+from attacks.membership.history import HistoryScores
+from attacks.membership.shadow import checkpoint_scores
 from attacks.testing import check_attack, control_shadows
 from evaluation.roc import auc
 

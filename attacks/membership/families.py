@@ -73,7 +73,7 @@ BAVARIA_T = Family("BaVarIA-t", mean_weight=1.0, variance_weight=4.0, predictive
 
 def signals(losses: NDArray[Any], kind: str) -> FloatArray:
     """Cross-entropies as log odds or log probabilities of the true label, same shape."""
-    from attacks.checkpoints import log_odds
+    from attacks.membership.losses import log_odds
 
     values = np.asarray(losses, dtype=np.float64)
     return log_odds(values) if kind == "log odds" else -values

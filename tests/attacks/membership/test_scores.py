@@ -18,8 +18,8 @@ from attacks import (
     run_attack,
     standardise,
 )
-from attacks.checkpoints import closing_rows, log_odds, opening_rows
 from attacks.games.standard import groups_of
+from attacks.membership.losses import closing_rows, log_odds, opening_rows
 from evaluation.roc import auc
 
 # "Models" are vectors of per-candidate losses: the loss function below reads them off, so answers are known.

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.checkpoints import SMALLEST_LOSS, closing_rows, first_rows, losses_at, odds_table, opening_rows
 from attacks.games.attack import Attack, Candidates, FloatArray, Losses
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import Capability, View
+from attacks.membership.losses import SMALLEST_LOSS, closing_rows, first_rows, losses_at, odds_table, opening_rows
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from attacks import (
     View,
     run_attack,
 )
-from attacks.checkpoints import log_odds
+from attacks.membership.losses import log_odds
 
 P = np.array([[0.5, 0.5, 0.5], [0.9, 0.9, 0.9], [0.9, 0.6, 0.4], [0.9, 0.5, 0.2]])
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.checkpoints import odds_table
 from attacks.errors import CandidatesInvalid, GameInvalid
-from attacks.families import Family
 from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
 from attacks.games.judging import BoolArray, Stream, Terms, auc_score, stream_seed
 from attacks.games.play import Game
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import View
-from attacks.shadow_attacks import checkpoint_scores
+from attacks.membership.families import Family
+from attacks.membership.losses import odds_table
+from attacks.membership.shadow import checkpoint_scores
 from attacks.shadows.models import ShadowModels
 from evaluation.evidence import Score
 from evaluation.intervals import cluster_bootstrap, delong_auc, delong_difference, mean_interval

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks import ALL_MODELS, Candidates, CandidatesInvalid, LossesInvalid, View
-from attacks.checkpoints import closing_rows, first_rows, log_odds, losses_at, opening_rows
 from attacks.games.standard import groups_of, standardise
+from attacks.membership.losses import closing_rows, first_rows, log_odds, losses_at, opening_rows
 
 Make = Callable[..., Candidates]
 
