@@ -86,8 +86,6 @@ from attacks.gradients.labels import label_counts, label_of
 from attacks.gradients.portfolio import Portfolio, match_gradients, reconstruct_best
 from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
 from attacks.gradients.worlds import GradientWorld, build_gradient_worlds, clip_rows
-from attacks.layout import LinearPart, first_linear, last_linear
-from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
 from attacks.membership.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
 from attacks.membership.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
 from attacks.membership.leakage import LeakageMatrix, leakage_matrix
@@ -101,7 +99,9 @@ from attacks.membership.scores import (
     Standardised,
 )
 from attacks.membership.shadow import Rmia, ShadowMembership, ShadowRetained
-from attacks.modules import GradientOf, gradients_of, losses_of
+from attacks.modules.functions import GradientOf, gradients_of, losses_of
+from attacks.modules.layout import LinearPart, first_linear, last_linear
+from attacks.modules.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
 from attacks.own_audit import Subject, audit, weights_of
 from attacks.report import audit_document, outcome_record, reconstruction_record
 from attacks.shadows import (

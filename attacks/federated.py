@@ -12,7 +12,7 @@ from scipy import stats
 from attacks.errors import CandidatesInvalid
 from attacks.games.attack import Candidates, FloatArray
 from attacks.games.views import Capability, View
-from attacks.modules import gradients_of
+from attacks.modules.functions import gradients_of
 
 if TYPE_CHECKING:
     import torch

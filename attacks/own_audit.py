@@ -22,7 +22,7 @@ from attacks.membership.history import curve_record, forgetting_curve, history_s
 from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
 from attacks.membership.shadow import ShadowMembership, ShadowRetained
-from attacks.modules import losses_of
+from attacks.modules.functions import losses_of
 from attacks.report import audit_document
 from attacks.shadows.models import ShadowModels
 

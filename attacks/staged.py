@@ -23,7 +23,7 @@ from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, judge, play
 from attacks.games.views import ALL_CLIENTS_CLEAR, SUMS_ONLY, View
 from attacks.gradients.worlds import clipped_gradients
 from attacks.membership.scores import Standardised
-from attacks.modules import gradients_of
+from attacks.modules.functions import gradients_of
 from evaluation.evidence import Interval, Score
 from evaluation.intervals import clopper_pearson
 

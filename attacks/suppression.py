@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attacks.active_server import PerClient, Probe
 from attacks.errors import InversionInvalid
-from attacks.layout import last_linear
+from attacks.modules.layout import last_linear
 
 if TYPE_CHECKING:
     import torch

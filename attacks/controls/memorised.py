@@ -17,7 +17,7 @@ from attacks.games.attack import Attack, Candidates, Losses
 from attacks.games.judging import Coin, Terms
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, play
 from attacks.games.views import ALL_MODELS, View
-from attacks.modules import losses_of
+from attacks.modules.functions import losses_of
 
 if TYPE_CHECKING:
     import torch

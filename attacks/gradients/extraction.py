@@ -12,7 +12,7 @@ from attacks.games.play import Game
 from attacks.gradients.fidelity import Fidelity, fidelity, matched
 from attacks.gradients.inversion import InversionSettings, invert
 from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation
-from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of
+from attacks.modules.local_updates import batch_gradients_of, clipped_batch_gradients_of
 from evaluation.intervals import mean_interval
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from attacks.errors import InversionInvalid
 from attacks.gradients.inversion import InversionSettings, analytic_linear, invert
 from attacks.gradients.labels import label_of
-from attacks.layout import first_linear, last_linear
-from attacks.modules import GradientOf, gradients_of
+from attacks.modules.functions import GradientOf, gradients_of
+from attacks.modules.layout import first_linear, last_linear
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.modules import GradientOf
+from attacks.modules.functions import GradientOf
 
 if TYPE_CHECKING:
     import torch

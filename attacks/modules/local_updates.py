@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.modules import GradientOf, gradients_of, named_weights
+from attacks.modules.functions import GradientOf, gradients_of, named_weights
 
 if TYPE_CHECKING:
     import torch
