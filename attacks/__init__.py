@@ -14,8 +14,6 @@ scores; a game compares scores with the challenger's coins. Models come as plain
 
 from __future__ import annotations
 
-from attacks.active_server import Imprint, Probe, probe_imprint, probe_inconsistency
-from attacks.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
 from attacks.bounds.canaries import (
     Canaries,
     DirectionScore,
@@ -33,14 +31,6 @@ from attacks.bounds.gaussian import (
     two_run_audit,
 )
 from attacks.bounds.one_run import audit_retained, audit_tasks
-from attacks.channels import (
-    SIDE_CHANNEL,
-    ChannelFinding,
-    channel_finding,
-    expose_prototype_gradients,
-    message_features,
-    prototype_exposure,
-)
 from attacks.errors import (
     AttackError,
     AuditInvalid,
@@ -56,7 +46,6 @@ from attacks.errors import (
     ShadowsInvalid,
     TranscriptInvalid,
 )
-from attacks.federated import FedMia, GradientCosine
 from attacks.games.attack import Attack, Candidates, Losses, run_attack
 from attacks.games.judging import Coin, GuessCounts, Terms
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
@@ -114,8 +103,18 @@ from attacks.shadows import (
     continual_models,
     trainer_for,
 )
-from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
-from attacks.suppression import probe_suppression
+from attacks.sums.active_server import Imprint, Probe, probe_imprint, probe_inconsistency, probe_suppression
+from attacks.sums.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
+from attacks.sums.channels import (
+    SIDE_CHANNEL,
+    ChannelFinding,
+    channel_finding,
+    expose_prototype_gradients,
+    message_features,
+    prototype_exposure,
+)
+from attacks.sums.federated import FedMia, GradientCosine
+from attacks.sums.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 
 __all__ = [
     "ACTIVE_SERVER",

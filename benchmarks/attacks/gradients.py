@@ -13,6 +13,7 @@ from attacks import (
     InversionSettings,
     batch_gradients_of,
     extract_exemplars,
+    fidelity,
     gradients_of,
     invert,
     label_counts,
@@ -24,7 +25,6 @@ from attacks import (
     reconstruct_best,
     weights_of,
 )
-from attacks.gradients import fidelity
 from attacks.gradients.portfolio import Method
 from benchmarks.attacks.common import Data, cpu, digits
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import attacks
-from attacks.channels import ChannelFinding
+from attacks.sums.channels import ChannelFinding
 from evaluation.files import read_jsonl
-from secure_fcl.audit.world import TOO_LITTLE, AuditWorld
+from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Bools
 from secure_fcl.engines.disclosures import disclosures_path
 from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.randomness import public_seed
@@ -100,9 +100,7 @@ def _messages(world: AuditWorld) -> list[dict[str, Any]]:
     return [{**one, "slot": record["task"]} for record in own for one in record.get("ciphertexts", ())]
 
 
-def _visits(
-    world: AuditWorld, messages: list[dict[str, Any]]
-) -> tuple[list[list[dict[str, Any]]], attacks.games.judging.BoolArray]:
+def _visits(world: AuditWorld, messages: list[dict[str, Any]]) -> tuple[list[list[dict[str, Any]]], Bools]:
     """Return the uploads of every client in every slot, and whether it held more than the slot's median client."""
     scenario = world.plan.scenario
     grouped: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)

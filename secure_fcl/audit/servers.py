@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import attacks
 from attacks.gradients.worlds import clipped_gradients
 from attacks.modules.functions import gradients_of
-from attacks.suppression import ISOLATED
+from attacks.sums.active_server import ISOLATED
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.encoding import FixedPoint
 from crypto.errors import CryptoError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import attacks
-from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
+from attacks.sums.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 from privacy import SampledGaussian
 from privacy.groups import group_epsilon
 from secure_fcl.audit.world import AuditWorld, Ints, Played, accounted, audit_delta

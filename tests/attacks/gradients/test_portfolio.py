@@ -10,6 +10,7 @@ from attacks import (
     InversionSettings,
     batch_gradients_of,
     extract_exemplars,
+    fidelity,
     first_linear,
     gradients_of,
     invert,
@@ -24,7 +25,6 @@ from attacks import (
     reconstruct_best,
     weights_of,
 )
-from attacks.gradients import fidelity
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 COSINE = InversionSettings(steps=300, learning_rate=0.1, total_variation=1e-3)

@@ -24,8 +24,8 @@ from attacks import (
     weights_of,
 )
 from attacks.gradients.worlds import clipped_gradients
-from attacks.staged import StagedRule
-from attacks.suppression import before_the_head
+from attacks.sums.active_server import before_the_head
+from attacks.sums.staged import StagedRule
 
 MLP = BatchedMlp((64, 32, 10))
 Data = tuple[np.ndarray, np.ndarray]

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.arrival import ARRIVAL, class_arrival
 from attacks.errors import GameInvalid
-from attacks.federated import FedMia, GradientCosine
 from attacks.games.attack import Attack, Candidates, FloatArray
 from attacks.games.judging import BoolArray, Coin, Terms
 from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, judge, play
@@ -24,6 +22,8 @@ from attacks.games.views import ALL_CLIENTS_CLEAR, SUMS_ONLY, View
 from attacks.gradients.worlds import clipped_gradients
 from attacks.membership.scores import Standardised
 from attacks.modules.functions import gradients_of
+from attacks.sums.arrival import ARRIVAL, class_arrival
+from attacks.sums.federated import FedMia, GradientCosine
 from evaluation.evidence import Interval, Score
 from evaluation.intervals import clopper_pearson
 
