@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from crypto.driver import Outcome, Party
 from crypto.errors import CryptoError
-from crypto.messages import Aggregate
 from crypto.planning import Plan, Upload
 from crypto.protocol import ClientSession, Session
 from crypto.randomness import KeyedStream, derive_key, uniform64
+from crypto.wire.messages import Aggregate
 
 Vectors = dict[str, npt.NDArray[np.int64]]
 ROUNDS_NEEDED = 48

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
-from crypto.messages import Abort, Begin, Deadline, Message
 from crypto.planning import Plan
+from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 log = logging.getLogger("crypto")
 Key = tuple[int, str]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import CryptoError, PartyLost, SubmissionRefused
-from crypto.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.protocol import ClientSession, Session
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 
 DEFAULT_TIMEOUT = 120.0
 # No protocol has more phases than this; each deadline ends one.

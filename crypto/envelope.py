@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import ignored
 from crypto.errors import SubmissionRefused
-from crypto.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 from crypto.planning import Plan
 from crypto.protocol import BareClient, Session, plan_roles
 from crypto.randomness import encode_labels
 from crypto.roster import Identity, Trust
 from crypto.secrecy import holds_secrets
+from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
 # A message that comes later than this many others of its sender is taken for a replay.
 WINDOW = 1 << 16

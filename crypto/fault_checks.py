@@ -7,9 +7,9 @@ from crypto.bench import Bench, ConformanceError, Vectors, expect, expect_sum, r
 from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError
 from crypto.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
-from crypto.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 from crypto.planning import Plan, Upload
 from crypto.protocol import Session
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 
 SCHEDULES = 24
 MUTATIONS = 200

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
-from crypto.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.planning import Plan, plan_from_bytes
 from crypto.protocol import Session, open_party
 from crypto.roster import Identity
-from crypto.wire import unpack_value
+from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
+from crypto.wire.values import unpack_value
 
 if TYPE_CHECKING:
     from crypto.crypten_backend import CrypTenGroup

@@ -1,6 +1,6 @@
 """Parties in processes of their own: what they hold, this process never sees.
 
-Frames over a socket pair carry `crypto.messages` bytes; nothing is pickled. A child ends when told to,
+Frames over a socket pair carry `crypto.wire.messages` bytes; nothing is pickled. A child ends when told to,
 when its socket closes, or when its parent is gone. For POSIX systems, as a child inherits its socket.
 """
 
@@ -21,10 +21,10 @@ from typing import Self
 
 from crypto.errors import MessageError, PartyLost, PlanRefused
 from crypto.host import COUNT_BYTES
-from crypto.messages import Abort, Aggregate, Input, Item, Message, decode, encode
 from crypto.planning import Plan
 from crypto.protocol import plan_roles
-from crypto.wire import pack_value
+from crypto.wire.messages import Abort, Aggregate, Input, Item, Message, decode, encode
+from crypto.wire.values import pack_value
 
 DEFAULT_TIMEOUT = 120.0
 STOP_SECONDS = 5.0

@@ -6,7 +6,6 @@ import numpy.typing as npt
 from crypto.bfv import KEYHOLDER, SET_UP
 from crypto.bookkeeping import Key, Released, ignored, valid_names
 from crypto.errors import CiphertextError, MessageError
-from crypto.messages import Input, Item, Message
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.pads import Agreement, Statement, blocks_of, pad
 from crypto.planning import Plan
@@ -14,7 +13,8 @@ from crypto.randomness import RandomBytes
 from crypto.roster import Trust
 from crypto.secrecy import holds_secrets
 from crypto.tenseal_backend import KeyPair
-from crypto.wire import pack_value, unpack_value
+from crypto.wire.messages import Input, Item, Message
+from crypto.wire.values import pack_value, unpack_value
 
 
 @holds_secrets

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.errors import MessageError, SealError
-from crypto.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.mpc import COMPUTE, SET_UP, Vector, expand
 from crypto.planning import SEED_BYTES, Plan
 from crypto.randomness import RandomBytes
 from crypto.sealed import BoxKey
 from crypto.secrecy import holds_secrets
-from crypto.wire import pack_value, unpack_value
+from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
+from crypto.wire.values import pack_value, unpack_value
 
 if TYPE_CHECKING:
     from crypto.protocol import Opened, SumOpener

@@ -17,7 +17,7 @@ from crypto.planning import Plan
 from crypto.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
 from crypto.roster import Identity
 from crypto.secrecy import holds_secrets
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 Rows = npt.NDArray[np.int64]
 _SHIFT = np.uint64(64 - PLAIN_MODULUS.bit_length())

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
-from crypto.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
 from crypto.secrecy import holds_secrets
+from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 
 @holds_secrets

@@ -8,13 +8,13 @@ from typing import Literal, assert_never
 
 from crypto.errors import MessageError, PlanRefused, RosterError
 from crypto.masks.parameters import ASSUMPTIONS, MaskParameters, Mode, overhead_bytes, parameters_for
-from crypto.messages import MAX_NAME, MAX_ROUND
 from crypto.norms import largest_norm
 from crypto.packing import COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE, Packing, choose_packing
 from crypto.randomness import system_random
 from crypto.roster import PROOF_BYTES, Roster
 from crypto.sealed import OVERHEAD as SEAL_OVERHEAD
-from crypto.wire import pack_value, unpack_value
+from crypto.wire.messages import MAX_NAME, MAX_ROUND
+from crypto.wire.values import pack_value, unpack_value
 
 ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
 ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))

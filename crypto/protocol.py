@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import PlanRefused
-from crypto.messages import Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
 from crypto.randomness import RandomBytes, system_random
 from crypto.roster import Identity, Trust
+from crypto.wire.messages import Begin, Deadline, Input, Item, Message
 
 if TYPE_CHECKING:
     from crypto.envelope import Envelope

@@ -15,9 +15,9 @@ from crypto.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect
 from crypto.driver import Outcome, deliver, run_round
 from crypto.errors import SecretExposed, SubmissionRefused
 from crypto.fault_checks import check_faults, check_mutations, check_set_up_mutations
-from crypto.messages import Abort, Begin, Deadline, Message
 from crypto.protocol import ClientSession, Session
 from crypto.randomness import KeyedStream, derive_key
+from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 __all__ = [
     "CHECKS",

@@ -19,11 +19,11 @@ from crypto.masks.keys import Labels
 from crypto.masks.members import Setup, mask_parameters
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, read_number, read_survivors, statement, write_masked
-from crypto.messages import Input, Item, Message
 from crypto.planning import Plan
 from crypto.randomness import RandomBytes, system_random
 from crypto.roster import Identity
 from crypto.secrecy import holds_secrets
+from crypto.wire.messages import Input, Item, Message
 
 SERVER = "server"
 SET_UP = (0, "-")

@@ -14,7 +14,7 @@ from crypto.masks.members import (
 from crypto.masks.parameters import ATTEMPTS
 from crypto.planning import Plan
 from crypto.roster import Trust
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 # What to send to all clients: (kind, payload).
 Broadcast = tuple[str, bytes]

@@ -8,8 +8,8 @@ from crypto.masks.gathering import Gathering
 from crypto.masks.members import Setup
 from crypto.masks.offers import Offer, read_offer
 from crypto.masks.requests import Entry, KeyList, write_number
-from crypto.messages import Message
 from crypto.planning import Plan
+from crypto.wire.messages import Message
 
 SERVER = "server"
 SET_UP = (0, "-")

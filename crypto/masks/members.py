@@ -18,7 +18,7 @@ from crypto.masks.records import read_record, unpack, write_record
 from crypto.planning import Plan
 from crypto.randomness import KEY_BYTES
 from crypto.roster import Identity, Roster, Trust
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 
 @dataclass(frozen=True)

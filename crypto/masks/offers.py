@@ -21,7 +21,7 @@ from crypto.planning import Plan
 from crypto.randomness import KEY_BYTES, RandomBytes
 from crypto.roster import Identity, Trust
 from crypto.secrecy import holds_secrets
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 SELF, PAIR = 0, 1
 KINDS = (SELF, PAIR)

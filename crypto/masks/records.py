@@ -10,7 +10,7 @@ from crypto.errors import MessageError
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import digest
 from crypto.roster import PROOF_BYTES, Identity, Trust
-from crypto.wire import unpack_value
+from crypto.wire.values import unpack_value
 
 
 def write_record(identity: Identity, session: str, kind: str, body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from crypto.masks.errors import RecordError
 from crypto.masks.keys import MaskContext, digest
 from crypto.masks.records import unpack
 from crypto.masks.shamir import SHARE_BYTES
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from crypto.masks.parameters import signatures_needed
 from crypto.masks.recovery import Recovery, signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
 from crypto.masks.stream import Ring, ring_dtype
-from crypto.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.planning import Plan
 from crypto.secrecy import holds_secrets
+from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]
 # Vectors of different models do not add up; so many models are told apart, the rest is ignored.

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.messages import Item, Message
 from crypto.planning import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
 from crypto.randomness import KeyedStream
 from crypto.roster import Identity
+from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
 from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget
 from secure_fcl.compression import Carrier

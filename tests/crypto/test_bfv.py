@@ -23,7 +23,6 @@ from crypto.bfv import BfvClient, BfvServer, HolderKeys
 from crypto.driver import deliver
 from crypto.errors import CiphertextError, SubmissionRefused
 from crypto.keyholder import BfvKeyHolder
-from crypto.messages import encode
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.pads import Agreement, ciphertext_hash, pad, state
 from crypto.planning import Plan
@@ -32,7 +31,8 @@ from crypto.randomness import system_random
 from crypto.roster import Identity, Trust
 from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors
-from crypto.wire import pack_value, unpack_value
+from crypto.wire.messages import encode
+from crypto.wire.values import pack_value, unpack_value
 
 MakeBench = Callable[[Plan], Bench]
 

@@ -6,7 +6,6 @@ import pytest
 
 from crypto import Abort, Aggregate, Message, Upload, open_client, plan
 from crypto.errors import SecretExposed
-from crypto.messages import Input, Item
 from crypto.plain import PlainServer
 from crypto.protocol import Session
 from crypto.testing import (
@@ -26,6 +25,7 @@ from crypto.testing import (
     check_too_few,
     check_unopened,
 )
+from crypto.wire.messages import Input, Item
 
 Fault = Callable[[Session, Input], tuple[Item, ...]]
 Check = Callable[[Bench], None]

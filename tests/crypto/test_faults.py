@@ -14,12 +14,12 @@ from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError, SecretExposed, SubmissionRefused
 from crypto.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.masks.parameters import Mode
-from crypto.messages import Item, decode, encode
 from crypto.planning import Plan, ProtocolName
 from crypto.protocol import Session, hiding
 from crypto.rehearsal import rehearse
 from crypto.roster import Roster, make_identities
 from crypto.testing import check_faults, check_mutations, check_set_up_mutations
+from crypto.wire.messages import Item, decode, encode
 
 NAMES = ("ada", "bob", "cyd", "dan")
 UPLOAD = Upload("g", 5, 1000)

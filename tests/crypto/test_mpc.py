@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, open_client, plan
 from crypto.errors import SealError, SubmissionRefused
-from crypto.messages import Item
 from crypto.mpc import MpcClient, expand
 from crypto.mpc_servers import ComputeServer, MpcServer
 from crypto.protocol import Opened
 from crypto.randomness import KeyedStream, system_random
 from crypto.rehearsal import OpenerEnd, OpenerPair
 from crypto.sealed import BoxKey
-from crypto.wire import pack_value
+from crypto.wire.messages import Item
+from crypto.wire.values import pack_value
 
 Vector = npt.NDArray[np.int64]
 

@@ -16,9 +16,9 @@ from crypto.driver import Party, deliver
 from crypto.envelope import SealedClient
 from crypto.errors import PlanRefused
 from crypto.hosting import child_environment, host_parties
-from crypto.messages import Begin, Deadline
 from crypto.mpc import MpcClient
 from crypto.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
+from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]
 WRAP = 2**32

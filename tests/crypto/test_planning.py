@@ -8,7 +8,7 @@ from crypto import Upload, plan
 from crypto.errors import MessageError, PlanRefused
 from crypto.planning import Plan, log2_decryption_failure, plan_from_bytes
 from crypto.protocol import open_client, open_party, plan_roles
-from crypto.wire import pack_value
+from crypto.wire.values import pack_value
 
 NAMES = ("a", "b", "c")
 GOOD: dict[str, Any] = {

@@ -12,10 +12,10 @@ from crypto.driver import Outcome, Party
 from crypto.masks.client import MaskClient
 from crypto.masks.parameters import Mode
 from crypto.masks.server import MaskServer
-from crypto.messages import Begin, Deadline, Input, Item
 from crypto.planning import Plan, ProtocolName
 from crypto.roster import Identity, Roster
 from crypto.testing import Bench, random_vectors
+from crypto.wire.messages import Begin, Deadline, Input, Item
 
 UPLOADS = (Upload("update", 301, 1 << 15), Upload("counts", 3, 5), Upload("wide", 40, 1 << 45))
 

@@ -18,8 +18,8 @@ from crypto.masks.recovery import signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, write_survivors
 from crypto.masks.shamir import lagrange_weights, recover
 from crypto.masks.stream import apply_masks
-from crypto.messages import Message
 from crypto.randomness import KeyedStream, derive_key
+from crypto.wire.messages import Message
 
 Vector = npt.NDArray[np.int64]
 

@@ -8,8 +8,8 @@ import pytest
 
 from crypto import Abort, Aggregate, Deadline
 from crypto.masks.parameters import Mode
-from crypto.messages import Message
 from crypto.planning import ProtocolName
+from crypto.wire.messages import Message
 
 SET_UP = Deadline(0, "-")
 MODES: tuple[Mode, ...] = ("semi-honest", "active")

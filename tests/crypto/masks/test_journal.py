@@ -12,8 +12,8 @@ from crypto.masks.client import MaskClient
 from crypto.masks.errors import JournalError
 from crypto.masks.journal import FileJournal, Journal, MemoryJournal
 from crypto.masks.requests import UnmaskRequest
-from crypto.messages import Message
 from crypto.randomness import KeyedStream, derive_key
+from crypto.wire.messages import Message
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -8,7 +8,7 @@ import pytest
 
 from crypto import Abort, Aggregate, Deadline
 from crypto.masks.parameters import Mode
-from crypto.messages import Message
+from crypto.wire.messages import Message
 
 
 def run_with_losses(cohort: Any, loss: float, seed: int, sums: int) -> int:

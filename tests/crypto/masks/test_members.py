@@ -14,9 +14,9 @@ from crypto.masks.members import read_directory, read_hello, read_opening, write
 from crypto.masks.offers import read_offer
 from crypto.masks.parameters import ATTEMPTS
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, indices, read_masked, read_number, read_survivors
-from crypto.messages import Message
 from crypto.roster import Trust
-from crypto.wire import pack_value, unpack_value
+from crypto.wire.messages import Message
+from crypto.wire.values import pack_value, unpack_value
 
 SET_UP = Deadline(0, "-")
 

@@ -9,8 +9,8 @@ from crypto.bookkeeping import Released
 from crypto.masks.errors import UnmaskRefused
 from crypto.masks.requests import write_survivors
 from crypto.masks.rules import check_proofs, check_released, check_split, check_survivors
-from crypto.messages import Message
 from crypto.roster import Trust
+from crypto.wire.messages import Message
 
 COHORT = range(8)
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from crypto.arrays import pack, unpack
 from crypto.errors import MessageError
-from crypto.wire import MAX_PAYLOAD, pack_value, unpack_value
+from crypto.wire.arrays import pack, unpack
+from crypto.wire.values import MAX_PAYLOAD, pack_value, unpack_value
 
 __all__ = [
     "Abort",

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crypto.errors import MessageError
-from crypto.messages import pack, unpack
-from crypto.wire import pack_value
+from crypto.wire.messages import pack, unpack
+from crypto.wire.values import pack_value
 
 dtypes = st.sampled_from(["bool", "int8", "int64", "uint16", "uint64", "float16", "float32", "float64"])
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)

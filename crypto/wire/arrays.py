@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import MessageError
-from crypto.wire import MAX_PAYLOAD, pack_value, unpack_value
+from crypto.wire.values import MAX_PAYLOAD, pack_value, unpack_value
 
 MAX_ARRAYS = 65_536
 MAX_DIMENSIONS = 16

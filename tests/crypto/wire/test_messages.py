@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.errors import MessageError
-from crypto.messages import (
+from crypto.wire.messages import (
     MAX_NAME,
     MAX_PROOF,
     MAX_SEQUENCE,
