@@ -10,10 +10,10 @@ import numpy as np
 from crypto import crypten_backend, tenseal_backend
 from crypto.errors import CryptoError
 from crypto.hosting import child_environment
+from crypto.keys.randomness import system_random
+from crypto.keys.sealed import BoxKey, seal
 from crypto.packing import RING_DEGREE
 from crypto.planning import ProtocolName
-from crypto.randomness import system_random
-from crypto.sealed import BoxKey, seal
 
 CRYPTEN_SECONDS = 60
 

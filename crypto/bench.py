@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from crypto.driver import Outcome, Party
 from crypto.errors import CryptoError
+from crypto.keys.randomness import KeyedStream, derive_key, uniform64
 from crypto.planning import Plan, Upload
 from crypto.protocol import ClientSession, Session
-from crypto.randomness import KeyedStream, derive_key, uniform64
 from crypto.wire.messages import Aggregate
 
 Vectors = dict[str, npt.NDArray[np.int64]]

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import BackendMissing, CryptoError
+from crypto.keys.randomness import KEY_BYTES, derive_key, system_random
 from crypto.norms import project, projection_bound
 from crypto.protocol import Opened
-from crypto.randomness import KEY_BYTES, derive_key, system_random
 
 REMEDY = "pip install omegaconf pyyaml; pip install --no-deps crypten==0.4.1"
 _NEEDED = ("torch", "omegaconf", "yaml", "crypten")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import EncodingError
-from crypto.randomness import KEY_BYTES, KeyedStream, RandomBytes, uniform53
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, uniform53
 
 MAX_SCALED = 2.0**52
 # Entries encoded at a time: few enough to stay in cache, which is several times faster for long vectors.

@@ -1,6 +1,6 @@
 """The authenticated envelope in which the messages of every protocol travel.
 
-A sender signs everything that a message says with its identity (`crypto.roster`): protocol, wire version, the
+A sender signs everything that a message says with its identity (`crypto.keys.roster`): protocol, wire version, the
 hash of the plan, session, round, upload, sender, receiver, kind, the payload's hash, and its own running
 number. A receiver passes on what is signed by the party it names, addressed to it, of this plan, and new; it
 ignores everything else.
@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import ignored
 from crypto.errors import SubmissionRefused
+from crypto.keys.randomness import encode_labels
+from crypto.keys.roster import Identity, Trust
+from crypto.keys.secrecy import holds_secrets
 from crypto.planning import Plan
 from crypto.protocol import BareClient, Session, plan_roles
-from crypto.randomness import encode_labels
-from crypto.roster import Identity, Trust
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
 # A message that comes later than this many others of its sender is taken for a replay.

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import Submissions
 from crypto.errors import SubmissionRefused
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key
+from crypto.keys.sealed import seal
+from crypto.keys.secrecy import holds_secrets
 from crypto.norms import exact_norm_square
 from crypto.planning import SEED_BYTES, Plan
-from crypto.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key
-from crypto.sealed import seal
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import Input, Item, Message
 
 COMPUTE = ("compute0", "compute1")

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.errors import MessageError, SealError
+from crypto.keys.randomness import RandomBytes
+from crypto.keys.sealed import BoxKey
+from crypto.keys.secrecy import holds_secrets
 from crypto.mpc import COMPUTE, SET_UP, Vector, expand
 from crypto.planning import SEED_BYTES, Plan
-from crypto.randomness import RandomBytes
-from crypto.sealed import BoxKey
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 

@@ -18,7 +18,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from crypto.randomness import KeyedStream, derive_key
+from crypto.keys.randomness import KeyedStream, derive_key
 
 REPETITIONS = 48
 LOG2_FALSE_REFUSAL = -50

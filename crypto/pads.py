@@ -12,11 +12,11 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from crypto.errors import CiphertextError, MessageError
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
+from crypto.keys.roster import Identity
+from crypto.keys.secrecy import holds_secrets
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning import Plan
-from crypto.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
-from crypto.roster import Identity
-from crypto.secrecy import holds_secrets
 from crypto.wire.values import pack_value
 
 Rows = npt.NDArray[np.int64]

@@ -1,8 +1,8 @@
 """The same plan with identities pinned: for who plans first and makes, or is given, identities later."""
 
+from crypto.keys.roster import Roster
 from crypto.masks.parameters import Mode
 from crypto.planning import Plan, plan
-from crypto.roster import Roster
 
 
 def pinned(made: Plan, roster: Roster, mode: Mode = "semi-honest") -> Plan:

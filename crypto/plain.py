@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
+from crypto.keys.secrecy import holds_secrets
 from crypto.planning import Plan
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from crypto.errors import MessageError, PlanRefused, RosterError
+from crypto.keys.randomness import system_random
+from crypto.keys.roster import PROOF_BYTES, Roster
+from crypto.keys.sealed import OVERHEAD as SEAL_OVERHEAD
 from crypto.masks.parameters import ASSUMPTIONS, MaskParameters, Mode, overhead_bytes, parameters_for
 from crypto.norms import largest_norm
 from crypto.packing import COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE, Packing, choose_packing
-from crypto.randomness import system_random
-from crypto.roster import PROOF_BYTES, Roster
-from crypto.sealed import OVERHEAD as SEAL_OVERHEAD
 from crypto.wire.messages import MAX_NAME, MAX_ROUND
 from crypto.wire.values import pack_value, unpack_value
 

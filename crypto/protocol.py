@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import PlanRefused
+from crypto.keys.randomness import RandomBytes, system_random
+from crypto.keys.roster import Identity, Trust
 from crypto.planning import Plan
-from crypto.randomness import RandomBytes, system_random
-from crypto.roster import Identity, Trust
 from crypto.wire.messages import Begin, Deadline, Input, Item, Message
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from crypto.keys.roster import Identity
 from crypto.norms import exact_norm_square
 from crypto.planning import Plan
 from crypto.protocol import Opened, Session, open_client, open_party, plan_roles
-from crypto.roster import Identity
 
 Shares = npt.NDArray[np.int64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import EncodingError
-from crypto.randomness import KEY_BYTES, KeyedStream, derive_key
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, derive_key
 
 Reals = npt.NDArray[np.float64]
 

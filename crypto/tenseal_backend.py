@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import BackendMissing, CiphertextError
+from crypto.keys.secrecy import holds_secrets
 from crypto.packing import COEFFICIENT_BITS, COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE
-from crypto.secrecy import holds_secrets
 
 REMEDY = "pip install 'tenseal>=0.3.16'"
 MAX_CIPHERTEXT = 66_000

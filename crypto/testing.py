@@ -15,8 +15,8 @@ from crypto.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect
 from crypto.driver import Outcome, deliver, run_round
 from crypto.errors import SecretExposed, SubmissionRefused
 from crypto.fault_checks import check_faults, check_mutations, check_set_up_mutations
+from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocol import ClientSession, Session
-from crypto.randomness import KeyedStream, derive_key
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 __all__ = [
@@ -140,7 +140,7 @@ def check_secrecy(bench: Bench) -> None:
             party.__reduce_ex__(4)
         except SecretExposed:
             continue
-        raise ConformanceError(f"the session of {name} can be pickled; use crypto.secrecy.holds_secrets.")
+        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets.")
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, "secrecy")
     messages = _submit_all(bench, number, upload.name, vectors)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto.randomness import KeyedStream, derive_key
+from crypto.keys.randomness import KeyedStream, derive_key
 from secure_fcl.errors import SecureFclError
 from secure_fcl.memory import Held, MemoryPolicy
 from secure_fcl.strategies import DeviceView, Examples, State, StepContext, Strategy

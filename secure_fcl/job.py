@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from crypto.backends import require_backend
-from crypto.randomness import derive_key
+from crypto.keys.randomness import derive_key
 from evaluation.files import JsonLines, read_jsonl, write_json
 from privacy import Ledger
 from secure_fcl.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget

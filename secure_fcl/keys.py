@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crypto.roster import Roster, make_identities
+from crypto.keys.roster import Roster, make_identities
 from evaluation.files import atomic_write
 from secure_fcl.errors import SecureFclError
 

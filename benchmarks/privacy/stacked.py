@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.privacy.page import Section, save_section
 from benchmarks.timing import best
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum, system_bytes
 from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
 from secure_fcl.models import build_model, to_vector

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import Released, Submissions, ignored
 from crypto.errors import CryptoError, SubmissionRefused
+from crypto.keys.randomness import RandomBytes, system_random
+from crypto.keys.roster import Identity
+from crypto.keys.secrecy import holds_secrets
 from crypto.masks import rules
 from crypto.masks.enrolment import Checked, Enrolment
 from crypto.masks.epoch import ClientEpoch
@@ -20,9 +23,6 @@ from crypto.masks.members import Setup, mask_parameters
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, read_number, read_survivors, statement, write_masked
 from crypto.planning import Plan
-from crypto.randomness import RandomBytes, system_random
-from crypto.roster import Identity
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import Input, Item, Message
 
 SERVER = "server"

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from crypto.keys.randomness import KEY_BYTES, RandomBytes
+from crypto.keys.roster import Identity, Trust
+from crypto.keys.secrecy import holds_secrets
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import AgreementKey, digest
 from crypto.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
 from crypto.masks.parameters import ATTEMPTS
 from crypto.planning import Plan
-from crypto.randomness import KEY_BYTES, RandomBytes
-from crypto.roster import Identity, Trust
-from crypto.secrecy import holds_secrets
 
 
 @dataclass

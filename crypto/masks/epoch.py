@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from crypto.keys.roster import Trust
+from crypto.keys.secrecy import holds_secrets
 from crypto.masks.bits import pack_bits
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import MaskContext
@@ -14,8 +16,6 @@ from crypto.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, r
 from crypto.masks.requests import KeyList
 from crypto.masks.stream import Ring, apply_masks, ring_dtype
 from crypto.planning import Plan
-from crypto.roster import Trust
-from crypto.secrecy import holds_secrets
 
 Stage = Literal["ready", "sent", "confirmed", "answered"]
 

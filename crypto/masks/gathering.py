@@ -1,5 +1,6 @@
 """The server's side of the set-up (`crypto.masks.members`): repeat hellos, then openings."""
 
+from crypto.keys.roster import Trust
 from crypto.masks.errors import RecordError
 from crypto.masks.members import (
     Directory,
@@ -13,7 +14,6 @@ from crypto.masks.members import (
 )
 from crypto.masks.parameters import ATTEMPTS
 from crypto.planning import Plan
-from crypto.roster import Trust
 from crypto.wire.values import pack_value
 
 # What to send to all clients: (kind, payload).

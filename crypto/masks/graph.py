@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from crypto.keys.randomness import KeyedStream, derive_key, uniform64
 from crypto.masks.errors import GraphError
 from crypto.masks.parameters import MaskParameters
-from crypto.randomness import KeyedStream, derive_key, uniform64
 
 Neighbours = tuple[tuple[int, ...], ...]
 _TRIES = 64

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from crypto.keys.randomness import KEY_BYTES, RandomBytes, encode_labels
+from crypto.keys.secrecy import holds_secrets
 from crypto.masks.errors import RecordError
-from crypto.randomness import KEY_BYTES, RandomBytes, encode_labels
-from crypto.secrecy import holds_secrets
 
 NONCE_BYTES = 12
 BOX_OVERHEAD = NONCE_BYTES + 16

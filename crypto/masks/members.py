@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from crypto.keys.randomness import KEY_BYTES
+from crypto.keys.roster import Identity, Roster, Trust
 from crypto.masks.errors import RecordError
 from crypto.masks.graph import neighbour_graph
 from crypto.masks.keys import digest
 from crypto.masks.parameters import ATTEMPTS, MaskParameters
 from crypto.masks.records import read_record, unpack, write_record
 from crypto.planning import Plan
-from crypto.randomness import KEY_BYTES
-from crypto.roster import Identity, Roster, Trust
 from crypto.wire.values import pack_value
 
 

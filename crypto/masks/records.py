@@ -1,15 +1,15 @@
 """Signed records: what a client says for good, so that the server can repeat it to others.
 
-A record is a proof (`crypto.roster`: public key and Ed25519 signature) followed by the body. The signature
+A record is a proof (`crypto.keys.roster`: public key and Ed25519 signature) followed by the body. The signature
 covers session, kind, sender and the body's hash.
 """
 
 import hashlib
 
 from crypto.errors import MessageError
+from crypto.keys.roster import PROOF_BYTES, Identity, Trust
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import digest
-from crypto.roster import PROOF_BYTES, Identity, Trust
 from crypto.wire.values import unpack_value
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from crypto.bookkeeping import Key, OpenSums, ignored
 from crypto.errors import CryptoError
+from crypto.keys.secrecy import holds_secrets
 from crypto.masks.bits import add_bits
 from crypto.masks.errors import RecordError
 from crypto.masks.keyring import SET_UP, Keyring
@@ -23,7 +24,6 @@ from crypto.masks.recovery import Recovery, signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
 from crypto.masks.stream import Ring, ring_dtype
 from crypto.planning import Plan
-from crypto.secrecy import holds_secrets
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]

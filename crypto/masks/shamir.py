@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crypto.keys.randomness import RandomBytes
 from crypto.masks.errors import ShareError
-from crypto.randomness import RandomBytes
 
 PRIME = 2**256 + 297
 SECRET_BYTES = 32

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from crypto.errors import RandomnessError
-from crypto.randomness import KEY_BYTES
+from crypto.keys.randomness import KEY_BYTES
 
 Ring = npt.NDArray[np.unsignedinteger]
 PIECE_BYTES = 3 << 15

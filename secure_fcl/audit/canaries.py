@@ -21,7 +21,7 @@ from scipy import stats
 
 import attacks
 from crypto.encoding import FixedPoint
-from crypto.randomness import KeyedStream, derive_key
+from crypto.keys.randomness import KeyedStream, derive_key
 from evaluation.evidence import Score
 from evaluation.roc import epsilon_lower_bound_one_run
 from privacy import DistributedSum, Event, RandomBytes

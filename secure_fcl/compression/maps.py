@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.randomness import derive_key
+from crypto.keys.randomness import derive_key
 from crypto.rotation import Rotation
 from secure_fcl.strategies.contribution import Values
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.keys.roster import Roster
 from crypto.masks.parameters import Mode, choose_parameters
 from crypto.pinning import pinned
 from crypto.planning import Plan
 from crypto.protocol import plan_roles
-from crypto.roster import Roster
 from secure_fcl.errors import SecureFclError
 from secure_fcl.keys import ROSTER, write_identities
 

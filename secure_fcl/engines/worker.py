@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.keys.randomness import KeyedStream
+from crypto.keys.roster import Identity
 from crypto.planning import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
-from crypto.randomness import KeyedStream
-from crypto.roster import Identity
 from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
 from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget

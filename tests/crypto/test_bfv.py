@@ -23,12 +23,12 @@ from crypto.bfv import BfvClient, BfvServer, HolderKeys
 from crypto.driver import deliver
 from crypto.errors import CiphertextError, SubmissionRefused
 from crypto.keyholder import BfvKeyHolder
+from crypto.keys.randomness import system_random
+from crypto.keys.roster import Identity, Trust
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.pads import Agreement, ciphertext_hash, pad, state
 from crypto.planning import Plan
 from crypto.protocol import Session
-from crypto.randomness import system_random
-from crypto.roster import Identity, Trust
 from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from crypto.encoding import FixedPoint
 from crypto.errors import EncodingError
-from crypto.randomness import KeyedStream, derive_key, system_random
+from crypto.keys.randomness import KeyedStream, derive_key, system_random
 
 scales = st.floats(1e-3, 1e6)
 clips = st.floats(1e-3, 1e3)

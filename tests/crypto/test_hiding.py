@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from crypto import Message, Plan, Upload, bfv, mpc, open_client, plan
 from crypto.errors import CryptoError
 from crypto.hiding import determined, probe
+from crypto.keys.randomness import system_random
+from crypto.keys.roster import Identity
+from crypto.keys.sealed import BoxKey
 from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.plain import PlainClient
 from crypto.planning import ProtocolName
 from crypto.protocol import hiding
-from crypto.randomness import system_random
-from crypto.roster import Identity
-from crypto.sealed import BoxKey
 
 RING = 2**64
 NAMES = ("a", "b", "c")

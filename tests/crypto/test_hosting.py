@@ -23,7 +23,7 @@ from crypto import (
 )
 from crypto.errors import BackendMissing, PartyLost, PlanRefused
 from crypto.hosting import ProcessParty, child_environment, host_parties
-from crypto.roster import Roster, make_identities
+from crypto.keys.roster import Roster, make_identities
 
 
 def tiny(protocol: str = "plain", **change: object) -> Plan:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, open_client, plan
 from crypto.errors import SealError, SubmissionRefused
+from crypto.keys.randomness import KeyedStream, system_random
+from crypto.keys.sealed import BoxKey
 from crypto.mpc import MpcClient, expand
 from crypto.mpc_servers import ComputeServer, MpcServer
 from crypto.protocol import Opened
-from crypto.randomness import KeyedStream, system_random
 from crypto.rehearsal import OpenerEnd, OpenerPair
-from crypto.sealed import BoxKey
 from crypto.wire.messages import Item
 from crypto.wire.values import pack_value
 

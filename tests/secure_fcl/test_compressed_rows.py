@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream, derive_key
+from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import DistributedSum, SampledSkellam, spent, statements, worst
 from secure_fcl.audit import canaries
 from secure_fcl.config import Config, load_config

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto.roster import Identity, Roster, Trust
+from crypto.keys.roster import Identity, Roster, Trust
 from secure_fcl.errors import SecureFclError
 from secure_fcl.keys import write_identities
 

@@ -9,11 +9,11 @@ import pytest
 
 from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, plan
 from crypto.driver import Outcome, Party
+from crypto.keys.roster import Identity, Roster
 from crypto.masks.client import MaskClient
 from crypto.masks.parameters import Mode
 from crypto.masks.server import MaskServer
 from crypto.planning import Plan, ProtocolName
-from crypto.roster import Identity, Roster
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import Begin, Deadline, Input, Item
 

@@ -10,6 +10,7 @@ import pytest
 
 from crypto import Abort, Aggregate, Begin
 from crypto.errors import CryptoError
+from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.masks import rules
 from crypto.masks.bits import unpack_bits
 from crypto.masks.keys import AgreementKey, MaskContext, hkdf
@@ -18,7 +19,6 @@ from crypto.masks.recovery import signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, write_survivors
 from crypto.masks.shamir import lagrange_weights, recover
 from crypto.masks.stream import apply_masks
-from crypto.randomness import KeyedStream, derive_key
 from crypto.wire.messages import Message
 
 Vector = npt.NDArray[np.int64]
@@ -391,8 +391,8 @@ def test_an_active_server_needs_signatures_of_the_whole_cohort(make_masks: Calla
 
 def test_an_invented_client_is_refused(make_masks: Callable[..., Any]) -> None:
     """A server that puts its own keys under a pinned name gets no opening."""
+    from crypto.keys.roster import Identity
     from crypto.masks.client import MaskClient
-    from crypto.roster import Identity
 
     cohort = make_masks(bare=True, mode="active", ready=False)
     invented = MaskClient(cohort.plan, Identity.new("client007"))

@@ -8,11 +8,11 @@ import pytest
 
 from crypto import Begin
 from crypto.errors import SubmissionRefused
+from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.masks.client import MaskClient
 from crypto.masks.errors import JournalError
 from crypto.masks.journal import FileJournal, Journal, MemoryJournal
 from crypto.masks.requests import UnmaskRequest
-from crypto.randomness import KeyedStream, derive_key
 from crypto.wire.messages import Message
 
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from crypto import Upload, plan
 from crypto.errors import PlanRefused
+from crypto.keys.roster import Identity, Roster
 from crypto.masks.errors import GraphError
 from crypto.masks.graph import expands, neighbour_graph
 from crypto.masks.parameters import (
@@ -19,7 +20,6 @@ from crypto.masks.parameters import (
     signatures_needed,
 )
 from crypto.planning import plan_from_bytes
-from crypto.roster import Identity, Roster
 
 GRID = [(100, 0.1, 0.05), (100, 0.2, 0.1), (300, 0.2, 0.05), (1000, 0.1, 0.05), (1000, 0.33, 0.1), (60, 0.05, 0.1)]
 

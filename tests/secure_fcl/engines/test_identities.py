@@ -5,9 +5,9 @@ import pytest
 
 from crypto import Upload, plan
 from crypto.errors import PlanRefused
+from crypto.keys.roster import Identity
 from crypto.planning import Plan, ProtocolName
 from crypto.protocol import open_client, plan_roles
-from crypto.roster import Identity
 from secure_fcl.engines.identities import check, identities, state_digest
 from secure_fcl.errors import SecureFclError
 from secure_fcl.keys import write_identities

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan, NonPrivate, SampledGaussian
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Encoding, Examples, GradientStrategy, Networks, Rates, StepContext

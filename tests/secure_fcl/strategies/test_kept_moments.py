@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, Method, Networks, Plain, Rates, StepContext

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import NonPrivate, SampledGaussian
 from secure_fcl.conformance import play
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, Plain, StepContext

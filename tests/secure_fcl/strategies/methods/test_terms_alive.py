@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from secure_fcl.conformance import Course, check_alive, check_silent, distance
 from secure_fcl.strategies import GradientStrategy, Method, Plain
 from secure_fcl.strategies.methods import (

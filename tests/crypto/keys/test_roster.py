@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.errors import RosterError, SecretExposed
-from crypto.roster import Identity, Roster, Trust, make_identities
+from crypto.keys.roster import Identity, Roster, Trust, make_identities
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P

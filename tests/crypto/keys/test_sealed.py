@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.errors import SealError, SecretExposed
-from crypto.randomness import KeyedStream, system_random
-from crypto.sealed import OVERHEAD, BoxKey, seal
+from crypto.keys.randomness import KeyedStream, system_random
+from crypto.keys.sealed import OVERHEAD, BoxKey, seal
 
 CONTEXT = ("session", 3, "update", "ada", "compute0")
 

@@ -7,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.errors import RandomnessError, SecretExposed
-from crypto.randomness import (
-    KeyedStream,
-    derive_key,
-    encode_labels,
-    system_random,
-    uniform53,
-    uniform64,
-)
+from crypto.keys.randomness import KeyedStream, derive_key, encode_labels, system_random, uniform53, uniform64
 
 labels = st.lists(st.text(max_size=3) | st.integers() | st.binary(max_size=3), max_size=4).map(tuple)
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from crypto.errors import SealError
-from crypto.randomness import KEY_BYTES, RandomBytes, encode_labels
-from crypto.secrecy import holds_secrets
+from crypto.keys.randomness import KEY_BYTES, RandomBytes, encode_labels
+from crypto.keys.secrecy import holds_secrets
 
 OVERHEAD = KEY_BYTES + 16
 _NONCE = bytes(12)

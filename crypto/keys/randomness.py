@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from crypto.errors import RandomnessError
-from crypto.secrecy import holds_secrets
+from crypto.keys.secrecy import holds_secrets
 
 KEY_BYTES = 32
 _LABEL_HEADER = 4

@@ -15,8 +15,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from crypto.errors import RosterError
-from crypto.randomness import KEY_BYTES, RandomBytes, system_random
-from crypto.secrecy import holds_secrets
+from crypto.keys.randomness import KEY_BYTES, RandomBytes, system_random
+from crypto.keys.secrecy import holds_secrets
 from crypto.wire.messages import MAX_NAME
 
 SIGNATURE_BYTES = 64
