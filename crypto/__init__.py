@@ -5,14 +5,14 @@ program of your own, carry the messages. `host_parties` gives the helpers a proc
 """
 
 from crypto.driver import run_round, set_up
-from crypto.encoding import Encoded, FixedPoint
 from crypto.errors import CryptoError
 from crypto.hosting import HostedParties, host_parties
 from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, system_random
 from crypto.keys.roster import Identity, Roster, make_identities
 from crypto.planning import Plan, Upload, plan
 from crypto.protocol import ClientSession, Session, hiding, open_client, open_party, plan_roles
-from crypto.rotation import Rotation
+from crypto.vectors.encoding import Encoded, FixedPoint
+from crypto.vectors.rotation import Rotation
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Message
 
 __all__ = [

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.driver import run_round, set_up
-from crypto.encoding import FixedPoint
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.planning import Upload, plan
 from crypto.protocol import open_client, open_party, plan_roles
+from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Aggregate
 from secure_fcl.errors import SecureFclError
 from secure_fcl.strategies import DeviceView, Examples, State, StepContext, Strategy, Stratum, UploadSpec

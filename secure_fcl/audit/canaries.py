@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import attacks
-from crypto.encoding import FixedPoint
 from crypto.keys.randomness import KeyedStream, derive_key
+from crypto.vectors.encoding import FixedPoint
 from evaluation.evidence import Score
 from evaluation.roc import epsilon_lower_bound_one_run
 from privacy import DistributedSum, Event, RandomBytes

@@ -18,12 +18,12 @@ from attacks.gradients.worlds import clipped_gradients
 from attacks.modules.functions import gradients_of
 from attacks.sums.active_server import ISOLATED
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
-from crypto.encoding import FixedPoint
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.planning import Upload, plan
 from crypto.protocol import ClientSession
 from crypto.rehearsal import rehearse
+from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline
 from secure_fcl.audit.world import AuditWorld
 from secure_fcl.engines.identities import state_digest

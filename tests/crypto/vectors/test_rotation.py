@@ -6,7 +6,7 @@ from scipy.linalg import hadamard
 
 from crypto import FixedPoint, KeyedStream
 from crypto.errors import EncodingError
-from crypto.rotation import Rotation
+from crypto.vectors.rotation import Rotation
 
 SEED = bytes(range(32))
 vectors = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=70)

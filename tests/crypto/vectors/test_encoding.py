@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crypto.encoding import FixedPoint
 from crypto.errors import EncodingError
 from crypto.keys.randomness import KeyedStream, derive_key, system_random
+from crypto.vectors.encoding import FixedPoint
 
 scales = st.floats(1e-3, 1e6)
 clips = st.floats(1e-3, 1e3)
