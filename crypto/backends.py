@@ -12,8 +12,8 @@ from crypto.errors import CryptoError
 from crypto.hosting import child_environment
 from crypto.keys.randomness import system_random
 from crypto.keys.sealed import BoxKey, seal
-from crypto.packing import RING_DEGREE
-from crypto.planning import ProtocolName
+from crypto.planning.packing import RING_DEGREE
+from crypto.planning.upload import ProtocolName
 
 CRYPTEN_SECONDS = 60
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from crypto.driver import Outcome, Party
 from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key, uniform64
-from crypto.planning import Plan, Upload
+from crypto.planning.plans import Plan
+from crypto.planning.upload import Upload
 from crypto.protocol import ClientSession, Session
 from crypto.wire.messages import Aggregate
 

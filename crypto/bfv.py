@@ -23,9 +23,9 @@ from crypto.errors import CiphertextError, MessageError, SubmissionRefused
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.packing import PLAIN_MODULUS, pack_fields
 from crypto.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
-from crypto.planning import Plan
+from crypto.planning.packing import PLAIN_MODULUS, pack_fields
+from crypto.planning.plans import Plan
 from crypto.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 log = logging.getLogger("crypto")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from crypto.errors import BackendMissing, CryptoError
 from crypto.keys.randomness import KEY_BYTES, derive_key, system_random
-from crypto.norms import project, projection_bound
+from crypto.planning.norms import project, projection_bound
 from crypto.protocol import Opened
 
 REMEDY = "pip install omegaconf pyyaml; pip install --no-deps crypten==0.4.1"
@@ -119,7 +119,7 @@ class CrypTenGroup:
         return arithmetic.ArithmeticSharedTensor.from_shares(self._torch.from_numpy(share), precision=0)
 
     def _accepted(self, shares: Ints, bounds: tuple[int, ...]) -> tuple[bool, ...]:
-        """Check every client's norms on shares (`crypto.norms`) and open one bit for each client, nothing else."""
+        """Check every client's norms on shares (`crypto.planning.norms`), opening one bit for each client, nothing else."""
         parts, clients, length = shares.shape
         seed = derive_key(b"".join(self._exchange(system_random(KEY_BYTES))), "norm check")
         rows = shares.reshape(parts * clients, length)

@@ -19,7 +19,7 @@ from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import encode_labels
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.protocol import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 

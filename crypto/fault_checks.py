@@ -7,7 +7,8 @@ from crypto.bench import Bench, ConformanceError, Vectors, expect, expect_sum, r
 from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError
 from crypto.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
-from crypto.planning import Plan, Upload
+from crypto.planning.plans import Plan
+from crypto.planning.upload import Upload
 from crypto.protocol import Session
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
 from crypto.keys.roster import Identity
-from crypto.planning import Plan, plan_from_bytes
+from crypto.planning.plans import Plan, plan_from_bytes
 from crypto.protocol import Session, open_party
 from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.wire.values import unpack_value

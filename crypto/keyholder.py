@@ -9,9 +9,9 @@ from crypto.errors import CiphertextError, MessageError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.roster import Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.pads import Agreement, Statement, blocks_of, pad
-from crypto.planning import Plan
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
+from crypto.planning.plans import Plan
 from crypto.tenseal_backend import KeyPair
 from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value

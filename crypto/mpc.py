@@ -6,7 +6,7 @@ server who arrived; the server names the clients to sum; both computing servers 
 that they are ready, and open the sum together (CrypTen, see `crypto.crypten_backend`).
 
 If the plan bounds norms, the noise share is split apart from the vector, and both are checked on shares first
-(`crypto.norms`): who exceeds a bound is left out. One accept bit for each client is revealed.
+(`crypto.planning.norms`): who exceeds a bound is left out. One accept bit for each client is revealed.
 
 This file holds the clients' side; `crypto.mpc_servers` the others.
 """
@@ -21,8 +21,9 @@ from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key
 from crypto.keys.sealed import seal
 from crypto.keys.secrecy import holds_secrets
-from crypto.norms import exact_norm_square
-from crypto.planning import SEED_BYTES, Plan
+from crypto.planning.norms import exact_norm_square
+from crypto.planning.plans import Plan
+from crypto.planning.upload import SEED_BYTES
 from crypto.wire.messages import Input, Item, Message
 
 COMPUTE = ("compute0", "compute1")

@@ -18,7 +18,8 @@ from crypto.keys.randomness import RandomBytes
 from crypto.keys.sealed import BoxKey
 from crypto.keys.secrecy import holds_secrets
 from crypto.mpc import COMPUTE, SET_UP, Vector, expand
-from crypto.planning import SEED_BYTES, Plan
+from crypto.planning.plans import Plan
+from crypto.planning.upload import SEED_BYTES
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 

@@ -15,8 +15,8 @@ from crypto.errors import CiphertextError, MessageError
 from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
 from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
-from crypto.packing import PLAIN_MODULUS, RING_DEGREE
-from crypto.planning import Plan
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.planning.plans import Plan
 from crypto.wire.values import pack_value
 
 Rows = npt.NDArray[np.int64]

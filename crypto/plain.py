@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.keys.secrecy import holds_secrets
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 

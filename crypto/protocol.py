@@ -18,7 +18,7 @@ import numpy.typing as npt
 from crypto.errors import PlanRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity, Trust
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.messages import Begin, Deadline, Input, Item, Message
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.keys.roster import Identity
-from crypto.norms import exact_norm_square
-from crypto.planning import Plan
+from crypto.planning.norms import exact_norm_square
+from crypto.planning.plans import Plan
 from crypto.protocol import Opened, Session, open_client, open_party, plan_roles
 
 Shares = npt.NDArray[np.int64]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from crypto.errors import BackendMissing, CiphertextError
 from crypto.keys.secrecy import holds_secrets
-from crypto.packing import COEFFICIENT_BITS, COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE
+from crypto.planning.packing import COEFFICIENT_BITS, COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE
 
 REMEDY = "pip install 'tenseal>=0.3.16'"
 MAX_CIPHERTEXT = 66_000

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crypto import Upload
-from crypto.masks.parameters import Mode
-from crypto.planning import assumption
+from crypto.planning.assumptions import assumption
+from crypto.planning.masks import Mode
 from secure_fcl.config import Config
 
 PAGE = Path(__file__).with_name("configuration.md")

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from crypto.planning import assumption
+from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement

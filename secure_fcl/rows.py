@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto.planning import Plan, Upload, plan
+from crypto.planning.plans import Plan, plan
+from crypto.planning.upload import Upload
 from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from privacy.cohorts import Spent
 from secure_fcl import config as cfg

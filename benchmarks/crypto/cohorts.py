@@ -15,7 +15,7 @@ import numpy.typing as npt
 from benchmarks.crypto.results import Point
 from crypto import Aggregate, ClientSession, Message, Plan, Upload, open_client, open_party, plan, plan_roles
 from crypto.driver import Party, run_round, set_up
-from crypto.planning import ProtocolName
+from crypto.planning.upload import ProtocolName
 from crypto.protocol import Session
 from crypto.wire.messages import Input, Item
 

@@ -18,8 +18,8 @@ from crypto.masks.members import Directory, Member, Setup
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.shamir import lagrange_weights, recover, split
 from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
-from crypto.packing import pack_fields
-from crypto.planning import ProtocolName
+from crypto.planning.packing import pack_fields
+from crypto.planning.upload import ProtocolName
 from crypto.rehearsal import rehearse
 from crypto.tenseal_backend import KeyPair, encrypt, parse_public_key
 

@@ -22,7 +22,7 @@ from crypto.masks.keys import Labels
 from crypto.masks.members import Setup, mask_parameters
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, read_number, read_survivors, statement, write_masked
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.messages import Input, Item, Message
 
 SERVER = "server"

@@ -8,8 +8,8 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.masks.errors import RecordError
 from crypto.masks.keys import AgreementKey, digest
 from crypto.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
-from crypto.masks.parameters import ATTEMPTS
-from crypto.planning import Plan
+from crypto.planning.masks import ATTEMPTS
+from crypto.planning.plans import Plan
 
 
 @dataclass

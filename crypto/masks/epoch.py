@@ -15,7 +15,7 @@ from crypto.masks.members import Setup, mask_parameters
 from crypto.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_head
 from crypto.masks.requests import KeyList
 from crypto.masks.stream import Ring, apply_masks, ring_dtype
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 
 Stage = Literal["ready", "sent", "confirmed", "answered"]
 

@@ -12,8 +12,8 @@ from crypto.masks.members import (
     read_opening,
     write_directory,
 )
-from crypto.masks.parameters import ATTEMPTS
-from crypto.planning import Plan
+from crypto.planning.masks import ATTEMPTS
+from crypto.planning.plans import Plan
 from crypto.wire.values import pack_value
 
 # What to send to all clients: (kind, payload).

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from crypto.keys.randomness import KeyedStream, derive_key, uniform64
 from crypto.masks.errors import GraphError
-from crypto.masks.parameters import MaskParameters
+from crypto.planning.masks import MaskParameters
 
 Neighbours = tuple[tuple[int, ...], ...]
 _TRIES = 64

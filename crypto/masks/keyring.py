@@ -8,7 +8,7 @@ from crypto.masks.gathering import Gathering
 from crypto.masks.members import Setup
 from crypto.masks.offers import Offer, read_offer
 from crypto.masks.requests import Entry, KeyList, write_number
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.messages import Message
 
 SERVER = "server"

@@ -15,9 +15,9 @@ from crypto.keys.roster import Identity, Roster, Trust
 from crypto.masks.errors import RecordError
 from crypto.masks.graph import neighbour_graph
 from crypto.masks.keys import digest
-from crypto.masks.parameters import ATTEMPTS, MaskParameters
 from crypto.masks.records import read_record, unpack, write_record
-from crypto.planning import Plan
+from crypto.planning.masks import ATTEMPTS, MaskParameters
+from crypto.planning.plans import Plan
 from crypto.wire.values import pack_value
 
 

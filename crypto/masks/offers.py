@@ -20,7 +20,7 @@ from crypto.masks.keys import AgreementKey, Labels, digest, open_box, seal
 from crypto.masks.members import Setup
 from crypto.masks.records import read_record, unpack, write_record
 from crypto.masks.shamir import SHARE_BYTES, split
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.wire.values import pack_value
 
 SELF, PAIR = 0, 1

@@ -12,7 +12,7 @@ from crypto.masks.members import Setup
 from crypto.masks.offers import PAIR, SELF, Offer, seed_commitment, share_commitment
 from crypto.masks.shamir import lagrange_weights, recover
 from crypto.masks.stream import Ring, apply_masks
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 
 
 @dataclass

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from crypto.bookkeeping import Released
 from crypto.keys.roster import Trust
 from crypto.masks.errors import UnmaskRefused
-from crypto.masks.parameters import signatures_needed
-from crypto.planning import Plan
+from crypto.planning.masks import signatures_needed
+from crypto.planning.plans import Plan
 
 
 def check_survivors(plan: Plan, me: int, cohort: Collection[int], survivors: Collection[int]) -> None:

@@ -19,11 +19,11 @@ from crypto.masks.errors import RecordError
 from crypto.masks.keyring import SET_UP, Keyring
 from crypto.masks.keys import MaskContext
 from crypto.masks.members import mask_parameters
-from crypto.masks.parameters import signatures_needed
 from crypto.masks.recovery import Recovery, signed_total
 from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
 from crypto.masks.stream import Ring, ring_dtype
-from crypto.planning import Plan
+from crypto.planning.masks import signatures_needed
+from crypto.planning.plans import Plan
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]

@@ -20,7 +20,8 @@ from attacks.sums.active_server import ISOLATED
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
-from crypto.planning import Upload, plan
+from crypto.planning.plans import plan
+from crypto.planning.upload import Upload
 from crypto.protocol import ClientSession
 from crypto.rehearsal import rehearse
 from crypto.vectors.encoding import FixedPoint

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.hosting import host_parties
-from crypto.masks.parameters import Mode
-from crypto.planning import Plan
+from crypto.planning.masks import Mode
+from crypto.planning.plans import Plan
 from crypto.protocol import plan_roles
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from secure_fcl.engines.channel import pack_items, unpack_items

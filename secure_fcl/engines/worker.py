@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from crypto.keys.randomness import KeyedStream
 from crypto.keys.roster import Identity
-from crypto.planning import plan_from_bytes
+from crypto.planning.plans import plan_from_bytes
 from crypto.protocol import ClientSession, open_client
 from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent

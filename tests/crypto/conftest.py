@@ -4,7 +4,8 @@ import pytest
 
 from crypto import Upload, open_client, plan, set_up
 from crypto.hosting import host_parties
-from crypto.planning import Plan, ProtocolName
+from crypto.planning.plans import Plan
+from crypto.planning.upload import ProtocolName
 from crypto.rehearsal import rehearse
 from crypto.testing import ROUNDS_NEEDED, Bench
 

@@ -25,9 +25,9 @@ from crypto.errors import CiphertextError, SubmissionRefused
 from crypto.keyholder import BfvKeyHolder
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity, Trust
-from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.pads import Agreement, ciphertext_hash, pad, state
-from crypto.planning import Plan
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.planning.plans import Plan
 from crypto.protocol import Session
 from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors

@@ -8,7 +8,7 @@ import pytest
 from crypto import Abort, Aggregate, Begin, Deadline, Upload, host_parties, open_client, plan, set_up
 from crypto.driver import MAX_DEADLINES, Outcome, Party, deliver
 from crypto.errors import SubmissionRefused
-from crypto.planning import ProtocolName
+from crypto.planning.upload import ProtocolName
 from crypto.protocol import ClientSession
 from crypto.rehearsal import rehearse
 

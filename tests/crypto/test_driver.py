@@ -6,7 +6,7 @@ import pytest
 from crypto import Abort, Aggregate, Upload, plan, run_round
 from crypto.driver import deliver
 from crypto.errors import CryptoError, SubmissionRefused
-from crypto.planning import Plan
+from crypto.planning.plans import Plan
 from crypto.testing import Bench
 from crypto.wire.messages import Begin, Message
 

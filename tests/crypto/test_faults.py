@@ -14,8 +14,9 @@ from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError, SecretExposed, SubmissionRefused
 from crypto.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.keys.roster import Roster, make_identities
-from crypto.masks.parameters import Mode
-from crypto.planning import Plan, ProtocolName
+from crypto.planning.masks import Mode
+from crypto.planning.plans import Plan
+from crypto.planning.upload import ProtocolName
 from crypto.protocol import Session, hiding
 from crypto.rehearsal import rehearse
 from crypto.testing import check_faults, check_mutations, check_set_up_mutations

@@ -14,9 +14,9 @@ from crypto.hiding import determined, probe
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity
 from crypto.keys.sealed import BoxKey
-from crypto.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.plain import PlainClient
-from crypto.planning import ProtocolName
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.planning.upload import ProtocolName
 from crypto.protocol import hiding
 
 RING = 2**64

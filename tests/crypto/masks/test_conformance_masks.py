@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from crypto.masks.parameters import Mode
-from crypto.planning import ProtocolName
+from crypto.planning.masks import Mode
+from crypto.planning.upload import ProtocolName
 from crypto.testing import CHECKS, Bench
 
 Check = Callable[[Bench], None]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from crypto import Abort, Aggregate, Deadline
-from crypto.masks.parameters import Mode
-from crypto.planning import ProtocolName
+from crypto.planning.masks import Mode
+from crypto.planning.upload import ProtocolName
 from crypto.wire.messages import Message
 
 SET_UP = Deadline(0, "-")

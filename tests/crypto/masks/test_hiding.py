@@ -16,10 +16,10 @@ from crypto.hiding import determined
 from crypto.masks import epoch
 from crypto.masks.keys import AgreementKey, MaskContext
 from crypto.masks.offers import PAIR, SELF
-from crypto.masks.parameters import Mode
 from crypto.masks.requests import Shares
 from crypto.masks.stream import Ring
-from crypto.planning import ProtocolName
+from crypto.planning.masks import Mode
+from crypto.planning.upload import ProtocolName
 
 PRIME = 2_147_483_647
 

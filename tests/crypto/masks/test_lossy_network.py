@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crypto import Abort, Aggregate, Deadline
-from crypto.masks.parameters import Mode
+from crypto.planning.masks import Mode
 from crypto.wire.messages import Message
 
 

@@ -13,8 +13,8 @@ from crypto.masks.client import MaskClient
 from crypto.masks.errors import RecordError
 from crypto.masks.members import read_directory, read_hello, read_opening, write_directory, write_hello, write_opening
 from crypto.masks.offers import read_offer
-from crypto.masks.parameters import ATTEMPTS
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, indices, read_masked, read_number, read_survivors
+from crypto.planning.masks import ATTEMPTS
 from crypto.wire.messages import Message
 from crypto.wire.values import pack_value, unpack_value
 

@@ -6,7 +6,8 @@ import pytest
 
 from crypto import Upload, plan
 from crypto.errors import MessageError, PlanRefused
-from crypto.planning import Plan, log2_decryption_failure, plan_from_bytes
+from crypto.planning.checks import log2_decryption_failure
+from crypto.planning.plans import Plan, plan_from_bytes
 from crypto.protocol import open_client, open_party, plan_roles
 from crypto.wire.values import pack_value
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto.packing import PLAIN_MODULUS, RING_DEGREE, choose_packing, pack_fields, unpack_fields
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, choose_packing, pack_fields, unpack_fields
 
 
 @given(st.integers(1, 20_000), st.integers(0, 2**43 - 2**14), st.integers(0, 2**32), st.integers(1, 6))

@@ -17,7 +17,7 @@ from crypto.envelope import SealedClient
 from crypto.errors import PlanRefused
 from crypto.hosting import child_environment, host_parties
 from crypto.mpc import MpcClient
-from crypto.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
+from crypto.planning.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
 from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]
