@@ -9,9 +9,10 @@ from crypto.errors import CryptoError
 from crypto.hosting import HostedParties, host_parties
 from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, system_random
 from crypto.keys.roster import Identity, Roster, make_identities
+from crypto.opening import open_client, open_party
 from crypto.planning.plans import Plan, plan
 from crypto.planning.upload import Upload
-from crypto.protocol import ClientSession, Session, hiding, open_client, open_party, plan_roles
+from crypto.protocols.session import ClientSession, Session, hiding, plan_roles
 from crypto.vectors.encoding import Encoded, FixedPoint
 from crypto.vectors.rotation import Rotation
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Message

@@ -11,7 +11,7 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key, uniform64
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
-from crypto.protocol import ClientSession, Session
+from crypto.protocols.session import ClientSession, Session
 from crypto.wire.messages import Aggregate
 
 Vectors = dict[str, npt.NDArray[np.int64]]

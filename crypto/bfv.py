@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.errors import CiphertextError, MessageError, SubmissionRefused
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
@@ -26,6 +25,7 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
 from crypto.planning.packing import PLAIN_MODULUS, pack_fields
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from crypto.errors import BackendMissing, CryptoError
 from crypto.keys.randomness import KEY_BYTES, derive_key, system_random
 from crypto.planning.norms import project, projection_bound
-from crypto.protocol import Opened
+from crypto.protocols.session import Opened
 
 REMEDY = "pip install omegaconf pyyaml; pip install --no-deps crypten==0.4.1"
 _NEEDED = ("torch", "omegaconf", "yaml", "crypten")
@@ -80,16 +80,16 @@ class CrypTenGroup:
             self._crypten.mpc.get_default_provider = _no_triples
 
     def offer(self, digest: bytes, shares: Ints) -> None:
-        """See `crypto.protocol.SumOpener`."""
+        """See `crypto.protocols.session.SumOpener`."""
         self._offers[digest] = shares
 
     def withdraw(self, digest: bytes) -> None:
-        """See `crypto.protocol.SumOpener`."""
+        """See `crypto.protocols.session.SumOpener`."""
         self._offers.pop(digest, None)
 
     def open(self, digest: bytes, norm_bounds: tuple[int, ...], least: int) -> Opened | None:
-        """See `crypto.protocol.SumOpener`; raises CryptoError if the other process is gone, or if norms are to be
-        checked without a dealer.
+        """See `crypto.protocols.session.SumOpener`; raises CryptoError if the other process is gone, or if norms are to
+        be checked without a dealer.
         """
         shares = self._offers.pop(digest)
         if norm_bounds and not self._dealer:
@@ -119,7 +119,7 @@ class CrypTenGroup:
         return arithmetic.ArithmeticSharedTensor.from_shares(self._torch.from_numpy(share), precision=0)
 
     def _accepted(self, shares: Ints, bounds: tuple[int, ...]) -> tuple[bool, ...]:
-        """Check every client's norms on shares (`crypto.planning.norms`), opening one bit for each client, nothing else."""
+        """Check every client's norms on shares (`crypto.planning.norms`), opening one bit for each client and no more."""
         parts, clients, length = shares.shape
         seed = derive_key(b"".join(self._exchange(system_random(KEY_BYTES))), "norm check")
         rows = shares.reshape(parts * clients, length)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import CryptoError, PartyLost, SubmissionRefused
-from crypto.protocol import ClientSession, Session
+from crypto.protocols.session import ClientSession, Session
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 
 DEFAULT_TIMEOUT = 120.0

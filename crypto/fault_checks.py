@@ -9,7 +9,7 @@ from crypto.errors import MessageError
 from crypto.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
-from crypto.protocol import Session
+from crypto.protocols.session import Session
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 
 SCHEDULES = 24
@@ -58,7 +58,7 @@ def check_mutations(bench: Bench, count: int = MUTATIONS, seed: str = "mutations
     and the sum is that of all clients.
 
     Runs rounds until `count` copies were delivered, and returns how many there were. Does nothing if a party is in
-    another process, and little if the receiver is not `crypto.envelope`'s: then it may answer.
+    another process, and little if the receiver is not `crypto.protocols.envelope`'s: then it may answer.
     """
     sessions = bench.sessions
     delivered = 0

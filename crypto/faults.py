@@ -13,7 +13,7 @@ from crypto.driver import MAX_DEADLINES, Outcome
 from crypto.errors import MessageError, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.planning.plans import Plan
-from crypto.protocol import ClientSession, Session
+from crypto.protocols.session import ClientSession, Session
 from crypto.wire.messages import Begin, Deadline, Input, Item, Message, decode, encode
 
 HISTORY = 256

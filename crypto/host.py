@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
 from crypto.keys.roster import Identity
+from crypto.opening import open_party
 from crypto.planning.plans import Plan, plan_from_bytes
-from crypto.protocol import Session, open_party
+from crypto.protocols.session import Session
 from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.wire.values import unpack_value
 

@@ -22,7 +22,7 @@ from typing import Self
 from crypto.errors import MessageError, PartyLost, PlanRefused
 from crypto.host import COUNT_BYTES
 from crypto.planning.plans import Plan
-from crypto.protocol import plan_roles
+from crypto.protocols.session import plan_roles
 from crypto.wire.messages import Abort, Aggregate, Input, Item, Message, decode, encode
 from crypto.wire.values import pack_value
 

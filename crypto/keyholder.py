@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.bfv import KEYHOLDER, SET_UP
-from crypto.bookkeeping import Key, Released, ignored, valid_names
 from crypto.errors import CiphertextError, MessageError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.roster import Trust
@@ -12,6 +11,7 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.pads import Agreement, Statement, blocks_of, pad
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, Released, ignored, valid_names
 from crypto.tenseal_backend import KeyPair
 from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value

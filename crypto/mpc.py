@@ -16,7 +16,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Submissions
 from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key
 from crypto.keys.sealed import seal
@@ -24,6 +23,7 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.planning.norms import exact_norm_square
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
+from crypto.protocols.bookkeeping import Submissions
 from crypto.wire.messages import Input, Item, Message
 
 COMPUTE = ("compute0", "compute1")

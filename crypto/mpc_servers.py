@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.errors import MessageError, SealError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.sealed import BoxKey
@@ -20,11 +19,12 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.mpc import COMPUTE, SET_UP, Vector, expand
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
+from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 
 if TYPE_CHECKING:
-    from crypto.protocol import Opened, SumOpener
+    from crypto.protocols.session import Opened, SumOpener
 
 DEALER = "dealer"
 

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.keys.roster import Identity
+from crypto.opening import open_client, open_party
 from crypto.planning.norms import exact_norm_square
 from crypto.planning.plans import Plan
-from crypto.protocol import Opened, Session, open_client, open_party, plan_roles
+from crypto.protocols.session import Opened, Session, plan_roles
 
 Shares = npt.NDArray[np.int64]
 
@@ -45,7 +46,7 @@ class OpenerPair:
 
 @dataclass(frozen=True)
 class OpenerEnd:
-    """One end of an `OpenerPair`; see `crypto.protocol.SumOpener`."""
+    """One end of an `OpenerPair`; see `crypto.protocols.session.SumOpener`."""
 
     pair: OpenerPair
     rank: int

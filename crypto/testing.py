@@ -16,7 +16,7 @@ from crypto.driver import Outcome, deliver, run_round
 from crypto.errors import SecretExposed, SubmissionRefused
 from crypto.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.keys.randomness import KeyedStream, derive_key
-from crypto.protocol import ClientSession, Session
+from crypto.protocols.session import ClientSession, Session
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 __all__ = [

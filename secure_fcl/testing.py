@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from crypto.driver import run_round, set_up
 from crypto.keys.randomness import KeyedStream, derive_key
+from crypto.opening import open_client, open_party
 from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
-from crypto.protocol import open_client, open_party, plan_roles
+from crypto.protocols.session import plan_roles
 from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Aggregate
 from secure_fcl.errors import SecureFclError

@@ -8,7 +8,6 @@ offer for the next (see `crypto.masks.offers`), so a steady sum takes two exchan
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Released, Submissions, ignored
 from crypto.errors import CryptoError, SubmissionRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity
@@ -23,6 +22,7 @@ from crypto.masks.members import Setup, mask_parameters
 from crypto.masks.offers import EpochKeys, make_offer
 from crypto.masks.requests import KeyList, Shares, UnmaskRequest, read_number, read_survivors, statement, write_masked
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Released, Submissions, ignored
 from crypto.wire.messages import Input, Item, Message
 
 SERVER = "server"

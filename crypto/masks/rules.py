@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
-from crypto.bookkeeping import Released
 from crypto.keys.roster import Trust
 from crypto.masks.errors import UnmaskRefused
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Released
 
 
 def check_survivors(plan: Plan, me: int, cohort: Collection[int], survivors: Collection[int]) -> None:
@@ -42,7 +42,7 @@ def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proof
 
 
 def check_released(released: Released, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
-    """Refuse a second sum at one model if the cohorts differ by too few clients (`crypto.bookkeeping.Released`)."""
+    """Refuse a second sum at one model if the cohorts differ by too few clients (`bookkeeping.Released`)."""
     reason = released.clash(plan, upload, model, [plan.clients[index] for index in survivors])
     if reason:
         raise UnmaskRefused(f"{reason[0].upper()}{reason[1:]}.")

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from crypto.bookkeeping import Key, OpenSums, ignored
 from crypto.errors import CryptoError
 from crypto.keys.secrecy import holds_secrets
 from crypto.masks.bits import add_bits
@@ -24,6 +23,7 @@ from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement,
 from crypto.masks.stream import Ring, ring_dtype
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, OpenSums, ignored
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]

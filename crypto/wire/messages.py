@@ -2,7 +2,7 @@
 
 Every item is a frozen dataclass. On the wire: one version byte, then a msgpack list that starts with the
 item's tag. There is no pickle, no extension type, and every length is capped before anything is built from
-it. `crypto.envelope` numbers and signs messages, and says which are authentic.
+it. `crypto.protocols.envelope` numbers and signs messages, and says which are authentic.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Message:
 
     `kind` says what `payload` holds; `session`, `round` and `upload` say what it belongs to. Set-up messages
     have round 0 and upload "-". `sequence` is the sender's running number and `proof` its public key and
-    signature; both are made and checked by `crypto.envelope`, and empty before.
+    signature; both are made and checked by `crypto.protocols.envelope`, and empty before.
     """
 
     sender: str

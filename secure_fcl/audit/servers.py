@@ -22,7 +22,7 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
-from crypto.protocol import ClientSession
+from crypto.protocols.session import ClientSession
 from crypto.rehearsal import rehearse
 from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline

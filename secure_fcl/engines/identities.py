@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crypto.keys.roster import Roster
 from crypto.planning.masks import Mode, choose_parameters
 from crypto.planning.plans import Plan
-from crypto.protocol import plan_roles
+from crypto.protocols.session import plan_roles
 from secure_fcl.errors import SecureFclError
 from secure_fcl.keys import ROSTER, write_identities
 

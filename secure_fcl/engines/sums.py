@@ -20,7 +20,7 @@ from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.hosting import host_parties
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
-from crypto.protocol import plan_roles
+from crypto.protocols.session import plan_roles
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from secure_fcl.engines.channel import pack_items, unpack_items
 from secure_fcl.engines.identities import identities

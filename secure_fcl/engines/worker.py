@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from crypto.keys.randomness import KeyedStream
 from crypto.keys.roster import Identity
+from crypto.opening import open_client
 from crypto.planning.plans import plan_from_bytes
-from crypto.protocol import ClientSession, open_client
+from crypto.protocols.session import ClientSession
 from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
 from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget

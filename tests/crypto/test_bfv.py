@@ -28,7 +28,7 @@ from crypto.keys.roster import Identity, Trust
 from crypto.pads import Agreement, ciphertext_hash, pad, state
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.plans import Plan
-from crypto.protocol import Session
+from crypto.protocols.session import Session
 from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode

@@ -6,8 +6,8 @@ import pytest
 
 from crypto import Abort, Aggregate, Message, Upload, open_client, plan
 from crypto.errors import SecretExposed
-from crypto.plain import PlainServer
-from crypto.protocol import Session
+from crypto.protocols.plain import PlainServer
+from crypto.protocols.session import Session
 from crypto.testing import (
     CHECKS,
     ROUNDS_NEEDED,

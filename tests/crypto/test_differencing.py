@@ -9,7 +9,7 @@ from crypto import Abort, Aggregate, Begin, Deadline, Upload, host_parties, open
 from crypto.driver import MAX_DEADLINES, Outcome, Party, deliver
 from crypto.errors import SubmissionRefused
 from crypto.planning.upload import ProtocolName
-from crypto.protocol import ClientSession
+from crypto.protocols.session import ClientSession
 from crypto.rehearsal import rehearse
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")

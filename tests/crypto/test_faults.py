@@ -17,7 +17,7 @@ from crypto.keys.roster import Roster, make_identities
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
-from crypto.protocol import Session, hiding
+from crypto.protocols.session import Session, hiding
 from crypto.rehearsal import rehearse
 from crypto.testing import check_faults, check_mutations, check_set_up_mutations
 from crypto.wire.messages import Item, decode, encode

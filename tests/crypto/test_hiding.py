@@ -14,10 +14,10 @@ from crypto.hiding import determined, probe
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity
 from crypto.keys.sealed import BoxKey
-from crypto.plain import PlainClient
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.upload import ProtocolName
-from crypto.protocol import hiding
+from crypto.protocols.plain import PlainClient
+from crypto.protocols.session import hiding
 
 RING = 2**64
 NAMES = ("a", "b", "c")

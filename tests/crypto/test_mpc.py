@@ -12,7 +12,7 @@ from crypto.keys.randomness import KeyedStream, system_random
 from crypto.keys.sealed import BoxKey
 from crypto.mpc import MpcClient, expand
 from crypto.mpc_servers import ComputeServer, MpcServer
-from crypto.protocol import Opened
+from crypto.protocols.session import Opened
 from crypto.rehearsal import OpenerEnd, OpenerPair
 from crypto.wire.messages import Item
 from crypto.wire.values import pack_value

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from crypto.bookkeeping import Released
 from crypto.keys.roster import Trust
 from crypto.masks.errors import UnmaskRefused
 from crypto.masks.requests import write_survivors
 from crypto.masks.rules import check_proofs, check_released, check_split, check_survivors
+from crypto.protocols.bookkeeping import Released
 from crypto.wire.messages import Message
 
 COHORT = range(8)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from crypto import Aggregate, Message, Upload, open_client, open_party, plan, plan_roles, run_round, set_up
 from crypto.driver import Party, deliver
-from crypto.envelope import SealedClient
 from crypto.errors import PlanRefused
 from crypto.hosting import child_environment, host_parties
 from crypto.mpc import MpcClient
 from crypto.planning.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
+from crypto.protocols.envelope import SealedClient
 from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]

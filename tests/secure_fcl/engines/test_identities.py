@@ -6,9 +6,10 @@ import pytest
 from crypto import Upload, plan
 from crypto.errors import PlanRefused
 from crypto.keys.roster import Identity
+from crypto.opening import open_client
 from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
-from crypto.protocol import open_client, plan_roles
+from crypto.protocols.session import plan_roles
 from secure_fcl.engines.identities import check, identities, state_digest
 from secure_fcl.errors import SecureFclError
 from secure_fcl.keys import write_identities

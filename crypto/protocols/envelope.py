@@ -14,13 +14,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import ignored
 from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import encode_labels
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocol import BareClient, Session, plan_roles
+from crypto.protocols.bookkeeping import ignored
+from crypto.protocols.session import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
 # A message that comes later than this many others of its sender is taken for a replay.

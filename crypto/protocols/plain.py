@@ -6,9 +6,9 @@ For tests, for comparisons, and for runs whose protection lies elsewhere. Sums a
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 

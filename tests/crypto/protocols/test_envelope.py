@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto import Message, Plan, Upload, open_client, open_party, plan
-from crypto.envelope import WINDOW, Envelope, Seen
 from crypto.errors import PlanRefused, SubmissionRefused
 from crypto.keys.roster import Identity, Roster, Trust, make_identities
 from crypto.planning.plans import plan_from_bytes
+from crypto.protocols.envelope import WINDOW, Envelope, Seen
 
 OWN = make_identities(("a", "b", "server", "keyholder"))
 ROSTER = Roster.of(OWN.values())

@@ -1,4 +1,4 @@
-"""The interface that every secure-sum protocol implements, and the one place that chooses an implementation.
+"""The interface that every secure-sum protocol implements, and what is public about each protocol.
 
 Sessions do no input or output: they eat items and return items, and whoever runs them carries the messages.
 
@@ -10,34 +10,13 @@ change nothing and give an empty answer.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, assert_never, runtime_checkable
+from typing import Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import PlanRefused
-from crypto.keys.randomness import RandomBytes, system_random
-from crypto.keys.roster import Identity, Trust
 from crypto.planning.plans import Plan
-from crypto.wire.messages import Begin, Deadline, Input, Item, Message
-
-if TYPE_CHECKING:
-    from crypto.envelope import Envelope
-    from crypto.masks.journal import Journal
-
-__all__ = [
-    "Begin",
-    "ClientSession",
-    "Deadline",
-    "Hiding",
-    "Opened",
-    "Session",
-    "SumOpener",
-    "hiding",
-    "open_client",
-    "open_party",
-    "plan_roles",
-]
+from crypto.wire.messages import Input, Item, Message
 
 
 @runtime_checkable
@@ -178,127 +157,3 @@ def plan_roles(plan: Plan) -> tuple[str, ...]:
         case "secagg" | "secagg+":
             return ("server",)
     assert_never(plan.protocol)
-
-
-def open_client(
-    plan: Plan,
-    name: str,
-    random: RandomBytes = system_random,
-    public: object | None = None,
-    identity: Identity | None = None,
-    journal: "Journal | None" = None,
-) -> ClientSession:
-    """Open the session of the client `name`; its messages travel in envelopes (`crypto.envelope`).
-
-    `public`: the `public` of another client's session in this process, which spares parsing the keys again.
-    `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.masks.journal`). Raises PlanRefused if the plan has no such client,
-    or if the identity is not the one that the plan's roster pins.
-    """
-    from crypto.envelope import SealedClient
-
-    if name not in plan.clients:
-        raise PlanRefused(f"The plan has no client {name!r}; it has {len(plan.clients)} others.")
-    identity, trust = _identity(plan, name, identity), Trust(plan.roster)
-    envelope = _envelope(plan, identity, trust)
-    return SealedClient(plan, _bare_client(plan, name, random, public, identity, journal), envelope)
-
-
-def _bare_client(
-    plan: Plan,
-    name: str,
-    random: RandomBytes,
-    public: object | None,
-    identity: Identity,
-    journal: "Journal | None",
-) -> BareClient:
-    match plan.protocol:
-        case "plain":
-            from crypto.plain import PlainClient
-
-            return PlainClient(plan, name)
-        case "bfv":
-            from crypto.bfv import BfvClient
-
-            return BfvClient(plan, identity, random, public)
-        case "mpc":
-            from crypto.mpc import MpcClient
-
-            return MpcClient(plan, name, random, public)
-        case "secagg" | "secagg+":
-            from crypto.masks.client import MaskClient
-
-            return MaskClient(plan, identity, random, public, journal)
-    assert_never(plan.protocol)
-
-
-def open_party(
-    plan: Plan,
-    role: str,
-    random: RandomBytes = system_random,
-    opener: SumOpener | None = None,
-    identity: Identity | None = None,
-) -> Session:
-    """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.envelope`).
-
-    The computing servers of "mpc" need an `opener`, and so a process each: `crypto.hosting` sees to it.
-    `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
-    without an opener, or an identity that the plan's roster does not pin.
-    """
-    from crypto.envelope import SealedParty
-
-    if role not in plan_roles(plan):
-        raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}.")
-    identity, trust = _identity(plan, role, identity), Trust(plan.roster)
-    return SealedParty(_bare_party(plan, role, random, opener, trust), _envelope(plan, identity, trust))
-
-
-def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | None, trust: Trust) -> Session:
-    match plan.protocol:
-        case "plain":
-            from crypto.plain import PlainServer
-
-            return PlainServer(plan)
-        case "bfv":
-            if role == "server":
-                from crypto.bfv import BfvServer
-
-                return BfvServer(plan, trust)
-            from crypto.keyholder import BfvKeyHolder
-
-            return BfvKeyHolder(plan, trust, random)
-        case "mpc":
-            from crypto.mpc_servers import ComputeServer, Dealer, MpcServer
-
-            if role == "server":
-                return MpcServer(plan)
-            if role == "dealer":
-                return Dealer()
-            if opener is None:
-                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.hosting.host_parties.")
-            return ComputeServer(plan, role, random, opener)
-        case "secagg" | "secagg+":
-            from crypto.masks.server import MaskServer
-
-            return MaskServer(plan)
-    assert_never(plan.protocol)
-
-
-def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
-    if identity is None and plan.roster is None:
-        return Identity.new(name)
-    if identity is None or identity.name != name:
-        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load.")
-    if plan.roster is not None:
-        missing = [party for party in (name, *plan_roles(plan)) if party not in plan.roster.keys]
-        if missing or plan.roster.keys[name] != identity.public:
-            raise PlanRefused(
-                f"The plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities."
-            )
-    return identity
-
-
-def _envelope(plan: Plan, identity: Identity, trust: Trust) -> "Envelope":
-    from crypto.envelope import Envelope
-
-    return Envelope(plan, identity, trust)
