@@ -7,13 +7,14 @@ from importlib import metadata
 
 import numpy as np
 
-from crypto import crypten_backend, tenseal_backend
+from crypto import crypten_backend
 from crypto.errors import CryptoError
 from crypto.hosting import child_environment
 from crypto.keys.randomness import system_random
 from crypto.keys.sealed import BoxKey, seal
 from crypto.planning.packing import RING_DEGREE
 from crypto.planning.upload import ProtocolName
+from crypto.protocols.bfv import tenseal_backend
 
 CRYPTEN_SECONDS = 60
 

@@ -49,7 +49,7 @@ def _bare_client(
 
             return PlainClient(plan, name)
         case "bfv":
-            from crypto.bfv import BfvClient
+            from crypto.protocols.bfv.sessions import BfvClient
 
             return BfvClient(plan, identity, random, public)
         case "mpc":
@@ -90,10 +90,10 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
             return PlainServer(plan)
         case "bfv":
             if role == "server":
-                from crypto.bfv import BfvServer
+                from crypto.protocols.bfv.sessions import BfvServer
 
                 return BfvServer(plan, trust)
-            from crypto.keyholder import BfvKeyHolder
+            from crypto.protocols.bfv.keyholder import BfvKeyHolder
 
             return BfvKeyHolder(plan, trust, random)
         case "mpc":

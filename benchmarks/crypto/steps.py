@@ -20,8 +20,8 @@ from crypto.masks.shamir import lagrange_weights, recover, split
 from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
 from crypto.planning.packing import pack_fields
 from crypto.planning.upload import ProtocolName
+from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key
 from crypto.rehearsal import rehearse
-from crypto.tenseal_backend import KeyPair, encrypt, parse_public_key
 
 BOUND = 32767
 Floats = npt.NDArray[np.float32]

@@ -1,18 +1,18 @@
-"""The key holder of `crypto.bfv`: it alone decrypts, and only sums of listed clients."""
+"""The key holder of `crypto.protocols.bfv.sessions`: it alone decrypts, and only sums of listed clients."""
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bfv import KEYHOLDER, SET_UP
 from crypto.errors import CiphertextError, MessageError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.roster import Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.pads import Agreement, Statement, blocks_of, pad
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.planning.plans import Plan
+from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, pad
+from crypto.protocols.bfv.sessions import KEYHOLDER, SET_UP
+from crypto.protocols.bfv.tenseal_backend import KeyPair
 from crypto.protocols.bookkeeping import Key, Released, ignored, valid_names
-from crypto.tenseal_backend import KeyPair
 from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 

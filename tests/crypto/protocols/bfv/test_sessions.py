@@ -19,17 +19,17 @@ from crypto import (
     run_round,
     set_up,
 )
-from crypto.bfv import BfvClient, BfvServer, HolderKeys
 from crypto.driver import deliver
 from crypto.errors import CiphertextError, SubmissionRefused
-from crypto.keyholder import BfvKeyHolder
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity, Trust
-from crypto.pads import Agreement, ciphertext_hash, pad, state
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.plans import Plan
+from crypto.protocols.bfv.keyholder import BfvKeyHolder
+from crypto.protocols.bfv.pads import Agreement, ciphertext_hash, pad, state
+from crypto.protocols.bfv.sessions import BfvClient, BfvServer, HolderKeys
+from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.protocols.session import Session
-from crypto.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
 from crypto.wire.values import pack_value, unpack_value

@@ -1,8 +1,8 @@
 """Sums under homomorphic encryption: clients encrypt for a key holder, the server adds ciphertexts.
 
 BFV is exact, so no error is added (Fan, Vercauteren, "Somewhat practical fully homomorphic encryption",
-2012). This file holds the clients and the server, `crypto.keyholder` the third party. The server holds the
-public key only. Every plaintext carries a pad (`crypto.pads`), and the key holder
+2012). This file holds the clients and the server, `crypto.protocols.bfv.keyholder` the third party. The server holds the
+public key only. Every plaintext carries a pad (`crypto.protocols.bfv.pads`), and the key holder
 takes off the pads of the clients whose signed statements the server shows, at least the plan's number of
 clients, once for each (round, upload).
 
@@ -22,11 +22,11 @@ from crypto.errors import CiphertextError, MessageError, SubmissionRefused
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
 from crypto.planning.packing import PLAIN_MODULUS, pack_fields
 from crypto.planning.plans import Plan
+from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
+from crypto.protocols.bfv.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
 from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
-from crypto.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 
