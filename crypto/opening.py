@@ -10,7 +10,7 @@ from crypto.protocols.envelope import Envelope, SealedClient, SealedParty
 from crypto.protocols.session import BareClient, ClientSession, Session, SumOpener, plan_roles
 
 if TYPE_CHECKING:
-    from crypto.masks.journal import Journal
+    from crypto.protocols.masks.journal import Journal
 
 
 def open_client(
@@ -25,7 +25,7 @@ def open_client(
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.masks.journal`). Raises PlanRefused if the plan has no such client,
+    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such client,
     or if the identity is not the one that the plan's roster pins.
     """
     if name not in plan.clients:
@@ -57,7 +57,7 @@ def _bare_client(
 
             return MpcClient(plan, name, random, public)
         case "secagg" | "secagg+":
-            from crypto.masks.client import MaskClient
+            from crypto.protocols.masks.client import MaskClient
 
             return MaskClient(plan, identity, random, public, journal)
     assert_never(plan.protocol)
@@ -107,7 +107,7 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
                 raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.hosting.host_parties.")
             return ComputeServer(plan, role, random, opener)
         case "secagg" | "secagg+":
-            from crypto.masks.server import MaskServer
+            from crypto.protocols.masks.server import MaskServer
 
             return MaskServer(plan)
     assert_never(plan.protocol)

@@ -13,17 +13,17 @@ import numpy as np
 
 from crypto.errors import CryptoError
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks.bits import add_bits
-from crypto.masks.errors import RecordError
-from crypto.masks.keyring import SET_UP, Keyring
-from crypto.masks.keys import MaskContext
-from crypto.masks.members import mask_parameters
-from crypto.masks.recovery import Recovery, signed_total
-from crypto.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
-from crypto.masks.stream import Ring, ring_dtype
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, ignored
+from crypto.protocols.masks.bits import add_bits
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keyring import SET_UP, Keyring
+from crypto.protocols.masks.keys import MaskContext
+from crypto.protocols.masks.members import mask_parameters
+from crypto.protocols.masks.recovery import Recovery, signed_total
+from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
+from crypto.protocols.masks.stream import Ring, ring_dtype
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]

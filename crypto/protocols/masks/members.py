@@ -12,12 +12,12 @@ from functools import cached_property
 
 from crypto.keys.randomness import KEY_BYTES
 from crypto.keys.roster import Identity, Roster, Trust
-from crypto.masks.errors import RecordError
-from crypto.masks.graph import neighbour_graph
-from crypto.masks.keys import digest
-from crypto.masks.records import read_record, unpack, write_record
 from crypto.planning.masks import ATTEMPTS, MaskParameters
 from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.graph import neighbour_graph
+from crypto.protocols.masks.keys import digest
+from crypto.protocols.masks.records import read_record, unpack, write_record
 from crypto.wire.values import pack_value
 
 

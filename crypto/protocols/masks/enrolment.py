@@ -1,15 +1,15 @@
-"""A client's side of the set-up (`crypto.masks.members`): hello, opening, graph."""
+"""A client's side of the set-up (`crypto.protocols.masks.members`): hello, opening, graph."""
 
 from dataclasses import dataclass, field
 
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import AgreementKey, digest
-from crypto.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
 from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import AgreementKey, digest
+from crypto.protocols.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
 
 
 @dataclass

@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from crypto.keys.roster import Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks.bits import pack_bits
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import MaskContext
-from crypto.masks.members import Setup, mask_parameters
-from crypto.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_head
-from crypto.masks.requests import KeyList
-from crypto.masks.stream import Ring, apply_masks, ring_dtype
 from crypto.planning.plans import Plan
+from crypto.protocols.masks.bits import pack_bits
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import MaskContext
+from crypto.protocols.masks.members import Setup, mask_parameters
+from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_head
+from crypto.protocols.masks.requests import KeyList
+from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
 
 Stage = Literal["ready", "sent", "confirmed", "answered"]
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from crypto.keys.roster import Trust
-from crypto.masks.errors import UnmaskRefused
-from crypto.masks.requests import write_survivors
-from crypto.masks.rules import check_proofs, check_released, check_split, check_survivors
 from crypto.protocols.bookkeeping import Released
+from crypto.protocols.masks.errors import UnmaskRefused
+from crypto.protocols.masks.requests import write_survivors
+from crypto.protocols.masks.rules import check_proofs, check_released, check_split, check_survivors
 from crypto.wire.messages import Message
 
 COHORT = range(8)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crypto.keys.randomness import RandomBytes
-from crypto.masks.errors import ShareError
+from crypto.protocols.masks.errors import ShareError
 
 PRIME = 2**256 + 297
 SECRET_BYTES = 32

@@ -1,6 +1,6 @@
 """The neighbour graph: regular, random from a public seed, and checked for expansion.
 
-Everybody computes the same graph from the seed, and nobody can choose it (see `crypto.masks.members`).
+Everybody computes the same graph from the seed, and nobody can choose it (see `crypto.protocols.masks.members`).
 """
 
 from functools import lru_cache
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.keys.randomness import KeyedStream, derive_key, uniform64
-from crypto.masks.errors import GraphError
 from crypto.planning.masks import MaskParameters
+from crypto.protocols.masks.errors import GraphError
 
 Neighbours = tuple[tuple[int, ...], ...]
 _TRIES = 64

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import MessageError
-from crypto.masks.stream import Ring, ring_dtype
+from crypto.protocols.masks.stream import Ring, ring_dtype
 
 Bytes = npt.NDArray[np.uint8]
 # Entries handled at a time, few enough to stay in cache.

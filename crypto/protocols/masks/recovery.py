@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import AgreementKey, MaskContext
-from crypto.masks.members import Setup
-from crypto.masks.offers import PAIR, SELF, Offer, seed_commitment, share_commitment
-from crypto.masks.shamir import lagrange_weights, recover
-from crypto.masks.stream import Ring, apply_masks
 from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import AgreementKey, MaskContext
+from crypto.protocols.masks.members import Setup
+from crypto.protocols.masks.offers import PAIR, SELF, Offer, seed_commitment, share_commitment
+from crypto.protocols.masks.shamir import lagrange_weights, recover
+from crypto.protocols.masks.stream import Ring, apply_masks
 
 
 @dataclass

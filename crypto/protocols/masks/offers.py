@@ -15,12 +15,12 @@ from functools import lru_cache
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import AgreementKey, Labels, digest, open_box, seal
-from crypto.masks.members import Setup
-from crypto.masks.records import read_record, unpack, write_record
-from crypto.masks.shamir import SHARE_BYTES, split
 from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import AgreementKey, Labels, digest, open_box, seal
+from crypto.protocols.masks.members import Setup
+from crypto.protocols.masks.records import read_record, unpack, write_record
+from crypto.protocols.masks.shamir import SHARE_BYTES, split
 from crypto.wire.values import pack_value
 
 SELF, PAIR = 0, 1

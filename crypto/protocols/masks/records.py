@@ -8,8 +8,8 @@ import hashlib
 
 from crypto.errors import MessageError
 from crypto.keys.roster import PROOF_BYTES, Identity, Trust
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import digest
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import digest
 from crypto.wire.values import unpack_value
 
 

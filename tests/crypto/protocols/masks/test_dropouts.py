@@ -64,7 +64,7 @@ def test_a_client_that_never_said_hello_is_excluded_not_dead(make_masks: Callabl
     assert len(requests) == 7
     answers = [message for message in cohort.sent if message.kind == "shares"]
     # Seven holders each answer for seven dealers: nobody looks for shares of the eighth.
-    from crypto.masks.requests import Shares
+    from crypto.protocols.masks.requests import Shares
 
     assert {len(Shares.from_bytes(message.payload).triples) for message in answers} == {7}
 

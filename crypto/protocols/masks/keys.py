@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from crypto.keys.randomness import KEY_BYTES, RandomBytes, encode_labels
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks.errors import RecordError
+from crypto.protocols.masks.errors import RecordError
 
 NONCE_BYTES = 12
 BOX_OVERHEAD = NONCE_BYTES + 16

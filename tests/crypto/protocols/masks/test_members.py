@@ -9,12 +9,27 @@ import pytest
 
 from crypto import Aggregate, Deadline
 from crypto.keys.roster import Trust
-from crypto.masks.client import MaskClient
-from crypto.masks.errors import RecordError
-from crypto.masks.members import read_directory, read_hello, read_opening, write_directory, write_hello, write_opening
-from crypto.masks.offers import read_offer
-from crypto.masks.requests import KeyList, Shares, UnmaskRequest, indices, read_masked, read_number, read_survivors
 from crypto.planning.masks import ATTEMPTS
+from crypto.protocols.masks.client import MaskClient
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.members import (
+    read_directory,
+    read_hello,
+    read_opening,
+    write_directory,
+    write_hello,
+    write_opening,
+)
+from crypto.protocols.masks.offers import read_offer
+from crypto.protocols.masks.requests import (
+    KeyList,
+    Shares,
+    UnmaskRequest,
+    indices,
+    read_masked,
+    read_number,
+    read_survivors,
+)
 from crypto.wire.messages import Message
 from crypto.wire.values import pack_value, unpack_value
 
@@ -33,7 +48,7 @@ def test_the_graph_depends_on_every_nonce_and_the_server_sends_none(make_masks: 
     ((_, other),) = again.parties["client000"].public.setups.items()
     assert setup.neighbours != other.neighbours
     assert {len(row) for row in setup.neighbours.values()} == {cohort.plan.masks.neighbours}
-    from crypto.masks.members import finish
+    from crypto.protocols.masks.members import finish
 
     trust = Trust(cohort.plan.roster)
     openings = [message.payload for message in first_of(cohort, "open")]
@@ -173,7 +188,7 @@ def test_a_false_share_is_attributed_and_the_sum_is_right(make_masks: Callable[.
     cohort.parties["client005"] = Liar(cohort.parties["client005"])
     vectors = cohort.vectors("liar")
     seen: list[str] = []
-    from crypto.masks import recovery
+    from crypto.protocols.masks import recovery
 
     original = recovery.Recovery._blame
     recovery.Recovery._blame = lambda self, text: (seen.append(text), original(self, text))[1]  # type: ignore[method-assign]
@@ -210,7 +225,7 @@ def test_liars_beyond_the_threshold_abort_with_their_names(make_masks: Callable[
 def test_a_dealer_of_shares_that_do_not_fit_its_commitment_is_named(
     make_masks: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crypto.masks import offers
+    from crypto.protocols.masks import offers
 
     cohort = make_masks(bare=True)
     true = offers.split

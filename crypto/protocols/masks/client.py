@@ -2,7 +2,7 @@
 
 Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017 (double
 masks), on the graph of Bell et al., CCS 2020, with fresh keys for every sum: the answer to one sum carries the
-offer for the next (see `crypto.masks.offers`), so a steady sum takes two exchanges, or three in active mode.
+offer for the next (see `crypto.protocols.masks.offers`), so a steady sum takes two exchanges, or three in active mode.
 """
 
 import numpy as np
@@ -12,17 +12,25 @@ from crypto.errors import CryptoError, SubmissionRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
-from crypto.masks import rules
-from crypto.masks.enrolment import Checked, Enrolment
-from crypto.masks.epoch import ClientEpoch
-from crypto.masks.errors import RecordError, UnmaskRefused
-from crypto.masks.journal import Journal, MemoryJournal
-from crypto.masks.keys import Labels
-from crypto.masks.members import Setup, mask_parameters
-from crypto.masks.offers import EpochKeys, make_offer
-from crypto.masks.requests import KeyList, Shares, UnmaskRequest, read_number, read_survivors, statement, write_masked
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Released, Submissions, ignored
+from crypto.protocols.masks import rules
+from crypto.protocols.masks.enrolment import Checked, Enrolment
+from crypto.protocols.masks.epoch import ClientEpoch
+from crypto.protocols.masks.errors import RecordError, UnmaskRefused
+from crypto.protocols.masks.journal import Journal, MemoryJournal
+from crypto.protocols.masks.keys import Labels
+from crypto.protocols.masks.members import Setup, mask_parameters
+from crypto.protocols.masks.offers import EpochKeys, make_offer
+from crypto.protocols.masks.requests import (
+    KeyList,
+    Shares,
+    UnmaskRequest,
+    read_number,
+    read_survivors,
+    statement,
+    write_masked,
+)
 from crypto.wire.messages import Input, Item, Message
 
 SERVER = "server"

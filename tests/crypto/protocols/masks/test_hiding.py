@@ -13,13 +13,13 @@ import pytest
 
 from crypto import Begin
 from crypto.hiding import determined
-from crypto.masks import epoch
-from crypto.masks.keys import AgreementKey, MaskContext
-from crypto.masks.offers import PAIR, SELF
-from crypto.masks.requests import Shares
-from crypto.masks.stream import Ring
 from crypto.planning.masks import Mode
 from crypto.planning.upload import ProtocolName
+from crypto.protocols.masks import epoch
+from crypto.protocols.masks.keys import AgreementKey, MaskContext
+from crypto.protocols.masks.offers import PAIR, SELF
+from crypto.protocols.masks.requests import Shares
+from crypto.protocols.masks.stream import Ring
 
 PRIME = 2_147_483_647
 
@@ -145,8 +145,8 @@ def test_a_masked_vector_is_uniform_on_its_ring(number: int, make_masks: Callabl
     """Not proof of hiding (a weak generator passes as well), but a mask left out would show."""
     from scipy import stats
 
-    from crypto.masks.bits import unpack_bits
-    from crypto.masks.requests import read_masked
+    from crypto.protocols.masks.bits import unpack_bits
+    from crypto.protocols.masks.requests import read_masked
 
     cohort = make_masks(bare=True)
     cohort.give("server", Begin(number, "update"))

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 
 from crypto.keys.roster import Trust
-from crypto.masks.errors import UnmaskRefused
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Released
+from crypto.protocols.masks.errors import UnmaskRefused
 
 
 def check_survivors(plan: Plan, me: int, cohort: Collection[int], survivors: Collection[int]) -> None:

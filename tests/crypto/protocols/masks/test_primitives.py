@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from crypto.errors import MessageError, RandomnessError
 from crypto.keys.randomness import KeyedStream, encode_labels, system_random
-from crypto.masks.bits import add_bits, pack_bits, packed_bytes, unpack_bits
-from crypto.masks.errors import RecordError, ShareError
-from crypto.masks.keys import BOX_OVERHEAD, AgreementKey, digest, hkdf, open_box, seal
-from crypto.masks.recovery import signed_total
-from crypto.masks.shamir import PRIME, SHARE_BYTES, combine, evaluate, lagrange_weights, recover, split
-from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
+from crypto.protocols.masks.bits import add_bits, pack_bits, packed_bytes, unpack_bits
+from crypto.protocols.masks.errors import RecordError, ShareError
+from crypto.protocols.masks.keys import BOX_OVERHEAD, AgreementKey, digest, hkdf, open_box, seal
+from crypto.protocols.masks.recovery import signed_total
+from crypto.protocols.masks.shamir import PRIME, SHARE_BYTES, combine, evaluate, lagrange_weights, recover, split
+from crypto.protocols.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
 
 STREAM = KeyedStream(bytes(range(32)))
 

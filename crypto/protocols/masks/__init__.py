@@ -6,6 +6,6 @@ Open sessions with `crypto.open_client` and `crypto.open_party`. In this folder,
 `gathering`, `keyring`, `recovery`, `server` (who says it).
 """
 
-from crypto.masks.journal import FileJournal, Journal, MemoryJournal
+from crypto.protocols.masks.journal import FileJournal, Journal, MemoryJournal
 
 __all__ = ["FileJournal", "Journal", "MemoryJournal"]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from crypto.masks.errors import RecordError
-from crypto.masks.keys import MaskContext, digest
-from crypto.masks.records import unpack
-from crypto.masks.shamir import SHARE_BYTES
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import MaskContext, digest
+from crypto.protocols.masks.records import unpack
+from crypto.protocols.masks.shamir import SHARE_BYTES
 from crypto.wire.values import pack_value
 
 

@@ -1,8 +1,10 @@
-"""The server's side of the set-up (`crypto.masks.members`): repeat hellos, then openings."""
+"""The server's side of the set-up (`crypto.protocols.masks.members`): repeat hellos, then openings."""
 
 from crypto.keys.roster import Trust
-from crypto.masks.errors import RecordError
-from crypto.masks.members import (
+from crypto.planning.masks import ATTEMPTS
+from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.members import (
     Directory,
     Member,
     Setup,
@@ -12,8 +14,6 @@ from crypto.masks.members import (
     read_opening,
     write_directory,
 )
-from crypto.planning.masks import ATTEMPTS
-from crypto.planning.plans import Plan
 from crypto.wire.values import pack_value
 
 # What to send to all clients: (kind, payload).

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from crypto.masks.errors import RecordError
-from crypto.masks.gathering import Gathering
-from crypto.masks.members import Setup
-from crypto.masks.offers import Offer, read_offer
-from crypto.masks.requests import Entry, KeyList, write_number
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.gathering import Gathering
+from crypto.protocols.masks.members import Setup
+from crypto.protocols.masks.offers import Offer, read_offer
+from crypto.protocols.masks.requests import Entry, KeyList, write_number
 from crypto.wire.messages import Message
 
 SERVER = "server"

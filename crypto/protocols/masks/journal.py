@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from crypto.masks.errors import JournalError
+from crypto.protocols.masks.errors import JournalError
 
 
 class Journal(Protocol):

@@ -11,14 +11,14 @@ import pytest
 from crypto import Abort, Aggregate, Begin
 from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key
-from crypto.masks import rules
-from crypto.masks.bits import unpack_bits
-from crypto.masks.keys import AgreementKey, MaskContext, hkdf
-from crypto.masks.offers import PAIR, SELF, read_offer
-from crypto.masks.recovery import signed_total
-from crypto.masks.requests import Shares, UnmaskRequest, read_masked, write_survivors
-from crypto.masks.shamir import lagrange_weights, recover
-from crypto.masks.stream import apply_masks
+from crypto.protocols.masks import rules
+from crypto.protocols.masks.bits import unpack_bits
+from crypto.protocols.masks.keys import AgreementKey, MaskContext, hkdf
+from crypto.protocols.masks.offers import PAIR, SELF, read_offer
+from crypto.protocols.masks.recovery import signed_total
+from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, write_survivors
+from crypto.protocols.masks.shamir import lagrange_weights, recover
+from crypto.protocols.masks.stream import apply_masks
 from crypto.wire.messages import Message
 
 Vector = npt.NDArray[np.int64]
@@ -392,13 +392,13 @@ def test_an_active_server_needs_signatures_of_the_whole_cohort(make_masks: Calla
 def test_an_invented_client_is_refused(make_masks: Callable[..., Any]) -> None:
     """A server that puts its own keys under a pinned name gets no opening."""
     from crypto.keys.roster import Identity
-    from crypto.masks.client import MaskClient
+    from crypto.protocols.masks.client import MaskClient
 
     cohort = make_masks(bare=True, mode="active", ready=False)
     invented = MaskClient(cohort.plan, Identity.new("client007"))
     (hello,) = invented.start()
     hellos = {name: cohort.parties[name].start()[0] for name in cohort.plan.clients[:7]}
-    from crypto.masks.members import write_directory
+    from crypto.protocols.masks.members import write_directory
 
     payload = write_directory(0, {name: item.payload for name, item in hellos.items()} | {"client007": hello.payload})  # type: ignore[union-attr]
     message = Message("server", "clients", "directory", cohort.plan.session, 0, "-", payload)
@@ -409,7 +409,7 @@ def test_an_invented_client_is_refused(make_masks: Callable[..., Any]) -> None:
 
 
 def test_errors_are_of_the_package() -> None:
-    from crypto.masks import errors
+    from crypto.protocols.masks import errors
 
     found = [value for value in vars(errors).values() if isinstance(value, type)]
     assert all(issubclass(value, CryptoError) for value in found)
