@@ -25,7 +25,7 @@ from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.wire.values import unpack_value
 
 if TYPE_CHECKING:
-    from crypto.crypten_backend import CrypTenGroup
+    from crypto.protocols.mpc.crypten_backend import CrypTenGroup
 
 COUNT_BYTES = 4
 ORPHAN_CHECK_SECONDS = 1.0
@@ -100,9 +100,9 @@ def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[S
     identity = Identity.load(Path(identity_file)) if identity_file else None
     if not rendezvous:
         return open_party(plan, role, identity=identity), None
-    from crypto.crypten_backend import CrypTenGroup, serve_triples
-    from crypto.mpc import COMPUTE
-    from crypto.mpc_servers import DEALER
+    from crypto.protocols.mpc.client import COMPUTE
+    from crypto.protocols.mpc.crypten_backend import CrypTenGroup, serve_triples
+    from crypto.protocols.mpc.servers import DEALER
 
     world = len(COMPUTE)
     if role == DEALER:

@@ -44,7 +44,7 @@ class ProcessParty:
         if role not in plan_roles(plan):
             raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}.")
         if _meets(role):
-            from crypto.crypten_backend import require_crypten
+            from crypto.protocols.mpc.crypten_backend import require_crypten
 
             require_crypten()
             if rendezvous is None:

@@ -53,7 +53,7 @@ def _bare_client(
 
             return BfvClient(plan, identity, random, public)
         case "mpc":
-            from crypto.mpc import MpcClient
+            from crypto.protocols.mpc.client import MpcClient
 
             return MpcClient(plan, name, random, public)
         case "secagg" | "secagg+":
@@ -97,7 +97,7 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
 
             return BfvKeyHolder(plan, trust, random)
         case "mpc":
-            from crypto.mpc_servers import ComputeServer, Dealer, MpcServer
+            from crypto.protocols.mpc.servers import ComputeServer, Dealer, MpcServer
 
             if role == "server":
                 return MpcServer(plan)

@@ -106,7 +106,7 @@ class Opened:
 
 
 class SumOpener(Protocol):
-    """How one computing server opens a sum together with the other (see `crypto.crypten_backend`).
+    """How one computing server opens a sum together with the other (see `crypto.protocols.mpc.crypten_backend`).
 
     Shares are int64 of shape (parts, clients, length): the vectors, and if there is a second part the noise.
     """

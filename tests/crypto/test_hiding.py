@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto import Message, Plan, Upload, mpc, open_client, plan
+from crypto import Message, Plan, Upload, open_client, plan
 from crypto.errors import CryptoError
 from crypto.hiding import determined, probe
 from crypto.keys.randomness import system_random
@@ -17,6 +17,7 @@ from crypto.keys.sealed import BoxKey
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv import sessions as bfv
+from crypto.protocols.mpc import client as mpc
 from crypto.protocols.plain import PlainClient
 from crypto.protocols.session import hiding
 

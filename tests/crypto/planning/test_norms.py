@@ -15,9 +15,9 @@ from crypto import Aggregate, Message, Upload, open_client, open_party, plan, pl
 from crypto.driver import Party, deliver
 from crypto.errors import PlanRefused
 from crypto.hosting import child_environment, host_parties
-from crypto.mpc import MpcClient
 from crypto.planning.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
 from crypto.protocols.envelope import SealedClient
+from crypto.protocols.mpc.client import MpcClient
 from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]
@@ -167,8 +167,8 @@ def test_a_sum_without_the_check_is_moved() -> None:
 SPY = """
 import sys, torch
 from pathlib import Path
-from crypto.crypten_backend import _prepare
-from crypto.crypten_backend import serve_triples
+from crypto.protocols.mpc.crypten_backend import _prepare
+from crypto.protocols.mpc.crypten_backend import serve_triples
 rank, place, dealer = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "TTP"
 if rank == 2:
     serve_triples(2, place)

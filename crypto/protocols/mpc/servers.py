@@ -1,4 +1,4 @@
-"""The servers of `crypto.mpc`: two computing servers that hold shares, the server that counts arrivals, the dealer.
+"""The servers of `crypto.protocols.mpc.client`: two computing servers that hold shares, the server that counts arrivals, the dealer.
 
 Shares are kept per client until the list is known, as a client may have reached one computing server only: 8
 bytes an entry and client at compute1, 32 bytes a client at compute0.
@@ -16,10 +16,10 @@ from crypto.errors import MessageError, SealError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.sealed import BoxKey
 from crypto.keys.secrecy import holds_secrets
-from crypto.mpc import COMPUTE, SET_UP, Vector, expand
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
 from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
+from crypto.protocols.mpc.client import COMPUTE, SET_UP, Vector, expand
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 

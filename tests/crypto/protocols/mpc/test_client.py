@@ -10,8 +10,8 @@ from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, ope
 from crypto.errors import SealError, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, system_random
 from crypto.keys.sealed import BoxKey
-from crypto.mpc import MpcClient, expand
-from crypto.mpc_servers import ComputeServer, MpcServer
+from crypto.protocols.mpc.client import MpcClient, expand
+from crypto.protocols.mpc.servers import ComputeServer, MpcServer
 from crypto.protocols.session import Opened
 from crypto.rehearsal import OpenerEnd, OpenerPair
 from crypto.wire.messages import Item

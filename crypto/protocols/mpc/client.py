@@ -3,12 +3,12 @@
 A client splits x into PRG(seed) and x - PRG(seed), and seals the seed for one computing server and the
 difference for the other, so that nobody on the way can add the two. The computing servers report to the
 server who arrived; the server names the clients to sum; both computing servers check the list, tell each other
-that they are ready, and open the sum together (CrypTen, see `crypto.crypten_backend`).
+that they are ready, and open the sum together (CrypTen, see `crypto.protocols.mpc.crypten_backend`).
 
 If the plan bounds norms, the noise share is split apart from the vector, and both are checked on shares first
 (`crypto.planning.norms`): who exceeds a bound is left out. One accept bit for each client is revealed.
 
-This file holds the clients' side; `crypto.mpc_servers` the others.
+This file holds the clients' side; `crypto.protocols.mpc.servers` the others.
 """
 
 import math

@@ -38,7 +38,7 @@ def test_extreme_sums_loss_of_a_server_and_cleaning_up(capfd: pytest.CaptureFixt
 
 def test_multiplication_is_refused(tmp_path: Path) -> None:
     program = (
-        "import sys, torch\nfrom pathlib import Path\nfrom crypto.crypten_backend import CrypTenGroup\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom crypto.protocols.mpc.crypten_backend import CrypTenGroup\n"
         "from crypto.errors import CryptoError\n"
         "group = CrypTenGroup(0, 1, Path(sys.argv[1]))\nimport crypten\n"
         "x = crypten.cryptensor(torch.ones(3))\n"
