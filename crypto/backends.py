@@ -8,13 +8,13 @@ from importlib import metadata
 import numpy as np
 
 from crypto.errors import CryptoError
-from crypto.hosting import child_environment
 from crypto.keys.randomness import system_random
 from crypto.keys.sealed import BoxKey, seal
 from crypto.planning.packing import RING_DEGREE
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv import tenseal_backend
 from crypto.protocols.mpc import crypten_backend
+from crypto.running.processes import child_environment
 
 CRYPTEN_SECONDS = 60
 

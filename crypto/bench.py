@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crypto.driver import Outcome, Party
 from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key, uniform64
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.session import ClientSession, Session
+from crypto.running.driver import Outcome, Party
 from crypto.wire.messages import Aggregate
 
 Vectors = dict[str, npt.NDArray[np.int64]]

@@ -4,12 +4,12 @@ from collections import deque
 from dataclasses import replace
 
 from crypto.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
-from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError
 from crypto.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.session import Session
+from crypto.running.driver import MAX_DEADLINES
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 
 SCHEDULES = 24

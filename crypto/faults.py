@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import numpy.typing as npt
 
-from crypto.driver import MAX_DEADLINES, Outcome
 from crypto.errors import MessageError, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.planning.plans import Plan
 from crypto.protocols.session import ClientSession, Session
+from crypto.running.driver import MAX_DEADLINES, Outcome
 from crypto.wire.messages import Begin, Deadline, Input, Item, Message, decode, encode
 
 HISTORY = 256

@@ -72,7 +72,7 @@ def open_party(
 ) -> Session:
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
-    The computing servers of "mpc" need an `opener`, and so a process each: `crypto.hosting` sees to it.
+    The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
     `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
     without an opener, or an identity that the plan's roster does not pin.
     """
@@ -104,7 +104,9 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
             if role == "dealer":
                 return Dealer()
             if opener is None:
-                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.hosting.host_parties.")
+                raise PlanRefused(
+                    f"{role} runs in a process of its own; start it with crypto.running.processes.host_parties."
+                )
             return ComputeServer(plan, role, random, opener)
         case "secagg" | "secagg+":
             from crypto.protocols.masks.server import MaskServer

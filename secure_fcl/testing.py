@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.driver import run_round, set_up
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.opening import open_client, open_party
 from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
 from crypto.protocols.session import plan_roles
+from crypto.running.driver import run_round, set_up
 from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Aggregate
 from secure_fcl.errors import SecureFclError

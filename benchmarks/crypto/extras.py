@@ -15,7 +15,7 @@ from benchmarks.crypto.results import Point
 from crypto import Aggregate, Begin, ClientSession, Upload, host_parties, open_client, plan, run_round, set_up
 from crypto.protocols.masks.stream import ring_dtype
 from crypto.protocols.session import Session
-from crypto.rehearsal import rehearse
+from crypto.running.rehearsal import rehearse
 
 NORM, NOISE_NORM, SIZE = 30_000, 20_000, 100
 

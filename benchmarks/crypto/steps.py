@@ -21,7 +21,7 @@ from crypto.protocols.masks.members import Directory, Member, Setup
 from crypto.protocols.masks.offers import EpochKeys, make_offer
 from crypto.protocols.masks.shamir import lagrange_weights, recover, split
 from crypto.protocols.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
-from crypto.rehearsal import rehearse
+from crypto.running.rehearsal import rehearse
 
 BOUND = 32767
 Floats = npt.NDArray[np.float32]

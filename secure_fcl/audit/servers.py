@@ -17,13 +17,13 @@ import attacks
 from attacks.gradients.worlds import clipped_gradients
 from attacks.modules.functions import gradients_of
 from attacks.sums.active_server import ISOLATED
-from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
 from crypto.protocols.session import ClientSession
-from crypto.rehearsal import rehearse
+from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
+from crypto.running.rehearsal import rehearse
 from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline
 from secure_fcl.audit.world import AuditWorld

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from crypto import Abort, Aggregate, Begin, Deadline, Upload, host_parties, open_client, plan, set_up
-from crypto.driver import MAX_DEADLINES, Outcome, Party, deliver
 from crypto.errors import SubmissionRefused
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import ClientSession
-from crypto.rehearsal import rehearse
+from crypto.running.driver import MAX_DEADLINES, Outcome, Party, deliver
+from crypto.running.rehearsal import rehearse
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 ONE, TWO = b"digest of a model", b"digest of another"

@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from crypto import Abort, Aggregate, Begin, Deadline, Message, Upload, plan, set_up
 from crypto.bench import Bench, expect_sum, random_vectors
-from crypto.driver import MAX_DEADLINES
 from crypto.errors import MessageError, SecretExposed, SubmissionRefused
 from crypto.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.keys.roster import Roster, make_identities
@@ -18,7 +17,8 @@ from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import Session, hiding
-from crypto.rehearsal import rehearse
+from crypto.running.driver import MAX_DEADLINES
+from crypto.running.rehearsal import rehearse
 from crypto.testing import check_faults, check_mutations, check_set_up_mutations
 from crypto.wire.messages import Item, decode, encode
 

@@ -14,8 +14,8 @@ from crypto import (
     plan,
     set_up,
 )
-from crypto.driver import Outcome, deliver
-from crypto.rehearsal import rehearse
+from crypto.running.driver import Outcome, deliver
+from crypto.running.rehearsal import rehearse
 from crypto.testing import Bench, random_vectors
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")

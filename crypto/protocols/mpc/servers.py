@@ -31,7 +31,7 @@ DEALER = "dealer"
 
 @holds_secrets
 class Dealer:
-    """The dealer of triples takes no part in the messages: its work is CrypTen's, see `crypto.host`."""
+    """The dealer of triples takes no part in the messages: its work is CrypTen's, see `crypto.running.host`."""
 
     name = DEALER
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto import Aggregate, Message, Upload, open_client, open_party, plan, plan_roles, run_round, set_up
-from crypto.driver import Party, deliver
 from crypto.errors import PlanRefused
-from crypto.hosting import child_environment, host_parties
 from crypto.planning.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
 from crypto.protocols.envelope import SealedClient
 from crypto.protocols.mpc.client import MpcClient
+from crypto.running.driver import Party, deliver
+from crypto.running.processes import child_environment, host_parties
 from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]

@@ -19,7 +19,6 @@ from crypto import (
     run_round,
     set_up,
 )
-from crypto.driver import deliver
 from crypto.errors import CiphertextError, SubmissionRefused
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity, Trust
@@ -30,6 +29,7 @@ from crypto.protocols.bfv.pads import Agreement, ciphertext_hash, pad, state
 from crypto.protocols.bfv.sessions import BfvClient, BfvServer, HolderKeys
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.protocols.session import Session
+from crypto.running.driver import deliver
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
 from crypto.wire.values import pack_value, unpack_value

@@ -8,13 +8,13 @@ import numpy.typing as npt
 import pytest
 
 from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, plan
-from crypto.driver import Outcome, Party
 from crypto.keys.roster import Identity, Roster
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.server import MaskServer
+from crypto.running.driver import Outcome, Party
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import Begin, Deadline, Input, Item
 

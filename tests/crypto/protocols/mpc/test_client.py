@@ -13,7 +13,7 @@ from crypto.keys.sealed import BoxKey
 from crypto.protocols.mpc.client import MpcClient, expand
 from crypto.protocols.mpc.servers import ComputeServer, MpcServer
 from crypto.protocols.session import Opened
-from crypto.rehearsal import OpenerEnd, OpenerPair
+from crypto.running.rehearsal import OpenerEnd, OpenerPair
 from crypto.wire.messages import Item
 from crypto.wire.values import pack_value
 

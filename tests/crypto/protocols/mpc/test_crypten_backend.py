@@ -11,7 +11,7 @@ import pytest
 
 from crypto import Aggregate, Upload, open_client, plan, run_round, set_up
 from crypto.errors import PartyLost
-from crypto.hosting import child_environment, host_parties
+from crypto.running.processes import child_environment, host_parties
 
 
 def test_extreme_sums_loss_of_a_server_and_cleaning_up(capfd: pytest.CaptureFixture[str]) -> None:

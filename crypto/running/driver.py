@@ -20,7 +20,7 @@ MAX_DEADLINES = 6
 
 @runtime_checkable
 class Remote(Protocol):
-    """A party that answers later, such as `crypto.hosting.ProcessParty`."""
+    """A party that answers later, such as `crypto.running.processes.ProcessParty`."""
 
     @property
     def name(self) -> str:

@@ -22,8 +22,8 @@ from crypto import (
     set_up,
 )
 from crypto.errors import BackendMissing, PartyLost, PlanRefused
-from crypto.hosting import ProcessParty, child_environment, host_parties
 from crypto.keys.roster import Roster, make_identities
+from crypto.running.processes import ProcessParty, child_environment, host_parties
 
 
 def tiny(protocol: str = "plain", **change: object) -> Plan:
@@ -183,7 +183,7 @@ def test_a_file_named_crypto_in_the_working_folder_does_no_harm(
 
 def test_children_end_when_the_parent_is_killed() -> None:
     program = (
-        "import crypto, time\nfrom crypto.hosting import host_parties\n"
+        "import crypto, time\nfrom crypto.running.processes import host_parties\n"
         "p = crypto.plan('bfv', ('a', 'b'), (crypto.Upload('g', 3, 10),), 1)\n"
         "h = host_parties(p)\nprint(*[x.pid for x in h.parties.values()], flush=True)\ntime.sleep(60)\n"
     )

@@ -1,5 +1,5 @@
-"""The program of a party that runs in a process of its own: `python -m crypto.host FD` (see
-`crypto.hosting`).
+"""The program of a party that runs in a process of its own: `python -m crypto.running.host FD` (see
+`crypto.running.processes`).
 
 The socket FD first brings the set-up (plan, role, rendezvous file, identity file), then one item a frame;
 every input is answered by one frame with the number of items and one frame for each. An empty frame or the end

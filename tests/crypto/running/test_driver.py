@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from crypto import Abort, Aggregate, Upload, plan, run_round
-from crypto.driver import deliver
 from crypto.errors import CryptoError, SubmissionRefused
 from crypto.planning.plans import Plan
+from crypto.running.driver import deliver
 from crypto.testing import Bench
 from crypto.wire.messages import Begin, Message
 

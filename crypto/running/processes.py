@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Self
 
 from crypto.errors import MessageError, PartyLost, PlanRefused
-from crypto.host import COUNT_BYTES
 from crypto.planning.plans import Plan
 from crypto.protocols.session import plan_roles
+from crypto.running.host import COUNT_BYTES
 from crypto.wire.messages import Abort, Aggregate, Input, Item, Message, decode, encode
 from crypto.wire.values import pack_value
 
@@ -54,7 +54,7 @@ class ProcessParty:
         ours, theirs = socket.socketpair()
         with theirs:
             # -P keeps the working folder off the path, where a user's own crypto.py could hide this package.
-            command = [sys.executable, "-P", "-m", "crypto.host", str(theirs.fileno())]
+            command = [sys.executable, "-P", "-m", "crypto.running.host", str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
