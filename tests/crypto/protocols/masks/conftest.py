@@ -15,7 +15,7 @@ from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.server import MaskServer
 from crypto.running.driver import Outcome, Party
-from crypto.testing import Bench, random_vectors
+from crypto.testing.checks import Bench, random_vectors
 from crypto.wire.messages import Begin, Deadline, Input, Item
 
 UPLOADS = (Upload("update", 301, 1 << 15), Upload("counts", 3, 5), Upload("wide", 40, 1 << 45))

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from crypto import Begin
-from crypto.hiding import determined
 from crypto.planning.masks import Mode
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks import epoch
@@ -20,6 +19,7 @@ from crypto.protocols.masks.keys import AgreementKey, MaskContext
 from crypto.protocols.masks.offers import PAIR, SELF
 from crypto.protocols.masks.requests import Shares
 from crypto.protocols.masks.stream import Ring
+from crypto.testing.hiding import determined
 
 PRIME = 2_147_483_647
 

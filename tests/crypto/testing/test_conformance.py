@@ -8,7 +8,7 @@ from crypto import Abort, Aggregate, Message, Upload, open_client, plan
 from crypto.errors import SecretExposed
 from crypto.protocols.plain import PlainServer
 from crypto.protocols.session import Session
-from crypto.testing import (
+from crypto.testing.checks import (
     CHECKS,
     ROUNDS_NEEDED,
     Bench,

@@ -1,15 +1,15 @@
-"""Checks of the conformance suite (`crypto.testing`) that need all parties in one process: faults and mutations."""
+"""Checks of the conformance suite (`crypto.testing.checks`) that need all parties in one process: faults and mutations."""
 
 from collections import deque
 from dataclasses import replace
 
-from crypto.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
 from crypto.errors import MessageError
-from crypto.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.session import Session
 from crypto.running.driver import MAX_DEADLINES
+from crypto.testing.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.testing.faults import Draws, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Item, Message, decode, encode
 
 SCHEDULES = 24

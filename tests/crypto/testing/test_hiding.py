@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from crypto import Message, Plan, Upload, open_client, plan
 from crypto.errors import CryptoError
-from crypto.hiding import determined, probe
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity
 from crypto.keys.sealed import BoxKey
@@ -20,6 +19,7 @@ from crypto.protocols.bfv import sessions as bfv
 from crypto.protocols.mpc import client as mpc
 from crypto.protocols.plain import PlainClient
 from crypto.protocols.session import hiding
+from crypto.testing.hiding import determined, probe
 
 RING = 2**64
 NAMES = ("a", "b", "c")

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from crypto import Abort, Aggregate, Begin, Deadline, Message, Upload, plan, set_up
-from crypto.bench import Bench, expect_sum, random_vectors
 from crypto.errors import MessageError, SecretExposed, SubmissionRefused
-from crypto.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.keys.roster import Roster, make_identities
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
@@ -19,7 +17,9 @@ from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import Session, hiding
 from crypto.running.driver import MAX_DEADLINES
 from crypto.running.rehearsal import rehearse
-from crypto.testing import check_faults, check_mutations, check_set_up_mutations
+from crypto.testing.bench import Bench, expect_sum, random_vectors
+from crypto.testing.checks import check_faults, check_mutations, check_set_up_mutations
+from crypto.testing.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
 from crypto.wire.messages import Item, decode, encode
 
 NAMES = ("ada", "bob", "cyd", "dan")

@@ -42,7 +42,7 @@ class Draws:
 
     def __init__(self, *labels: str | int) -> None:
         """Start the decisions that the labels name."""
-        self._stream = KeyedStream(derive_key(b"crypto.faults schedule", *labels))
+        self._stream = KeyedStream(derive_key(b"crypto.testing.faults schedule", *labels))
 
     def below(self, n: int) -> int:
         """A number from 0 to n - 1 (n >= 1; the bias, n / 2^64, does not matter here)."""

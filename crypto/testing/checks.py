@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from crypto.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
 from crypto.errors import SecretExposed, SubmissionRefused
-from crypto.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import Outcome, deliver, run_round
+from crypto.testing.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.testing.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What the checks of `crypto.testing` work on: a plan with its parties, vectors to sum, and the verdict."""
+"""What the checks of `crypto.testing.checks` work on: a plan with its parties, vectors to sum, and the verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
