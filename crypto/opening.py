@@ -25,8 +25,8 @@ def open_client(
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such client,
-    or if the identity is not the one that the plan's roster pins.
+    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such
+    client, or if the identity is not the one that the plan's roster pins.
     """
     if name not in plan.clients:
         raise PlanRefused(f"The plan has no client {name!r}; it has {len(plan.clients)} others.")
@@ -104,9 +104,7 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
             if role == "dealer":
                 return Dealer()
             if opener is None:
-                raise PlanRefused(
-                    f"{role} runs in a process of its own; start it with crypto.running.processes.host_parties."
-                )
+                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.host_parties.")
             return ComputeServer(plan, role, random, opener)
         case "secagg" | "secagg+":
             from crypto.protocols.masks.server import MaskServer

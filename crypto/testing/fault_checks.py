@@ -1,4 +1,4 @@
-"""Checks of the conformance suite (`crypto.testing.checks`) that need all parties in one process: faults and mutations."""
+"""Checks of the conformance suite (`checks`) that need all parties in one process: faults and mutations."""
 
 from collections import deque
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """Sums under homomorphic encryption: clients encrypt for a key holder, the server adds ciphertexts.
 
 BFV is exact, so no error is added (Fan, Vercauteren, "Somewhat practical fully homomorphic encryption",
-2012). This file holds the clients and the server, `crypto.protocols.bfv.keyholder` the third party. The server holds the
-public key only. Every plaintext carries a pad (`crypto.protocols.bfv.pads`), and the key holder
+2012). This file holds the clients and the server, `bfv.keyholder` the third party. The server holds the
+public key only. Every plaintext carries a pad (`bfv.pads`), and the key holder
 takes off the pads of the clients whose signed statements the server shows, at least the plan's number of
 clients, once for each (round, upload).
 

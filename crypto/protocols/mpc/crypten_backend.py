@@ -119,7 +119,7 @@ class CrypTenGroup:
         return arithmetic.ArithmeticSharedTensor.from_shares(self._torch.from_numpy(share), precision=0)
 
     def _accepted(self, shares: Ints, bounds: tuple[int, ...]) -> tuple[bool, ...]:
-        """Check every client's norms on shares (`crypto.planning.norms`), opening one bit for each client and no more."""
+        """Check every client's norms on shares (`crypto.planning.norms`); one bit for each client is opened."""
         parts, clients, length = shares.shape
         seed = derive_key(b"".join(self._exchange(system_random(KEY_BYTES))), "norm check")
         rows = shares.reshape(parts * clients, length)

@@ -1,4 +1,4 @@
-"""The servers of `crypto.protocols.mpc.client`: two computing servers that hold shares, the server that counts arrivals, the dealer.
+"""The servers of `mpc.client`: two computing servers that hold shares, the server that counts arrivals, the dealer.
 
 Shares are kept per client until the list is known, as a client may have reached one computing server only: 8
 bytes an entry and client at compute1, 32 bytes a client at compute0.
@@ -7,7 +7,6 @@ bytes an entry and client at compute1, 32 bytes a client at compute0.
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,9 @@ from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
 from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
 from crypto.protocols.mpc.client import COMPUTE, SET_UP, Vector, expand
+from crypto.protocols.session import Opened, SumOpener
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
-
-if TYPE_CHECKING:
-    from crypto.protocols.session import Opened, SumOpener
 
 DEALER = "dealer"
 
@@ -57,7 +54,7 @@ class _Offer:
 class ComputeServer:
     """Keeps the shares of one of the two computing servers, and opens each sum once."""
 
-    def __init__(self, plan: Plan, role: str, random: RandomBytes, opener: "SumOpener") -> None:
+    def __init__(self, plan: Plan, role: str, random: RandomBytes, opener: SumOpener) -> None:
         self.name = role
         self._plan = plan
         self._opener = opener
