@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from secure_fcl.cli import app
+from secure_fcl.cli.commands import app
 from secure_fcl.config import load_config, validate
 from secure_fcl.study import load_study
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from secure_fcl.display import progress
+from secure_fcl.cli.display import progress
 from secure_fcl.job import Tick
 from secure_fcl.runner import StopRequest, write_report
 

@@ -16,7 +16,7 @@ from privacy.secure_optimizer import SecureNoiseOptimizer
 from secure_fcl.audit import canaries as module
 from secure_fcl.audit import require_ledger_holds
 from secure_fcl.audit.world import AuditWorld, open_world
-from secure_fcl.cli import app
+from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import prepare

@@ -12,7 +12,7 @@ from secure_fcl.audit import membership as module
 from secure_fcl.audit.ledger_check import beyond_reach
 from secure_fcl.audit.shadows import _Course, shadow_models
 from secure_fcl.audit.world import AuditWorld
-from secure_fcl.cli import app
+from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 import secure_fcl.data
-from secure_fcl import doctor
-from secure_fcl.doctor import Library, Row
+from secure_fcl.cli import doctor
+from secure_fcl.cli.doctor import Library, Row
 
 GOOD = Library("numpy", "json", "pip install numpy")
 

@@ -86,7 +86,7 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
     from rich.console import Console
 
     from evaluation.summary import print_summary
-    from secure_fcl.display import progress
+    from secure_fcl.cli.display import progress
     from secure_fcl.job import Interrupted
     from secure_fcl.runner import StopRequest, execute
 
@@ -192,9 +192,9 @@ def plan(
     with _one_sentence():
         from rich.console import Console
 
+        from secure_fcl.cli.plan_tables import print_plan, write_plan
         from secure_fcl.config import load_config
         from secure_fcl.planning import plan_run
-        from secure_fcl.planning_output import print_plan, write_plan
 
         console = Console()
         found = plan_run(load_config(config, settings or ()), alternatives=not brief)
@@ -225,8 +225,8 @@ def strategies(
         from rich.console import Console
 
         from secure_fcl import fact_sheets
+        from secure_fcl.cli.strategy_tables import print_sheets
         from secure_fcl.config import load_config
-        from secure_fcl.fact_tables import print_sheets
 
         sheets = fact_sheets.fact_sheets(load_config(config, settings or ()))
         if as_json:
@@ -253,7 +253,7 @@ def doctor() -> None:
     """List every backend as usable or missing, with the command that mends it."""
     from rich.console import Console
 
-    from secure_fcl.doctor import check, healthy, render
+    from secure_fcl.cli.doctor import check, healthy, render
 
     rows = check()
     Console().print(render(rows))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from secure_fcl.cli import app
+from secure_fcl.cli.commands import app
 from secure_fcl.config import load_config
 
 # Killed runs repeat a round; without room for it their cohorts would be retired at the end.
@@ -207,7 +207,7 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom secure_fcl.cli import app\n"
+        "import sys\nfrom typer.testing import CliRunner\nfrom secure_fcl.cli.commands import app\n"
         "codes = [CliRunner().invoke(app, [*c, '--help']).exit_code for c in ([], ['run'], ['data'], ['study'])]\n"
         "print(codes, sorted({'torch', 'opacus', 'numpy', 'scipy', 'tenseal', 'secure_fcl.config'} & set(sys.modules)))"
     )
