@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import SkellamSum
-from secure_fcl import config as cfg
-from secure_fcl.config_rows import AnalyticRow, CalmRow, ClassSumsRow
+from secure_fcl.config import Config
+from secure_fcl.config.rows import AnalyticRow, CalmRow, ClassSumsRow
 from secure_fcl.features import features
 from secure_fcl.refined_features import refined_features, variations
 from secure_fcl.strategies import Calm, ClassSums, MomentSums, Phase, Ridge, StreamingLda
@@ -23,7 +23,7 @@ Features = NDArray[np.float64]
 FeatureMap = Callable[[NDArray[np.floating]], Features]
 
 
-def closed_form_strategy(config: cfg.Config, scenario: Scenario, name: str, examples: int, noisy: bool) -> ClosedForm:
+def closed_form_strategy(config: Config, scenario: Scenario, name: str, examples: int, noisy: bool) -> ClosedForm:
     """Return the strategy of a row of sums; `examples` bounds those of one chunk."""
     row = getattr(config, name)
     widest = max(len(scenario.slot_classes(slot)) for slot in range(scenario.slots))
@@ -57,7 +57,7 @@ def remembered(function: FeatureMap) -> FeatureMap:
     return looked_up
 
 
-def noise_ratios(config: cfg.Config, name: str) -> Mapping[Phase, float]:
+def noise_ratios(config: Config, name: str) -> Mapping[Phase, float]:
     """Return each exchange's noise multiplier over the row's, so that together they cost as one of the row's.
 
     Gaussian mechanisms of multipliers s_i compose to 1 / sqrt(sum of 1 / s_i^2).

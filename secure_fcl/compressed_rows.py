@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from secure_fcl import config as cfg
 from secure_fcl.compression import Recipe, Wire, wire_of
+from secure_fcl.config import Config
 from secure_fcl.strategies import GradientStrategy, UploadSpec
 
 #: A rotated entry is clipped at this many times its root mean square: beyond it lie 6 of 100,000 normal entries.
 _DEVIATIONS = 4.0
 
 
-def training_wires(config: cfg.Config, strategy: GradientStrategy) -> tuple[Wire, ...]:
+def training_wires(config: Config, strategy: GradientStrategy) -> tuple[Wire, ...]:
     """Return the way of the training upload in the first task, and in later ones if that differs."""
     source, c = strategy.uploads["train"], config.compression
     if c.kind == "none" and c.trained == "all" and not c.rotation and c.bits == 0:
@@ -32,7 +32,7 @@ def training_wires(config: cfg.Config, strategy: GradientStrategy) -> tuple[Wire
     return tuple(found)
 
 
-def _recipe(config: cfg.Config, strategy: GradientStrategy, slot: int) -> Recipe:
+def _recipe(config: Config, strategy: GradientStrategy, slot: int) -> Recipe:
     c = config.compression
     alone = strategy.last_from is not None and slot >= strategy.last_from
     return Recipe(

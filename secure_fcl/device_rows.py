@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from secure_fcl import config as cfg
+from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import (
     EverythingMemory,
@@ -20,7 +20,7 @@ from secure_fcl.strategies.side_channels import side_channels
 from secure_fcl.streams import Scenario
 
 
-def memory_of(config: cfg.Config, scenario: Scenario) -> MemoryPolicy:
+def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     """Return the policy of the devices' replay memories.
 
     Raises:
@@ -46,7 +46,7 @@ def _kept(strategy: Strategy) -> list[Kept]:
 
 
 def storage_of(
-    config: cfg.Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
+    config: Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
 ) -> StoragePlan:
     """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool.
 
@@ -75,7 +75,7 @@ def storage_of(
     return storage
 
 
-def refuse_channels(config: cfg.Config, strategy: Strategy) -> None:
+def refuse_channels(config: Config, strategy: Strategy) -> None:
     """Refuse what a strategy sends beside the sums while anything is protected, unless the configuration names it.
 
     Raises:

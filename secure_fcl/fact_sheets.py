@@ -11,7 +11,7 @@ import numpy as np
 
 from privacy import DpSgdPlan, NonPrivate
 from secure_fcl.config import Config, validate
-from secure_fcl.config_rows import ChannelName, GradientRow, NoisePlace, RowName
+from secure_fcl.config.rows import ChannelName, GradientRow, NoisePlace, RowName
 from secure_fcl.conformance import Course, play
 from secure_fcl.data import load
 from secure_fcl.errors import ConfigInvalid

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from privacy import DpSgdPlan
-from secure_fcl import config as cfg
-from secure_fcl import config_rows as rows
+from secure_fcl.config import Config, Training, rows
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Plain, Rates
 from secure_fcl.streams import Scenario
 
 
-def method_of(config: cfg.Config, name: str) -> Method:
+def method_of(config: Config, name: str) -> Method:
     """Return the method of a row with its hyper-parameters."""
     from secure_fcl.strategies import methods
 
@@ -54,7 +53,7 @@ def method_of(config: cfg.Config, name: str) -> Method:
 
 
 def gradient_strategy(
-    config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float, examples: int
+    config: Config, scenario: Scenario, name: str, noise_multiplier: float, examples: int
 ) -> GradientStrategy:
     """Return the strategy of a row that trains a network; `examples` bounds those of one chunk."""
     t, row = config.training, getattr(config, name)
@@ -88,7 +87,7 @@ def _groups(scenario: Scenario) -> tuple[int, ...] | None:
     return tuple(task_of.get(label, -1) for label in range(len(scenario.data.classes)))
 
 
-def _visit(t: cfg.Training, row: rows.GradientRow, noise_multiplier: float) -> DpSgdPlan:
+def _visit(t: Training, row: rows.GradientRow, noise_multiplier: float) -> DpSgdPlan:
     shared = row.noise == "shared"
     return DpSgdPlan(
         1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,

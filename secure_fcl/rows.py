@@ -13,11 +13,11 @@ from crypto.planning.plans import Plan, plan
 from crypto.planning.upload import Upload
 from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
 from privacy.cohorts import Spent
-from secure_fcl import config as cfg
 from secure_fcl.closed_form_rows import closed_form_strategy, noise_ratios, told_of_noise
 from secure_fcl.compressed_rows import training_wires
 from secure_fcl.compression import Wire, as_declared
-from secure_fcl.config_rows import SumsRow
+from secure_fcl.config import Config
+from secure_fcl.config.rows import SumsRow
 from secure_fcl.device_rows import memory_of, refuse_channels, storage_of
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.gradient_rows import gradient_strategy, method_of
@@ -41,7 +41,7 @@ class RowPlan:
     """Everything public about one row; server, workers and ledger read the same plan."""
 
     name: str
-    config: cfg.Config
+    config: Config
     scenario: Scenario
     strategy: Strategy
     memory: MemoryPolicy | None
@@ -232,7 +232,7 @@ class RowPlan:
         return str(getattr(self.config, self.name).noise)
 
 
-def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
+def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return one row with the given noise multiplier (0: no noise).
 
     Raises:
@@ -244,7 +244,7 @@ def build_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplie
     return gradient_row(config, scenario, name, noise_multiplier)
 
 
-def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
+def gradient_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     """Return a row that trains a network. Raises as `build_row`."""
     method = method_of(config, name)
     scenario = scenario.described(config.training.features)
@@ -269,7 +269,7 @@ def gradient_row(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
 
 
-def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
+def _closed_form(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
     storage = storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released
     sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
@@ -283,7 +283,7 @@ def _closed_form(config: cfg.Config, scenario: Scenario, name: str, noise_multip
     return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
 
 
-def calibrated_row(config: cfg.Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
+def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
     """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from evaluation.files import atomic_write, read_json, read_jsonl
 from evaluation.study import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
-from secure_fcl.config_rows import RowName
+from secure_fcl.config.rows import RowName
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Interrupted, prepare

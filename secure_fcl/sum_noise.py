@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from privacy import DistributedSum, Event, SkellamSum
-from secure_fcl import config as cfg
 from secure_fcl.closed_form_rows import ClosedForm
 from secure_fcl.compression import Wire
+from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies import Phase
 from secure_fcl.streams import Scenario
@@ -30,7 +30,7 @@ def event_inside(noise: SumNoise, rate: float) -> Event:
 
 
 def distributed_noise(
-    config: cfg.Config, scenario: Scenario, wires: tuple[Wire, ...], norm: float, multiplier: float
+    config: Config, scenario: Scenario, wires: tuple[Wire, ...], norm: float, multiplier: float
 ) -> DistributedSum:
     """Return the noise of sums of examples of the given norm, over Poisson samples; for all wires of a phase.
 
@@ -47,9 +47,7 @@ def distributed_noise(
     )  # fmt: skip
 
 
-def shared_noise(
-    config: cfg.Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float
-) -> SkellamSum:
+def shared_noise(config: Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float) -> SkellamSum:
     """Return the noise of one sum over all examples.
 
     Raises:
@@ -70,7 +68,7 @@ def shared_noise(
     )  # fmt: skip
 
 
-def _refuse_without_honest_clients(config: cfg.Config, scenario: Scenario, row: str) -> None:
+def _refuse_without_honest_clients(config: Config, scenario: Scenario, row: str) -> None:
     p, fewest = config.privacy, int(scenario.dates.present.sum(axis=0).min())
     if fewest - p.max_dropouts - p.colluders < 1:
         raise ConfigInvalid(

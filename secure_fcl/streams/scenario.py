@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl import config as cfg
-from secure_fcl.config_streams import Drift
+from secure_fcl.config import Config
+from secure_fcl.config.streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features import features
@@ -237,7 +237,7 @@ def _places(unit: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(np.diff(unit) != 0)]).astype(np.int64)
 
 
-def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
+def build_scenario(data: Dataset, config: Config) -> Scenario:
     """Return the scenario of a configuration. Same data and configuration, same digest.
 
     Raises:

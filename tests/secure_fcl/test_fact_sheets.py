@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from secure_fcl.cli.commands import app
 from secure_fcl.cli.strategy_tables import TABLES, as_markdown
 from secure_fcl.config import Config
-from secure_fcl.config_rows import RowName
+from secure_fcl.config.rows import RowName
 from secure_fcl.fact_sheets import FactSheet, fact_sheets
 from secure_fcl.strategies.methods import SynapticIntelligence
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from secure_fcl.config import Config, load_config
-from secure_fcl.config_streams import Drift
+from secure_fcl.config.streams import Drift
 from secure_fcl.data import Dataset
 from secure_fcl.features import features
 from secure_fcl.refined_features import refined_features

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from secure_fcl.config_streams import Positive, Section
+from secure_fcl.config.streams import Positive, Section
 
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 RowName = Literal[
