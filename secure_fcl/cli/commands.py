@@ -242,7 +242,7 @@ def keys(
 ) -> None:
     """Make identities: a public roster, and one private file (mode 0600) for each party to take away."""
     with _one_sentence():
-        from secure_fcl.keys import write_identities
+        from secure_fcl.engines.keys import write_identities
 
         for path in write_identities(names, out):
             typer.echo(str(path))

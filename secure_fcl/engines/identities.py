@@ -19,8 +19,8 @@ from crypto.keys.roster import Roster
 from crypto.planning.masks import Mode, choose_parameters
 from crypto.planning.plans import Plan
 from crypto.protocols.session import plan_roles
+from secure_fcl.engines.keys import ROSTER, write_identities
 from secure_fcl.errors import SecureFclError
-from secure_fcl.keys import ROSTER, write_identities
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget
 from secure_fcl.compression import Carrier
 from secure_fcl.config import validate
 from secure_fcl.data import load
-from secure_fcl.device import Device
 from secure_fcl.engines.channel import Channel, pack_items, unpack_items
+from secure_fcl.engines.device import Device
 from secure_fcl.engines.identities import state_digest
 from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins

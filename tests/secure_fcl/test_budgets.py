@@ -19,7 +19,7 @@ from secure_fcl.budgets import (
 )
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
-from secure_fcl.device import Device
+from secure_fcl.engines.device import Device
 from secure_fcl.errors import ConfigInvalid, WorkerLost
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Job, prepare

@@ -12,7 +12,7 @@ from privacy import spent
 from secure_fcl.certificate import held_back
 from secure_fcl.config import Config, validate
 from secure_fcl.data import Dataset
-from secure_fcl.device import Device
+from secure_fcl.engines.device import Device
 from secure_fcl.errors import ConfigInvalid, SecureFclError, StorageTooSmall
 from secure_fcl.memory.storage import KEY_BYTES
 from secure_fcl.randomness import Coins

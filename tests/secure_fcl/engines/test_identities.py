@@ -11,8 +11,8 @@ from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import plan_roles
 from secure_fcl.engines.identities import check, identities, state_digest
+from secure_fcl.engines.keys import write_identities
 from secure_fcl.errors import SecureFclError
-from secure_fcl.keys import write_identities
 
 NAMES = tuple(f"client{k}" for k in range(4))
 

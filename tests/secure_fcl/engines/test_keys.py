@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from crypto.keys.roster import Identity, Roster, Trust
+from secure_fcl.engines.keys import write_identities
 from secure_fcl.errors import SecureFclError
-from secure_fcl.keys import write_identities
 
 
 def test_each_private_file_proves_what_the_roster_holds(tmp_path: Path) -> None:
