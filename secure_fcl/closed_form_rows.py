@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from privacy import SkellamSum
 from secure_fcl.config import Config
 from secure_fcl.config.rows import AnalyticRow, CalmRow, ClassSumsRow
-from secure_fcl.features import features
-from secure_fcl.refined_features import refined_features, variations
+from secure_fcl.features.plain import features
+from secure_fcl.features.refined import refined_features, variations
 from secure_fcl.strategies import Calm, ClassSums, MomentSums, Phase, Ridge, StreamingLda
 from secure_fcl.streams import Scenario
 

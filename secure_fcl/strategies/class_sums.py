@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import RandomBytes
-from secure_fcl.features import features
+from secure_fcl.features.plain import features
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,

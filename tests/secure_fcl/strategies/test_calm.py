@@ -3,7 +3,7 @@ import pytest
 
 from privacy import NonPrivate
 from secure_fcl.data import Dataset
-from secure_fcl.refined_features import refined_features, variations
+from secure_fcl.features.refined import refined_features, variations
 from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext, denoising
 from secure_fcl.strategies.sums import ClassMoments
 from secure_fcl.testing import EXAMPLES, check_strategy

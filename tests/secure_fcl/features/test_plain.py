@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from secure_fcl.data import Dataset, load_digits, load_hapt
-from secure_fcl.features import HAPT_FEATURES, features, hapt_features, image_features
+from secure_fcl.features.plain import HAPT_FEATURES, features, hapt_features, image_features
 
 ANYTHING = st.floats(width=32, allow_nan=True, allow_infinity=True)
 SIGMA = 1.994  # Gaussian mechanism, sensitivity 1, epsilon 2, delta 1e-5 (Balle and Wang, ICML 2018)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from secure_fcl.data import Dataset
-from secure_fcl.features import hapt_features, image_features
-from secure_fcl.refined_features import refined_features, variations
+from secure_fcl.features.plain import hapt_features, image_features
+from secure_fcl.features.refined import refined_features, variations
 
 ANYTHING = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
