@@ -194,7 +194,7 @@ def plan(
 
         from secure_fcl.cli.plan_tables import print_plan, write_plan
         from secure_fcl.config import load_config
-        from secure_fcl.planning import plan_run
+        from secure_fcl.forecast.cost import plan_run
 
         console = Console()
         found = plan_run(load_config(config, settings or ()), alternatives=not brief)
@@ -224,9 +224,9 @@ def strategies(
 
         from rich.console import Console
 
-        from secure_fcl import fact_sheets
         from secure_fcl.cli.strategy_tables import print_sheets
         from secure_fcl.config import load_config
+        from secure_fcl.forecast import strategy_facts as fact_sheets
 
         sheets = fact_sheets.fact_sheets(load_config(config, settings or ()))
         if as_json:

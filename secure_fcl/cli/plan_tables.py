@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import atomic_write, write_json
-from secure_fcl.planning import Alternative, RowCost, RunPlan
+from secure_fcl.forecast.cost import Alternative, RowCost, RunPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

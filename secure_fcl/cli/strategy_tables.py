@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secure_fcl.fact_sheets import FactSheet
+from secure_fcl.forecast.strategy_facts import FactSheet
 
 if TYPE_CHECKING:
     from rich.console import Console

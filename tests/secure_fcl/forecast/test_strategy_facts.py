@@ -12,7 +12,7 @@ from secure_fcl.cli.commands import app
 from secure_fcl.cli.strategy_tables import TABLES, as_markdown
 from secure_fcl.config import Config
 from secure_fcl.config.rows import RowName
-from secure_fcl.fact_sheets import FactSheet, fact_sheets
+from secure_fcl.forecast.strategy_facts import FactSheet, fact_sheets
 from secure_fcl.strategies.methods import SynapticIntelligence
 
 
