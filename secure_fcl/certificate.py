@@ -12,7 +12,7 @@ from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl import certificate_parts as parts
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, Wait
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from privacy import PrivacyError, group_epsilon, worst
 from privacy.cohorts import Spent
 from privacy.statement import CohortStatement
-from secure_fcl.budgets import planned_budget
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.budgets import planned_budget
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
 
 _PLACES = {

@@ -17,7 +17,6 @@ from crypto.backends import require_backend
 from crypto.keys.randomness import derive_key
 from evaluation.files import JsonLines, read_jsonl, write_json
 from privacy import Ledger
-from secure_fcl.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget
 from secure_fcl.certificate import row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import load
@@ -31,7 +30,9 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.folder import RunFolder
 from secure_fcl.measure import Measure
 from secure_fcl.randomness import noise_secret
-from secure_fcl.rows import RowPlan, calibrated_row
+from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget
+from secure_fcl.rows.build import calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import State, StepContext
 from secure_fcl.strategies.method import own_or
 from secure_fcl.streams import Scenario, build_scenario

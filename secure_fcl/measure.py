@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evaluation.accuracy import Tally
 from evaluation.anytime import Continual, anytime_accuracy
 from evaluation.matrix import AccuracyMatrix
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import State
 from secure_fcl.streams import NEVER, Scenario, Wait
 

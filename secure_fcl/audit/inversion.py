@@ -12,7 +12,7 @@ from evaluation.intervals import mean_interval
 from secure_fcl.audit.world import AuditWorld
 from secure_fcl.engines.simulation import clear_update_path, load_arrays
 from secure_fcl.randomness import public_generator, public_seed
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.streams import Scenario
 

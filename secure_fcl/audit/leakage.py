@@ -14,7 +14,7 @@ from attacks.membership.losses import losses_at
 from evaluation.evidence import Score
 from secure_fcl.engines.simulation import SIMULATION, load_arrays
 from secure_fcl.folder import RunFolder
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 
 Ints = NDArray[np.int64]
 

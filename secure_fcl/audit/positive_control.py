@@ -7,7 +7,7 @@ import numpy as np
 import attacks
 from attacks.controls.memorised import negative_control
 from secure_fcl.randomness import public_generator, public_seed
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.streams import NO_ITEM
 

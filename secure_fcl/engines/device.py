@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from privacy.randomness import uniforms
 from secure_fcl.memory import Held
 from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, Examples, State
 from secure_fcl.streams import NEVER, NO_ITEM
 

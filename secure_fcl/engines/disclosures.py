@@ -8,7 +8,7 @@ import numpy as np
 
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import load_arrays, save_arrays
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import State, StepContext
 from secure_fcl.strategies.side_channels import Disclosed, Discloses
 

@@ -12,7 +12,7 @@ import numpy as np
 from evaluation.files import atomic_write
 from privacy import RandomBytes
 from secure_fcl.errors import RunFolderError
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, GradientStrategy, State
 
 SIMULATION = "simulation"

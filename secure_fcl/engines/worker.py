@@ -26,7 +26,6 @@ from crypto.planning.plans import plan_from_bytes
 from crypto.protocols.session import ClientSession
 from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
-from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget
 from secure_fcl.compression import Carrier
 from secure_fcl.config import validate
 from secure_fcl.data import load
@@ -35,7 +34,9 @@ from secure_fcl.engines.device import Device
 from secure_fcl.engines.identities import state_digest
 from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.rows.budgets import ClientBudget, arrivals_from_json, planned_budget
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
 from secure_fcl.strategies.side_channels import Discloses
 from secure_fcl.streams import Scenario, build_scenario

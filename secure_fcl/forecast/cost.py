@@ -17,7 +17,8 @@ from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
 from secure_fcl.data import load
 from secure_fcl.errors import SecureFclError
-from secure_fcl.rows import RowPlan, build_row, calibrated_row
+from secure_fcl.rows.build import build_row, calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Budgets of the curve over epsilon.

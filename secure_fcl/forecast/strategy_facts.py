@@ -15,7 +15,8 @@ from secure_fcl.config.rows import ChannelName, GradientRow, NoisePlace, RowName
 from secure_fcl.conformance import Course, play
 from secure_fcl.data import load
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy, Method, Networks, Plain, Rates
 from secure_fcl.streams import Scenario, build_scenario
 
@@ -163,7 +164,7 @@ def _what(plan: RowPlan) -> str:
 
 def _equal_when_shared(config: Config) -> dict[str, str]:
     """Return, by row, an earlier row that ends at the same weights with shared noise in a short made-up course."""
-    from secure_fcl.gradient_rows import method_of
+    from secure_fcl.rows.gradient import method_of
 
     found: dict[str, str] = {}
     ends: list[tuple[str, np.ndarray]] = []

@@ -7,7 +7,7 @@ from privacy import Ledger
 from secure_fcl.certificate import render, row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
-from secure_fcl.rows import calibrated_row
+from secure_fcl.rows.build import calibrated_row
 from secure_fcl.streams import Scenario, build_scenario
 
 Certify = Callable[..., dict[str, object]]

@@ -6,7 +6,7 @@ import pytest
 
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import Interrupted, Job, Prepared, prepare
-from secure_fcl.rows import build_row
+from secure_fcl.rows.build import build_row
 
 SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
 

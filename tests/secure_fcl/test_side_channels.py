@@ -9,7 +9,7 @@ from privacy import NonPrivate
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.rows import build_row, calibrated_row
+from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.strategies.methods.glfc import rebuilt
 from secure_fcl.streams import Scenario
 

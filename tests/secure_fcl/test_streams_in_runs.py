@@ -16,7 +16,8 @@ from secure_fcl.engines.device import Device
 from secure_fcl.errors import ConfigInvalid, SecureFclError, StorageTooSmall
 from secure_fcl.memory.storage import KEY_BYTES
 from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import NEVER, Scenario, build_scenario
 from secure_fcl.testing_streams import scenarios
 

@@ -20,7 +20,7 @@ from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.folder import RunFolder
 from secure_fcl.job import prepare
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 
 # Every example of the memory is replayed in half of the steps; the noise is large enough for a bug to show above it.
 SETTINGS = (

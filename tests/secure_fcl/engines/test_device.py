@@ -7,7 +7,8 @@ from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.engines.device import Device
 from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
 COINS = Coins(bytes(32))

@@ -15,7 +15,7 @@ from secure_fcl.cli.plan_tables import as_json, plot_plan, print_plan, write_pla
 from secure_fcl.config import Config
 from secure_fcl.forecast import cost as planning
 from secure_fcl.forecast.cost import Alternative, RunPlan, plan_run, with_setting
-from secure_fcl.rows import calibrated_row
+from secure_fcl.rows.build import calibrated_row
 from secure_fcl.streams import build_scenario
 
 ROWS = 'rows=["replay","class_sums"]'

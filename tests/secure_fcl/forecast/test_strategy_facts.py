@@ -82,7 +82,7 @@ def test_uploads_grow_with_the_sums_beside(sheets: dict[str, FactSheet]) -> None
 
 
 def test_a_sheet_follows_the_code(make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    from secure_fcl import gradient_rows
+    from secure_fcl.rows import gradient as gradient_rows
     from secure_fcl.strategies import Plain
 
     real = gradient_rows.method_of
@@ -90,7 +90,7 @@ def test_a_sheet_follows_the_code(make_config: Callable[..., Config], monkeypatc
     def changed(config: Config, name: str) -> object:
         return replace(SynapticIntelligence(), memory=True) if name == "finetune" else real(config, name)
 
-    for module in ("secure_fcl.gradient_rows", "secure_fcl.rows"):
+    for module in ("secure_fcl.rows.gradient", "secure_fcl.rows.row_plan"):
         monkeypatch.setattr(f"{module}.method_of", changed)
     found = fact_sheets(make_config())[0]
     assert found.row == "finetune"

@@ -21,7 +21,7 @@ from privacy.cohorts import Spent, add_to
 from privacy.filters import by_cohort
 from privacy.renyi import total_failure
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 
 Arrivals = frozenset[tuple[str, int]]
 """Groups of clients and arrival tasks whose examples are retired."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from privacy import DistributedSum, Event, SkellamSum
-from secure_fcl.closed_form_rows import ClosedForm
 from secure_fcl.compression import Wire
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.rows.closed_form import ClosedForm
 from secure_fcl.strategies import Phase
 from secure_fcl.streams import Scenario
 

@@ -11,26 +11,20 @@ import numpy as np
 
 from crypto.planning.plans import Plan, plan
 from crypto.planning.upload import Upload
-from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, smallest_multiplier, spent
+from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
 from privacy.cohorts import Spent
-from secure_fcl.closed_form_rows import closed_form_strategy, noise_ratios, told_of_noise
-from secure_fcl.compressed_rows import training_wires
-from secure_fcl.compression import Wire, as_declared
+from secure_fcl.compression import Wire
 from secure_fcl.config import Config
-from secure_fcl.config.rows import SumsRow
-from secure_fcl.device_rows import memory_of, refuse_channels, storage_of
-from secure_fcl.errors import ConfigInvalid
-from secure_fcl.gradient_rows import gradient_strategy, method_of
 from secure_fcl.memory import (
     OVERFLOW_PROBABILITY,
     MemoryPolicy,
     StoragePlan,
     ThresholdMemory,
 )
+from secure_fcl.rows.noise import SumNoise, event_inside
 from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
-from secure_fcl.streams import Scenario, all_at_once
-from secure_fcl.sum_noise import SumNoise, distributed_noise, event_inside, shared_noise
+from secure_fcl.streams import Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
 NOISE_EXCESS = 2.0**-42
@@ -230,79 +224,3 @@ class RowPlan:
     def noise(self) -> str:
         """Place of the noise: local, shared or none."""
         return str(getattr(self.config, self.name).noise)
-
-
-def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
-    """Return one row with the given noise multiplier (0: no noise).
-
-    Raises:
-        ConfigInvalid: a combination that does not exist.
-        StorageTooSmall: the device's budget cannot hold the stream's smallest piece beside the memory.
-    """
-    if isinstance(getattr(config, name), SumsRow):
-        return _closed_form(config, scenario, name, noise_multiplier)
-    return gradient_row(config, scenario, name, noise_multiplier)
-
-
-def gradient_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
-    """Return a row that trains a network. Raises as `build_row`."""
-    method = method_of(config, name)
-    scenario = scenario.described(config.training.features)
-    if name == "joint":
-        scenario = all_at_once(scenario)
-    memory = memory_of(config, scenario) if method.memory else None
-    # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
-    unbounded = gradient_strategy(config, scenario, name, noise_multiplier, examples=1)
-    storage = storage_of(config, scenario, memory, unbounded)
-    strategy = gradient_strategy(
-        config, scenario, name, noise_multiplier, storage.pool_examples * scenario.most_released
-    )
-    refuse_channels(config, strategy)
-    wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
-    noises: dict[Phase, SumNoise] = {}
-    if strategy.shared and noise_multiplier > 0.0:
-        norm = strategy.plan.clipping_norm
-        noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
-        if "close" in wires:
-            ratio = config.training.fisher_noise
-            noises["close"] = distributed_noise(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
-    return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
-
-
-def _closed_form(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
-    storage = storage_of(config, scenario, None, None)
-    examples = storage.pool_examples * scenario.most_released
-    sums = closed_form_strategy(config, scenario, name, examples, noise_multiplier > 0)
-    if noise_multiplier == 0.0 or getattr(config, name).noise == "none":
-        return RowPlan(name, config, scenario, sums, None, storage, {}, as_declared(sums.uploads))
-    noises = {
-        phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
-        for phase, ratio in noise_ratios(config, name).items()
-    }
-    told = told_of_noise(sums, noises, scenario.clients)
-    return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
-
-
-def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
-    """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
-
-    Raises:
-        privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
-    """
-    row = getattr(config, name)
-    if row.noise == "none":
-        return build_row(config, scenario, name, 0.0), 0.0
-    delta = build_row(config, scenario, name, 1.0).accounting_delta
-    if delta <= 0.0:
-        raise ConfigInvalid(
-            f"privacy.delta = {config.privacy.delta:g} is used up by memory overflow and noise bounds "
-            f"({config.privacy.delta - delta:.3g} at {name}.epsilon = {row.epsilon:g}); raise delta or lower epsilon"
-        )
-
-    def histories(multiplier: float) -> list[Mapping[Event, int]]:
-        plan = build_row(config, scenario, name, multiplier)
-        # Herding is declared non-private; its noise is that of the same row with a private memory.
-        return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
-
-    multiplier = smallest_multiplier(histories, row.epsilon, delta)
-    return build_row(config, scenario, name, multiplier), multiplier

@@ -13,7 +13,8 @@ from privacy import DistributedSum, SampledSkellam, spent, statements, worst
 from secure_fcl.audit import canaries
 from secure_fcl.config import Config, load_config
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.rows import RowPlan, build_row, calibrated_row
+from secure_fcl.rows.build import build_row, calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, UploadSpec
 from secure_fcl.streams import Scenario
 

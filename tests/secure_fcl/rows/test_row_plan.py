@@ -11,7 +11,8 @@ from secure_fcl.config import Config, load_config
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import OVERFLOW_PROBABILITY
-from secure_fcl.rows import RowPlan, build_row, calibrated_row
+from secure_fcl.rows.build import build_row, calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import IDLE, Scenario, build_scenario
 
 ALL = "all clients"

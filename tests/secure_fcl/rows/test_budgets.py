@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from privacy import Budget, BudgetSpent, Cohort, Ledger, spent
-from secure_fcl.budgets import (
+from secure_fcl.config import Config
+from secure_fcl.data import Dataset
+from secure_fcl.engines.device import Device
+from secure_fcl.errors import ConfigInvalid, WorkerLost
+from secure_fcl.folder import RunFolder
+from secure_fcl.job import Job, prepare
+from secure_fcl.randomness import Coins
+from secure_fcl.rows.budgets import (
     ClientBudget,
     RowLedger,
     admit,
@@ -17,14 +24,8 @@ from secure_fcl.budgets import (
     kept_budget,
     planned_budget,
 )
-from secure_fcl.config import Config
-from secure_fcl.data import Dataset
-from secure_fcl.engines.device import Device
-from secure_fcl.errors import ConfigInvalid, WorkerLost
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, prepare
-from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan, calibrated_row
+from secure_fcl.rows.build import calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import build_scenario
 
 Make = Callable[..., RowPlan]
