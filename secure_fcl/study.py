@@ -19,9 +19,10 @@ from evaluation.study import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
 from secure_fcl.config.rows import RowName
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Interrupted, prepare
 from secure_fcl.runner import execute
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Interrupted
+from secure_fcl.running.prepare import prepare
 
 AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")

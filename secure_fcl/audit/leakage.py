@@ -13,8 +13,8 @@ from attacks.membership.leakage import LeakageMatrix, leakage_matrix
 from attacks.membership.losses import losses_at
 from evaluation.evidence import Score
 from secure_fcl.engines.simulation import SIMULATION, load_arrays
-from secure_fcl.folder import RunFolder
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
 
 Ints = NDArray[np.int64]
 

@@ -20,8 +20,8 @@ from secure_fcl.audit.shadows import shadow_models
 from secure_fcl.audit.staged import play_arrival, play_clear_updates, play_extraction
 from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
 from secure_fcl.config import validate
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Prepared
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import Prepared
 
 _NO_SHADOWS = (
     "shadow models (LiRA, RMIA, BaVarIA): attacks.shadows = 0; that losses alone fail is no evidence of privacy"

@@ -18,9 +18,9 @@ import attacks
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.schedules import balanced_coins, joined, poisson_batches
 from secure_fcl.engines.simulation import SIMULATION
-from secure_fcl.folder import RunFolder
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
 from secure_fcl.strategies import GradientStrategy
 
 Ints = NDArray[np.int64]

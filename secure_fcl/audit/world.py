@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 import attacks
 from evaluation.errors import EvaluationError
 from secure_fcl.errors import RunFolderError
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Prepared
 from secure_fcl.randomness import public_seed
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import Prepared
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.streams import NO_ITEM
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from secure_fcl.folder import RunFolder
-    from secure_fcl.job import Prepared
+    from secure_fcl.running.folder import RunFolder
+    from secure_fcl.running.prepare import Prepared
 
 app = typer.Typer(
     help="Federated continual learning with DP-SGD, encrypted sums, and an attack suite.",
@@ -87,8 +87,8 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
 
     from evaluation.summary import print_summary
     from secure_fcl.cli.display import progress
-    from secure_fcl.job import Interrupted
     from secure_fcl.runner import StopRequest, execute
+    from secure_fcl.running.loop import Interrupted
 
     console = Console()
     stop = StopRequest()
@@ -140,8 +140,8 @@ def report(
         from rich.console import Console
 
         from evaluation.summary import print_summary
-        from secure_fcl.folder import RunFolder
         from secure_fcl.runner import write_report
+        from secure_fcl.running.folder import RunFolder
 
         folder = RunFolder.existing(run)
         path = write_report(folder)
@@ -149,7 +149,7 @@ def report(
         print_summary(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
         if tensorboard:
-            from secure_fcl.tracking import write_tensorboard
+            from secure_fcl.running.tracking import write_tensorboard
 
             console.print(f"tensorboard: {write_tensorboard(folder)}", highlight=False, soft_wrap=True)
 
@@ -163,8 +163,8 @@ def study(
     with _one_sentence():
         from rich.console import Console
 
-        from secure_fcl.job import Interrupted
         from secure_fcl.runner import StopRequest
+        from secure_fcl.running.loop import Interrupted
         from secure_fcl.study import load_study, run_study
 
         console = Console()

@@ -11,8 +11,8 @@ from evaluation.files import JsonLines
 from secure_fcl.audit.channels import play_channels
 from secure_fcl.audit.world import AuditWorld
 from secure_fcl.config import Config
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import prepare
 
 
 @pytest.fixture

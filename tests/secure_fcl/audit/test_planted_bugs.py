@@ -18,9 +18,9 @@ from secure_fcl.audit import require_ledger_holds
 from secure_fcl.audit.world import AuditWorld, open_world
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import prepare
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import prepare
 
 # Every example of the memory is replayed in half of the steps; the noise is large enough for a bug to show above it.
 SETTINGS = (

@@ -15,8 +15,8 @@ from secure_fcl.audit.servers import probe_servers
 from secure_fcl.audit.world import open_world
 from secure_fcl.config import Config
 from secure_fcl.errors import RunFolderError
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import Scenario
 
 ATTACKED = (

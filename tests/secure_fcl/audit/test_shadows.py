@@ -15,8 +15,8 @@ from secure_fcl.audit.world import AuditWorld
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Prepared, prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import Prepared, prepare
 
 SHADOWED = (
     'rows=["replay"]', "scenario.partition=iid", "attacks.enabled=true", "attacks.targets=2",

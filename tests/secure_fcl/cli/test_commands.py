@@ -112,7 +112,7 @@ def test_a_run_folder_that_exists_or_is_in_use(
     tmp_path: Path,
     reference,  # type: ignore[no-untyped-def]
 ) -> None:
-    from secure_fcl.folder import RunFolder
+    from secure_fcl.running.folder import RunFolder
 
     (tmp_path / "runs" / "run").mkdir(parents=True)
     (tmp_path / "runs" / "run" / "mine").write_text("")

@@ -9,13 +9,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from privacy import Ledger
-from secure_fcl.certificate import row_certificate
 from secure_fcl.cli.commands import app
 from secure_fcl.cli.plan_tables import as_json, plot_plan, print_plan, write_plan
 from secure_fcl.config import Config
 from secure_fcl.forecast import cost as planning
 from secure_fcl.forecast.cost import Alternative, RunPlan, plan_run, with_setting
 from secure_fcl.rows.build import calibrated_row
+from secure_fcl.running.certificate import row_certificate
 from secure_fcl.streams import build_scenario
 
 ROWS = 'rows=["replay","class_sums"]'

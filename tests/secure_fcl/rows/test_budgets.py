@@ -11,8 +11,6 @@ from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.engines.device import Device
 from secure_fcl.errors import ConfigInvalid, WorkerLost
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, prepare
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.budgets import (
     ClientBudget,
@@ -26,6 +24,9 @@ from secure_fcl.rows.budgets import (
 )
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Job
+from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import build_scenario
 
 Make = Callable[..., RowPlan]
@@ -183,7 +184,7 @@ def test_a_server_that_asks_too_much_is_refused_by_the_clients(
     make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault: the server's filter is switched off. The workers know better."""
-    from secure_fcl import job
+    from secure_fcl.running import loop as job
 
     config = make_config('rows=["finetune"]')
     folder, ready = RunFolder.create(tmp_path, config, "run"), prepare(config)

@@ -6,9 +6,9 @@ import pytest
 
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
-from secure_fcl.measure import Measure
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.measure import Measure
 from secure_fcl.streams import Scenario, build_scenario
 
 

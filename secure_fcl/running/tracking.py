@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.files import read_jsonl
 from secure_fcl.errors import SecureFclError
-from secure_fcl.folder import RunFolder
+from secure_fcl.running.folder import RunFolder
 
 REMEDY = "pip install 'tensorboard>=2.16'"
 

@@ -11,8 +11,8 @@ from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
-from secure_fcl import certificate_parts as parts
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running import certificate_parts as parts
 from secure_fcl.streams import Scenario, Wait
 
 

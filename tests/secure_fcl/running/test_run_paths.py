@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Interrupted, Job, Prepared, prepare
 from secure_fcl.rows.build import build_row
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Interrupted, Job
+from secure_fcl.running.prepare import Prepared, prepare
 
 SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
 

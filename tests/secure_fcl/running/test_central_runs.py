@@ -12,7 +12,7 @@ from crypto.errors import PlanRefused
 from privacy import Batch
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.job import prepare
+from secure_fcl.running.prepare import prepare
 from secure_fcl.strategies import StepContext
 from secure_fcl.strategies.losses import Head
 from secure_fcl.strategies.methods import LwF

@@ -9,8 +9,8 @@ from privacy import SampledGaussian
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.measure import Measure
 from secure_fcl.rows.build import build_row
+from secure_fcl.running.measure import Measure
 from secure_fcl.streams import Scenario, all_at_once, build_scenario
 
 

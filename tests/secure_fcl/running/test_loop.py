@@ -16,9 +16,10 @@ from secure_fcl.config import Config, load_config
 from secure_fcl.data import Dataset, load_hapt
 from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.errors import ConfigInvalid, WorkerLost
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Interrupted, Job, Prepared, Tick, prepare
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Interrupted, Job, Tick
+from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.streams import build_scenario
 
 # Killed runs repeat a round; without room for it their cohorts would be retired at the end.

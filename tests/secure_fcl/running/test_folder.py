@@ -12,7 +12,7 @@ from evaluation.errors import EvaluationError
 from secure_fcl.config import Config
 from secure_fcl.engines.simulation import load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError
-from secure_fcl.folder import Progress, RunFolder, environment
+from secure_fcl.running.folder import Progress, RunFolder, environment
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from privacy import spent
-from secure_fcl.certificate import held_back
 from secure_fcl.config import Config, validate
 from secure_fcl.data import Dataset
 from secure_fcl.engines.device import Device
@@ -18,6 +17,7 @@ from secure_fcl.memory.storage import KEY_BYTES
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.certificate import held_back
 from secure_fcl.streams import NEVER, Scenario, build_scenario
 from secure_fcl.testing_streams import scenarios
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from privacy import Ledger
-from secure_fcl.certificate import render, row_certificate, write_certificate
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.rows.build import calibrated_row
+from secure_fcl.running.certificate import render, row_certificate, write_certificate
 from secure_fcl.streams import Scenario, build_scenario
 
 Certify = Callable[..., dict[str, object]]
