@@ -10,7 +10,7 @@ from types import FrameType
 
 from evaluation.files import atomic_write
 from evaluation.report import render_report
-from secure_fcl.audit import audit, require_ledger_holds
+from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost

@@ -116,8 +116,8 @@ def audit(
         from rich.console import Console
 
         from evaluation.summary import print_summary
-        from secure_fcl.audit import audit as play
-        from secure_fcl.audit import require_ledger_holds
+        from secure_fcl.auditing import audit as play
+        from secure_fcl.auditing import require_ledger_holds
         from secure_fcl.runner import resume, write_report
 
         console = Console()

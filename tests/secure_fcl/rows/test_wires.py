@@ -10,7 +10,7 @@ import pytest
 
 from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import DistributedSum, SampledSkellam, spent, statements, worst
-from secure_fcl.audit import canaries
+from secure_fcl.auditing import canaries
 from secure_fcl.config import Config, load_config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row, calibrated_row

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import attacks
 from evaluation.intervals import mean_interval
-from secure_fcl.audit.world import AuditWorld
+from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.engines.simulation import clear_update_path, load_arrays
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows.row_plan import RowPlan

@@ -13,9 +13,9 @@ from attacks.testing import check_accountant
 from privacy import PldAccountant, SampledGaussian
 from privacy.secure_gaussian import release_noise
 from privacy.secure_optimizer import SecureNoiseOptimizer
-from secure_fcl.audit import canaries as module
-from secure_fcl.audit import require_ledger_holds
-from secure_fcl.audit.world import AuditWorld, open_world
+from secure_fcl.auditing import canaries as module
+from secure_fcl.auditing import require_ledger_holds
+from secure_fcl.auditing.world import AuditWorld, open_world
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.rows.row_plan import RowPlan

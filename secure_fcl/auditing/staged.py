@@ -11,7 +11,7 @@ import attacks
 from attacks.sums.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 from privacy import SampledGaussian
 from privacy.groups import group_epsilon
-from secure_fcl.audit.world import AuditWorld, Ints, Played, accounted, audit_delta
+from secure_fcl.auditing.world import AuditWorld, Ints, Played, accounted, audit_delta
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.streams import NO_ITEM
 

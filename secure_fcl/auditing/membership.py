@@ -10,9 +10,9 @@ import numpy as np
 import attacks
 from attacks.membership.history import ForgettingCurve, curve_record, loss_history
 from evaluation.errors import EvaluationError
-from secure_fcl.audit.charges import spent_by_item, spent_by_slot
-from secure_fcl.audit.leakage import FEWEST_BLOCKS, leakage
-from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
+from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
+from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 
 #: Bootstrap draws for each cell of the leakage matrix: there are many cells, and none is a headline.
 _REPEATS_PER_CELL = 100

@@ -10,7 +10,7 @@ import numpy as np
 import attacks
 from attacks.sums.channels import ChannelFinding
 from evaluation.files import read_jsonl
-from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Bools
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools
 from secure_fcl.engines.disclosures import disclosures_path
 from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.randomness import public_seed

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import attacks
 from evaluation.files import write_json
-from secure_fcl.audit.canaries import play_canaries
-from secure_fcl.audit.channels import play_channels
-from secure_fcl.audit.inversion import play_inversion
-from secure_fcl.audit.ledger_check import beyond_reach
-from secure_fcl.audit.membership import play_membership
-from secure_fcl.audit.memory import play_retained
-from secure_fcl.audit.positive_control import overfit_control
-from secure_fcl.audit.servers import probe_servers
-from secure_fcl.audit.shadows import shadow_models
-from secure_fcl.audit.staged import play_arrival, play_clear_updates, play_extraction
-from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
+from secure_fcl.auditing.canaries import play_canaries
+from secure_fcl.auditing.channels import play_channels
+from secure_fcl.auditing.inversion import play_inversion
+from secure_fcl.auditing.ledger_check import beyond_reach
+from secure_fcl.auditing.membership import play_membership
+from secure_fcl.auditing.memory import play_retained
+from secure_fcl.auditing.positive_control import overfit_control
+from secure_fcl.auditing.servers import probe_servers
+from secure_fcl.auditing.shadows import shadow_models
+from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
 from secure_fcl.config import validate
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared

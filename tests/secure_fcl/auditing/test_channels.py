@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from evaluation.files import JsonLines
-from secure_fcl.audit.channels import play_channels
-from secure_fcl.audit.world import AuditWorld
+from secure_fcl.auditing.channels import play_channels
+from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.config import Config
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import prepare

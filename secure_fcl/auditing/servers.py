@@ -26,7 +26,7 @@ from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.running.rehearsal import rehearse
 from crypto.vectors.encoding import FixedPoint
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline
-from secure_fcl.audit.world import AuditWorld
+from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.engines.identities import state_digest
 from secure_fcl.errors import SumAborted
 from secure_fcl.randomness import public_generator

@@ -11,7 +11,7 @@ from privacy import Event, Ledger, RdpAccountant
 from privacy.cohorts import undominated
 from privacy.errors import UnsupportedEvent
 from privacy.groups import group_epsilon
-from secure_fcl.audit.world import AuditWorld, accounted
+from secure_fcl.auditing.world import AuditWorld, accounted
 from secure_fcl.streams import NO_ITEM
 
 #: Group privacy divides delta; beyond this power of ten, or this epsilon of the group, no bound is worth printing.

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 import attacks
-from secure_fcl.audit import audit, require_ledger_holds
-from secure_fcl.audit import membership as module
-from secure_fcl.audit.ledger_check import beyond_reach
-from secure_fcl.audit.shadows import _Course, shadow_models
-from secure_fcl.audit.world import AuditWorld
+from secure_fcl.auditing import audit, require_ledger_holds
+from secure_fcl.auditing import membership as module
+from secure_fcl.auditing.ledger_check import beyond_reach
+from secure_fcl.auditing.shadows import _Course, shadow_models
+from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid

@@ -6,9 +6,9 @@ import numpy as np
 
 import attacks
 from attacks.bounds.one_run import audit_retained
-from secure_fcl.audit.charges import spent_in_memory
-from secure_fcl.audit.leakage import held_after
-from secure_fcl.audit.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
+from secure_fcl.auditing.charges import spent_in_memory
+from secure_fcl.auditing.leakage import held_after
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 from secure_fcl.streams import NO_ITEM
 
 

@@ -25,8 +25,8 @@ from crypto.vectors.encoding import FixedPoint
 from evaluation.evidence import Score
 from evaluation.roc import epsilon_lower_bound_one_run
 from privacy import DistributedSum, Event, RandomBytes
-from secure_fcl.audit.charges import cost, spent_by_fate
-from secure_fcl.audit.world import AuditWorld, Played, accounted, audit_delta, finite
+from secure_fcl.auditing.charges import cost, spent_by_fate
+from secure_fcl.auditing.world import AuditWorld, Played, accounted, audit_delta, finite
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, StepContext
 from secure_fcl.strategies.method import Plain

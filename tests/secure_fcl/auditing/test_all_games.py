@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from evaluation.report import render_report
-from secure_fcl.audit import audit
-from secure_fcl.audit.memory import common_threshold
-from secure_fcl.audit.servers import probe_servers
-from secure_fcl.audit.world import open_world
+from secure_fcl.auditing import audit
+from secure_fcl.auditing.memory import common_threshold
+from secure_fcl.auditing.servers import probe_servers
+from secure_fcl.auditing.world import open_world
 from secure_fcl.config import Config
 from secure_fcl.errors import RunFolderError
 from secure_fcl.running.folder import RunFolder
