@@ -13,7 +13,7 @@ import typer
 
 from secure_fcl.cli.commands import app
 from secure_fcl.config import load_config, validate
-from secure_fcl.study import load_study
+from secure_fcl.studies import load_study
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

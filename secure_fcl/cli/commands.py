@@ -165,7 +165,7 @@ def study(
 
         from secure_fcl.runner import StopRequest
         from secure_fcl.running.loop import Interrupted
-        from secure_fcl.study import load_study, run_study
+        from secure_fcl.studies import load_study, run_study
 
         console = Console()
         stop = StopRequest()

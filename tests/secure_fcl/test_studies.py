@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from secure_fcl.cli.commands import app
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.running.loop import Interrupted
-from secure_fcl.study import load_study, run_study
+from secure_fcl.studies import load_study, run_study
 
 BASE = """
 [base]

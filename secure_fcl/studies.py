@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evaluation.files import atomic_write, read_json, read_jsonl
-from evaluation.study import COLUMNS, aggregate, plot_study, read_study
+from evaluation.studies import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
 from secure_fcl.config.rows import RowName
 from secure_fcl.errors import ConfigInvalid

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from evaluation.errors import StorageError, StudyError
-from evaluation.study import StudyRow, aggregate, parse_study, read_study, write_study
+from evaluation.studies import StudyRow, aggregate, parse_study, read_study, write_study
 
 HEADER = "strategy,noise,epsilon,seed,micro,task_mean,forgetting\n"
 
