@@ -1,6 +1,6 @@
 """Public features for the strategies that learn a covariance, and public variations of an example.
 
-As with `secure_fcl.features.plain`, a row depends on its own example alone, has Euclidean norm at most 1, and every constant
+As with the `plain` ones, a row depends on its own example alone, has Euclidean norm at most 1, and every constant
 can be argued without the data. Added: the level of motion down to the sensor's own noise, which tells a standing
 person's sway from a sitting one's; digits set upright before their edges are described; and turned copies of a window,
 because a phone at the waist is never worn twice in the same way.

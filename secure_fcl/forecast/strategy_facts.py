@@ -12,12 +12,12 @@ import numpy as np
 from privacy import DpSgdPlan, NonPrivate
 from secure_fcl.config import Config, validate
 from secure_fcl.config.rows import ChannelName, GradientRow, NoisePlace, RowName
-from secure_fcl.conformance import Course, play
 from secure_fcl.data import load
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy, Method, Networks, Plain, Rates
+from secure_fcl.strategies.course import Course, play
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Noise multiplier at which events are read off; what is charged does not depend on it.

@@ -19,7 +19,7 @@ from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.certificate import held_back
 from secure_fcl.streams import NEVER, Scenario, build_scenario
-from secure_fcl.testing_streams import scenarios
+from secure_fcl.testing.streams import scenarios
 
 Build = Callable[..., RowPlan]
 COINS = Coins(bytes(32))

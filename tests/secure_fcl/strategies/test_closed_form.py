@@ -18,7 +18,7 @@ from secure_fcl.strategies import (
     StepContext,
     StreamingLda,
 )
-from secure_fcl.testing import EXAMPLES, check_strategy
+from secure_fcl.testing.strategies import EXAMPLES, check_strategy
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 

@@ -6,8 +6,8 @@ import pytest
 
 from crypto.keys.randomness import KeyedStream
 from privacy import NonPrivate, SampledGaussian
-from secure_fcl.conformance import play
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, Plain, StepContext
+from secure_fcl.strategies.course import play
 from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, SynapticIntelligence, Weighted
 
 Make = Callable[..., GradientStrategy]

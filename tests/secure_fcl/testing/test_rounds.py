@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 
 from privacy import DpSgdPlan
-from secure_fcl.conformance import (
-    Course,
-    LawBroken,
-    check_alive,
-    check_memory,
-    check_resume,
-    check_silent,
-    check_storage,
-    play,
-)
 from secure_fcl.memory import EverythingMemory, Held, HerdingMemory, ThresholdMemory
 from secure_fcl.strategies import ClassSums, GradientStrategy, Method, Networks, Plain, Rates
+from secure_fcl.strategies.course import Course, play
 from secure_fcl.strategies.methods import (
     Alone,
     AveragedGradientMemory,
@@ -29,6 +20,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
+from secure_fcl.testing.rounds import LawBroken, check_alive, check_memory, check_resume, check_silent, check_storage
 
 SHAPE, CLASSES = (1, 8, 8), 4
 METHODS: dict[str, Method] = {

@@ -34,7 +34,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing import EXAMPLES, StrategyBroken, check_strategy
+from secure_fcl.testing.strategies import EXAMPLES, StrategyBroken, check_strategy
 
 SHAPE, CLASSES = (1, 8, 8), 10
 STEP = StepContext(1, 0, (2, 5, 7))
