@@ -11,15 +11,15 @@ from secure_fcl.strategies.base import (
     Stratum,
     one_by_one,
 )
-from secure_fcl.strategies.calm import Calm
-from secure_fcl.strategies.class_sums import ClassSums
-from secure_fcl.strategies.closed_form import Ridge, StreamingLda
+from secure_fcl.strategies.closed_form.calm import Calm
+from secure_fcl.strategies.closed_form.class_sums import ClassSums
+from secure_fcl.strategies.closed_form.classifiers import Ridge, StreamingLda
+from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.gradient import Encoding, GradientStrategy, Rates
 from secure_fcl.strategies.method import Method, Plain
-from secure_fcl.strategies.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.networks import Networks
-from secure_fcl.strategies.summed_once import SummedOnce
 
 __all__ = [
     "Calm",

@@ -195,7 +195,7 @@ def test_an_upload_as_long_as_the_data_is_found() -> None:
 
 
 def test_unbounded_features_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from secure_fcl.strategies import class_sums as module
+    from secure_fcl.strategies.closed_form import class_sums as module
 
     real = module.features
     monkeypatch.setattr(module, "features", lambda x: 1.01 * real(x))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secure_fcl.strategies.sums import ClassMoments, Linear, Values
+from secure_fcl.strategies.closed_form.class_rows import ClassMoments, Linear, Values
 
 LEAST_COUNT = 20.0
 """No class is taken to be smaller: below it, noise at any useful epsilon is larger than the sum."""

@@ -150,7 +150,7 @@ def test_events_and_classes_never_released(digits: Dataset) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_folding_keeps_norms_and_inverts(size: int) -> None:
-    from secure_fcl.strategies.sums import fold, triangle, unfold
+    from secure_fcl.strategies.closed_form.class_rows import fold, triangle, unfold
 
     rng = np.random.default_rng(size)
     matrix = rng.normal(size=(size, size))
@@ -162,7 +162,7 @@ def test_folding_keeps_norms_and_inverts(size: int) -> None:
 
 
 def test_pairs_of_floats_keep_what_one_would_lose() -> None:
-    from secure_fcl.strategies.sums import split_exactly, whole
+    from secure_fcl.strategies.closed_form.class_rows import split_exactly, whole
 
     total = np.zeros(1)
     pair = split_exactly(total)

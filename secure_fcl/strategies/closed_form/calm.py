@@ -7,7 +7,7 @@ sensitivity is spent on nothing; directions of deviations are all signal. On HAP
 six times less noise for the same epsilon. The directions' scatter is known in robust statistics as the spatial sign
 covariance (Marden 1999; Visuri, Koivunen and Oja 2000); it has the eigenvectors of the covariance.
 
-What the server makes of both is in `secure_fcl.strategies.denoising`.
+What the server makes of both is in `secure_fcl.strategies.closed_form.denoising`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
 )
-from secure_fcl.strategies.contribution import Part, UploadSpec
-from secure_fcl.strategies.denoising import class_counts, class_means, discriminant, mean_length, precision
-from secure_fcl.strategies.summed_once import SummedOnce
-from secure_fcl.strategies.sums import (
+from secure_fcl.strategies.closed_form.class_rows import (
     ClassMoments,
     Values,
     class_rows,
@@ -43,6 +40,9 @@ from secure_fcl.strategies.sums import (
     unfold,
     whole,
 )
+from secure_fcl.strategies.closed_form.denoising import class_counts, class_means, discriminant, mean_length, precision
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
+from secure_fcl.strategies.contribution import Part, UploadSpec
 
 _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 

@@ -24,9 +24,7 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
 )
-from secure_fcl.strategies.contribution import Part, UploadSpec
-from secure_fcl.strategies.summed_once import SummedOnce
-from secure_fcl.strategies.sums import (
+from secure_fcl.strategies.closed_form.class_rows import (
     ClassMoments,
     Linear,
     Values,
@@ -39,6 +37,8 @@ from secure_fcl.strategies.sums import (
     unfold,
     whole,
 )
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
+from secure_fcl.strategies.contribution import Part, UploadSpec
 
 
 @dataclass(frozen=True, eq=False)

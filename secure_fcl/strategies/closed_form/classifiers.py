@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secure_fcl.strategies.moments import Moments
-from secure_fcl.strategies.sums import Linear
+from secure_fcl.strategies.closed_form.class_rows import Linear
+from secure_fcl.strategies.closed_form.moments import Moments
 
 LEAST_COUNT = 1.0
 """A noisy count below this stands for this: nothing is divided by nothing."""

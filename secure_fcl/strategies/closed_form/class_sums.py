@@ -24,8 +24,8 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
 )
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
-from secure_fcl.strategies.summed_once import SummedOnce
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,9 @@ import pytest
 from privacy import NonPrivate
 from secure_fcl.data import Dataset
 from secure_fcl.features.refined import refined_features, variations
-from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext, denoising
-from secure_fcl.strategies.sums import ClassMoments
+from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
+from secure_fcl.strategies.closed_form import denoising
+from secure_fcl.strategies.closed_form.class_rows import ClassMoments
 from secure_fcl.testing.strategies import EXAMPLES, check_strategy
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
