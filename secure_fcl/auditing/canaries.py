@@ -29,7 +29,7 @@ from secure_fcl.auditing.charges import cost, spent_by_fate
 from secure_fcl.auditing.world import AuditWorld, Played, accounted, audit_delta, finite
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, StepContext
-from secure_fcl.strategies.method import Plain
+from secure_fcl.strategies.gradient.method import Plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

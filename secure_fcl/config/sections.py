@@ -12,7 +12,7 @@ from secure_fcl.config.rows import (
 )
 from secure_fcl.config.streams import Positive, Section
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.models import check_kind
+from secure_fcl.strategies.gradient.models import check_kind
 
 
 class Data(Section):

@@ -27,7 +27,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.measure import Measure
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.strategies import State, StepContext
-from secure_fcl.strategies.method import own_or
+from secure_fcl.strategies.gradient.method import own_or
 
 
 @dataclass(frozen=True)

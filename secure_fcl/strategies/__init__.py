@@ -17,9 +17,9 @@ from secure_fcl.strategies.closed_form.classifiers import Ridge, StreamingLda
 from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
-from secure_fcl.strategies.gradient import Encoding, GradientStrategy, Rates
-from secure_fcl.strategies.method import Method, Plain
-from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.gradient.method import Method, Plain
+from secure_fcl.strategies.gradient.networks import Networks
+from secure_fcl.strategies.gradient.strategy import Encoding, GradientStrategy, Rates
 
 __all__ = [
     "Calm",

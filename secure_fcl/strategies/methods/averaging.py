@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.method import Mean, Plain, own_or
+from secure_fcl.strategies.gradient.method import Mean, Plain, own_or
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 
 from privacy import Batch, ExampleLoss
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.losses import Head, grouped_distillation
-from secure_fcl.strategies.method import Plain, Received, own_or
+from secure_fcl.strategies.gradient.losses import Head, grouped_distillation
+from secure_fcl.strategies.gradient.method import Plain, Received, own_or
 
 
 @dataclass(frozen=True)

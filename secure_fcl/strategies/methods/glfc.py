@@ -10,9 +10,9 @@ import torch
 
 from privacy import Batch, ExampleLoss
 from secure_fcl.strategies.base import Examples, Floats, State, StepContext
-from secure_fcl.strategies.losses import Head
-from secure_fcl.strategies.method import Channel, Plain, Received
-from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.gradient.losses import Head
+from secure_fcl.strategies.gradient.method import Channel, Plain, Received
+from secure_fcl.strategies.gradient.networks import Networks
 from secure_fcl.strategies.side_channels import SideChannel
 
 #: Steps on a prototype's own entries before its gradient is taken, and their size (the authors' code).
@@ -158,7 +158,7 @@ def _encoder(networks: Networks) -> Networks:
 
 
 def _perturbed(networks: Networks, weights: Floats, x: Floats, label: int) -> Floats:
-    from secure_fcl.models import load_vector
+    from secure_fcl.strategies.gradient.models import load_vector
 
     model = networks.fresh()
     load_vector(model, weights)

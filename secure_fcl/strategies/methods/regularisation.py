@@ -10,7 +10,7 @@ import torch
 
 from privacy import AfterNoise, Pull, Quadratic
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.method import Beside, Plain, Received, own_or
+from secure_fcl.strategies.gradient.method import Beside, Plain, Received, own_or
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 
 from privacy import AfterNoise, Batch, ExampleLoss, Projection
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.losses import Head, where_memory
-from secure_fcl.strategies.method import Beside, Plain, Received
+from secure_fcl.strategies.gradient.losses import Head, where_memory
+from secure_fcl.strategies.gradient.method import Beside, Plain, Received
 
 
 @dataclass(frozen=True)

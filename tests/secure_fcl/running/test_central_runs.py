@@ -14,7 +14,7 @@ from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.running.prepare import prepare
 from secure_fcl.strategies import StepContext
-from secure_fcl.strategies.losses import Head
+from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.methods import LwF
 
 ALONE = (

@@ -10,7 +10,7 @@ from privacy.errors import ConformanceError
 from privacy.testing import check_example_loss
 from secure_fcl.strategies import GradientStrategy, Plain, StepContext
 from secure_fcl.strategies.course import Course, play
-from secure_fcl.strategies.losses import Head
+from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.methods import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods import glfc as module
 from secure_fcl.strategies.methods.glfc import rebuilt

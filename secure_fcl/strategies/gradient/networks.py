@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import AfterNoise, ClippedGradients, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
-from secure_fcl.models import build_model, load_vector, logits, to_vector
 from secure_fcl.strategies.base import Floats
+from secure_fcl.strategies.gradient.models import build_model, load_vector, logits, to_vector
 
 if TYPE_CHECKING:
     import torch

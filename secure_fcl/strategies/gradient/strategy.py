@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privacy import DpSgdPlan, Event, ExampleLoss, NonPrivate, RandomBytes, SampledGaussian, Stratum
-from secure_fcl.models import load_vector
-from secure_fcl.strategies import sums_beside as beside
 from secure_fcl.strategies.base import Contribution, DeviceView, Examples, Floats, Phase, State, StepContext
 from secure_fcl.strategies.base import Stratum as StratumName
 from secure_fcl.strategies.contribution import UploadSpec, Values
-from secure_fcl.strategies.last_layer import LastLayer
-from secure_fcl.strategies.losses import Head
-from secure_fcl.strategies.method import Method, Plain, Received
-from secure_fcl.strategies.networks import Networks, Trained, Trainer, Visit
+from secure_fcl.strategies.gradient import uploads as beside
+from secure_fcl.strategies.gradient.last_layer import LastLayer
+from secure_fcl.strategies.gradient.losses import Head
+from secure_fcl.strategies.gradient.method import Method, Plain, Received
+from secure_fcl.strategies.gradient.models import load_vector
+from secure_fcl.strategies.gradient.networks import Networks, Trained, Trainer, Visit
 from secure_fcl.strategies.side_channels import Disclosed, SideChannel
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from privacy import Event, ExampleLoss, NonPrivate, SampledGaussian, Stratum
 from privacy.secure_gaussian import release_noise
 from secure_fcl.strategies.base import Contribution, DeviceView, Floats, State
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
-from secure_fcl.strategies.method import Beside
-from secure_fcl.strategies.networks import Trained, Trainer, Visit
+from secure_fcl.strategies.gradient.method import Beside
+from secure_fcl.strategies.gradient.networks import Trained, Trainer, Visit
 
 if TYPE_CHECKING:
-    from secure_fcl.strategies.gradient import GradientStrategy
+    from secure_fcl.strategies.gradient.strategy import GradientStrategy
 
 #: Largest |weight| that a product of Fisher information and weights is encoded for.
 LARGEST_WEIGHT = 8.0

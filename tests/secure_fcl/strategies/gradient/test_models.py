@@ -4,7 +4,7 @@ import torch
 
 from secure_fcl.config import load_config
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.models import build_model, load_vector, logits, to_vector
+from secure_fcl.strategies.gradient.models import build_model, load_vector, logits, to_vector
 
 
 @pytest.mark.parametrize(

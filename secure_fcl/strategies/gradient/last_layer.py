@@ -10,7 +10,7 @@ import numpy as np
 
 from privacy import AfterNoise, DpSgdPlan, ExampleLoss, Stratum
 from secure_fcl.strategies.base import Floats
-from secure_fcl.strategies.networks import Networks, Trained, Vector, Visit
+from secure_fcl.strategies.gradient.networks import Networks, Trained, Vector, Visit
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 from privacy import AfterNoise, ExampleLoss
 from secure_fcl.strategies.base import Examples, Floats, State, StepContext
-from secure_fcl.strategies.losses import Head
-from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.gradient.losses import Head
+from secure_fcl.strategies.gradient.networks import Networks
 from secure_fcl.strategies.side_channels import SideChannel
 
 Mean = Literal["uniform", "weighted", "none"]
