@@ -1,6 +1,6 @@
 """Laws that take several rounds, for any strategy or memory: terms alive, storage as declared, exact resumption.
 
-They complete `secure_fcl.testing.strategies`, which looks at one round. Nothing here is encrypted or charged: sums are plain.
+They complete `strategies`, which looks at one round. Nothing here is encrypted or charged: sums are plain.
 """
 
 from __future__ import annotations
