@@ -107,7 +107,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
     cohorts = _statements(plan)
     secure = plan.secure_plan()
     uploads = [secure.client_bytes(upload.name) for upload in secure.uploads]
-    budget = float(getattr(plan.config, plan.name).epsilon)
+    budget = plan.config.section(plan.name).epsilon
     return RowCost(
         row=plan.name,
         noise=plan.noise,
