@@ -34,7 +34,7 @@ def entry_of(name: str) -> Entry:
             f"rows = {name!r}: the section of that entry is {found.section!r}, not an instance of a StrategySection; "
             f"write section=GradientSection(), or a class of your own derived from it, in {file_of(name)}"
         )
-    what = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+    what = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
     raise ConfigInvalid(
         f"rows = {name!r} is {what} and has no section in the configuration; write in {file_of(name)}: "
         "entry = GradientEntry(section=GradientSection(), method=lambda section: ...), and name that"

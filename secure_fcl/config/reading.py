@@ -58,7 +58,7 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
     if not equals or not key.strip():
         raise ConfigInvalid(f"--set {setting!r} is not of the form a.b=c")
     node = tree
-    *parents, leaf = _path(key.strip())
+    *parents, leaf = key_path(key.strip())
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
@@ -66,7 +66,7 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
     node[leaf] = _value(text.strip())
 
 
-def _path(key: str) -> list[str]:
+def key_path(key: str) -> list[str]:
     """Split a dotted key. The dots of a module's name are not ours: `lab.own:mine.epsilon` has two parts."""
     module, colon, rest = key.partition(":")
     if not colon:

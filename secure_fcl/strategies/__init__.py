@@ -17,9 +17,11 @@ from secure_fcl.strategies.closed_form.classifiers import Ridge, StreamingLda
 from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import GradientEntry, SumsEntry, SumsNumbers
 from secure_fcl.strategies.gradient.method import Method, Plain
 from secure_fcl.strategies.gradient.networks import Networks
 from secure_fcl.strategies.gradient.strategy import Encoding, GradientStrategy, Rates
+from secure_fcl.strategies.section import GradientSection, SumsSection
 
 __all__ = [
     "Calm",
@@ -29,6 +31,8 @@ __all__ = [
     "DeviceView",
     "Encoding",
     "Examples",
+    "GradientEntry",
+    "GradientSection",
     "GradientStrategy",
     "Method",
     "MomentSums",
@@ -45,6 +49,9 @@ __all__ = [
     "Stratum",
     "StreamingLda",
     "SummedOnce",
+    "SumsEntry",
+    "SumsNumbers",
+    "SumsSection",
     "UploadSpec",
     "one_by_one",
 ]
