@@ -35,6 +35,7 @@ class Stratum:
     def __post_init__(self) -> None:
         check_rate(self.q)
         check_weight(self.weight)
+        check_labels(self.y)
         if len(self.x) != len(self.y):
             raise InvalidParameter(f"{len(self.x)} examples but {len(self.y)} labels in one stratum")
         if self.extra is not None and (self.extra.ndim != 2 or len(self.extra) != len(self.y)):
@@ -87,6 +88,8 @@ def cross_entropy(outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return each example's cross-entropy, (B,)."""
     import torch
 
+    if len(batch) and int(batch.y.max()) >= outputs.shape[1]:
+        raise InvalidParameter(f"label {int(batch.y.max())} with {outputs.shape[1]} outputs; classes count from 0")
     return torch.nn.functional.cross_entropy(outputs, batch.y, reduction="none")
 
 
@@ -98,6 +101,22 @@ def check_rate(q: float) -> None:
     """
     if not 0.0 <= q <= 1.0:
         raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
+
+
+def check_labels(y: torch.Tensor) -> None:
+    """Refuse labels that no class has; -100 too, which torch's cross-entropy leaves out without a word.
+
+    Raises:
+        InvalidParameter: not a tensor, not int64, not (n,), or a negative label.
+    """
+    import torch
+
+    if not isinstance(y, torch.Tensor):
+        raise InvalidParameter(f"labels are a {type(y).__name__}; give an int64 tensor (n,) of classes from 0")
+    if y.dtype != torch.int64 or y.ndim != 1:
+        raise InvalidParameter(f"labels are {y.dtype} of shape {tuple(y.shape)}; give int64 (n,), classes from 0")
+    if len(y) and int(y.min()) < 0:
+        raise InvalidParameter(f"label {int(y.min())} is negative; classes count from 0, and none is left out")
 
 
 def check_weight(weight: float) -> None:

@@ -233,13 +233,14 @@ class ClippedGradients:
         if not 0.0 < clipping_norm < math.inf or not strata:
             raise InvalidParameter(f"clipping_norm={clipping_norm} must be positive and finite, and one stratum given")
         trainer = self._trainer
+        trainer.check(strata[0].x.shape[1:], strata[0].x.dtype)
         trainer._load(weights)
         trainer._module.train()
         whole = poisson_batch(strata, torch.Generator().manual_seed(seed64(random)))
         for first in range(0, max(len(whole), 1), piece or max(len(whole), 1)):
             batch = whole.part(first, first + piece) if piece else whole
             trainer._module.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(trainer._module(batch.x), batch).sum())
+            trainer.take_gradients(batch, loss)
             samples = [getattr(p, "grad_sample").reshape(len(batch), p.numel()) for p in trainer._parameters]  # noqa: B009
             for parameter in trainer._parameters:
                 parameter.grad_sample = None

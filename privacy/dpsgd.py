@@ -7,6 +7,7 @@ optimizer averages over the public denominator, and no DataLoader or PrivacyEngi
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,8 +19,9 @@ from privacy.batches import Batch, ExampleLoss, Stratum, check_rate, check_weigh
 from privacy.clipping import FLAT, Clipping, ClippingState
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
-from privacy.ghost import accumulate_ghost
-from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks
+from privacy.ghost import accumulate_ghost, norms_in_double
+from privacy.network_check import batch_of, check_forward, made_up, made_up_loss, wrong_layer
+from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks, whole_network_gradients
 from privacy.randomness import RandomBytes, key_stream, seed64
 
 if TYPE_CHECKING:
@@ -126,7 +128,9 @@ class DpSgdTrainer:
         problems = ModuleValidator.validate(model, strict=False)
         if problems:
             raise UnsuitableModel(f"{problems[0]} Replace that layer")
-        self._mode = mode
+        self._mode: Mode | Literal["functorch"] = mode
+        # Without hooks, for checks and for gradients through the whole network.
+        self._bare = copy.deepcopy(model)
         wrap = GradSampleModule if mode == "hooks" else GradSampleModuleFastGradientClipping
         try:
             self._module = wrap(model, loss_reduction="sum")
@@ -135,7 +139,10 @@ class DpSgdTrainer:
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
         if not self._parameters:
             raise UnsuitableModel("no parameter of the model asks for a gradient; there is nothing to train")
+        if mode == "ghost":
+            self._module.NORM_SAMPLERS = norms_in_double(self._module.NORM_SAMPLERS)
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
+        self._checked: set[tuple[torch.Size, torch.dtype]] = set()
 
     def visit(
         self,
@@ -163,6 +170,7 @@ class DpSgdTrainer:
 
         if not strata:
             raise InvalidParameter("no stratum was given; for no data give one with 0 examples")
+        self.check(strata[0].x.shape[1:], strata[0].x.dtype)
         if self._mode == "ghost" and plan.clipping.kind == "per_layer":
             raise InvalidParameter("clipping kind='per_layer' needs per-example gradients; use mode='hooks'")
         self._load(weights)
@@ -185,11 +193,82 @@ class DpSgdTrainer:
         flat = self._flat()
         if moments is not None:
             hand_back(optimizer.original_optimizer, self._parameters, moments)
+        self._forget()
+        return flat
+
+    def check(self, shape: torch.Size, dtype: torch.dtype) -> None:
+        """Check the network on made-up examples of this shape and type, once; `visit` does so before it trains.
+
+        Where Opacus's hooks are wrong (padding modes, tied weights, a weight used outside its layer), the gradients are
+        taken through the whole network by functorch from then on, if those are right.
+
+        Raises:
+            InvalidParameter: the inputs' type is not that of the weights.
+            UnsuitableModel: no way gives every example a gradient that clipping bounds; names the layer.
+        """
+        import torch
+
+        if (shape, dtype) in self._checked:
+            return
+        if self._parameters[0].dtype not in (torch.float32, torch.float64):
+            raise UnsuitableModel(
+                f"weights are {self._parameters[0].dtype}, in which a clipped gradient is rounded beyond its bound; "
+                "train in float32"
+            )
+        if dtype.is_floating_point and dtype != self._parameters[0].dtype:
+            raise InvalidParameter(
+                f"examples are {dtype} and weights {self._parameters[0].dtype}; convert the examples, or the model"
+            )
+        key = (_architecture(self._bare), self._mode, shape, dtype)
+        if key not in _FOUND:
+            _FOUND[key] = self._right_mode(shape, dtype)
+        self._mode = _FOUND[key]
+        self._checked.add((shape, dtype))
+
+    def _right_mode(self, shape: torch.Size, dtype: torch.dtype) -> Mode | Literal["functorch"]:
+        """Return the way of taking gradients that is right for the network, the chosen one if it is."""
+        self._bare.load_state_dict(self._module._module.state_dict())
+        check_forward(self._bare, shape, dtype)
+        wrong = ""
+        chosen = self._mode
+        for mode in dict.fromkeys((chosen, "functorch")):
+            self._mode = mode
+            try:
+                with made_up(self._bare), made_up(self._module._module):
+                    found = wrong_layer(self._bare, self._made_up_sum, shape, dtype)
+            # The network's own code runs on inputs it may not expect; whatever it raises is a reason.
+            except Exception as error:
+                found = next(iter(str(error).splitlines()), type(error).__name__)
+            finally:
+                self._mode = chosen
+                reset_hooks(self._module)
+            if found is None:
+                return mode
+            wrong = wrong or found
+        raise UnsuitableModel(
+            f"the network's clipped gradients are not those of its examples taken one by one ({wrong}); keep the first "
+            "axis for examples, use each weight in its own layer, and replace that layer"
+        )
+
+    def _made_up_sum(self, x: torch.Tensor, clip: float) -> torch.Tensor:
+        """Return the clipped sum that a step would release, without noise."""
+        import torch
+
+        plan = DpSgdPlan(1, 1.0, clip, 0.0, 1.0)
+        _, optimizer, state = self._prepared(plan, bytes)
+        optimizer.zero_grad(set_to_none=True)
+        self._backward(batch_of(x), made_up_loss, optimizer, state)
+        if self._mode != "ghost":
+            optimizer.clip_and_accumulate()
+        sums = [p.summed_grad.reshape(-1) for p in self._parameters]
+        self._forget()
+        return torch.cat(sums).detach()
+
+    def _forget(self) -> None:
         for parameter in self._parameters:
             parameter.grad_sample = None
             parameter.summed_grad = None
             parameter.grad = None
-        return flat
 
     def _prepared(
         self, plan: DpSgdPlan, random: RandomBytes
@@ -216,14 +295,29 @@ class DpSgdTrainer:
         return coins, optimizer, state
 
     def _backward(self, batch: Batch, loss: ExampleLoss, optimizer: SecureNoiseOptimizer, state: ClippingState) -> None:
-        import torch
 
         if self._mode == "ghost":
             accumulate_ghost(self._module, self._parameters, batch, loss, state)
             return
-        torch.autograd.backward(loss(self._module(batch.x), batch).sum())
-        bound_each_example(self._parameters, len(batch))
+        self.take_gradients(batch, loss)
         optimizer.weights = batch.weight
+
+    def take_gradients(self, batch: Batch, loss: ExampleLoss) -> None:
+        """Leave every example's gradient in each parameter's `grad_sample`, (B, *shape); an empty batch runs no code.
+
+        Raises:
+            UnsuitableModel: a parameter has no per-example gradient, or one row is not one example.
+        """
+        import torch
+
+        if len(batch) == 0:
+            for parameter in self._parameters:
+                parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+        elif self._mode == "functorch":
+            whole_network_gradients(self._bare, self._parameters, batch, loss)
+        else:
+            torch.autograd.backward(loss(self._module(batch.x), batch).sum())
+        bound_each_example(self._parameters, len(batch))
 
     def _flat(self) -> torch.Tensor:
         import torch
@@ -260,6 +354,29 @@ class DpSgdTrainer:
                 parameter.copy_(part.view_as(parameter))
             for name, buffer in self._module.named_buffers():
                 buffer.copy_(self._buffers[name])
+
+
+#: What checks found, by architecture: a process builds many trainers of the same network.
+_FOUND: dict[object, Mode | Literal["functorch"]] = {}
+
+
+def _architecture(model: torch.nn.Module) -> object:
+    """Return all that a forward pass depends on but the weights; a fresh object where that cannot be told.
+
+    Classes, settings, shapes, ties, what is frozen. A setting that is no plain value may hide anything.
+    """
+    layers = []
+    for name, layer in model.named_modules():
+        own = {key: value for key, value in vars(layer).items() if not key.startswith("_") and key != "training"}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in own.values()):
+            return object()
+        layers.append((name, type(layer), repr(own), layer.extra_repr()))
+    places: dict[int, int] = {}
+    weights = tuple(
+        (name, tuple(p.shape), p.dtype, p.requires_grad, places.setdefault(id(p), len(places)))
+        for name, p in model.named_parameters(remove_duplicate=False)
+    )
+    return tuple(layers), weights
 
 
 def check_moments(size: int, plan: DpSgdPlan, parameters: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,23 @@ def accumulate_ghost(
         module.enable_hooks()
     for parameter in parameters:
         parameter.summed_grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+
+
+def norms_in_double(samplers: Mapping[type, Callable[..., Any]]) -> dict[type, Callable[..., Any]]:
+    """Return Opacus's norm samplers with their products in double precision.
+
+    A norm is found there as a sum of products that may cancel: with a large offset common to all positions of an
+    example, in single precision nothing of it is right, and the clipped gradient exceeds its bound many times.
+    """
+
+    def doubled(sampler: Callable[..., Any]) -> Callable[..., Any]:
+        def norms(layer: Any, activations: Any, slopes: torch.Tensor) -> Any:
+            wide = [a.double() if a.is_floating_point() else a for a in activations]
+            return {p: n.to(p.dtype) for p, n in sampler(layer, wide, slopes.double()).items()}
+
+        return norms
+
+    return {kind: doubled(sampler) for kind, sampler in samplers.items()}
 
 
 def _norms(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from privacy.batches import Batch, ExampleLoss
 from privacy.errors import UnsuitableModel
 
 if TYPE_CHECKING:
@@ -59,6 +60,43 @@ def bound_each_example(parameters: Sequence[torch.nn.Parameter], examples: int) 
     if bool(broken.any()):
         for sample in found:
             sample[broken] = 0.0
+
+
+def whole_network_gradients(
+    model: torch.nn.Module, parameters: Sequence[torch.nn.Parameter], batch: Batch, loss: ExampleLoss
+) -> None:
+    """Leave every example's gradient in `grad_sample`, by functorch through the whole network.
+
+    Slower than hooks, and right wherever an output row depends on its own input row alone: for tied weights, for a
+    weight that its layer and something else use, for any padding.
+
+    Args:
+        model: without hooks; its own weights play no part.
+        parameters: the trainable ones, in the model's order; where the gradients are taken, and left.
+        batch: not empty.
+        loss: of each example.
+    """
+    import torch
+    from torch.func import functional_call, grad, vmap
+
+    held = dict(model.named_parameters())
+    names = [name for name, p in held.items() if p.requires_grad]
+    trained = {name: p.detach() for name, p in zip(names, parameters, strict=True)}
+    rest = {name: p.detach() for name, p in held.items() if name not in trained} | dict(model.named_buffers())
+    with torch.no_grad():
+        outputs = functional_call(model, (trained, rest), (batch.x,))
+    # What flows into the outputs; the loss itself need not be one that functorch can take.
+    ends = outputs.requires_grad_()
+    (slopes,) = torch.autograd.grad(loss(ends, batch).sum(), ends)
+
+    def of_one(weights: dict[str, torch.Tensor], x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = functional_call(model, (weights, rest), (x.unsqueeze(0),))
+        return (outputs[0] * slope).sum()
+
+    found = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")(trained, batch.x, slopes)
+    for name, parameter in zip(names, parameters, strict=True):
+        # Where Opacus's hooks leave theirs.
+        setattr(parameter, "grad_sample", found[name])  # noqa: B010
 
 
 def reset_hooks(module: torch.nn.Module) -> None:
