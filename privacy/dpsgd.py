@@ -19,7 +19,7 @@ from privacy.batches import Batch, ExampleLoss, Stratum, check_rate, check_weigh
 from privacy.clipping import FLAT, Clipping, ClippingState
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
-from privacy.ghost import accumulate_ghost, norms_in_double
+from privacy.ghost import accumulate_ghost, safe_norms
 from privacy.network_check import batch_of, check_forward, made_up, made_up_loss, wrong_layer
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks, whole_network_gradients
 from privacy.randomness import RandomBytes, key_stream, seed64
@@ -140,7 +140,7 @@ class DpSgdTrainer:
         if not self._parameters:
             raise UnsuitableModel("no parameter of the model asks for a gradient; there is nothing to train")
         if mode == "ghost":
-            self._module.NORM_SAMPLERS = norms_in_double(self._module.NORM_SAMPLERS)
+            self._module.NORM_SAMPLERS = safe_norms(self._module)
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
         self._checked: set[tuple[torch.Size, torch.dtype]] = set()
 
