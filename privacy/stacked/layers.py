@@ -68,11 +68,7 @@ class ProductTrace:
         if t == 1:
             found = a.square().sum((2, 3)) * d.square().sum((2, 3))
         elif t * (outs + ins) < outs * ins:
-            # Products that may cancel, so in double precision; and `sums` may add its own rounding over t positions.
-            wide, steep = a.double(), d.double()
-            squares = ((wide @ wide.transpose(2, 3)) * (steep @ steep.transpose(2, 3))).sum((2, 3)).clamp(min=0.0)
-            rounding = t * torch.finfo(a.dtype).eps / 2 * wide.flatten(2).norm(dim=2) * steep.flatten(2).norm(dim=2)
-            found = (squares.sqrt() + rounding).square().to(d.dtype)
+            found = ((a @ a.transpose(2, 3)) * (d @ d.transpose(2, 3))).sum((2, 3))
         else:
             self._per_example = d.transpose(2, 3) @ a
             found = self._per_example.square().sum((2, 3))
