@@ -95,7 +95,7 @@ class ReferenceBeside:
     def fill(self, round: ClientRound, visit: Visit, made: Made) -> Values:
         """Return the noisy mean gradient of the memory: minus the step of one visit at rate 1 on the memory alone."""
         one = replace(self.numbers.plan, steps=1, learning_rate=1.0, momentum=0.0, optimizer="sgd")
-        memory = replace(_of_memory(visit), after=None)
+        memory = replace(_of_memory(visit), after=None, moments=None)
         return -next(round.trainer.visits(round.state["weights"], [memory], one, round.loss)).update
 
     def read(self, total: Values, clients: int) -> Floats:
