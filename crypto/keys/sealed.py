@@ -31,7 +31,7 @@ def seal(public: bytes, plaintext: bytes, context: tuple[str | int | bytes, ...]
     try:
         shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        raise SealError(f"The receiver's public key ({len(public)} bytes) is not a usable X25519 key.") from error
+        raise SealError(f"the receiver's public key ({len(public)} bytes) is not a usable X25519 key") from error
     return sender + AESGCM(_key(shared, sender, public, context)).encrypt(_NONCE, plaintext, None)
 
 
@@ -49,14 +49,14 @@ class BoxKey:
         or key.
         """
         if len(box) < OVERHEAD:
-            raise SealError(f"A sealed box has at least {OVERHEAD} bytes, this one {len(box)}.")
+            raise SealError(f"a sealed box has at least {OVERHEAD} bytes, this one {len(box)}")
         sender = box[:KEY_BYTES]
         try:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(sender))
             key = _key(shared, sender, self.public, context)
             return AESGCM(key).decrypt(_NONCE, memoryview(box)[KEY_BYTES:], None)
         except (InvalidTag, ValueError) as error:
-            raise SealError("The sealed box does not open: altered, or for another receiver or context.") from error
+            raise SealError("the sealed box does not open: altered, or for another receiver or context") from error
 
 
 def _key(shared: bytes, sender: bytes, receiver: bytes, context: tuple[str | int | bytes, ...]) -> bytes:

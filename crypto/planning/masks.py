@@ -78,9 +78,9 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     threshold = (n + corrupt) // 2 + 1
     if threshold > n - dropouts:
         raise PlanRefused(
-            f"With {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
+            f"with {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
             f"(clients + corrupt)/2; {dropouts} dropouts leave {n - dropouts}: allow at most "
-            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients."
+            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients"
         )
     return MaskParameters(mode, corrupt, n - 1, threshold, True)
 
@@ -95,10 +95,10 @@ def parameters_for(
     """
     if protocol not in ("secagg", "secagg+"):
         if corrupt is not None or mode != "semi-honest":
-            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}.")
+            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}")
         return None
     if mode == "active" and not pinned:
-        raise PlanRefused("An active server could invent clients: pin their identities, plan(..., roster=...).")
+        raise PlanRefused("an active server could invent clients: pin their identities, plan(..., roster=...)")
     return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, protocol == "secagg")
 
 
@@ -119,23 +119,23 @@ def overhead_bytes(parameters: MaskParameters | None) -> int:
 
 def _check(n: int, corrupt: int, dropouts: int, mode: Mode) -> None:
     if mode not in ("semi-honest", "active"):
-        raise PlanRefused(f"Unknown mode {mode!r}; choose 'semi-honest' or 'active'.")
+        raise PlanRefused(f"unknown mode {mode!r}; choose 'semi-honest' or 'active'")
     if not 0 <= corrupt < n:
-        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}.")
+        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}")
     honest = n - dropouts - corrupt
     if honest < 2:
         raise PlanRefused(
-            f"With {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
-            "at least 2 must remain: allow fewer dropouts or add clients."
+            f"with {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
+            "at least 2 must remain: allow fewer dropouts or add clients"
         )
     needed = signatures_needed(n, corrupt)
     if mode == "active" and needed > n - dropouts:
         raise PlanRefused(
-            f"An active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
-            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts."
+            f"an active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
+            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts"
         )
     if n > MOST_CLIENTS:
-        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them.")
+        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them")
 
 
 def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters | None:

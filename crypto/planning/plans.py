@@ -51,7 +51,7 @@ class Plan:
         for upload in self.uploads:
             if upload.name == name:
                 return upload
-        raise PlanRefused(f"No upload {name!r} in the plan; it has {[u.name for u in self.uploads]}.")
+        raise PlanRefused(f"no upload {name!r} in the plan; it has {[u.name for u in self.uploads]}")
 
     def sum_bound(self, name: str) -> int:
         """Public bound on |entry| of the sum over all clients, noise included."""
@@ -86,7 +86,7 @@ class Plan:
         for upload, packing in zip(self.uploads, self.packings, strict=False):
             if upload.name == name:
                 return packing
-        raise PlanRefused(f"No packing for {name!r}: the protocol is {self.protocol} or the upload is unknown.")
+        raise PlanRefused(f"no packing for {name!r}: the protocol is {self.protocol} or the upload is unknown")
 
     def covers(self, number: int, name: str) -> bool:
         """Whether (round `number`, upload `name`) belongs to this plan."""
@@ -142,13 +142,13 @@ def plan(
     check_counts(protocol, len(names), rounds, max_dropouts)
     session = system_random(16).hex() if session is None else session
     if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"The session name has {len(session)} characters; give 1 to {MAX_NAME}.")
+        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
     for upload in vectors:
         check_upload(upload, len(names))
         check_norms(upload, protocol)
     missing = set(names) - set(names if roster is None else roster.keys)
     if missing:
-        raise PlanRefused(f"The roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys.")
+        raise PlanRefused(f"the roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys")
     corrupt = None if corrupt is None else whole(corrupt, "corrupt")
     masks = parameters_for(protocol, len(names), max_dropouts, corrupt, mode, roster is not None)
     packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if protocol == "bfv" else ()
@@ -189,13 +189,13 @@ def plan_from_bytes(data: bytes) -> Plan:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
                         vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
                     case _:
-                        raise MessageError("An upload of the plan is malformed.")
+                        raise MessageError("an upload of the plan is malformed")
             match rest:
                 case [] if protocol in ("plain", "bfv", "mpc"):
                     return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries))
                 case [int(corrupt), ("semi-honest" | "active") as mode]:
                     return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries), corrupt, mode)
-    raise MessageError("The bytes are not a plan.")
+    raise MessageError("the bytes are not a plan")
 
 
 def _roster(entries: list[object] | None) -> Roster | None:
@@ -207,7 +207,7 @@ def _roster(entries: list[object] | None) -> Roster | None:
             case [str(name), bytes(key)]:
                 found.append((name, key))
             case _:
-                raise MessageError("The roster of the plan is malformed.")
+                raise MessageError("the roster of the plan is malformed")
     try:
         return Roster(tuple(found))
     except RosterError as error:

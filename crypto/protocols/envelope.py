@@ -177,7 +177,7 @@ class SealedClient:
         else:
             if noise.shape != vector.shape or noise.dtype != vector.dtype:
                 raise SubmissionRefused(
-                    f"The noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector."
+                    f"the noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector"
                 )
             sent = self._inner.submit(round, upload, vector + noise, model)
         return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))

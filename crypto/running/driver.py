@@ -85,7 +85,7 @@ def run_round(
             continue
         client = parties.get(name)
         if not isinstance(client, ClientSession):
-            raise SubmissionRefused(f"{name!r} is not a client among the parties {sorted(parties)}.")
+            raise SubmissionRefused(f"{name!r} is not a client among the parties {sorted(parties)}")
         if noise is None or name not in noise:
             sent = client.submit(round, upload, vector)
         else:
@@ -96,9 +96,7 @@ def run_round(
         if not outcomes:
             outcomes += deliver(parties, (), timeout, {"server": (Deadline(round, upload),)})
     if len(outcomes) != 1:
-        raise CryptoError(
-            f"Round {round} of {upload!r} gave {len(outcomes)} outcomes; a sum is run once, after set_up."
-        )
+        raise CryptoError(f"round {round} of {upload!r} gave {len(outcomes)} outcomes; a sum is run once, after set_up")
     return outcomes[0]
 
 
@@ -144,7 +142,7 @@ def deliver(
                 last = time.monotonic()
         if time.monotonic() - last > timeout:
             names = ", ".join(remote.name for remote in busy)
-            raise PartyLost(f"No answer from {names} within {timeout:g} s; close the parties and start again.")
+            raise PartyLost(f"no answer from {names} within {timeout:g} s; close the parties and start again")
 
 
 def _receivers(parties: Mapping[str, Party], receiver: str) -> list[Party]:

@@ -82,7 +82,7 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
         case [bytes(plan), str(role), str(rendezvous), str(identity)]:
             session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
         case _:
-            raise MessageError("The set-up of a hosted party is malformed.")
+            raise MessageError("the set-up of a hosted party is malformed")
     _answer(channel, session.start())
     while (frame := inbox.get()) is not None:
         item = decode(frame)

@@ -42,13 +42,13 @@ class ProcessParty:
         protocol's library is not installed.
         """
         if role not in plan_roles(plan):
-            raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}.")
+            raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}")
         if _meets(role):
             from crypto.protocols.mpc.crypten_backend import require_crypten
 
             require_crypten()
             if rendezvous is None:
-                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties.")
+                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties")
         self.name = role
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         ours, theirs = socket.socketpair()
@@ -107,7 +107,7 @@ class ProcessParty:
         """
         try:
             if not self._channel.poll(timeout):
-                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it.")
+                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it")
             count = int.from_bytes(self._channel.recv_bytes(COUNT_BYTES), "big")
             items = [decode(self._channel.recv_bytes()) for _ in range(count)]
         except (EOFError, OSError) as error:
@@ -115,7 +115,7 @@ class ProcessParty:
         self._pending -= 1
         answer = tuple(item for item in items if isinstance(item, Message | Aggregate | Abort))
         if len(answer) != len(items):
-            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort.")
+            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort")
         return answer
 
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Item | None:

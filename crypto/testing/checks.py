@@ -140,7 +140,7 @@ def check_secrecy(bench: Bench) -> None:
             party.__reduce_ex__(4)
         except SecretExposed:
             continue
-        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets.")
+        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets")
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, "secrecy")
     messages = _submit_all(bench, number, upload.name, vectors)
@@ -255,4 +255,4 @@ def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt
         client.submit(number, upload, vector)
     except SubmissionRefused:
         return
-    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload}).")
+    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload})")

@@ -52,11 +52,11 @@ class FixedPoint:
         """Check the parameters; raises EncodingError unless both are positive and clip * scale <= 2^52."""
         for name, value in (("scale", self.scale), ("clip", self.clip)):
             if not (math.isfinite(value) and value > 0):
-                raise EncodingError(f"The {name} is {value}; give a positive finite number.")
+                raise EncodingError(f"the {name} is {value}; give a positive finite number")
         product = self.scale * self.clip
         if not product <= MAX_SCALED:
             raise EncodingError(
-                f"clip * scale is {product:g}, beyond 2^52, where float64 has no fractions; lower the scale."
+                f"clip * scale is {product:g}, beyond 2^52, where float64 has no fractions; lower the scale"
             )
 
     @property
@@ -84,7 +84,7 @@ class FixedPoint:
             lowest, highest = float(piece.min()), float(piece.max())
             if not (math.isfinite(lowest) and math.isfinite(highest)):
                 bad = int(flat.size - np.isfinite(flat).sum())
-                raise EncodingError(f"{bad} of {flat.size} entries are NaN or infinite; check the training step.")
+                raise EncodingError(f"{bad} of {flat.size} entries are NaN or infinite; check the training step")
             part[0] = piece
             if lowest < -self.clip or highest > self.clip:
                 np.clip(part[0], -self.clip, self.clip, out=part[1])
@@ -120,5 +120,5 @@ class FixedPoint:
         Raises EncodingError if `total` is not of an integer type.
         """
         if not np.issubdtype(total.dtype, np.integer):
-            raise EncodingError(f"A total is an integer array, not {total.dtype}; decode what the sum returned.")
+            raise EncodingError(f"a total is an integer array, not {total.dtype}; decode what the sum returned")
         return np.asarray(total, dtype=np.float64) / self.scale

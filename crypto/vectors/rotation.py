@@ -32,7 +32,7 @@ class Rotation:
     def __post_init__(self) -> None:
         """Check the arguments; raises EncodingError for a seed of another size or a length below 1."""
         if len(self.seed) != KEY_BYTES or self.length < 1:
-            raise EncodingError(f"A rotation takes {KEY_BYTES} bytes and a length of at least 1, not {self.length}.")
+            raise EncodingError(f"a rotation takes {KEY_BYTES} bytes and a length of at least 1, not {self.length}")
 
     @property
     def padded(self) -> int:
@@ -56,7 +56,7 @@ class Rotation:
     def _checked(self, x: npt.ArrayLike, size: int) -> Reals:
         values = np.asarray(x, dtype=np.float64)
         if values.shape != (size,):
-            raise EncodingError(f"This rotation takes a flat vector of {size} entries here, not {values.shape}.")
+            raise EncodingError(f"this rotation takes a flat vector of {size} entries here, not {values.shape}")
         return values
 
     def _signs(self) -> Reals:

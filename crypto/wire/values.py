@@ -15,7 +15,7 @@ def pack_value(value: object) -> bytes:
     try:
         return bytes(msgpack.packb(value, use_bin_type=True))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise MessageError(f"This value cannot be written as msgpack: {error}.") from error
+        raise MessageError(f"this value cannot be written as msgpack: {error}") from error
 
 
 def unpack_value(data: bytes | bytearray | memoryview) -> object:
@@ -39,5 +39,5 @@ def unpack_value(data: bytes | bytearray | memoryview) -> object:
         )
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         detail = str(error) or type(error).__name__
-        raise MessageError(f"The bytes are not valid msgpack: {detail[:200]}.") from None
+        raise MessageError(f"the bytes are not valid msgpack: {detail[:200]}") from None
     return value

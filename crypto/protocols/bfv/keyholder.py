@@ -56,7 +56,7 @@ class BfvKeyHolder:
             self._released.note(item.upload, model, names)
             total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
-            return self._answer(key, "refused", str(error).rstrip(".").encode())
+            return self._answer(key, "refused", str(error).encode())
         return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
 
     def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:

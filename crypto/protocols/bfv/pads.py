@@ -43,7 +43,7 @@ class Agreement:
             try:
                 shared = self._private.exchange(X25519PublicKey.from_public_bytes(other))
             except ValueError as error:
-                raise CiphertextError(f"The key of {client!r} for pads is not a usable X25519 key.") from error
+                raise CiphertextError(f"the key of {client!r} for pads is not a usable X25519 key") from error
             pair = sorted((self.public, other))
             self._agreed[labels] = derive_key(shared, "bfv pad 1", session, client, *pair)
         return self._agreed[labels]
@@ -96,8 +96,8 @@ def ciphertext_hash(blocks: list[bytes]) -> bytes:
 def blocks_of(value: object, count: int) -> list[bytes]:
     """Check a list of ciphertexts; raises MessageError unless it holds exactly `count` byte strings."""
     if not isinstance(value, list) or len(value) != count:
-        raise MessageError(f"{count} ciphertexts are expected.")
+        raise MessageError(f"{count} ciphertexts are expected")
     found = [block for block in value if isinstance(block, bytes)]
     if len(found) != count:
-        raise MessageError("A ciphertext is bytes.")
+        raise MessageError("a ciphertext is bytes")
     return found

@@ -26,7 +26,7 @@ _PARSE_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, OverflowError,
 
 def _tenseal() -> Any:
     if importlib.util.find_spec("tenseal") is None:
-        raise BackendMissing(f"The bfv protocol needs TenSEAL, not installed here; run: {REMEDY}")
+        raise BackendMissing(f"the bfv protocol needs TenSEAL, not installed here; run: {REMEDY}")
     try:
         # Without its second half, TenSEAL cannot hand out contexts and ciphertexts for inspection.
         importlib.import_module("tenseal.sealapi")
@@ -55,7 +55,7 @@ def parse_public_key(raw: bytes) -> PublicKey:
     if known is not None:
         return known
     if not 0 < len(raw) <= MAX_PUBLIC_KEY:
-        raise CiphertextError(f"A public key has at most {MAX_PUBLIC_KEY} bytes, this one {len(raw)}.")
+        raise CiphertextError(f"a public key has at most {MAX_PUBLIC_KEY} bytes, this one {len(raw)}")
     try:
         context = _tenseal().context_from(raw, n_threads=1)
         parameters = context.data.seal_context().key_context_data().parms()
@@ -66,9 +66,9 @@ def parse_public_key(raw: bytes) -> PublicKey:
         )
         usable = context.has_public_key() and not context.has_secret_key()
     except _PARSE_ERRORS as error:
-        raise CiphertextError(f"The bytes are no TenSEAL public key: {str(error)[:100]}.") from error
+        raise CiphertextError(f"the bytes are no TenSEAL public key: {str(error)[:100]}") from error
     if not usable or shape != (RING_DEGREE, PLAIN_MODULUS, COEFFICIENT_PRIMES):
-        raise CiphertextError("The key has a secret part or other parameters than this package's; it is refused.")
+        raise CiphertextError("the key has a secret part or other parameters than this package's; it is refused")
     key = PublicKey(raw, context)
     _PARSED[raw] = key
     return key
@@ -81,7 +81,7 @@ def encrypt(key: PublicKey, row: npt.NDArray[np.int64]) -> bytes:
     Raises CiphertextError for another length or a value outside, which TenSEAL would alter silently.
     """
     if row.shape != (RING_DEGREE,) or row.min() < 0 or row.max() >= PLAIN_MODULUS:
-        raise CiphertextError(f"A plaintext is {RING_DEGREE} integers in [0, {PLAIN_MODULUS}); pack the vector first.")
+        raise CiphertextError(f"a plaintext is {RING_DEGREE} integers in [0, {PLAIN_MODULUS}); pack the vector first")
     return bytes(_tenseal().bfv_vector(key.context, row.tolist()).serialize())
 
 
@@ -109,22 +109,22 @@ class CiphertextSum:
     def to_bytes(self) -> bytes:
         """The sum's ciphertext; raises CiphertextError if nothing was added."""
         if self._total is None:
-            raise CiphertextError("The sum is empty; add a ciphertext first.")
+            raise CiphertextError("the sum is empty; add a ciphertext first")
         return bytes(self._total.serialize())
 
 
 def _parse(context: Any, raw: bytes) -> Any:
     if not 0 < len(raw) <= MAX_CIPHERTEXT:
-        raise CiphertextError(f"A ciphertext has at most {MAX_CIPHERTEXT} bytes, this one {len(raw)}.")
+        raise CiphertextError(f"a ciphertext has at most {MAX_CIPHERTEXT} bytes, this one {len(raw)}")
     try:
         vector = _tenseal().bfv_vector_from(context, raw)
         parts = vector.ciphertext()
         fits = vector.size() == RING_DEGREE and len(parts) == 1
         fits = fits and parts[0].size() == 2 and parts[0].coeff_modulus_size() == 1
     except _PARSE_ERRORS as error:
-        raise CiphertextError(f"The bytes are no ciphertext of this key's parameters: {str(error)[:100]}.") from error
+        raise CiphertextError(f"the bytes are no ciphertext of this key's parameters: {str(error)[:100]}") from error
     if not fits:
-        raise CiphertextError(f"A ciphertext holds {RING_DEGREE} slots in one fresh block; this one does not.")
+        raise CiphertextError(f"a ciphertext holds {RING_DEGREE} slots in one fresh block; this one does not")
     return vector
 
 
@@ -161,4 +161,4 @@ class KeyPair:
         try:
             return np.asarray(vector.decrypt(), dtype=np.int64)
         except _PARSE_ERRORS as error:
-            raise CiphertextError(f"The ciphertext does not decrypt: {str(error)[:100]}.") from error
+            raise CiphertextError(f"the ciphertext does not decrypt: {str(error)[:100]}") from error

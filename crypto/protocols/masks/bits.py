@@ -61,12 +61,12 @@ def add_bits(data: bytes | bytearray, total: Ring, bits: int) -> None:
     """
     length, expected = total.size, packed_bytes(total.size, bits)
     if len(data) != expected:
-        raise MessageError(f"{length} entries of {bits} bits take {expected} bytes; {len(data)} were sent.")
+        raise MessageError(f"{length} entries of {bits} bits take {expected} bytes; {len(data)} were sent")
     whole = length - length % _GROUP
     split = whole * bits // 8
     tail = int.from_bytes(data[split:], "little")
     if tail >> (bits * (length - whole)):
-        raise MessageError("The filling bits of a packed vector are not zero.")
+        raise MessageError("the filling bits of a packed vector are not zero")
     for start, piece in _pieces(np.frombuffer(data, dtype=np.uint8, count=split), whole, bits):
         part = total[start : start + piece.size]
         np.add(part, piece, out=part)

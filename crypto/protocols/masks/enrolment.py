@@ -53,17 +53,17 @@ class Enrolment:
             directory = read_directory(self._plan, payload, self._trust)
         last = -1 if self._directory is None else self._directory.attempt
         if self.setup is not None or directory.attempt <= last:
-            raise RecordError(f"Attempt {directory.attempt} of the set-up is over; {last} was the last one.")
+            raise RecordError(f"attempt {directory.attempt} of the set-up is over; {last} was the last one")
         mine = directory.find(self._identity.name)
         if mine is None or (mine.identity, mine.channel) != (self._identity.public, self.channel.public):
-            raise RecordError("The directory does not hold this client's own keys.")
+            raise RecordError("the directory does not hold this client's own keys")
         self._checked.directories[label] = self._directory = directory
         return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
 
     def finish(self, payload: bytes) -> Setup:
         """Take all openings and return the finished set-up; raises RecordError."""
         if self._directory is None or self.setup is not None:
-            raise RecordError("Openings came before the directory, or twice.")
+            raise RecordError("openings came before the directory, or twice")
         label = digest(("openings", self._directory.digest, payload))
         setup = self._checked.setups.get(label)
         if setup is None:

@@ -41,7 +41,7 @@ class ClientEpoch:
         threshold. A share that does not open does not make it unfit: its dealer is noted in `bad`.
         """
         if listed.epoch != keys.epoch or me not in listed.cohort or not set(listed.cohort) <= set(setup.members):
-            raise RecordError(f"The key list of epoch {listed.epoch} is not for this client's keys.")
+            raise RecordError(f"the key list of epoch {listed.epoch} is not for this client's keys")
         expected = set(setup.neighbours[me]) & set(listed.cohort)
         dealers = [entry.dealer for entry in listed.entries]
         enough = len(expected) + 1 >= mask_parameters(plan).threshold
@@ -51,9 +51,7 @@ class ClientEpoch:
             or len(dealers) != len(expected)
             or not enough
         ):
-            raise RecordError(
-                f"The key list of epoch {listed.epoch} has too few clients, or not all neighbours of one."
-            )
+            raise RecordError(f"the key list of epoch {listed.epoch} has too few clients, or not all neighbours of one")
         self.number = keys.epoch
         self.cohort = listed.cohort
         self.stage: Stage = "ready"
@@ -66,7 +64,7 @@ class ClientEpoch:
         for entry in listed.entries:
             head = read_head(plan, trust, plan.clients[entry.dealer], entry.record)
             if head.epoch != self.number:
-                raise RecordError(f"An offer is of epoch {head.epoch}, not {self.number}: a replay.")
+                raise RecordError(f"an offer is of epoch {head.epoch}, not {self.number}: a replay")
             self._peers[entry.dealer] = head.public
             try:
                 ends = (entry.dealer, me)
@@ -80,7 +78,7 @@ class ClientEpoch:
         Raises RecordError if the epoch was used, or a neighbour's public key is not usable.
         """
         if self.stage != "ready":
-            raise RecordError(f"The keys of epoch {self.number} were used.")
+            raise RecordError(f"the keys of epoch {self.number} were used")
         plan, me = self._plan, self._plan.clients[self._me]
         context = MaskContext(plan.protocol, plan.session, self._setup.digest, self.number, round, upload, model)
         add, subtract = [context.self_key(self._keys.seed(), me)], []

@@ -50,7 +50,7 @@ class Gathering:
 
     def _hello(self, sender: str, record: bytes) -> Broadcast | None:
         if self._directory is not None or sender in self._hellos:
-            raise RecordError(f"The hello of {sender!r} comes late, or twice.")
+            raise RecordError(f"the hello of {sender!r} comes late, or twice")
         read_hello(self._plan, sender, record, self._trust)
         self._hellos[sender] = record
         return self._publish(0) if len(self._hellos) == len(self._plan.clients) else None
@@ -72,7 +72,7 @@ class Gathering:
         directory = self._directory
         member: Member | None = None if directory is None else directory.find(sender)
         if directory is None or member is None or self.setup is not None:
-            raise RecordError(f"No opening of {sender!r} is waited for.")
+            raise RecordError(f"no opening of {sender!r} is waited for")
         self._openings[sender] = (record, read_opening(self._plan, directory, member, record, self._trust))
         if len(self._openings) < len(directory.members):
             return None

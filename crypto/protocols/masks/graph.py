@@ -40,7 +40,7 @@ def neighbour_graph(seed: bytes, n: int, parameters: MaskParameters) -> Neighbou
             order = _permutation(n, stream)
             shuffled = adjacency[np.ix_(order, order)]
             return tuple(tuple(int(v) for v in np.flatnonzero(row)) for row in shuffled)
-    raise GraphError(f"No expanding {k}-regular graph of {n} members in {_TRIES} tries; set up again.")
+    raise GraphError(f"no expanding {k}-regular graph of {n} members in {_TRIES} tries; set up again")
 
 
 def expands(adjacency: npt.NDArray[np.bool_], k: int, bound: float) -> bool:

@@ -47,14 +47,14 @@ class Keyring:
     def setup(self) -> Setup:
         """The finished set-up; raises RecordError before that."""
         if self._gathering.setup is None:
-            raise RecordError("The set-up is not finished.")
+            raise RecordError("the set-up is not finished")
         return self._gathering.setup
 
     @property
     def epoch(self) -> Epoch:
         """The cohort that has keys; raises RecordError before the first one."""
         if self._latest is None:
-            raise RecordError("No keys were handed out yet.")
+            raise RecordError("no keys were handed out yet")
         return self._latest
 
     @property
@@ -94,10 +94,10 @@ class Keyring:
     def offer(self, sender: int, blob: bytes) -> None:
         """Keep an offer for the next epoch; raises RecordError if it is not one."""
         if sender not in self.setup.members:
-            raise RecordError("An offer of somebody who did not take part in the set-up.")
+            raise RecordError("an offer of somebody who did not take part in the set-up")
         offer = read_offer(self._plan, self.setup, self.setup.trust, sender, blob)
         if offer.epoch != self.next_number:
-            raise RecordError(f"An offer for epoch {offer.epoch}, while {self.next_number} is next.")
+            raise RecordError(f"an offer for epoch {offer.epoch}, while {self.next_number} is next")
         self._offers[sender] = offer
 
     def invite(self, but: frozenset[int] = frozenset()) -> tuple[Message, ...]:

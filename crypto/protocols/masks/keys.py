@@ -58,11 +58,11 @@ class AgreementKey:
         shared secret would be zero), or after `erase`.
         """
         if self._key is None:
-            raise RecordError("The key was erased; its epoch is over.")
+            raise RecordError("the key was erased; its epoch is over")
         try:
             shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError as error:
-            raise RecordError("A public key is not a usable X25519 key.") from error
+            raise RecordError("a public key is not a usable X25519 key") from error
         return hkdf(shared, labels)
 
     def erase(self) -> None:
@@ -82,7 +82,7 @@ def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
     try:
         return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], encode_labels(context))
     except (InvalidTag, ValueError) as error:
-        raise RecordError("A sealed share does not open: altered, or for another holder or epoch.") from error
+        raise RecordError("a sealed share does not open: altered, or for another holder or epoch") from error
 
 
 @dataclass(frozen=True)

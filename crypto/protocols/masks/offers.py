@@ -137,7 +137,7 @@ def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
             if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
                 return Head(epoch, public, seed, shares)
-    raise RecordError(f"The offer of {name!r} is malformed.")
+    raise RecordError(f"the offer of {name!r} is malformed")
 
 
 def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes) -> Offer:
@@ -146,13 +146,13 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
         case [bytes(record), bytes(joined), list(boxes)]:
             pass
         case _:
-            raise RecordError("An offer is malformed.")
+            raise RecordError("an offer is malformed")
     head = read_head(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
     if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
-        raise RecordError(f"The offer of {plan.clients[dealer]!r} has another number of shares than holders.")
+        raise RecordError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
     if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
-        raise RecordError(f"The commitments of {plan.clients[dealer]!r} are not those it signed.")
+        raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
     return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, places, joined, boxes)
 
@@ -168,11 +168,11 @@ def open_shares(
     *commitments, box = sealed
     plain = open_box(channel, box, _box_context(plan, setup, head.epoch, dealer, holder))
     if len(plain) != 2 * SHARE_BYTES:
-        raise RecordError("A sealed share has the wrong size.")
+        raise RecordError("a sealed share has the wrong size")
     pair = (plain[:SHARE_BYTES], plain[SHARE_BYTES:])
     for kind in KINDS:
         if share_commitment(plan.session, head.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
-            raise RecordError(f"A share of {plan.clients[dealer]!r} does not fit its commitment.")
+            raise RecordError(f"a share of {plan.clients[dealer]!r} does not fit its commitment")
     return pair
 
 

@@ -22,7 +22,7 @@ def read_record(trust: Trust, session: str, kind: str, sender: str, record: byte
     """Return the body of `sender`'s record; raises RecordError if `trust` does not hold the signature."""
     proof, body = record[:PROOF_BYTES], record[PROOF_BYTES:]
     if not trust.holds(sender, _statement(session, kind, sender, body), proof):
-        raise RecordError(f"The {kind} of {sender!r} is not signed by the identity known for it.")
+        raise RecordError(f"the {kind} of {sender!r} is not signed by the identity known for it")
     return body
 
 
@@ -31,7 +31,7 @@ def unpack(data: bytes) -> object:
     try:
         return unpack_value(data)
     except MessageError as error:
-        raise RecordError("A record is malformed.") from error
+        raise RecordError("a record is malformed") from error
 
 
 def _statement(session: str, kind: str, sender: str, body: bytes) -> bytes:

@@ -91,7 +91,7 @@ class Recovery:
         else:
             fits = secret is not None and AgreementKey(secret).public == offer.public
         if secret is None or not fits:
-            raise RecordError(f"{self._name(dealer)} dealt shares that do not give its committed secret; leave it out.")
+            raise RecordError(f"{self._name(dealer)} dealt shares that do not give its committed secret; leave it out")
         return secret
 
     def _blame(self, text: str) -> None:

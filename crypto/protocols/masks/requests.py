@@ -42,14 +42,14 @@ class KeyList:
         match unpack(data):
             case [int(epoch), list(cohort), list(rows)]:
                 return KeyList(epoch, indices(cohort), tuple(_entry(row) for row in rows))
-        raise RecordError("A key list is malformed.")
+        raise RecordError("a key list is malformed")
 
 
 def _entry(row: object) -> Entry:
     match row:
         case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box)]:
             return Entry(dealer, record, (first, second, box))
-    raise RecordError("An entry of a key list is malformed.")
+    raise RecordError("an entry of a key list is malformed")
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class UnmaskRequest:
                         case [int(index), bytes(proof)] if index not in proofs:
                             proofs[index] = proof
                         case _:
-                            raise RecordError("A confirmation is malformed or there twice.")
+                            raise RecordError("a confirmation is malformed or there twice")
                 return UnmaskRequest(epoch, indices(survivors), indices(dropped), proofs)
-        raise RecordError("An unmask request is malformed.")
+        raise RecordError("an unmask request is malformed")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Shares:
                     parts = [shares[start : start + SHARE_BYTES] for start in range(0, len(shares), SHARE_BYTES)]
                     triples = tuple(zip(indices(dealers), kinds, parts, strict=True))
                     return Shares(epoch, triples, indices(bad), offer)
-        raise RecordError("An answer is malformed.")
+        raise RecordError("an answer is malformed")
 
 
 def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
@@ -119,7 +119,7 @@ def read_masked(data: bytes) -> tuple[int, bytes, bytes]:
     match unpack(data):
         case [int(epoch), bytes(model), bytes(packed)] if len(model) <= 64:
             return epoch, model, packed
-    raise RecordError("A masked vector is malformed.")
+    raise RecordError("a masked vector is malformed")
 
 
 def write_survivors(epoch: int, survivors: Sequence[int]) -> bytes:
@@ -132,7 +132,7 @@ def read_survivors(data: bytes) -> tuple[int, tuple[int, ...]]:
     match unpack(data):
         case [int(epoch), list(survivors)]:
             return epoch, indices(survivors)
-    raise RecordError("A list of survivors is malformed.")
+    raise RecordError("a list of survivors is malformed")
 
 
 def write_number(number: int) -> bytes:
@@ -145,7 +145,7 @@ def read_number(data: bytes) -> int:
     match unpack(data):
         case int(number) if 0 <= number < 1 << 62:
             return number
-    raise RecordError("An epoch is malformed.")
+    raise RecordError("an epoch is malformed")
 
 
 def statement(context: MaskContext, cohort: Iterable[int], survivors: Iterable[int]) -> bytes:
@@ -159,5 +159,5 @@ def indices(values: Sequence[object]) -> tuple[int, ...]:
     found = tuple(value for value in values if type(value) is int)
     ascending = all(a < b for a, b in pairwise(found))
     if len(found) != len(values) or not ascending or (found and found[0] < 0):
-        raise RecordError("A list of clients is not of places in ascending order.")
+        raise RecordError("a list of clients is not of places in ascending order")
     return found

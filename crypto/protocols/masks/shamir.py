@@ -43,9 +43,9 @@ def split(secret: bytes, threshold: int, points: Sequence[int], random: RandomBy
     different whole numbers between 1 and 2^32.
     """
     if len(secret) != SECRET_BYTES:
-        raise ShareError(f"The secret has {len(secret)} bytes; {SECRET_BYTES} are shared.")
+        raise ShareError(f"the secret has {len(secret)} bytes; {SECRET_BYTES} are shared")
     if not 1 <= threshold <= len(points):
-        raise ShareError(f"A threshold of {threshold} among {len(points)} holders; choose 1 to {len(points)}.")
+        raise ShareError(f"a threshold of {threshold} among {len(points)} holders; choose 1 to {len(points)}")
     _check_points(points)
     drawn = random(_COEFFICIENT_BYTES * (threshold - 1))
     starts = range(0, len(drawn), _COEFFICIENT_BYTES)
@@ -82,7 +82,7 @@ def recover(weights: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
 
 def _check_points(points: Sequence[int]) -> None:
     if not points or len(set(points)) != len(points) or min(points) < 1 or max(points) > 1 << 32:
-        raise ShareError(f"{len(points)} holders need as many different points between 1 and 2^32.")
+        raise ShareError(f"{len(points)} holders need as many different points between 1 and 2^32")
 
 
 def _products_of_differences(points: Sequence[int]) -> list[int]:

@@ -38,7 +38,7 @@ def apply_masks(vector: Ring, add: Sequence[bytes], subtract: Sequence[bytes]) -
     """
     signed = [(key, np.add) for key in add] + [(key, np.subtract) for key in subtract]
     if any(len(key) != KEY_BYTES for key, _ in signed):
-        raise RandomnessError(f"A mask key has {KEY_BYTES} bytes; derive it with HKDF.")
+        raise RandomnessError(f"a mask key has {KEY_BYTES} bytes; derive it with HKDF")
     for start in range(0, len(signed), _MOST_STREAMS):
         _apply(vector, signed[start : start + _MOST_STREAMS])
 

@@ -29,7 +29,7 @@ def require_crypten() -> None:
     """Raise BackendMissing, with the commands that help, if CrypTen or what it needs is not installed."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise BackendMissing(f"The mpc protocol needs {', '.join(missing)}, not installed here; run: {REMEDY}")
+        raise BackendMissing(f"the mpc protocol needs {', '.join(missing)}, not installed here; run: {REMEDY}")
 
 
 def load_crypten() -> Any:
@@ -50,7 +50,7 @@ def load_crypten() -> Any:
 
 
 def _no_converter(*_: object, **__: object) -> None:
-    raise CryptoError("Models are not converted here: CrypTen serves sums of integer vectors only.")
+    raise CryptoError("models are not converted here: CrypTen serves sums of integer vectors only")
 
 
 class CrypTenGroup:
@@ -75,7 +75,7 @@ class CrypTenGroup:
         try:
             self._crypten.init()
         except Exception as error:
-            raise CryptoError(f"The computing servers could not meet: {_first_line(error)}") from error
+            raise CryptoError(f"the computing servers could not meet: {_first_line(error)}") from error
         if not dealer:
             self._crypten.mpc.get_default_provider = _no_triples
 
@@ -93,7 +93,7 @@ class CrypTenGroup:
         """
         shares = self._offers.pop(digest)
         if norm_bounds and not self._dealer:
-            raise CryptoError("Norms are checked with triples of a dealer only; host the role dealer as well.")
+            raise CryptoError("norms are checked with triples of a dealer only; host the role dealer as well")
         try:
             if len(set(self._exchange(digest))) != 1:
                 return None
@@ -103,7 +103,7 @@ class CrypTenGroup:
             total = shares[:, np.array(accepted)].sum(axis=(0, 1), dtype=np.int64)
             opened = self._shared(total).get_plain_text().numpy()
         except RuntimeError as error:
-            raise CryptoError(f"The other computing server is gone: {_first_line(error)}") from error
+            raise CryptoError(f"the other computing server is gone: {_first_line(error)}") from error
         return Opened(accepted, opened)
 
     def _exchange(self, mine: bytes) -> list[bytes]:
@@ -189,7 +189,7 @@ def _pieces(rows: Ints) -> list[Ints]:
 
 
 def _no_triples(*_: object, **__: object) -> None:
-    raise CryptoError("Multiplying shares is refused: CrypTen's default dealer would give one party every triple.")
+    raise CryptoError("multiplying shares is refused: CrypTen's default dealer would give one party every triple")
 
 
 def _first_line(error: BaseException) -> str:
