@@ -25,8 +25,10 @@ def open_client(
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such
-    client, or if the identity is not the one that the plan's roster pins.
+    "secagg+" record what they answer (`crypto.protocols.masks.journal`).
+
+    Raises:
+        PlanRefused: the plan has no such client, or the identity is not the one that the plan's roster pins.
     """
     if name not in plan.clients:
         raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
@@ -73,8 +75,11 @@ def open_party(
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
-    `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
-    without an opener, or an identity that the plan's roster does not pin.
+    `identity`: as for `open_client`.
+
+    Raises:
+        PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the
+            plan's roster does not pin.
     """
     if role not in plan_roles(plan):
         raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")

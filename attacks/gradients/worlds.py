@@ -57,7 +57,11 @@ def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
 
 
 def clipped_gradients(gradient_of: GradientOf, x: NDArray[Any], y: NDArray[Any], clip_norm: float) -> torch.Tensor:
-    """Clipped gradients of examples (n, ...), n at least 1, one row each: (n, d). Raises as `clip_rows`."""
+    """Clipped gradients of examples (n, ...), n at least 1, one row each: (n, d).
+
+    Raises:
+        InversionInvalid: as `clip_rows`.
+    """
     import torch
 
     parts = [

@@ -31,7 +31,8 @@ class RandomBytes(Protocol):
 def system_random(n: int) -> bytes:
     """Return `n` bytes of the operating system's generator; `n` = 0 gives no bytes.
 
-    Raises RandomnessError if `n` < 0.
+    Raises:
+        RandomnessError: `n` < 0.
     """
     if n < 0:
         raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more")
@@ -65,7 +66,8 @@ class KeyedStream:
 def encode_labels(labels: tuple[str | int | bytes, ...]) -> bytes:
     """Join `labels` so that no two different lists give the same bytes (type, length, content of each).
 
-    Raises RandomnessError for a label of another type.
+    Raises:
+        RandomnessError: a label of another type.
     """
     parts = bytearray()
     for label in labels:
@@ -80,8 +82,10 @@ def encode_labels(labels: tuple[str | int | bytes, ...]) -> bytes:
 def derive_key(secret: bytes, *labels: str | int | bytes) -> bytes:
     """Derive 32 bytes from `secret` for the purpose that `labels` names (HKDF-SHA256, RFC 5869, empty salt).
 
-    Different label lists give independent keys. Raises RandomnessError if `secret` is shorter than 16 bytes,
-    as less could be guessed.
+    Different label lists give independent keys.
+
+    Raises:
+        RandomnessError: `secret` is shorter than 16 bytes, as less could be guessed.
     """
     if len(secret) < 16:
         raise RandomnessError(f"the secret has {len(secret)} bytes; give at least 16, better 32")

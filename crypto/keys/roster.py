@@ -54,7 +54,8 @@ class Identity:
     def save(self, path: Path) -> None:
         """Write the private key to a new file that only its owner may read (mode 0600).
 
-        Raises RosterError if the file exists: an identity is never overwritten.
+        Raises:
+            RosterError: the file exists: an identity is never overwritten.
         """
         text = json.dumps({"format": FORMAT, "name": self.name, "private": self._raw.hex()}) + "\n"
         try:

@@ -23,8 +23,10 @@ def seal(public: bytes, plaintext: bytes, context: tuple[str | int | bytes, ...]
 
     *Guarantee*: confidential, and it opens only unaltered and with the same `context`, against everyone
     without the receiver's private key; a fresh ephemeral key for every box makes the fixed nonce safe. No
-    forward secrecy against a later theft of the receiver's key. Raises SealError if `public` is not a usable
-    key.
+    forward secrecy against a later theft of the receiver's key.
+
+    Raises:
+        SealError: `public` is not a usable key.
     """
     ephemeral = X25519PrivateKey.from_private_bytes(random(KEY_BYTES))
     sender = ephemeral.public_key().public_bytes_raw()

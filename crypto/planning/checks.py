@@ -18,7 +18,11 @@ from crypto.wire.messages import MAX_NAME, MAX_ROUND
 
 
 def whole(value: int, what: str) -> int:
-    """Return a whole number as an int. Raises PlanRefused, naming `what`, for anything else."""
+    """Return a whole number as an int.
+
+    Raises:
+        PlanRefused: anything else; names `what`.
+    """
     # NumPy's integers overflow silently, so nothing is multiplied before this.
     try:
         return operator.index(value)
@@ -27,7 +31,11 @@ def whole(value: int, what: str) -> int:
 
 
 def whole_numbers(upload: Upload) -> Upload:
-    """Return the upload with Python's own integers. Raises PlanRefused for an entry that is no whole number."""
+    """Return the upload with Python's own integers.
+
+    Raises:
+        PlanRefused: an entry that is no whole number.
+    """
     length, bound, noise, norm, noise_norm = (
         whole(getattr(upload, what), f"{what} of upload {upload.name!r}")
         for what in ("length", "bound", "noise_bound", "norm_bound", "noise_norm_bound")
@@ -67,7 +75,7 @@ def check_counts(protocol: ProtocolName, n: int, rounds: int, max_dropouts: int)
 
 def check_upload(upload: Upload, n: int) -> None:
     """Raise PlanRefused for a length, bound or probability out of range, or a sum of `n` that could leave 64 bits."""
-    where = f"Upload {upload.name!r}"
+    where = f"upload {upload.name!r}"
     if not 1 <= upload.length <= MAX_LENGTH:
         raise PlanRefused(f"{where} has {upload.length} entries; 1 to {MAX_LENGTH} are allowed")
     if upload.bound < 0 or upload.noise_bound < 0:
@@ -83,7 +91,7 @@ def check_upload(upload: Upload, n: int) -> None:
 
 def check_norms(upload: Upload, protocol: ProtocolName) -> None:
     """Raise PlanRefused for norms that the protocol cannot check, or whose squares could wrap."""
-    where, bounds = f"Upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
+    where, bounds = f"upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
     if min(bounds) < 0 or (upload.noise_norm_bound and not upload.norm_bound):
         raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise")
     if upload.norm_bound and protocol != "mpc":
@@ -99,10 +107,11 @@ def check_norms(upload: Upload, protocol: ProtocolName) -> None:
 def checked_packing(upload: Upload, n: int, rounds: int) -> Packing:
     """Return how sums of `n` clients lie in BFV plaintexts.
 
-    Raises PlanRefused if they do not fit, noise could leave its field, or decryption could fail, each with probability
-    above 2^-40 over all rounds.
+    Raises:
+        PlanRefused: they do not fit, noise could leave its field, or decryption could fail, each with probability above
+            2^-40 over all rounds.
     """
-    where, worst = f"Upload {upload.name!r}", n * upload.bound + upload.noise_bound
+    where, worst = f"upload {upload.name!r}", n * upload.bound + upload.noise_bound
     packing = choose_packing(upload.length, worst)
     if packing is None:
         raise PlanRefused(

@@ -67,8 +67,10 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     """Choose the fewest neighbours, and the lowest threshold, that keep 2^-40 security and 2^-20 correctness.
 
     `complete` asks for all pairs; otherwise a regular graph is used from 50 clients on, where it is sparser.
-    Correctness is for one sum, with dropouts that do not depend on the graph. Raises PlanRefused, with value,
-    bound and remedy, if no choice exists.
+    Correctness is for one sum, with dropouts that do not depend on the graph.
+
+    Raises:
+        PlanRefused: no choice exists; names value, bound and remedy.
     """
     _check(n, corrupt, dropouts, mode)
     if not complete and n >= COMPLETE_BELOW:
@@ -90,8 +92,8 @@ def parameters_for(
 ) -> MaskParameters | None:
     """The parameters of a plan; None for protocols without masks. `corrupt` None assumes a tenth.
 
-    Raises PlanRefused as `choose_parameters` does, for mask options of other protocols, and for an active mode
-    without a roster.
+    Raises:
+        PlanRefused: as `choose_parameters`; also mask options of other protocols, and an active mode without a roster.
     """
     if protocol not in ("secagg", "secagg+"):
         if corrupt is not None or mode != "semi-honest":

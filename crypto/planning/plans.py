@@ -95,7 +95,10 @@ class Plan:
     def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> "Plan":
         """Return this plan, in its session, with the identities of `roster` and, under masks, what the server may do.
 
-        For who plans first and makes, or is given, identities later. Raises PlanRefused as `plan` does.
+        For who plans first and makes, or is given, identities later.
+
+        Raises:
+            PlanRefused: as `plan`.
         """
         corrupt = None if self.masks is None else self.masks.corrupt
         return plan(
@@ -130,11 +133,13 @@ def plan(
     `session` names the run; None draws 128 random bits, the only thing here that is not a function of the
     arguments. `roster` pins the identities of clients and roles; None believes the first key that each name
     shows. `corrupt` (how many clients may work with the server; None: a tenth) and `mode` are for "secagg" and
-    "secagg+", see `crypto.planning.masks`. Raises PlanRefused, with the value, the limit and the remedy, if names
-    clash or the roster lacks one, a number is out of range, fewer than two clients would be summed (unless
-    "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does not fit a packed
-    field, noise could exceed it with probability above 2^-40 over all rounds, or decryption could fail with
-    probability above 2^-40.
+    "secagg+", see `crypto.planning.masks`.
+
+    Raises:
+        PlanRefused: names clash or the roster lacks one, a number is out of range, fewer than two clients would be
+            summed (unless "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does
+            not fit a packed field, noise could exceed it with probability above 2^-40 over all rounds, or decryption
+            could fail with probability above 2^-40; names the value, the limit and the remedy.
     """
     names, vectors = tuple(clients), tuple(whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = whole(rounds, "rounds"), whole(max_dropouts, "max_dropouts")
@@ -170,7 +175,9 @@ def plan(
 def plan_from_bytes(data: bytes) -> Plan:
     """Read `Plan.to_bytes` and check the plan again.
 
-    Raises MessageError for malformed bytes and PlanRefused for a plan that `plan` would refuse.
+    Raises:
+        MessageError: malformed bytes.
+        PlanRefused: a plan that `plan` would refuse.
     """
     match unpack_value(data):
         case [

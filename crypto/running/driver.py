@@ -53,7 +53,10 @@ def set_up(parties: Mapping[str, Party], timeout: float = DEFAULT_TIMEOUT) -> tu
     """Let every party start and deliver the key messages; call it once, before the first round.
 
     Returns the messages for clients, to be given to `on` of client sessions that live elsewhere. `timeout` in
-    seconds. Raises PartyLost if a party in a process of its own ends or does not answer in time.
+    seconds.
+
+    Raises:
+        PartyLost: a party in a process of its own ends or does not answer in time.
     """
     first: list[Item] = []
     for party in parties.values():
@@ -76,8 +79,12 @@ def run_round(
     """Run one sum: every client with a vector submits it, except those in `drop`; then deadlines until it ends.
 
     `noise`: noise shares by client, if any. `parties` holds the clients' sessions and the helpers
-    (`plan_roles`), after `set_up`. Raises SubmissionRefused for a vector that does not fit, PartyLost if a process
-    ends or does not answer within `timeout` seconds, and CryptoError if the round was already run.
+    (`plan_roles`), after `set_up`.
+
+    Raises:
+        SubmissionRefused: a vector that does not fit.
+        PartyLost: a process ends or does not answer within `timeout` seconds.
+        CryptoError: the round was already run.
     """
     outcomes = deliver(parties, (), timeout, {"server": (Begin(round, upload),)})
     for name, vector in vectors.items():
@@ -112,8 +119,10 @@ def deliver(
 
     Returns the aggregates and aborts that came out. Messages for parties that are not here are appended to
     `elsewhere`, or dropped if it is None. With `settle` False, parties in processes of their own may still be
-    at work when it returns; a later call takes their answers. Raises PartyLost if a process ends or nothing
-    moves for `timeout` seconds.
+    at work when it returns; a later call takes their answers.
+
+    Raises:
+        PartyLost: a process ends or nothing moves for `timeout` seconds.
     """
     outcomes: list[Outcome] = []
     queue: deque[Item] = deque(items)

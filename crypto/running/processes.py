@@ -37,9 +37,11 @@ class ProcessParty:
         """Start the process; it opens its session and answers with its start messages.
 
         `rendezvous`: for the computing servers and the dealer of "mpc", a file in a private folder through which
-        they meet. `identity`: the role's identity file, which only the child reads. Raises PlanRefused for a role
-        that the plan does not have, or a computing server without `rendezvous`, and BackendMissing if the
-        protocol's library is not installed.
+        they meet. `identity`: the role's identity file, which only the child reads.
+
+        Raises:
+            PlanRefused: a role that the plan does not have, or a computing server without `rendezvous`.
+            BackendMissing: the protocol's library is not installed.
         """
         if role not in plan_roles(plan):
             raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}")
@@ -103,7 +105,8 @@ class ProcessParty:
     def collect(self, timeout: float = DEFAULT_TIMEOUT) -> tuple[Item, ...]:
         """Wait for the answer to one input and return its items, often none.
 
-        Raises PartyLost if the process ended, or gave no answer within `timeout` seconds.
+        Raises:
+            PartyLost: the process ended, or gave no answer within `timeout` seconds.
         """
         try:
             if not self._channel.poll(timeout):
@@ -121,7 +124,8 @@ class ProcessParty:
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Item | None:
         """Return the next item, or None if all inputs are answered or nothing comes within `timeout` seconds.
 
-        Raises PartyLost if the process ended.
+        Raises:
+            PartyLost: the process ended.
         """
         end = time.monotonic() + timeout
         while not self._items and self._pending:

@@ -77,7 +77,8 @@ def _opened(vectors: Shares, bounds: tuple[int, ...], least: int) -> Opened:
 def rehearse(plan: Plan, identities: dict[str, Identity] | None = None) -> dict[str, Session]:
     """Open every client and role of the plan here, before set-up; call `crypto.set_up` with the result.
 
-    Raises PlanRefused as `open_client` and `open_party` do.
+    Raises:
+        PlanRefused: as `open_client` and `open_party`.
     """
     own = identities or {}
     pair = OpenerPair()

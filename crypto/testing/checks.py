@@ -222,7 +222,8 @@ CHECKS: tuple[Callable[[Bench], object], ...] = (
 def check_protocol(make_bench: Callable[[], Bench]) -> None:
     """Run all checks, each on what `make_bench` returns (a new bench, or the same one with rounds left).
 
-    Raises ConformanceError at the first rule broken.
+    Raises:
+        ConformanceError: at the first rule broken.
     """
     for check in CHECKS:
         check(make_bench())

@@ -17,8 +17,10 @@ def determined(observations: Sequence[Sequence[int]], inputs: int, modulus: int)
     """The combinations of the inputs that the observations determine: rows of `inputs` coefficients in echelon form.
 
     `observations`: one row of coefficients for each observed ring element, first of the inputs, then of the
-    unknowns, which are uniform and independent. `modulus`: a prime or a power of 2. Raises CryptoError for rows of
-    different lengths or fewer coefficients than inputs.
+    unknowns, which are uniform and independent. `modulus`: a prime or a power of 2.
+
+    Raises:
+        CryptoError: rows of different lengths or fewer coefficients than inputs.
     """
     width = len(observations[0]) if observations else inputs
     if width < inputs or any(len(row) != width for row in observations):
@@ -40,7 +42,8 @@ def probe(view: Callable[[Row], Sequence[int]], width: int) -> list[Row]:
     """The coefficients of a linear view, found by trying it: `view` maps inputs and unknowns, `width` integers in
     all, to what is observed. Returns one row for each observed element.
 
-    Raises CryptoError if the view is not linear (checked on one more point) or observes at zero what is not zero.
+    Raises:
+        CryptoError: the view is not linear (checked on one more point) or observes at zero what is not zero.
     """
     if any(view([0] * width)):
         raise CryptoError("the view of zeros is not zero; pass a linear view")

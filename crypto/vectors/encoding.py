@@ -67,8 +67,8 @@ class FixedPoint:
     def encode(self, x: npt.ArrayLike, random: RandomBytes) -> Encoded:
         """Encode real `x` of any shape, also empty; draws the 32-byte key of an AES-256-CTR stream of coins.
 
-        Raises EncodingError if an entry is NaN or infinite: an infinity is a sign of divergence and is not
-        clipped.
+        Raises:
+            EncodingError: an entry is NaN or infinite: an infinity is a sign of divergence and is not clipped.
         """
         values = np.asarray(x)
         if values.dtype not in (np.float32, np.float64):
@@ -117,7 +117,8 @@ class FixedPoint:
         """Turn an integer sum into real numbers (divide by the scale); exact for |total| <= 2^53 before
         dividing.
 
-        Raises EncodingError if `total` is not of an integer type.
+        Raises:
+            EncodingError: `total` is not of an integer type.
         """
         if not np.issubdtype(total.dtype, np.integer):
             raise EncodingError(f"a total is an integer array, not {total.dtype}; decode what the sum returned")

@@ -42,7 +42,10 @@ class Rotation:
     def forward(self, x: npt.ArrayLike) -> Reals:
         """Rotate a flat vector of `length` entries to `padded` entries.
 
-        Raises EncodingError for another shape. NaN and infinity spread to every entry: the encoding refuses them.
+        NaN and infinity spread to every entry: the encoding refuses them.
+
+        Raises:
+            EncodingError: another shape.
         """
         values = self._checked(x, self.length)
         wide = np.zeros(self.padded)

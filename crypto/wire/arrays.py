@@ -34,7 +34,9 @@ def pack(meta: Mapping[str, object], arrays: Mapping[str, npt.NDArray[np.generic
     """Write `meta` (what msgpack can hold; tuples come back as lists) and `arrays` as bytes.
 
     Arrays of any shape, also empty and 0-d; dtypes are those of `ALLOWED_DTYPES`, stored little-endian.
-    Raises MessageError for another dtype, more than 16 dimensions, or a meta value that msgpack cannot hold.
+
+    Raises:
+        MessageError: another dtype, more than 16 dimensions, or a meta value that msgpack cannot hold.
     """
     packed: dict[str, list[object]] = {}
     for name, array in arrays.items():
@@ -53,7 +55,8 @@ def pack(meta: Mapping[str, object], arrays: Mapping[str, npt.NDArray[np.generic
 def unpack(data: bytes | bytearray | memoryview) -> tuple[dict[str, object], dict[str, AnyArray]]:
     """Read what `pack` wrote; the arrays are read-only views, copy one before writing to it.
 
-    Raises MessageError, and nothing else, for anything malformed.
+    Raises:
+        MessageError: anything malformed; no other error is raised.
     """
     value = unpack_value(data)
     match value:

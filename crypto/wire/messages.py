@@ -121,8 +121,8 @@ _Part = TypeVar("_Part")
 def encode(item: AnyItem) -> bytes:
     """Write one item as bytes.
 
-    Raises MessageError if a field has the wrong type or exceeds its cap, so that nothing is sent that
-    `decode` would refuse.
+    Raises:
+        MessageError: a field has the wrong type or exceeds its cap, so that nothing is sent that `decode` would refuse.
     """
     match item:
         case Message():
@@ -156,8 +156,9 @@ def encode(item: AnyItem) -> bytes:
 def decode(data: bytes | bytearray | memoryview) -> AnyItem:
     """Read one item from bytes written by `encode`.
 
-    Raises MessageError, and nothing else, for every input that is not such bytes: empty, cut, of another
-    version, with trailing bytes, wrong types, or lengths beyond the caps.
+    Raises:
+        MessageError: every input that is not such bytes (empty, cut, of another version, with trailing bytes, wrong
+            types, or lengths beyond the caps); no other error is raised.
     """
     view = memoryview(data)
     if len(view) == 0:

@@ -10,7 +10,8 @@ MAX_PAYLOAD = 1 << 30
 def pack_value(value: object) -> bytes:
     """Write nested lists, string-keyed maps, text, bytes, numbers, booleans and None as msgpack.
 
-    Raises MessageError for any other type and for integers outside 64 bits.
+    Raises:
+        MessageError: any other type, or an integer outside 64 bits.
     """
     try:
         return bytes(msgpack.packb(value, use_bin_type=True))

@@ -49,7 +49,8 @@ _PARSED: "weakref.WeakValueDictionary[bytes, PublicKey]" = weakref.WeakValueDict
 def parse_public_key(raw: bytes) -> PublicKey:
     """Parse a public key; sessions of one process that were sent the same bytes share one object (a few MB).
 
-    Raises CiphertextError if the bytes are no TenSEAL context, hold a secret key, or have other parameters.
+    Raises:
+        CiphertextError: the bytes are no TenSEAL context, hold a secret key, or have other parameters.
     """
     known = _PARSED.get(raw)
     if known is not None:
@@ -78,7 +79,8 @@ def encrypt(key: PublicKey, row: npt.NDArray[np.int64]) -> bytes:
     """Encrypt 4,096 integers in [0, t) and return the ciphertext's bytes (SEAL's own generator, seeded by the
     system).
 
-    Raises CiphertextError for another length or a value outside, which TenSEAL would alter silently.
+    Raises:
+        CiphertextError: another length or a value outside, which TenSEAL would alter silently.
     """
     if row.shape != (RING_DEGREE,) or row.min() < 0 or row.max() >= PLAIN_MODULUS:
         raise CiphertextError(f"a plaintext is {RING_DEGREE} integers in [0, {PLAIN_MODULUS}); pack the vector first")

@@ -47,7 +47,8 @@ def pack_bits(vector: Ring, bits: int) -> bytearray:
 def unpack_bits(data: bytes | bytearray, length: int, bits: int) -> Ring:
     """Read what `pack_bits` wrote: `length` entries of `bits` bits, as the smallest ring type that holds them.
 
-    Raises MessageError if the number of bytes differs, or a filling bit is not zero.
+    Raises:
+        MessageError: the number of bytes differs, or a filling bit is not zero.
     """
     out = np.zeros(length, dtype=ring_dtype(bits))
     add_bits(data, out, bits)
@@ -57,7 +58,8 @@ def unpack_bits(data: bytes | bytearray, length: int, bits: int) -> Ring:
 def add_bits(data: bytes | bytearray, total: Ring, bits: int) -> None:
     """Add what `pack_bits` wrote to `total`, of the ring type of `bits`, in place; never half of it.
 
-    Raises MessageError as `unpack_bits` does.
+    Raises:
+        MessageError: as `unpack_bits`.
     """
     length, expected = total.size, packed_bytes(total.size, bits)
     if len(data) != expected:

@@ -75,7 +75,8 @@ class ClientEpoch:
     def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytearray:
         """Return the masked vector, packed; the secrets behind the masks are erased.
 
-        Raises RecordError if the epoch was used, or a neighbour's public key is not usable.
+        Raises:
+            RecordError: the epoch was used, or a neighbour's public key is not usable.
         """
         if self.stage != "ready":
             raise RecordError(f"the keys of epoch {self.number} were used")

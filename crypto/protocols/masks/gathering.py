@@ -33,7 +33,11 @@ class Gathering:
         self.failed = ""
 
     def take(self, kind: str, sender: str, payload: bytes) -> Broadcast | None:
-        """Take a hello or an opening; returns what follows. Raises RecordError if it is not acceptable."""
+        """Take a hello or an opening; returns what follows.
+
+        Raises:
+            RecordError: it is not acceptable.
+        """
         if kind == "hello":
             return self._hello(sender, payload)
         return self._opening(sender, payload)

@@ -27,7 +27,10 @@ def neighbour_graph(seed: bytes, n: int, parameters: MaskParameters) -> Neighbou
     chosen before the seed meets hypergeometric neighbourhoods. Graphs whose second eigenvalue exceeds
     `parameters.eigenvalue` are skipped.
 
-    *Guarantee*: a function of its arguments alone. Raises GraphError if 64 tries give no such graph.
+    *Guarantee*: a function of its arguments alone.
+
+    Raises:
+        GraphError: 64 tries give no such graph.
     """
     k = parameters.neighbours
     if parameters.complete or n <= k + 1:

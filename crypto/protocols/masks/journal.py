@@ -14,7 +14,8 @@ class Journal(Protocol):
     def claim(self, entry: str) -> bool:
         """Record `entry` durably and return True; False if it was recorded before, even before a crash.
 
-        Raises JournalError if it cannot be recorded; the caller must not answer then.
+        Raises:
+            JournalError: it cannot be recorded; the caller must not answer then.
         """
         ...
 

@@ -54,8 +54,9 @@ class AgreementKey:
     def agree(self, peer: bytes, labels: Labels) -> bytes:
         """Derive the 32-byte key shared with the holder of `peer` for one purpose.
 
-        Raises RecordError if `peer` is no usable public key (wrong length, or of small order, so that the
-        shared secret would be zero), or after `erase`.
+        Raises:
+            RecordError: `peer` is no usable public key (wrong length, or of small order, so that the shared secret
+                would be zero), or after `erase`.
         """
         if self._key is None:
             raise RecordError("the key was erased; its epoch is over")

@@ -111,8 +111,9 @@ def write_directory(attempt: int, hellos: Mapping[str, bytes]) -> bytes:
 def read_directory(plan: Plan, payload: bytes, trust: Trust) -> Directory:
     """Check a directory and everything in it.
 
-    Raises RecordError if a hello is not its client's, names repeat or are out of order, keys repeat, or fewer
-    members came than the plan demands.
+    Raises:
+        RecordError: a hello is not its client's, names repeat or are out of order, keys repeat, or fewer members came
+            than the plan demands.
     """
     match unpack(payload):
         case [int(attempt), list(entries)] if 0 <= attempt < ATTEMPTS:

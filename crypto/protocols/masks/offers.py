@@ -162,7 +162,8 @@ def open_shares(
 ) -> SharePair:
     """The holder's check of its shares: `ends` are dealer and holder, `sealed` both commitments and the box.
 
-    Raises RecordError if the box does not open or a share does not fit its commitment.
+    Raises:
+        RecordError: the box does not open or a share does not fit its commitment.
     """
     dealer, holder = ends
     *commitments, box = sealed

@@ -56,8 +56,10 @@ class Recovery:
     def unmask(self, context: MaskContext, total: Ring) -> None:
         """Take every mask off `total`, in place.
 
-        Raises RecordError, naming the dealer, if shares that fit do not give the committed secret. Secrets are
-        forgotten on return.
+        Secrets are forgotten on return.
+
+        Raises:
+            RecordError: shares that fit do not give the committed secret; names the dealer.
         """
         names = self.plan.clients
         seeds = {dealer: self._secret(dealer, SELF) for dealer in self.survivors}

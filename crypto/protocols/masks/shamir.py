@@ -39,8 +39,10 @@ def split(secret: bytes, threshold: int, points: Sequence[int], random: RandomBy
     """Share 32 bytes among `points`, the holders' x-coordinates; returns one share of 33 bytes for each.
 
     *Guarantee*: any `threshold` shares give the secret, fewer are independent of it (to within 2^-127).
-    Raises ShareError unless the secret has 32 bytes, 1 <= threshold <= number of points, and the points are
-    different whole numbers between 1 and 2^32.
+
+    Raises:
+        ShareError: the secret has not 32 bytes, 1 <= threshold <= number of points does not hold, or the points are not
+            different whole numbers between 1 and 2^32.
     """
     if len(secret) != SECRET_BYTES:
         raise ShareError(f"the secret has {len(secret)} bytes; {SECRET_BYTES} are shared")
@@ -57,8 +59,10 @@ def split(secret: bytes, threshold: int, points: Sequence[int], random: RandomBy
 def lagrange_weights(points: Sequence[int], prime: int = PRIME) -> list[int]:
     """Return the weights w with sum w_i f(x_i) = f(0) for every polynomial of lower degree than points.
 
-    One set of weights serves every secret whose shares come from the same holders. Raises ShareError for no
-    points, equal points, or points outside 1 to 2^32.
+    One set of weights serves every secret whose shares come from the same holders.
+
+    Raises:
+        ShareError: no points, equal points, or points outside 1 to 2^32.
     """
     _check_points(points)
     whole = 1

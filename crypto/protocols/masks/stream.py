@@ -33,8 +33,10 @@ def ring_dtype(bits: int) -> np.dtype[np.unsignedinteger]:
 def apply_masks(vector: Ring, add: Sequence[bytes], subtract: Sequence[bytes]) -> None:
     """Add the streams of the keys `add` to `vector` and take off those of `subtract`, in place.
 
-    `vector` is flat and contiguous. No keys, or no entries, change nothing. Raises RandomnessError for a key
-    that has not 32 bytes.
+    `vector` is flat and contiguous. No keys, or no entries, change nothing.
+
+    Raises:
+        RandomnessError: a key that has not 32 bytes.
     """
     signed = [(key, np.add) for key in add] + [(key, np.subtract) for key in subtract]
     if any(len(key) != KEY_BYTES for key, _ in signed):

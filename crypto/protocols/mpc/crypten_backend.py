@@ -36,7 +36,8 @@ def load_crypten() -> Any:
     """Import CrypTen 0.4.1, with its ONNX converter, which imports a removed part of torch, replaced by
     nothing.
 
-    Raises BackendMissing if it is absent or does not import.
+    Raises:
+        BackendMissing: it is absent or does not import.
     """
     require_crypten()
     stub: Any = types.ModuleType("crypten.nn.onnx_converter")
@@ -64,7 +65,9 @@ class CrypTenGroup:
     def __init__(self, rank: int, world: int, rendezvous: Path, dealer: bool = False) -> None:
         """Join the group through the file `rendezvous`; waits for the others.
 
-        Raises BackendMissing without CrypTen, CryptoError if the group does not come about.
+        Raises:
+            BackendMissing: CrypTen is not installed.
+            CryptoError: the group does not come about.
         """
         self._crypten = _prepare(rank, world, rendezvous, dealer)
         self._offers: dict[bytes, Ints] = {}
