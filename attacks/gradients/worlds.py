@@ -45,7 +45,7 @@ def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
     """Each row g becomes g * min(1, C / |g|): norm at most C (up to rounding). A zero row stays zero.
 
     Raises:
-        InversionInvalid: C is not a positive finite number, or a row is not finite.
+        InversionInvalid: the clipping norm C is not a positive finite number, or a row is not finite.
     """
     if not (np.isfinite(clip_norm) and clip_norm > 0):
         raise InversionInvalid(f"clip norm is {clip_norm}; give a positive finite number")

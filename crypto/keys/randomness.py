@@ -51,13 +51,21 @@ class KeyedStream:
     __slots__ = ("_stream",)
 
     def __init__(self, key: bytes) -> None:
-        """Start the stream of a `key` of 32 bytes; raises RandomnessError for another length."""
+        """Start the stream of a `key` of 32 bytes.
+
+        Raises:
+            RandomnessError: another length.
+        """
         if len(key) != KEY_BYTES:
             raise RandomnessError(f"a stream key has {KEY_BYTES} bytes, this one {len(key)}; make one with derive_key")
         self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
     def __call__(self, n: int, /) -> bytes:
-        """Return the next `n` bytes of the stream; raises RandomnessError if `n` < 0."""
+        """Return the next `n` bytes of the stream.
+
+        Raises:
+            RandomnessError: `n` < 0.
+        """
         if n < 0:
             raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more")
         return self._stream.update(bytes(n))

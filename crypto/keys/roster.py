@@ -34,7 +34,11 @@ class Identity:
     """A party's name and its private Ed25519 key (RFC 8032)."""
 
     def __init__(self, name: str, private: bytes) -> None:
-        """Take a private key of 32 bytes; raises RosterError for another length or a bad name."""
+        """Take a private key of 32 bytes.
+
+        Raises:
+            RosterError: another length or a bad name.
+        """
         if len(private) != KEY_BYTES:
             raise RosterError(f"an identity key has {KEY_BYTES} bytes, this one {len(private)}; make a new identity")
         self.name = _checked_name(name)
@@ -67,7 +71,11 @@ class Identity:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; raises RosterError if it is malformed or others may read it."""
+        """Read what `save` wrote.
+
+        Raises:
+            RosterError: it is malformed or others may read it.
+        """
         if path.stat().st_mode & 0o077:
             raise RosterError(f"{path} is open to other users; run: chmod 600 {path}")
         match _json(path.read_text(), str(path)):
@@ -83,7 +91,11 @@ class Roster:
     entries: tuple[tuple[str, bytes], ...]
 
     def __post_init__(self) -> None:
-        """Check and sort the entries; raises RosterError."""
+        """Check and sort the entries.
+
+        Raises:
+            RosterError: an entry is malformed or doubled.
+        """
         for name, key in self.entries:
             _checked_name(name)
             _checked_key(name, key)
@@ -109,7 +121,11 @@ class Roster:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read `to_json`; raises RosterError for anything else, names given twice included."""
+        """Read `to_json`.
+
+        Raises:
+            RosterError: anything else, names given twice included.
+        """
         match _json(text, "The roster"):
             case {"format": "crypto roster 1", "keys": dict() as keys, **rest} if not rest:
                 return cls(tuple((name, _hex(key, f"the roster for {name!r}")) for name, key in keys.items()))
@@ -148,7 +164,11 @@ class Trust:
 
 
 def make_identities(names: Iterable[str], random: RandomBytes = system_random) -> dict[str, Identity]:
-    """Make a fresh identity for every name; raises RosterError if a name is given twice."""
+    """Make a fresh identity for every name.
+
+    Raises:
+        RosterError: a name is given twice.
+    """
     found: dict[str, Identity] = {}
     for name in names:
         if name in found:

@@ -47,8 +47,10 @@ class BoxKey:
         self.public = self._private.public_key().public_bytes_raw()
 
     def open(self, box: bytes, context: tuple[str | int | bytes, ...]) -> bytes:
-        """Return what was sealed; raises SealError if the box is too short, altered, or of another context
-        or key.
+        """Return what was sealed.
+
+        Raises:
+            SealError: the box is too short, altered, or of another context or key.
         """
         if len(box) < OVERHEAD:
             raise SealError(f"a sealed box has at least {OVERHEAD} bytes, this one {len(box)}")

@@ -47,7 +47,11 @@ class Plan:
         return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:
-        """Return the upload of that name; raises PlanRefused if there is none."""
+        """Return the upload of that name.
+
+        Raises:
+            PlanRefused: there is none.
+        """
         for upload in self.uploads:
             if upload.name == name:
                 return upload
@@ -82,7 +86,11 @@ class Plan:
         return max(1, (2 * self.sum_bound(name)).bit_length())
 
     def packing(self, name: str) -> Packing:
-        """How the upload lies in BFV plaintexts; raises PlanRefused under another protocol."""
+        """How the upload lies in BFV plaintexts.
+
+        Raises:
+            PlanRefused: another protocol, or an upload that is not in the plan.
+        """
         for upload, packing in zip(self.uploads, self.packings, strict=False):
             if upload.name == name:
                 return packing

@@ -73,7 +73,11 @@ class Submissions:
     _done: set[Key] = field(default_factory=set)
 
     def check(self, number: int, name: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> None:
-        """Record the submission; raises SubmissionRefused as `ClientSession.submit` says."""
+        """Record the submission.
+
+        Raises:
+            SubmissionRefused: as `ClientSession.submit` says.
+        """
         key = (number, name)
         if len(model) > MAX_MODEL:
             raise SubmissionRefused(

@@ -99,7 +99,11 @@ class ProcessParty:
         return self._channel.fileno()
 
     def send(self, item: Input) -> None:
-        """Give the party one input; raises PartyLost if its process has ended."""
+        """Give the party one input.
+
+        Raises:
+            PartyLost: its process has ended.
+        """
         self._send(encode(item))
 
     def collect(self, timeout: float = DEFAULT_TIMEOUT) -> tuple[Item, ...]:

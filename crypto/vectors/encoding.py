@@ -49,7 +49,11 @@ class FixedPoint:
     clip: float
 
     def __post_init__(self) -> None:
-        """Check the parameters; raises EncodingError unless both are positive and clip * scale <= 2^52."""
+        """Check the parameters.
+
+        Raises:
+            EncodingError: one is not positive, or clip * scale exceeds 2^52.
+        """
         for name, value in (("scale", self.scale), ("clip", self.clip)):
             if not (math.isfinite(value) and value > 0):
                 raise EncodingError(f"the {name} is {value}; give a positive finite number")

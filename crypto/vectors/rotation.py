@@ -30,7 +30,11 @@ class Rotation:
     length: int
 
     def __post_init__(self) -> None:
-        """Check the arguments; raises EncodingError for a seed of another size or a length below 1."""
+        """Check the arguments.
+
+        Raises:
+            EncodingError: a seed of another size or a length below 1.
+        """
         if len(self.seed) != KEY_BYTES or self.length < 1:
             raise EncodingError(f"a rotation takes {KEY_BYTES} bytes and a length of at least 1, not {self.length}")
 
@@ -53,7 +57,11 @@ class Rotation:
         return _hadamard(wide * self._signs())
 
     def inverse(self, y: npt.ArrayLike) -> Reals:
-        """Turn a vector of `padded` entries back; raises EncodingError for another shape."""
+        """Turn a vector of `padded` entries back.
+
+        Raises:
+            EncodingError: another shape.
+        """
         return (_hadamard(self._checked(y, self.padded).copy()) * self._signs())[: self.length]
 
     def _checked(self, x: npt.ArrayLike, size: int) -> Reals:

@@ -20,10 +20,12 @@ def pack_value(value: object) -> bytes:
 
 
 def unpack_value(data: bytes | bytearray | memoryview) -> object:
-    """Read one msgpack value; raises MessageError for anything malformed, with lengths checked against the
-    input.
+    """Read one msgpack value, with lengths checked against the input.
 
     Lists and maps are bounded by the input's own length, so a short input cannot ask for a long allocation.
+
+    Raises:
+        MessageError: anything malformed.
     """
     size = len(data)
     try:

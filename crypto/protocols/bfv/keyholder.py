@@ -60,7 +60,11 @@ class BfvKeyHolder:
         return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
 
     def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:
-        """The statements and ciphertexts of a request; raises MessageError unless all signatures hold."""
+        """The statements and ciphertexts of a request.
+
+        Raises:
+            MessageError: a signature does not hold.
+        """
         match unpack_value(item.payload):
             case [list(entries), list(blocks)]:
                 statements = [self._statement(item, entry) for entry in entries]

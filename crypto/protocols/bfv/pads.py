@@ -35,8 +35,10 @@ class Agreement:
         self._agreed: dict[bytes, bytes] = {}
 
     def pad_key(self, other: bytes, session: str, client: str) -> bytes:
-        """The key shared with the holder of `other` for this client's pads; raises CiphertextError for an
-        unusable key (wrong length, or of low order).
+        """The key shared with the holder of `other` for this client's pads.
+
+        Raises:
+            CiphertextError: an unusable key (wrong length, or of low order).
         """
         labels = encode_labels((session, client, other))
         if labels not in self._agreed:
@@ -94,7 +96,11 @@ def ciphertext_hash(blocks: list[bytes]) -> bytes:
 
 
 def blocks_of(value: object, count: int) -> list[bytes]:
-    """Check a list of ciphertexts; raises MessageError unless it holds exactly `count` byte strings."""
+    """Check a list of ciphertexts.
+
+    Raises:
+        MessageError: it does not hold exactly `count` byte strings.
+    """
     if not isinstance(value, list) or len(value) != count:
         raise MessageError(f"{count} ciphertexts are expected")
     found = [block for block in value if isinstance(block, bytes)]

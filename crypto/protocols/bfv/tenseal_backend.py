@@ -96,8 +96,10 @@ class CiphertextSum:
         self._total: Any = None
 
     def parse(self, raw: bytes) -> Any:
-        """Parse one ciphertext; raises CiphertextError unless it is fresh, of 4,096 slots and of these
-        parameters.
+        """Parse one ciphertext.
+
+        Raises:
+            CiphertextError: it is not fresh, of 4,096 slots and of these parameters.
         """
         return _parse(self._key.context, raw)
 
@@ -109,7 +111,11 @@ class CiphertextSum:
             self._total.add_(vector)
 
     def to_bytes(self) -> bytes:
-        """The sum's ciphertext; raises CiphertextError if nothing was added."""
+        """The sum's ciphertext.
+
+        Raises:
+            CiphertextError: nothing was added.
+        """
         if self._total is None:
             raise CiphertextError("the sum is empty; add a ciphertext first")
         return bytes(self._total.serialize())
@@ -154,10 +160,12 @@ class KeyPair:
         )
 
     def decrypt(self, raw: bytes) -> npt.NDArray[np.int64]:
-        """Decrypt one ciphertext to 4,096 integers modulo t, centred; raises CiphertextError if it is
-        malformed.
+        """Decrypt one ciphertext to 4,096 integers modulo t, centred.
 
         A ciphertext of another key decrypts to noise without an error.
+
+        Raises:
+            CiphertextError: it is malformed.
         """
         vector = _parse(self._context, raw)
         try:

@@ -43,9 +43,10 @@ class Enrolment:
         return self._hello
 
     def open_for(self, payload: bytes) -> bytes:
-        """Take a directory and return the opening; raises RecordError if it is not acceptable.
+        """Take a directory and return the opening.
 
-        That is: malformed, without this very client, or not of a later attempt than the last one.
+        Raises:
+            RecordError: it is malformed, without this very client, or not of a later attempt than the last one.
         """
         label = digest(("directory", payload))
         directory = self._checked.directories.get(label)
@@ -61,7 +62,11 @@ class Enrolment:
         return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
 
     def finish(self, payload: bytes) -> Setup:
-        """Take all openings and return the finished set-up; raises RecordError."""
+        """Take all openings and return the finished set-up.
+
+        Raises:
+            RecordError: they are not acceptable.
+        """
         if self._directory is None or self.setup is not None:
             raise RecordError("openings came before the directory, or twice")
         label = digest(("openings", self._directory.digest, payload))

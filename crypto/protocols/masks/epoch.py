@@ -34,11 +34,14 @@ class ClientEpoch:
         channels: Mapping[int, bytes],
         listed: KeyList,
     ) -> None:
-        """Check the key list and open the shares; raises RecordError if it is not fit for a sum.
+        """Check the key list and open the shares.
 
-        That is: another epoch, a cohort smaller than a sum must be, without this client or with strangers, a
-        neighbour's offer that is missing, doubled, unsigned or of another epoch, or fewer holders than the
-        threshold. A share that does not open does not make it unfit: its dealer is noted in `bad`.
+        A share that does not open does not make it unfit: its dealer is noted in `bad`.
+
+        Raises:
+            RecordError: it is not fit for a sum: another epoch, a cohort smaller than a sum must be, without this client or
+                with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch, or fewer holders
+                than the threshold.
         """
         if listed.epoch != keys.epoch or me not in listed.cohort or not set(listed.cohort) <= set(setup.members):
             raise RecordError(f"the key list of epoch {listed.epoch} is not for this client's keys")

@@ -41,7 +41,11 @@ class FileJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file (mode 0600); raises JournalError if that fails."""
+        """Open or create the file (mode 0600).
+
+        Raises:
+            JournalError: it cannot be opened.
+        """
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -56,7 +60,11 @@ class FileJournal:
         self._cut = tuple(text.splitlines()[-1:]) if text and not text.endswith("\n") else ()
 
     def claim(self, entry: str) -> bool:
-        """See `Journal.claim`; raises JournalError for an empty entry, or one of several lines."""
+        """See `Journal.claim`.
+
+        Raises:
+            JournalError: an empty entry, or one of several lines.
+        """
         if not entry or entry.splitlines() != [entry]:
             raise JournalError("a journal entry is one line of text")
         if entry in self._entries or any(entry.startswith(cut) for cut in self._cut):

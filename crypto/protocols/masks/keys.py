@@ -79,7 +79,11 @@ def seal(key: bytes, plaintext: bytes, context: Labels, random: RandomBytes) -> 
 
 
 def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
-    """Return what was sealed; raises RecordError if box, key and context do not belong together."""
+    """Return what was sealed.
+
+    Raises:
+        RecordError: box, key and context do not belong together.
+    """
     try:
         return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], encode_labels(context))
     except (InvalidTag, ValueError) as error:

@@ -73,7 +73,11 @@ class Setup:
 
 
 def mask_parameters(plan: Plan) -> MaskParameters:
-    """The plan's mask parameters; raises RecordError if its protocol uses none."""
+    """The plan's mask parameters.
+
+    Raises:
+        RecordError: its protocol uses none.
+    """
     if plan.masks is None:
         raise RecordError(f"the protocol {plan.protocol} uses no masks")
     return plan.masks
@@ -92,7 +96,11 @@ def write_hello(plan: Plan, identity: Identity, channel: bytes, nonces: Sequence
 
 
 def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
-    """Check a hello; raises RecordError."""
+    """Check a hello.
+
+    Raises:
+        RecordError: it is malformed or not its client's.
+    """
     if name not in plan.clients:
         raise RecordError(f"the plan has no client {name!r}")
     match unpack(read_record(trust, plan.session, "hello", name, record)):
@@ -131,7 +139,11 @@ def read_directory(plan: Plan, payload: bytes, trust: Trust) -> Directory:
 
 
 def _directory(plan: Plan, attempt: int, members: Sequence[Member], label: bytes) -> Directory:
-    """Check the members together; raises RecordError as `read_directory` says."""
+    """Check the members together.
+
+    Raises:
+        RecordError: as `read_directory` says.
+    """
     indices = [member.index for member in members]
     if indices != sorted(set(indices)) or len(indices) < plan.min_clients:
         raise RecordError(f"{len(indices)} members, in order and each once, are not the {plan.min_clients} needed")
@@ -146,7 +158,11 @@ def write_opening(plan: Plan, identity: Identity, directory: Directory, nonce: b
 
 
 def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes, trust: Trust) -> bytes:
-    """Return the nonce; raises RecordError if it is not what the member committed to, for this directory."""
+    """Return the nonce.
+
+    Raises:
+        RecordError: it is not what the member committed to, for this directory.
+    """
     match unpack(read_record(trust, plan.session, "open", member.name, record)):
         case [bytes(label), bytes(nonce)] if label == directory.digest:
             expected = member.commitments[directory.attempt]
@@ -156,7 +172,11 @@ def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes
 
 
 def read_openings(plan: Plan, directory: Directory, payload: bytes, trust: Trust) -> Setup:
-    """Check the openings of all members and finish the set-up; raises RecordError."""
+    """Check the openings of all members and finish the set-up.
+
+    Raises:
+        RecordError: they are malformed, not of all members, or do not fit the commitments.
+    """
     match unpack(payload):
         case list(records) if len(records) == len(directory.members):
             pass

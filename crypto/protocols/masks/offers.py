@@ -63,12 +63,20 @@ class Offer:
     boxes: Sequence[bytes]
 
     def commitment(self, holder: int, kind: int) -> bytes:
-        """The commitment to one share; raises KeyError for somebody who holds none."""
+        """The commitment to one share.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         start = KEY_BYTES * (2 * self.places[holder] + kind)
         return self.joined[start : start + KEY_BYTES]
 
     def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
-        """What one holder gets: both commitments and the box; raises KeyError for somebody who holds none."""
+        """What one holder gets: both commitments and the box.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         return self.commitment(holder, SELF), self.commitment(holder, PAIR), self.boxes[self.places[holder]]
 
 
@@ -132,7 +140,11 @@ def make_offer(
 
 
 def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
-    """Check the signed part of `name`'s offer; raises RecordError."""
+    """Check the signed part of `name`'s offer.
+
+    Raises:
+        RecordError: it is malformed or not signed by `name`.
+    """
     match unpack(read_record(trust, plan.session, "offer", name, record)):
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
             if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
@@ -141,7 +153,11 @@ def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
 
 
 def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes) -> Offer:
-    """The server's check of a whole offer; raises RecordError."""
+    """The server's check of a whole offer.
+
+    Raises:
+        RecordError: it is not acceptable.
+    """
     match unpack(blob):
         case [bytes(record), bytes(joined), list(boxes)]:
             pass

@@ -19,7 +19,11 @@ def write_record(identity: Identity, session: str, kind: str, body: bytes) -> by
 
 
 def read_record(trust: Trust, session: str, kind: str, sender: str, record: bytes) -> bytes:
-    """Return the body of `sender`'s record; raises RecordError if `trust` does not hold the signature."""
+    """Return the body of `sender`'s record.
+
+    Raises:
+        RecordError: `trust` does not hold the signature.
+    """
     proof, body = record[:PROOF_BYTES], record[PROOF_BYTES:]
     if not trust.holds(sender, _statement(session, kind, sender, body), proof):
         raise RecordError(f"the {kind} of {sender!r} is not signed by the identity known for it")
@@ -27,7 +31,11 @@ def read_record(trust: Trust, session: str, kind: str, sender: str, record: byte
 
 
 def unpack(data: bytes) -> object:
-    """Read msgpack; raises RecordError."""
+    """Read msgpack.
+
+    Raises:
+        RecordError: it is malformed.
+    """
     try:
         return unpack_value(data)
     except MessageError as error:

@@ -91,8 +91,10 @@ class CrypTenGroup:
         self._offers.pop(digest, None)
 
     def open(self, digest: bytes, norm_bounds: tuple[int, ...], least: int) -> Opened | None:
-        """See `crypto.protocols.session.SumOpener`; raises CryptoError if the other process is gone, or if norms are to
-        be checked without a dealer.
+        """See `crypto.protocols.session.SumOpener`.
+
+        Raises:
+            CryptoError: the other process is gone, or norms are to be checked without a dealer.
         """
         shares = self._offers.pop(digest)
         if norm_bounds and not self._dealer:
