@@ -1,5 +1,7 @@
 """The one place that chooses an implementation of a secure sum: sessions for clients and for the other parties."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, assert_never
 
 from crypto.errors import PlanRefused
@@ -19,7 +21,7 @@ def open_client(
     random: RandomBytes = system_random,
     public: object | None = None,
     identity: Identity | None = None,
-    journal: "Journal | None" = None,
+    journal: Journal | None = None,
 ) -> ClientSession:
     """Open the session of the client `name`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
@@ -43,7 +45,7 @@ def _bare_client(
     random: RandomBytes,
     public: object | None,
     identity: Identity,
-    journal: "Journal | None",
+    journal: Journal | None,
 ) -> BareClient:
     match plan.protocol:
         case "plain":

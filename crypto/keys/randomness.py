@@ -4,6 +4,8 @@ Everything in this package that needs randomness takes a `RandomBytes`, so a tes
 a real run takes its bytes from the operating system.
 """
 
+from __future__ import annotations
+
 import os
 from typing import Protocol
 

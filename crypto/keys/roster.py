@@ -4,6 +4,8 @@ A roster is part of the plan when it is known beforehand. Without one, the first
 (trust on first use): that holds against whoever comes later, not against the first to speak.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterable

@@ -4,6 +4,8 @@ Ephemeral X25519, HKDF-SHA256, AES-256-GCM (the construction of ECIES and of HPK
 though not its wire format). The sender is not authenticated.
 """
 
+from __future__ import annotations
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey

@@ -1,5 +1,7 @@
 """One class decorator that keeps an object's secrets out of prints, logs and pickles."""
 
+from __future__ import annotations
+
 from typing import NoReturn, TypeVar
 
 from crypto.errors import SecretExposed

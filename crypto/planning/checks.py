@@ -1,5 +1,7 @@
 """What a plan refuses: names, counts, bounds, norms, and fields that could overflow or decrypt wrongly."""
 
+from __future__ import annotations
+
 import math
 import operator
 from typing import get_args

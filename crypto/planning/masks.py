@@ -15,6 +15,8 @@ A client's two round secrets are shared among its k neighbours and itself, H = k
 - *Enough answers*: with d dropouts independent of the graph, every client keeps t holders.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,5 +1,7 @@
 """The plan: everything public about a run of secure sums, fixed and checked before it starts."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -100,7 +102,7 @@ class Plan:
         """Whether (round `number`, upload `name`) belongs to this plan."""
         return 0 <= number < self.rounds and any(upload.name == name for upload in self.uploads)
 
-    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> "Plan":
+    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> Plan:
         """Return this plan, in its session, with the identities of `roster` and, under masks, what the server may do.
 
         For who plans first and makes, or is given, identities later.

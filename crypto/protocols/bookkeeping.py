@@ -1,5 +1,7 @@
 """What every protocol must keep straight: which sums are open, who has arrived, who may submit what."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field

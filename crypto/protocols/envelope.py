@@ -6,6 +6,8 @@ number. A receiver passes on what is signed by the party it names, addressed to 
 ignores everything else.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace

@@ -9,6 +9,8 @@ is opened once; messages of rounds that are not open, of other sessions, duplica
 change nothing and give an empty answer.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal, Protocol, assert_never, runtime_checkable
 

@@ -1,5 +1,7 @@
 """Carry messages between the parties of one program until nothing is under way."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping

@@ -4,6 +4,8 @@ Frames over a socket pair carry `crypto.wire.messages` bytes; nothing is pickled
 when its socket closes, or when its parent is gone. For POSIX systems, as a child inherits its socket.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil

@@ -1,5 +1,7 @@
 """What the checks of `crypto.testing.checks` work on: a plan with its parties, vectors to sum, and the verdict."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -4,6 +4,8 @@ Give `check_protocol` a function that returns a `Bench`, or run the functions of
 example through pytest's parametrize). A failed check raises ConformanceError.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Checks of the conformance suite (`checks`) that need all parties in one process: faults and mutations."""
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import replace
 

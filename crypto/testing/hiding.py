@@ -6,6 +6,8 @@ if they are multiples of the honest sum. It treats every pseudo-random expansion
 unknown, so the protocol's real guarantee is computational.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 from crypto.errors import CryptoError

@@ -1,5 +1,7 @@
 """Real vectors to integers and back: clip, scale, unbiased stochastic rounding."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

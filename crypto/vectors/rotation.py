@@ -5,6 +5,8 @@ H D x / sqrt(n): random signs D, then the Walsh-Hadamard transform H, as in Sure
 and an unbiased encoding of the rotated vector is an unbiased encoding of the vector.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np

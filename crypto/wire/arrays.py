@@ -1,5 +1,7 @@
 """Arrays and small values together in one block of bytes, without pickle."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 

@@ -5,6 +5,8 @@ item's tag. There is no pickle, no extension type, and every length is capped be
 it. `crypto.protocols.envelope` numbers and signs messages, and says which are authentic.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TypeVar
 

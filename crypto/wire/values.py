@@ -1,5 +1,7 @@
 """Msgpack with strict limits: the only serialisation of this package."""
 
+from __future__ import annotations
+
 import msgpack
 
 from crypto.errors import MessageError

@@ -1,5 +1,7 @@
 """The data sets by name: what there is, where it lies, whether it is intact, and loading it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 

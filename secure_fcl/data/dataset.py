@@ -1,5 +1,7 @@
 """One labelled data set as plain arrays, whatever it was read from."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass, field
 

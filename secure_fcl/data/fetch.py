@@ -1,5 +1,7 @@
 """Explicit download of a data set: never implicit, always checked, never half written."""
 
+from __future__ import annotations
+
 import hashlib
 import tempfile
 import urllib.request

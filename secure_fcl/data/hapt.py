@@ -6,6 +6,8 @@ see HAPT_LICENSE.md beside the file. Every volunteer performed the protocol twic
 training, the later ones for testing, so a test window is always later than everything that was trained on.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import zipfile

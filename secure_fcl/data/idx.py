@@ -4,6 +4,8 @@ Format (LeCun, Cortes and Burges): two zero bytes, a type byte (8: unsigned byte
 each dimension as a big-endian 32-bit integer, then the values, the last dimension fastest.
 """
 
+from __future__ import annotations
+
 import gzip
 import math
 import zlib

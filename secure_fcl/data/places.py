@@ -1,5 +1,7 @@
 """Where data files are looked for, and whether what lies there is what it should be."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from dataclasses import dataclass

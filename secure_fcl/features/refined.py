@@ -10,6 +10,8 @@ time held out; the turned copies on its later sessions; that digits are set upri
 docs/strategies-calm.md.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np

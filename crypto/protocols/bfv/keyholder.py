@@ -1,5 +1,7 @@
 """The key holder of `crypto.protocols.bfv.sessions`: it alone decrypts, and only sums of listed clients."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 

@@ -4,6 +4,8 @@ Each client adds a pad to its plaintext, from a key that it shares with the key 
 the pads of exactly the clients listed. The sum of any other ciphertexts stays padded, and decrypts to noise.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 

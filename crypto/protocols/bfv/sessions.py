@@ -12,6 +12,8 @@ pseudo-random unless the ciphertext holds exactly one vector of each of them (pl
 itself: the sum is not authenticated against the server).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -4,6 +4,8 @@ Parameters: N = 4096, q of 60 + 49 bits (the 49-bit prime serves key switching o
 44 bits. TenSEAL is imported at first use.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import weakref
@@ -43,7 +45,7 @@ class PublicKey:
     context: Any = field(repr=False)
 
 
-_PARSED: "weakref.WeakValueDictionary[bytes, PublicKey]" = weakref.WeakValueDictionary()
+_PARSED: weakref.WeakValueDictionary[bytes, PublicKey] = weakref.WeakValueDictionary()
 
 
 def parse_public_key(raw: bytes) -> PublicKey:

@@ -6,6 +6,8 @@ i + S, i + 2S, ... into byte i, S the plane's number of bytes. The last entries,
 string of bits, entry i at bits i*b to (i+1)*b, filled with zeros to a whole byte.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np

@@ -5,6 +5,8 @@ masks), on the graph of Bell et al., CCS 2020, with fresh keys for every sum: th
 offer for the next (see `crypto.protocols.masks.offers`), so a steady sum takes two exchanges, or three in active mode.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 

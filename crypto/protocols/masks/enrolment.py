@@ -1,5 +1,7 @@
 """A client's side of the set-up (`crypto.protocols.masks.members`): hello, opening, graph."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from crypto.keys.randomness import KEY_BYTES, RandomBytes

@@ -1,5 +1,7 @@
 """A client's side of one epoch: keys and shares for one sum, from the key list to the answer."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Literal
 
@@ -39,9 +41,9 @@ class ClientEpoch:
         A share that does not open does not make it unfit: its dealer is noted in `bad`.
 
         Raises:
-            RecordError: it is not fit for a sum: another epoch, a cohort smaller than a sum must be, without this client or
-                with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch, or fewer holders
-                than the threshold.
+            RecordError: it is not fit for a sum: another epoch, a cohort smaller than a sum must be, without this
+                client or with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch,
+                or fewer holders than the threshold.
         """
         if listed.epoch != keys.epoch or me not in listed.cohort or not set(listed.cohort) <= set(setup.members):
             raise RecordError(f"the key list of epoch {listed.epoch} is not for this client's keys")

@@ -1,5 +1,7 @@
 """The server's side of the set-up (`crypto.protocols.masks.members`): repeat hellos, then openings."""
 
+from __future__ import annotations
+
 from crypto.keys.roster import Trust
 from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan

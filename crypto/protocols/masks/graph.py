@@ -3,6 +3,8 @@
 Everybody computes the same graph from the seed, and nobody can choose it (see `crypto.protocols.masks.members`).
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import numpy as np

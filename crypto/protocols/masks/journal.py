@@ -1,5 +1,7 @@
 """What a client has answered, on record before the answer leaves, so that a crash cannot make it answer twice."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The server's side of keys: the set-up, the offers that come in, and the cohort that may send vectors."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from crypto.planning.plans import Plan

@@ -3,6 +3,8 @@
 X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). An epoch is one sum's worth of keys.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag

@@ -6,6 +6,8 @@ that does not open is left out and the others open their next nonce for a new di
 times: so corrupt clients choose among that many graphs at most.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -6,6 +6,8 @@ its share against the commitment on arrival, so whoever later sends one that doe
 and if shares that fit do not give the committed secret, the dealer is.
 """
 
+from __future__ import annotations
+
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,8 @@ A record is a proof (`crypto.keys.roster`: public key and Ed25519 signature) fol
 covers session, kind, sender and the body's hash.
 """
 
+from __future__ import annotations
+
 import hashlib
 
 from crypto.errors import MessageError

@@ -1,5 +1,7 @@
 """The server's end of a sum: shares to secrets, secrets to masks, masks off the total."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -3,6 +3,8 @@
 Clients are named by their place in the plan. Every reader raises RecordError for anything malformed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,7 +39,7 @@ class KeyList:
         return pack_value([self.epoch, list(self.cohort), rows])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "KeyList":
+    def from_bytes(data: bytes) -> KeyList:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(cohort), list(rows)]:
@@ -67,7 +69,7 @@ class UnmaskRequest:
         return pack_value([self.epoch, list(self.survivors), list(self.dropped), proofs])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "UnmaskRequest":
+    def from_bytes(data: bytes) -> UnmaskRequest:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(survivors), list(dropped), list(rows)]:
@@ -98,7 +100,7 @@ class Shares:
         return pack_value([self.epoch, dealers, kinds, shares, list(self.bad), self.offer])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "Shares":
+    def from_bytes(data: bytes) -> Shares:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(dealers), bytes(kinds), bytes(shares), list(bad), bytes(offer)]:

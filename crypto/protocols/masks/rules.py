@@ -1,5 +1,7 @@
 """When a client refuses: the checks between a server's request and an answer that cannot be taken back."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 
 from crypto.keys.roster import Trust

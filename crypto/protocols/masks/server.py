@@ -5,6 +5,8 @@ another is under way waits for it. `Deadline` closes the phase that a sum is in 
 confirmations, shares) without the clients that are missing.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal

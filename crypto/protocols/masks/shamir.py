@@ -4,6 +4,8 @@ Shamir, "How to share a secret", CACM 22(11), 1979. Python's integers, so not co
 one-time seeds and the adversary measures over a network.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

@@ -6,6 +6,8 @@ AES for whole vectors, OpenSSL uses that in GCM but not in plain counter mode, w
 is modulo 2^16, 2^32 or 2^64; a ring of 2^b with fewer bits is a quotient of it.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -11,6 +11,8 @@ If the plan bounds norms, the noise share is split apart from the vector, and bo
 This file holds the clients' side; `crypto.protocols.mpc.servers` the others.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

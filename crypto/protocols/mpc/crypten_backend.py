@@ -2,6 +2,8 @@
 heavy.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import importlib.util
