@@ -53,8 +53,8 @@ def load_hapt(path: Path | None = None) -> Dataset:
         `test`. Neighbouring windows share half their samples, so one reading lies in up to two of them.
 
     Raises:
-        DataMissing: The file is not there.
-        DataDamaged: Its sha256 is not the shipped one's.
+        DataMissing: the file is not there.
+        DataDamaged: its sha256 is not the shipped one's.
     """
     source = PATH if path is None else path
     arrays = _read(source)

@@ -32,7 +32,11 @@ def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: f
 
 
 def gradient_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
-    """Return a row that trains a network. Raises as `build_row`."""
+    """Return a row that trains a network.
+
+    Raises:
+        ConfigInvalid, StorageTooSmall: as `build_row`.
+    """
     method = method_of(config, name)
     scenario = scenario.described(config.training.features)
     if name == "joint":
