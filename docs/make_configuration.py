@@ -15,7 +15,8 @@ PAGE = Path(__file__).with_name("configuration.md")
 _HEAD = """# Configuration
 
 Every key, its default, what it takes, and what it means. Written by `python docs/make_configuration.py` from the model
-in `secure_fcl/config/`; do not edit it by hand. How to set keys: [how-to/configure.md](how-to/configure.md).
+in `secure_fcl/config/` and the sections of `secure_fcl/strategies/`; do not edit it by hand. How to set keys:
+[how-to/configure.md](how-to/configure.md).
 
 Unknown keys are refused. `secure-fcl config` prints the same defaults as TOML.
 """

@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from evaluation.files import atomic_write, read_json, read_jsonl
 from evaluation.studies import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
-from secure_fcl.config.rows import RowName
+from secure_fcl.config.names import has_place, row_name
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.runner import execute
 from secure_fcl.running.folder import RunFolder
@@ -26,8 +26,6 @@ from secure_fcl.running.prepare import prepare
 
 AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
-#: Rows without a sum, in which no noise can be shared.
-WITHOUT_SUMS = ("local_only",)
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,10 @@ def load_study(path: Path) -> tuple[Cell, ...]:
 
 
 def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, protection: str, seed: int) -> Cell | None:
-    if strategy not in get_args(RowName):
-        raise ConfigInvalid(f"grid.strategy has {strategy!r}; choose among {list(get_args(RowName))}")
+    try:
+        row_name(strategy)
+    except ValueError as error:
+        raise ConfigInvalid(f"grid.strategy has {strategy!r}; {error}") from None
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float):
         raise ConfigInvalid(f"grid.epsilon has {epsilon!r}; give numbers, inf for no noise")
     for section in ("attacks", strategy):
@@ -99,7 +99,7 @@ def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, prote
     place = "none" if math.isinf(epsilon) else noise
     if place == "none" and not math.isinf(epsilon):
         return None
-    if place == "shared" and strategy in WITHOUT_SUMS:
+    if place == "shared" and not has_place(strategy, "shared"):
         return None
     tree = copy.deepcopy(base)
     attacked = tree.setdefault("attacks", {}).setdefault("enabled", False)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from secure_fcl.config.explain import explain
 from secure_fcl.config.root import Config
 from secure_fcl.errors import ConfigInvalid
 
@@ -49,17 +50,7 @@ def validate(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigInvalid(_explain(error)) from None
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown configuration key {where!r}{more}; `secure-fcl config` lists all keys"
-    shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
-    return f"configuration {where or 'error'}{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
+        raise ConfigInvalid(explain(error)) from None
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:
@@ -67,12 +58,21 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
     if not equals or not key.strip():
         raise ConfigInvalid(f"--set {setting!r} is not of the form a.b=c")
     node = tree
-    *parents, leaf = key.strip().split(".")
+    *parents, leaf = key_path(key.strip())
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise ConfigInvalid(f"--set {setting!r}: {parent!r} is a value, not a section")
     node[leaf] = _value(text.strip())
+
+
+def key_path(key: str) -> list[str]:
+    """Split a dotted key. The dots of a module's name are not ours: `lab.own:mine.epsilon` has two parts."""
+    module, colon, rest = key.partition(":")
+    if not colon:
+        return key.split(".")
+    first, *others = rest.split(".")
+    return [f"{module}:{first}", *others]
 
 
 def _value(text: str) -> Any:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import InitErrorDetails
 
-from secure_fcl.config.rows import (
-    AloneRow,
-    AnalyticRow,
-    CalmRow,
-    ChannelName,
-    ClassSumsRow,
-    CurvatureRow,
-    DarkRow,
-    DistillationRow,
-    ElasticRow,
-    GlfcProxyRow,
-    GlfcRow,
-    GradientMemoryRow,
-    GradientRow,
-    MomentsRow,
-    ProxRow,
-    RowName,
-    SurrogateRow,
-    SynapticRow,
-    TwoTeachersRow,
-    WeightedRow,
-)
+from secure_fcl.config.explain import explain
+from secure_fcl.config.names import ChannelName, RowName, entry_of
+from secure_fcl.config.outside import names_code
 from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training
-from secure_fcl.config.streams import Drift, Online, Scenario, Section, Storage
+from secure_fcl.config.streams import Drift, Online, Scenario, Storage
+from secure_fcl.errors import ConfigInvalid
+from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES
+from secure_fcl.strategies.section import Section, StrategySection
 
 
-class Config(Section):
-    """A whole run."""
+class _Run(Section):
+    """A whole run, without the sections of the strategies, which `Config` adds from their list."""
+
+    # What is not a key of ours may be the section of a strategy of the user's own; anything else is refused below.
+    model_config = ConfigDict(extra="allow")
 
     seed: int = Field(1, ge=0, lt=2**31, description="public seed: order, partition, initial model, games")
     rows: tuple[RowName, ...] = Field(
@@ -71,27 +59,41 @@ class Config(Section):
     training: Training = Training()
     compression: Compression = Compression()
     privacy: Privacy = Privacy()
-    replay: GradientRow = GradientRow()
-    finetune: GradientRow = GradientRow()
-    fedavg: WeightedRow = WeightedRow()
-    fedprox: ProxRow = ProxRow()
-    fedewc: ElasticRow = ElasticRow()
-    fedcurv: CurvatureRow = CurvatureRow()
-    fedsi: SynapticRow = SynapticRow()
-    fedssi: SurrogateRow = SurrogateRow()
-    fedlwf: DistillationRow = DistillationRow()
-    flwf2t: TwoTeachersRow = TwoTeachersRow()
-    derpp: DarkRow = DarkRow()
-    fedagem: GradientMemoryRow = GradientMemoryRow()
-    glfc: GlfcProxyRow = GlfcProxyRow()
-    glfc_safe: GlfcRow = GlfcRow()
-    joint: GradientRow = GradientRow()
-    local_only: AloneRow = AloneRow()
-    class_sums: ClassSumsRow = ClassSumsRow()
-    analytic: AnalyticRow = AnalyticRow()
-    slda: MomentsRow = MomentsRow()
-    calm: CalmRow = CalmRow()
     attacks: Attacks = Attacks()
+
+    def section(self, name: str) -> StrategySection:
+        """Return the section of a strategy: of the list, or of the user's own by `module:name`, which is imported.
+
+        Raises:
+            ConfigInvalid: `module:name` cannot be imported or is no entry, or its table does not fit its section.
+        """
+        if not names_code(name):
+            found: StrategySection = vars(self)[name]
+            return found
+        default: StrategySection = entry_of(name).section
+        try:
+            return type(default).model_validate(default.model_dump() | (self.model_extra or {}).get(name, {}))
+        except ValidationError as error:
+            raise ConfigInvalid(explain(error, name)) from None
+
+    @model_validator(mode="after")
+    def _other_tables_are_of_own_strategies(self) -> Self:
+        unknown = [
+            InitErrorDetails(type="extra_forbidden", loc=(key,), input=value)
+            for key, value in (self.model_extra or {}).items()
+            if not (names_code(key) and isinstance(value, dict))
+        ]
+        if unknown:
+            raise ValidationError.from_exception_data("Config", unknown)
+        return self
+
+    @model_validator(mode="after")
+    def _channels_exist(self) -> Self:
+        unknown = [name for name in self.side_channels if name not in CHANNELS]
+        # A strategy of the user's own may have channels that only its code knows; rows refuse what they do not send.
+        if unknown and not any(names_code(name) for name in self.rows):
+            raise ValueError(f"side_channels = {unknown}: no strategy has such a channel; there are {list(CHANNELS)}")
+        return self
 
     @model_validator(mode="after")
     def _adam_has_no_momentum(self) -> Self:
@@ -129,3 +131,15 @@ class Config(Section):
                 "transcript = 'latest' records too little for attacks: set attacks.enabled = false beside it"
             )
         return self
+
+
+if TYPE_CHECKING:
+    Config = _Run
+else:
+    Config = create_model(
+        "Config",
+        __base__=_Run,
+        __doc__="A whole run: `_Run` with the section of every strategy of the list under its name.",
+        __module__=__name__,
+        **{name: (type(entry.section), entry.section) for name, entry in ENTRIES.items()},
+    )

@@ -6,13 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from secure_fcl.config.rows import (
-    GradientName,
-    Probability,
-)
-from secure_fcl.config.streams import Positive, Section
+from secure_fcl.config.names import AttackedName
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies.gradient.models import check_kind
+from secure_fcl.strategies.section import Positive, Probability, Section
 
 
 class Data(Section):
@@ -131,7 +128,7 @@ class Attacks(Section):
     """The audit after training."""
 
     enabled: bool = Field(True, description="play the attacks after training")
-    row: GradientName = Field("replay", description="the row that is attacked")
+    row: AttackedName = Field("replay", description="the row that is attacked")
     targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
     shadows: int = Field(
         0,

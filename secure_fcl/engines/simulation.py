@@ -19,9 +19,14 @@ SIMULATION = "simulation"
 """Folder inside a run for coins, truths and declared clear views. Nothing in it is covered by any guarantee."""
 
 
+def file_stem(row: str) -> str:
+    """Return a row's name as files have it: `lab:mine` is `lab.mine`, as a file's name has no colon."""
+    return row.replace(":", ".")
+
+
 def clear_update_path(folder: Path, row: str) -> Path:
     """Return where the declared one-client view of a row lies."""
-    return folder / SIMULATION / f"clear-update-{row}.npz"
+    return folder / SIMULATION / f"clear-update-{file_stem(row)}.npz"
 
 
 def save_arrays(path: Path, /, **arrays: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from crypto.errors import CryptoError
 from privacy import PrivacyError, spent, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
+from secure_fcl.config.reading import key_path
 from secure_fcl.data import load
 from secure_fcl.errors import SecureFclError
 from secure_fcl.rows.build import build_row, calibrated_row
@@ -107,7 +108,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
     cohorts = _statements(plan)
     secure = plan.secure_plan()
     uploads = [secure.client_bytes(upload.name) for upload in secure.uploads]
-    budget = float(getattr(plan.config, plan.name).epsilon)
+    budget = plan.config.section(plan.name).epsilon
     return RowCost(
         row=plan.name,
         noise=plan.noise,
@@ -196,9 +197,10 @@ def with_setting(config: Config, key: str, value: float | int | str) -> Config:
     """
     tree: dict[str, Any] = config.model_dump(mode="python")
     node = tree
-    *sections, leaf = key.split(".")
+    *sections, leaf = key_path(key)
     for section in sections:
-        node = node[section]
+        # A strategy of the user's own has no table as long as all its settings are the defaults.
+        node = node.setdefault(section, {})
     node[leaf] = value
     return validate(tree)
 

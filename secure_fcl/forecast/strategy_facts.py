@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from privacy import DpSgdPlan, NonPrivate
 from secure_fcl.config import Config, validate
-from secure_fcl.config.rows import ChannelName, GradientRow, NoisePlace, RowName
+from secure_fcl.config.names import entry_of
 from secure_fcl.data import load
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row
+from secure_fcl.rows.gradient import method_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy, Method, Networks, Plain, Rates
+from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES, Entry
 from secure_fcl.strategies.course import Course, play
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.section import NoisePlace
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Noise multiplier at which events are read off; what is charged does not depend on it.
@@ -73,14 +77,15 @@ def fact_sheets(config: Config) -> tuple[FactSheet, ...]:
         SecureFclError: the scenario cannot be built, or a row cannot run in it at all; names the reason.
     """
     scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
-    equal = _equal_when_shared(config)
-    return tuple(_sheet(config, scenario, name, equal.get(name)) for name in get_args(RowName))
+    entries = {**ENTRIES, **{name: entry_of(name) for name in config.rows}}
+    equal = _equal_when_shared(config, entries)
+    return tuple(_sheet(config, scenario, name, entry, equal.get(name)) for name, entry in entries.items())
 
 
-def _sheet(config: Config, scenario: Scenario, name: str, equal: str | None) -> FactSheet:
+def _sheet(config: Config, scenario: Scenario, name: str, entry: Entry, equal: str | None) -> FactSheet:
     plans = {place: _plan(config, scenario, name, place) for place in ("local", "shared")}
     places = tuple(place for place, plan in plans.items() if plan is not None)
-    wanted = str(getattr(config, name).noise)
+    wanted: str = config.section(name).noise
     noise = wanted if wanted in places else places[0]
     plan = plans[noise]
     if plan is None:
@@ -88,7 +93,7 @@ def _sheet(config: Config, scenario: Scenario, name: str, equal: str | None) -> 
     own, later = _releases(plan)
     secure = plan.secure_plan(0)
     return FactSheet(
-        row=name, what=_what(plan), noise=noise, places=places, sums_only=not plan.channels,
+        row=name, what=entry.what or _first_sentence(plan), noise=noise, places=places, sums_only=not plan.channels,
         side_channels=tuple(channel.name for channel in plan.channels),
         per_example_dp=plan.protected and not _non_private(plan), releases=own, releases_kept=later,
         extra_releases=_extra(config, scenario, plan, own), terms=_terms(plan),
@@ -108,8 +113,9 @@ def _plan(config: Config, scenario: Scenario, name: str, place: NoisePlace) -> R
 
 
 def _with_noise(config: Config, name: str, place: NoisePlace) -> Config:
-    tree = config.model_dump(mode="python") | {"side_channels": get_args(ChannelName)}
-    tree[name] = {**tree[name], "noise": place, "epsilon": 8.0}
+    channels = {*CHANNELS, *config.side_channels, *entry_of(name).channels}
+    tree = config.model_dump(mode="python") | {"side_channels": tuple(channels)}
+    tree[name] = {**tree.get(name, {}), "noise": place, "epsilon": 8.0}
     return validate(tree)
 
 
@@ -147,31 +153,20 @@ def _terms(plan: RowPlan) -> tuple[str, ...]:
     return tuple(said for name, said in places.items() if getattr(method, name) is not getattr(Plain, name))
 
 
-#: Rows whose class says what several rows are.
-_ROWS_OF_PLAIN = {
-    "replay": "ER: fine-tuning on the stream and a memory of it (Chaudhry et al. 2019, arXiv 1902.10486, section 3).",
-    "joint": "The upper bound: fine-tuning on all tasks at once.",
-}
-
-
-def _what(plan: RowPlan) -> str:
-    if plan.name in _ROWS_OF_PLAIN:
-        return _ROWS_OF_PLAIN[plan.name]
+def _first_sentence(plan: RowPlan) -> str:
     strategy: Any = plan.strategy
     owner = strategy.method if isinstance(strategy, GradientStrategy) else getattr(strategy, "classifier", strategy)
     return " ".join((inspect.getdoc(type(owner)) or "").split("\n\n")[0].split())
 
 
-def _equal_when_shared(config: Config) -> dict[str, str]:
+def _equal_when_shared(config: Config, entries: Mapping[str, Entry]) -> dict[str, str]:
     """Return, by row, an earlier row that ends at the same weights with shared noise in a short made-up course."""
-    from secure_fcl.rows.gradient import method_of
-
     found: dict[str, str] = {}
     ends: list[tuple[str, np.ndarray]] = []
-    for name in get_args(RowName):
-        if not isinstance(getattr(config, name), GradientRow) or name == "joint":
+    for name, entry in entries.items():
+        if not isinstance(entry, GradientEntry) or entry.at_once:
             continue
-        method = method_of(config, name)
+        method = method_of(config, name, entry)
         if method.mean == "none":
             continue
         weights = _shared_end(method)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from privacy import DistributedSum, Event, SkellamSum
 from secure_fcl.compression import Wire
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.rows.closed_form import ClosedForm
-from secure_fcl.strategies import Phase
+from secure_fcl.strategies import Phase, Strategy
 from secure_fcl.streams import Scenario
 
 SumNoise = SkellamSum | DistributedSum
@@ -47,13 +48,14 @@ def distributed_noise(
     )  # fmt: skip
 
 
-def shared_noise(config: Config, scenario: Scenario, sums: ClosedForm, phase: Phase, multiplier: float) -> SkellamSum:
+def shared_noise(config: Config, scenario: Scenario, sums: Strategy, phase: Phase, multiplier: float) -> SkellamSum:
     """Return the noise of one sum over all examples.
 
     Raises:
         ConfigInvalid: the upload declares no sensitivity, or nobody is left who surely adds noise.
     """
-    placement, upload = getattr(config, sums.name).noise, sums.uploads[phase]
+    upload = sums.uploads[phase]
+    placement: Literal["local", "shared"] = "shared" if config.section(sums.name).noise == "shared" else "local"
     if upload.sensitivity_l2 is None or upload.sensitivity_entries is None:
         raise ConfigInvalid(f"upload {upload.name!r} declares no sensitivity, so no noise can be shared in its sum")
     p = config.privacy

@@ -207,7 +207,7 @@ class RowPlan:
     @property
     def noise_excess(self) -> float:
         """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
-        epsilon = float(getattr(self.config, self.name).epsilon)
+        epsilon = self.config.section(self.name).epsilon
         return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
 
     @property
@@ -223,4 +223,4 @@ class RowPlan:
     @property
     def noise(self) -> str:
         """Place of the noise: local, shared or none."""
-        return str(getattr(self.config, self.name).noise)
+        return self.config.section(self.name).noise

@@ -81,7 +81,7 @@ def refuse_channels(config: Config, strategy: Strategy) -> None:
     Raises:
         ConfigInvalid: a side channel that is not allowed; names it and what it would give away.
     """
-    if config.protection == "plain" and getattr(config, strategy.name).noise == "none":
+    if config.protection == "plain" and config.section(strategy.name).noise == "none":
         return
     for channel in side_channels(strategy):
         if channel.name not in config.side_channels:

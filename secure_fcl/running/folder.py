@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
 from evaluation.strict_json import to_json
 from secure_fcl.config import Config, dump_config, load_config
-from secure_fcl.engines.simulation import load_arrays, save_arrays
+from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError
 from secure_fcl.strategies import State
 
@@ -156,23 +156,23 @@ class RunFolder:
 
     def ledger_path(self, row: str) -> Path:
         """Return where the ledger of a row lies."""
-        return self.path / "ledger" / f"{row}.jsonl"
+        return self.path / "ledger" / f"{file_stem(row)}.jsonl"
 
     def budget_path(self, row: str) -> Path:
         """Return where the budget of a row lies, laid down when the row first starts."""
-        return self.path / "ledger" / f"{row}.budget.json"
+        return self.path / "ledger" / f"{file_stem(row)}.budget.json"
 
     def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> None:
         """Record the model after a round and the sum that made it, in full."""
-        save_arrays(self.path / "transcript" / row / f"{number:05d}.npz", total=total, **state)
+        save_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz", total=total, **state)
 
     def forget_round(self, row: str, number: int) -> None:
         """Delete what `save_round` wrote, if it is there."""
-        (self.path / "transcript" / row / f"{number:05d}.npz").unlink(missing_ok=True)
+        (self.path / "transcript" / file_stem(row) / f"{number:05d}.npz").unlink(missing_ok=True)
 
     def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
         """Return what `save_round` wrote."""
-        return load_arrays(self.path / "transcript" / row / f"{number:05d}.npz")
+        return load_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz")
 
 
 def _sha256(text: str) -> str:

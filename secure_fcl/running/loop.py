@@ -237,7 +237,7 @@ class Job:
     def _tick(self, plan: RowPlan, step: StepContext, accuracy: float) -> None:
         names = [p.name for p, _ in self._prepared.rows]
         before = sum(p.rounds for p, _ in self._prepared.rows[: names.index(plan.name)])
-        epsilon = getattr(plan.config, plan.name).epsilon
+        epsilon = plan.config.section(plan.name).epsilon
         done = before + step.slot * plan.rounds_per_slot + step.round + 1
         self._watch(
             Tick(plan.name, step.slot, plan.scenario.slots, step.round, plan.rounds_per_slot, accuracy,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crypto.backends import require_backend
 from crypto.keys.randomness import derive_key
 from secure_fcl.config import Config
+from secure_fcl.config.names import entry_of
 from secure_fcl.data import load
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
@@ -54,6 +55,11 @@ def prepare(config: Config) -> Prepared:
     wanted = config.attacks
     if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
+    if wanted.enabled and wanted.row in config.rows and not entry_of(wanted.row).attackable:
+        raise ConfigInvalid(
+            f"attacks.row = {wanted.row!r} trains no network that could be attacked; choose another, or set "
+            "attacks.enabled = false"
+        )
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
         for slot in range(plan.scenario.slots):

@@ -19,9 +19,12 @@ from secure_fcl.strategies.closed_form.classifiers import Ridge, StreamingLda
 from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import GradientEntry, SumsEntry, SumsNumbers
 from secure_fcl.strategies.gradient.method import Method, Plain
 from secure_fcl.strategies.gradient.networks import Networks
-from secure_fcl.strategies.gradient.strategy import Encoding, GradientStrategy, Rates
+from secure_fcl.strategies.gradient.numbers import Encoding, Rates
+from secure_fcl.strategies.gradient.strategy import GradientStrategy
+from secure_fcl.strategies.section import GradientSection, SumsSection
 
 __all__ = [
     "Calm",
@@ -31,6 +34,8 @@ __all__ = [
     "DeviceView",
     "Encoding",
     "Examples",
+    "GradientEntry",
+    "GradientSection",
     "GradientStrategy",
     "Method",
     "MomentSums",
@@ -47,6 +52,9 @@ __all__ = [
     "Stratum",
     "StreamingLda",
     "SummedOnce",
+    "SumsEntry",
+    "SumsNumbers",
+    "SumsSection",
     "UploadSpec",
     "one_by_one",
 ]

@@ -53,7 +53,7 @@ def test_the_grid_leaves_out_what_does_not_exist(write: Callable[[str], Path]) -
     assert len(cells) == len(expected) == len({c.key for c in cells})
     for cell in cells:
         assert cell.config.rows == (cell.strategy,)
-        assert getattr(cell.config, cell.strategy).epsilon == cell.epsilon
+        assert cell.config.section(cell.strategy).epsilon == cell.epsilon
         assert not cell.config.attacks.enabled
 
 

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from pydantic import Field
 
 from privacy import RandomBytes
+from secure_fcl.features.choice import feature_map
+from secure_fcl.features.refined import variations
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
@@ -43,6 +46,8 @@ from secure_fcl.strategies.closed_form.class_rows import (
 from secure_fcl.strategies.closed_form.denoising import class_counts, class_means, discriminant, mean_length, precision
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
+from secure_fcl.strategies.section import RefinedSection
 
 _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
@@ -166,3 +171,33 @@ def _directions(rows: Values) -> Values:
     """Return rows of norm 1 (less rounding); a zero row stays zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(norms > 0.0, norms, 1.0) * _SHRINK)
+
+
+class CalmSection(RefinedSection):
+    """CALM, this toolkit's own: class sums, then the scatter of directions from the class means."""
+
+    scatter_share: float = Field(
+        0.1, gt=0.0, lt=1.0, description="part of the budget (in squared sensitivity over noise) that the scatter gets"
+    )
+    variations: bool = Field(True, description="let the scatter see turned copies of each window")
+
+
+def _calm(section: CalmSection, numbers: SumsNumbers) -> Calm:
+    copies = variations if section.variations else lambda x: iter((x,))
+    return Calm(
+        numbers.name, feature_map(section.features), copies, numbers.shape, numbers.classes, numbers.widest_slot,
+        numbers.examples, 2.0**section.scale_bits, (0.0, 0.0),
+    )  # fmt: skip
+
+
+def _shares(section: CalmSection) -> Mapping[Phase, float]:
+    share = section.scatter_share
+    return {"train": 1.0 / math.sqrt(1.0 - share), "close": 1.0 / math.sqrt(share)}
+
+
+calm = SumsEntry(
+    section=CalmSection(),
+    build=_calm,
+    ratios=_shares,
+    told=lambda strategy, std: replace(strategy, noise=(std["train"], std["close"])),
+)

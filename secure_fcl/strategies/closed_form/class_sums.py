@@ -26,6 +26,8 @@ from secure_fcl.strategies.base import (
 )
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
+from secure_fcl.strategies.section import SumsSection
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +100,16 @@ class ClassSums(SummedOnce):
         out = np.full((len(x), self.classes), -np.inf, dtype=np.float32)
         out[:, released] = (features(x) @ directions.T).astype(np.float32)
         return out
+
+
+class ClassSumsSection(SumsSection):
+    """Class sums of bounded features."""
+
+
+def _class_sums(section: ClassSumsSection, numbers: SumsNumbers) -> ClassSums:
+    return ClassSums(
+        numbers.shape, numbers.classes, numbers.widest_slot, numbers.examples, 2.0**section.scale_bits, numbers.noisy
+    )
+
+
+class_sums = SumsEntry(section=ClassSumsSection(), build=_class_sums)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import Field
 
+from secure_fcl.features.choice import feature_map
 from secure_fcl.strategies.closed_form.class_rows import Linear
-from secure_fcl.strategies.closed_form.moments import Moments
+from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
+from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
+from secure_fcl.strategies.section import Positive, RefinedSection
 
 LEAST_COUNT = 1.0
 """A noisy count below this stands for this: nothing is divided by nothing."""
@@ -56,3 +60,36 @@ class StreamingLda:
         values = (1.0 - shrinkage) * np.maximum(values, 0.0) + shrinkage
         weights = means @ (vectors / values) @ vectors.T
         return Linear(weights, -0.5 * (means * weights).sum(axis=1))
+
+
+class MomentsSection(RefinedSection):
+    """Streaming LDA: class sums and one second moment."""
+
+    gram_share: float = Field(
+        0.5, gt=0.0, lt=1.0, description="part of an example's squared weight that goes to the second moment"
+    )
+
+
+class AnalyticSection(MomentsSection):
+    """Analytic federated class-incremental learning."""
+
+    ridge: Positive = Field(1.0, description="added to the second moment's eigenvalues, beside what noise asks for")
+
+
+def _moments(section: MomentsSection, numbers: SumsNumbers, classifier: Classifier) -> MomentSums:
+    return MomentSums(
+        numbers.name, classifier, feature_map(section.features), numbers.shape, numbers.classes, numbers.widest_slot,
+        numbers.examples, section.gram_share, 2.0**section.scale_bits, 0.0,
+    )  # fmt: skip
+
+
+analytic = SumsEntry(
+    section=AnalyticSection(),
+    build=lambda section, numbers: _moments(section, numbers, Ridge(section.ridge)),
+    told=lambda strategy, std: replace(strategy, noise=std["train"]),
+)
+slda = SumsEntry(
+    section=MomentsSection(),
+    build=lambda section, numbers: _moments(section, numbers, StreamingLda()),
+    told=lambda strategy, std: replace(strategy, noise=std["train"]),
+)

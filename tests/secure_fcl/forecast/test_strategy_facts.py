@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -11,8 +10,8 @@ from typer.testing import CliRunner
 from secure_fcl.cli.commands import app
 from secure_fcl.cli.strategy_tables import TABLES, as_markdown
 from secure_fcl.config import Config
-from secure_fcl.config.rows import RowName
 from secure_fcl.forecast.strategy_facts import FactSheet, fact_sheets
+from secure_fcl.strategies.catalogue import ENTRIES
 from secure_fcl.strategies.methods import SynapticIntelligence
 
 
@@ -23,7 +22,7 @@ def sheets(make_config: Callable[..., Config]) -> dict[str, FactSheet]:
 
 
 def test_every_row_has_a_sheet(sheets: dict[str, FactSheet]) -> None:
-    assert list(sheets) == list(get_args(RowName))
+    assert list(sheets) == list(ENTRIES)
     assert sheets["fedssi"].what.startswith("FedSSI: SI whose paths")
 
 
@@ -82,16 +81,10 @@ def test_uploads_grow_with_the_sums_beside(sheets: dict[str, FactSheet]) -> None
 
 
 def test_a_sheet_follows_the_code(make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    from secure_fcl.rows import gradient as gradient_rows
     from secure_fcl.strategies import Plain
 
-    real = gradient_rows.method_of
-
-    def changed(config: Config, name: str) -> object:
-        return replace(SynapticIntelligence(), memory=True) if name == "finetune" else real(config, name)
-
-    for module in ("secure_fcl.rows.gradient", "secure_fcl.rows.row_plan"):
-        monkeypatch.setattr(f"{module}.method_of", changed)
+    changed = replace(ENTRIES["finetune"], method=lambda section: replace(SynapticIntelligence(), memory=True))
+    monkeypatch.setitem(ENTRIES, "finetune", changed)
     found = fact_sheets(make_config())[0]
     assert found.row == "finetune"
     assert found.memory_examples > 0

@@ -55,7 +55,7 @@ def test_a_planned_schedule_just_fits(make: Make, name: str, tmp_path: Path) -> 
     plan = make(name)
     budget = planned_budget(plan)
     assert budget is not None
-    assert budget.epsilon < 1.2 * float(getattr(plan.config, name).epsilon)
+    assert budget.epsilon < 1.2 * float(plan.config.section(name).epsilon)
     with Ledger(tmp_path / "l") as ledger:
         assert set(run_through(plan, RowLedger(plan, ledger, budget))) == {NOBODY}
         assert all(budget.refusal(events) is None for events in ledger.spent().values())

@@ -6,8 +6,8 @@ import pytest
 from privacy import SkellamRelease, spent, statements
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
+from secure_fcl.features.choice import remembered
 from secure_fcl.rows.build import build_row, calibrated_row
-from secure_fcl.rows.closed_form import remembered
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import Calm, DeviceView, Examples, MomentSums
 from secure_fcl.streams import Scenario, build_scenario

@@ -136,7 +136,7 @@ def test_every_cohort_stays_within_its_budget_and_the_worst_uses_it(
 ) -> None:
     config = make_config(*settings)
     plan, multiplier = calibrated_row(config, build_scenario(digits, config), name)
-    target = getattr(config, name).epsilon
+    target = config.section(name).epsilon
     found = epsilons(plan)
     assert max(found.values()) <= target
     assert max(found.values()) > 0.98 * target
