@@ -15,7 +15,9 @@ LENGTH = 10_000
 def main() -> None:
     """Run one sum under BFV and compare it with the sum in the clear."""
     encoder = FixedPoint(scale=2.0**16, clip=1.0)
-    planned = plan("bfv", CLIENTS, (Upload("update", LENGTH, encoder.bound),), rounds=1, max_dropouts=1)
+    planned = plan(
+        "bfv", CLIENTS, (Upload(name="update", length=LENGTH, bound=encoder.bound),), rounds=1, max_dropouts=1
+    )
     print("assumption:", planned.assumption)
     print("bytes per client:", planned.client_bytes("update"))
 

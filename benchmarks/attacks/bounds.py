@@ -68,7 +68,9 @@ def planted(console: Console) -> None:
         (Bug.REPLAY_NOT_CHARGED, sampled),
         (Bug.NOISE_BY_REALISED_BATCH, plain),
     ):
-        epsilon = accountant.epsilon({SampledGaussian(plan.rate, plan.noise_multiplier): plan.rounds}, DELTA)
+        epsilon = accountant.epsilon(
+            {SampledGaussian(q=plan.rate, noise_multiplier=plan.noise_multiplier): plan.rounds}, DELTA
+        )
         cells = []
         with cpu() as used:
             for wanted in (bug, Bug.NONE):

@@ -37,7 +37,7 @@ def main() -> None:
     own = np.flatnonzero(data.train & (units.item != NO_ITEM))
     pool = Candidates(data.x[own], data.y[own], units.item[own], data.y[own] // 2)
     module = build_model("cnn", data.shape, len(data.classes), 1)
-    recipe = ContinualRecipe(Rule(0.05, 0.9), batch=32, steps=120, memory=8, replay=16)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.05, momentum=0.9), batch=32, steps=120, memory=8, replay=16)
     with cpu() as used:
         models = continual_models(trainer_for(module), pool, recipe, models=SHADOWS + TARGETS, seed=0, per_cluster=True)
         shadows = models.take(np.arange(SHADOWS))

@@ -56,9 +56,9 @@ def throughput() -> None:
     base = 6 / plain.value
     table.add_row("plain torch loop", "6", f"{base:.1f}", "1.0")
     ways = (
-        ("vmap", ModuleTrainer(MLP.module(), chunk=16), 32, Rule(0.1, 0.9)),
-        ("batched products", MLP, 64, Rule(0.1, 0.9)),
-        ("batched products, clipped per example", MLP, 64, Rule(0.1, 0.9, clip_norm=1.0)),
+        ("vmap", ModuleTrainer(MLP.module(), chunk=16), 32, Rule(learning_rate=0.1, momentum=0.9)),
+        ("batched products", MLP, 64, Rule(learning_rate=0.1, momentum=0.9)),
+        ("batched products, clipped per example", MLP, 64, Rule(learning_rate=0.1, momentum=0.9, clip_norm=1.0)),
     )
     for name, trainer, models, rule in ways:
         with cpu() as used:
@@ -70,7 +70,7 @@ def throughput() -> None:
 def membership() -> None:
     everyone = pool(digits())
     with cpu() as used:
-        recipe = ContinualRecipe(Rule(0.1, 0.9), batch=64, steps=STEPS)
+        recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=64, steps=STEPS)
         models = continual_models(MLP, everyone, recipe, models=128 + TARGETS, seed=0)
     table = Table(
         "attack", "16 shadows", "64", "128",

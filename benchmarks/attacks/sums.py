@@ -87,7 +87,7 @@ def cohorts(console: Console) -> None:
 
 
 def active(data: Data, console: Console) -> None:
-    (x, y), imprint = data, Imprint(64, 1024, 10)
+    (x, y), imprint = data, Imprint(inputs=64, bins=1024, classes=10)
     mlp = BatchedMlp((64, 1024, 10))
     table = Table(
         "clients x examples", "noise", "recovered above 40 dB", "CPU-s", title="imprint on the sum, 1024 bins"

@@ -194,7 +194,9 @@ def check_garbage(bench: Bench) -> None:
     bodies += [genuine[:-1], genuine[: len(genuine) // 2], genuine + b"\x00", bytes(reversed(genuine))]
     session = bench.plan.session
     crowd = [
-        Message(sender, receiver, kind, session, number, upload.name, body)
+        Message(
+            sender=sender, receiver=receiver, kind=kind, session=session, round=number, upload=upload.name, payload=body
+        )
         for receiver in (*(name for name in bench.parties if name not in bench.plan.clients), "clients")
         for kind in sorted(kinds)
         for sender in senders

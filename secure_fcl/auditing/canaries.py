@@ -83,7 +83,7 @@ class _Bench:
             # The steps of the run, which rounds coarser where few bits are sent; its maps turn no canary.
             upload = replace(upload, scale=noise.scale)
         vector, _ = upload.clip(upload.flatten(made))
-        total = FixedPoint(upload.scale, upload.largest_bound).encode(vector, coins).values
+        total = FixedPoint(scale=upload.scale, clip=upload.largest_bound).encode(vector, coins).values
         if noise is not None:
             total = total + sum(noise.share(len(total), coins) for _ in range(shares_in_a_sum(noise)))
         return upload.split(total / upload.scale)["gradient"]
@@ -197,7 +197,7 @@ def _game(bench: _Bench, fate: str) -> attacks.Outcome | None:
         else f"canaries in the client's own code, sampled from the memory for {rounds}"
     )
     terms = attacks.Terms(
-        target,
+        target=target,
         seed=public_seed(world.plan.config.seed, "judge", target),
         coin=attacks.Coin(0.5),
         delta=audit_delta(world.plan),
@@ -211,7 +211,7 @@ def _judged(scores: Floats, truth: Bools, terms: attacks.Terms, fate: str, view:
     nothing = np.zeros(len(scores), dtype=np.int64)
     asked = attacks.Candidates(np.zeros((len(scores), 1), dtype=np.float32), nothing, np.arange(len(scores)), nothing)
     # Axes tell nothing of coins: the blind baseline is one half by construction.
-    blind = Score(0.5, 0.5, 0.5, terms.confidence, len(scores))
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=len(scores))
     game = attacks.MEMBERSHIP if fate == "discarded" else attacks.RETAINED
     names = ("direction of a canary", view)
     return attacks.judge(game, names, scores, asked, truth, terms, blind)

@@ -41,7 +41,7 @@ def overfit_control(plan: RowPlan, strategy: GradientStrategy) -> list[attacks.O
     zeros = np.zeros(len(chosen), dtype=np.int64)
     candidates = attacks.Candidates(scenario.x[chosen], labels, scenario.units.item[chosen], zeros)
     terms = attacks.Terms(
-        "unprotected network that learnt random labels by heart",
+        target="unprotected network that learnt random labels by heart",
         seed=public_seed(plan.config.seed, "judge", "positive control"),
         coin=attacks.Coin(0.5),
         delta=plan.config.privacy.delta,

@@ -41,9 +41,15 @@ class _Sums:
 
     def __init__(self, world: AuditWorld, clients: int, length: int) -> None:
         norm = world.strategy.plan.clipping_norm
-        self._encoder = FixedPoint(_STEPS / norm, norm)
+        self._encoder = FixedPoint(scale=_STEPS / norm, clip=norm)
         self._names = tuple(f"client{k}" for k in range(clients))
-        made = plan(world.plan.config.protection, self._names, (Upload(_UPLOAD, length, self._encoder.bound),), 8, 1)
+        made = plan(
+            world.plan.config.protection,
+            self._names,
+            (Upload(name=_UPLOAD, length=length, bound=self._encoder.bound),),
+            8,
+            1,
+        )
         self._parties = rehearse(made)
         set_up(self._parties)
         self._number = 0
@@ -120,9 +126,15 @@ def _differencing(world: AuditWorld, honest: Sequence[Vector], weights: NDArray[
     try:
         first, second = sums.run(honest, models, None), sums.run(honest, models, 0)
     except SumAborted as refusal:
-        return asdict(attacks.Probe(name, str(refusal), 0.0, 1, None)) | {"noise": "off"}
+        return asdict(attacks.Probe(name=name, refused=str(refusal), recovered=0.0, n=1, median_psnr=None)) | {
+            "noise": "off"
+        }
     cosine = _cosine(first - second, honest[0])
-    return asdict(attacks.Probe(name, None, float(cosine > ISOLATED), 1, None, cosine)) | {"noise": "off"}
+    return asdict(
+        attacks.Probe(
+            name=name, refused=None, recovered=float(cosine > ISOLATED), n=1, median_psnr=None, similarity=cosine
+        )
+    ) | {"noise": "off"}
 
 
 def _with_noise(

@@ -58,8 +58,8 @@ class _Course:
         noise = step.noise_multiplier * (math.sqrt(clients) if self.plan.noise == "local" else 1.0)
         share = 0.5 / (1.0 - self.plan.config.scenario.holdout)
         return attacks.Rule(
-            step.learning_rate,
-            step.momentum,
+            learning_rate=step.learning_rate,
+            momentum=step.momentum,
             clip_norm=step.clipping_norm,
             noise_multiplier=noise * share,
             denominator=step.denominator * clients * share,

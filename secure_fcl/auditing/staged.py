@@ -24,7 +24,7 @@ _BATCHES, _NEW, _REPLAYED = 4, 2, 2
 def _rule(world: AuditWorld, noise: bool) -> StagedRule:
     """Return one client's part of one step."""
     sigma = world.noise_of_client if noise else 0.0
-    return StagedRule(world.strategy.plan.clipping_norm, world.strategy.q_current, sigma)
+    return StagedRule(clip_norm=world.strategy.plan.clipping_norm, rate=world.strategy.q_current, noise=sigma)
 
 
 def _noises(world: AuditWorld) -> tuple[bool, ...]:
@@ -53,7 +53,7 @@ def play_arrival(world: AuditWorld) -> Played:
         name = scenario.data.classes[label] if label < len(scenario.data.classes) else str(label)
         target = f"staged rounds of {scenario.clients} clients: class {name}, noise {'as ran' if noise else 'off'}"
         terms = attacks.Terms(
-            target, public_seed(world.plan.config.seed, "judge", target), delta=audit_delta(world.plan),
+            target=target, seed=public_seed(world.plan.config.seed, "judge", target), delta=audit_delta(world.plan),
             control=None if noise else "without noise",
         )  # fmt: skip
         outcome, who = stage_arrival(
@@ -101,7 +101,7 @@ def play_clear_updates(world: AuditWorld) -> Played:
     epsilon = None
     if world.plan.noise == "local":
         # With shared noise an update in the clear is outside the guarantee, and there is nothing to compare with.
-        event = SampledGaussian(world.strategy.q_current, step.noise_multiplier)
+        event = SampledGaussian(q=world.strategy.q_current, noise_multiplier=step.noise_multiplier)
         epsilon = group_epsilon({event: len(models)}, scenario.units.largest_item, accounted(world.plan))
     outcomes: list[attacks.Outcome] = []
     for noise in _noises(world):

@@ -87,7 +87,7 @@ class AuditWorld:
         """Return how a game with one coin per item is judged."""
         blocks = self.plan.scenario.units.largest_item > 1
         return attacks.Terms(
-            target + (" (one coin per block of windows)" if blocks else ""),
+            target=target + (" (one coin per block of windows)" if blocks else ""),
             seed=public_seed(self.plan.config.seed, "judge", target),
             coin=attacks.Coin(rate, per_cluster=blocks),
             delta=audit_delta(self.plan),

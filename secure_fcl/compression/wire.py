@@ -41,7 +41,7 @@ class Wire:
     @property
     def encoder(self) -> FixedPoint:
         """Real to integer and back."""
-        return FixedPoint(self.sent.scale, self.sent.largest_bound)
+        return FixedPoint(scale=self.sent.scale, clip=self.sent.largest_bound)
 
     @property
     def coordinates(self) -> int:

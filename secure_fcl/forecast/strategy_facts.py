@@ -181,7 +181,7 @@ def _shared_end(method: Method) -> np.ndarray:
     shape, classes = (1, 8, 8), 4
     networks = Networks("mlp", shape, classes, 1, trainer="stacked")
     rates = Rates(0.9, 0.9 if method.memory else 0.0)
-    plan = DpSgdPlan(1, 4.0, 1.0, 0.0, 0.5)
+    plan = DpSgdPlan(steps=1, denominator=4.0, clipping_norm=1.0, noise_multiplier=0.0, learning_rate=0.5)
     strategy = GradientStrategy("fact", plan, rates, 3, networks, 12, _emphasised(method), shared=True)
     return play(strategy, Course.of_two_tasks(shape, classes, strategy, rounds=3))[0]["weights"]
 

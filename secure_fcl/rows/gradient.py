@@ -74,6 +74,7 @@ def _groups(scenario: Scenario) -> tuple[int, ...] | None:
 def _visit(t: Training, row: GradientSection, noise_multiplier: float) -> DpSgdPlan:
     shared = row.noise == "shared"
     return DpSgdPlan(
-        1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,
-        row.learning_rate or t.learning_rate, t.momentum, t.optimizer,
+        steps=1 if shared else t.steps, denominator=t.denominator, clipping_norm=t.clipping_norm,
+        noise_multiplier=noise_multiplier, learning_rate=row.learning_rate or t.learning_rate,
+        momentum=t.momentum, optimizer=t.optimizer,
     )  # fmt: skip

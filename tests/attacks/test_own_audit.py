@@ -47,7 +47,7 @@ def models(digits: Data) -> ShadowModels:
     first, second = (mislabelled_canaries(pool.take(np.flatnonzero(pool.task == t)), 300, 10, t) for t in (0, 1))
     both = [first.candidates, second.candidates]
     joined = Candidates(*(np.concatenate([getattr(c, name) for c in both]) for name in ("x", "y", "cluster", "task")))
-    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=32, steps=400, memory=60, replay=32)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=32, steps=400, memory=60, replay=32)
     return continual_models(BatchedMlp((64, 64, 10)), joined, recipe, models=9, seed=4)
 
 
@@ -109,7 +109,7 @@ def test_each_task_is_judged_against_its_own_charge(models: ShadowModels) -> Non
     subject = _subject(models)
     view = View.of(attacks.ALL_MODELS, subject.transcript())
     attack = ShadowMembership(models.take(np.arange(8)), history="all")
-    terms = Terms("digits", coin=Coin(), delta=1e-6)
+    terms = Terms(target="digits", coin=Coin(), delta=1e-6)
     outcomes = audit_tasks(attack, view, subject.candidates, subject.trained, terms, {0: 0.2, 1: 1000.0})
     assert [o.terms.target for o in outcomes] == ["digits, task 0", "digits, task 1"]
     assert [o.terms.ledger_epsilon for o in outcomes] == [0.2, 1000.0]
@@ -126,7 +126,7 @@ def test_the_memory_is_judged_among_the_trained(models: ShadowModels) -> None:
     first = subject.candidates.task == 0
     outcomes = audit_retained(
         attack, view, subject.candidates.take(first), (subject.trained[first], subject.kept[first]),
-        Terms("digits", coin=None), {0: 1.0},
+        Terms(target="digits", coin=None), {0: 1.0},
     )  # fmt: skip
     assert len(outcomes) == 1
     assert outcomes[0].n_members == 60
@@ -154,7 +154,7 @@ def test_direction_canaries_in_a_sum_are_found() -> None:
     view = View.of(SUMS_ONLY, {"sums": sums, "sum_clients": np.full(3, 10)})
     zeros = np.zeros(200, dtype=np.int64)
     candidates = Candidates(directions.astype(np.float32), zeros, np.arange(200), zeros)
-    outcomes = audit_tasks(DirectionScore(), view, candidates, truth, Terms("clients", coin=Coin()), {0: 0.1})
+    outcomes = audit_tasks(DirectionScore(), view, candidates, truth, Terms(target="clients", coin=Coin()), {0: 0.1})
     assert outcomes[0].auc.low > 0.95
     with pytest.raises(CandidatesInvalid, match="entries"):
         DirectionScore().score(view, candidates.take(np.arange(3)).__class__(

@@ -153,7 +153,7 @@ class GradientStrategy:
     def _fisher_events(self) -> Mapping[Event, int]:
         if self.fisher_noise == 0.0:
             return {NonPrivate("Fisher information without noise"): 1}
-        return {SampledGaussian(self.rates.fisher, self.fisher_noise): 1}
+        return {SampledGaussian(q=self.rates.fisher, noise_multiplier=self.fisher_noise): 1}
 
     def sampled(self, stratum: StratumName, phase: Phase = "train") -> tuple[float, ...]:
         """See `Strategy.sampled`."""
@@ -249,7 +249,7 @@ class GradientStrategy:
             extra = torch.from_numpy(np.concatenate(taught, axis=1)) if taught else None
             x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
             device = self.networks.device
-            return Stratum(x.to(device), y.to(device), q, extra.to(device) if extra is not None else None)
+            return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra.to(device) if extra is not None else None)
 
         strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
         if self.shared:

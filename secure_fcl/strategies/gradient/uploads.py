@@ -95,7 +95,7 @@ def count_event(s: GradientStrategy) -> Event:
     """Return what one release of a client's number of examples charges."""
     if s.count_noise == 0.0:
         return NonPrivate("number of examples without noise")
-    return SampledGaussian(1.0, s.count_noise)
+    return SampledGaussian(q=1.0, noise_multiplier=s.count_noise)
 
 
 def averaged(s: GradientStrategy, before: Floats, total: Mapping[str, Values], clients: int) -> Floats:
@@ -138,7 +138,7 @@ def reference_sum(
 def _without(stratum: Stratum) -> Stratum:
     # An empty stratum keeps the numbering of strata.
     extra = stratum.extra[:0] if stratum.extra is not None else None
-    return Stratum(stratum.x[:0], stratum.y[:0], 0.0, extra)
+    return Stratum(x=stratum.x[:0], y=stratum.y[:0], q=0.0, extra=extra)
 
 
 def means(s: GradientStrategy, total: Mapping[str, Values], clients: int) -> Means:

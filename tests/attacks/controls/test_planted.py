@@ -14,11 +14,11 @@ from privacy import PldAccountant, RdpAccountant, SampledGaussian
 
 
 def _epsilon(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return PldAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return PldAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 def _rdp(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return RdpAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return RdpAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 @pytest.mark.parametrize("accountant", [_epsilon, _rdp])
@@ -98,4 +98,4 @@ def test_impossible_plans_are_refused() -> None:
     ):
         with pytest.raises(AuditInvalid):
             PlantedPlan(**bad)
-    assert np.isfinite(PlantedPlan(1.0).noise_multiplier)
+    assert np.isfinite(PlantedPlan(noise_multiplier=1.0).noise_multiplier)

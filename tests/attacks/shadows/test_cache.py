@@ -58,7 +58,7 @@ def test_models_from_disk_are_the_models_trained(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     zeros = np.zeros(40, dtype=np.int64)
     pool = Candidates(random.normal(size=(40, 6)), random.integers(0, 3, size=40), np.arange(40), zeros)
-    recipe = ContinualRecipe(Rule(0.1), batch=4, steps=3)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1), batch=4, steps=3)
     trainer = BatchedMlp((6, 5, 3))
     first = continual_models(trainer, pool, recipe, models=4, seed=1, folder=tmp_path)
     again = continual_models(trainer, pool, recipe, models=4, seed=1, folder=tmp_path)

@@ -130,7 +130,7 @@ def never_too_few(inner: Session, item: Input) -> tuple[Item, ...]:
 
 
 SESSION = "broken"
-UPLOAD = Upload("update", 50, 1000)
+UPLOAD = Upload(name="update", length=50, bound=1000)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from crypto.testing.faults import Draws, Faults, FaultyNetwork, Schedule, draw_f
 from crypto.wire.messages import Item, decode, encode
 
 NAMES = ("ada", "bob", "cyd", "dan")
-UPLOAD = Upload("g", 5, 1000)
-NORMED = Upload("g", 5, 1000, 0, 0.0, 3000)
+UPLOAD = Upload(name="g", length=5, bound=1000)
+NORMED = Upload(name="g", length=5, bound=1000, noise_bound=0, noise_excess=0.0, norm_bound=3000)
 IN_PROCESS: tuple[ProtocolName, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
 
 

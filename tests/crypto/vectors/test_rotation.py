@@ -46,7 +46,7 @@ def test_entries_keep_the_stated_tail() -> None:
 
 def test_sums_of_rotated_and_encoded_vectors_are_unbiased() -> None:
     source = np.random.default_rng(2)
-    rotation, encoder = Rotation(SEED, 100), FixedPoint(8.0, 10.0)
+    rotation, encoder = Rotation(SEED, 100), FixedPoint(scale=8.0, clip=10.0)
     x = source.standard_normal(100)
     stream = KeyedStream(bytes(32))
     draws = 4000

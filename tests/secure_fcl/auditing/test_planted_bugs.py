@@ -162,7 +162,11 @@ def test_replay_that_is_not_charged(
 
 
 def test_the_planted_mechanisms_agree_with_the_accountant() -> None:
-    check_accountant(lambda q, sigma, steps, delta: PldAccountant().epsilon({SampledGaussian(q, sigma): steps}, delta))
+    check_accountant(
+        lambda q, sigma, steps, delta: PldAccountant().epsilon(
+            {SampledGaussian(q=q, noise_multiplier=sigma): steps}, delta
+        )
+    )
 
 
 def test_rows_without_a_clients_own_noise_are_said(make_config: Callable[..., Config]) -> None:

@@ -183,7 +183,7 @@ def judged(ledger: float | None) -> attacks.Outcome:
     """A game of 400 fair coins in which a faultless attack could show an epsilon of about 3 (simultaneously)."""
     truth = np.random.default_rng(5).random(400) < 0.5
     scores = truth + np.random.default_rng(6).random(400) / 2
-    terms = attacks.Terms("a", coin=attacks.Coin(0.5), ledger_epsilon=ledger, repeats=100)
+    terms = attacks.Terms(target="a", coin=attacks.Coin(0.5), ledger_epsilon=ledger, repeats=100)
     candidates = attacks.Candidates(
         np.zeros((400, 2), dtype=np.float32),
         np.zeros(400, dtype=np.int64),

@@ -48,5 +48,8 @@ def test_objects_are_refused(ends) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_protocol_items_survive() -> None:
-    items = [Message("a", "server", "vector", "s", 3, "u", b"\x01"), Begin(3, "u")]
+    items = [
+        Message(sender="a", receiver="server", kind="vector", session="s", round=3, upload="u", payload=b"\x01"),
+        Begin(3, "u"),
+    ]
     assert unpack_items(pack_items(items)) == items

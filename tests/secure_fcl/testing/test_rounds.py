@@ -41,7 +41,9 @@ METHODS: dict[str, Method] = {
 
 
 def strategy(method: Method, sigma: float = 0.0, shared: bool = False, trainer: str = "stacked") -> GradientStrategy:
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, sigma, 0.5)
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=sigma, learning_rate=0.5
+    )
     rates = Rates(0.9, 0.9 if method.memory else 0.0)
     networks = Networks("mlp", SHAPE, CLASSES, 1, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy(

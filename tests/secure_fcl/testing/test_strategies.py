@@ -41,7 +41,7 @@ STEP = StepContext(1, 0, (2, 5, 7))
 
 
 def gradient(name: str, memory_rate: float, sigma: float) -> GradientStrategy:
-    plan = DpSgdPlan(2, 4.0, 1.0, sigma, 0.5)
+    plan = DpSgdPlan(steps=2, denominator=4.0, clipping_norm=1.0, noise_multiplier=sigma, learning_rate=0.5)
     networks = Networks("mlp", SHAPE, CLASSES, 1)
     return GradientStrategy(name, plan, Rates(0.5, memory_rate), 3, networks, EXAMPLES)
 
@@ -77,7 +77,9 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_every_law(name: str, shared: bool) -> None:
     method = METHODS[name]
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, 1.0, 0.5)
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.5
+    )
     rates = Rates(0.5, 0.25 if method.memory else 0.0)
     networks = Networks("mlp", SHAPE, CLASSES, 1, trainer="stacked")
     strategy = GradientStrategy(
@@ -87,7 +89,7 @@ def test_every_method_keeps_every_law(name: str, shared: bool) -> None:
 
 
 def test_signals_too() -> None:
-    plan = DpSgdPlan(1, 4.0, 1.0, 1.0, 0.5)
+    plan = DpSgdPlan(steps=1, denominator=4.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.5)
     step = StepContext(0, 0, (0, 3))
     check_strategy(ClassSums((6, 64), 12, 2, EXAMPLES, 2.0**14, True), (6, 64), 12, step)
     replay = GradientStrategy("replay", plan, Rates(0.5, 0.1), 3, Networks("auto", (6, 64), 12, 1), EXAMPLES)

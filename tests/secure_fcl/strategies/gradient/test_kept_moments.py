@@ -17,7 +17,15 @@ OPTIMIZERS = [("adam", 0.0, 0.01), ("sgd", 0.9, 0.2)]
 def strategy(
     optimizer: str, momentum: float, rate: float, steps: int, trainer: str, method: Method
 ) -> GradientStrategy:
-    plan = DpSgdPlan(steps, 12.0, 50.0, 0.0, rate, momentum, optimizer)  # type: ignore[arg-type]
+    plan = DpSgdPlan(
+        steps=steps,
+        denominator=12.0,
+        clipping_norm=50.0,
+        noise_multiplier=0.0,
+        learning_rate=rate,
+        momentum=momentum,
+        optimizer=optimizer,
+    )  # type: ignore[arg-type]
     networks = Networks("softmax", (1, 8, 8), 10, 1, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy("kept", plan, Rates(1.0), 3, networks, 12, method, keep_moments=True)
 

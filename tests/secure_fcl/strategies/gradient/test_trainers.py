@@ -36,7 +36,9 @@ def views(digits: Dataset) -> list[DeviceView]:
 
 
 def strategy(method: Method, trainer: str, shared: bool) -> GradientStrategy:
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, 0.8, 0.5)
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=0.8, learning_rate=0.5
+    )
     networks = Networks("cnn", (1, 8, 8), 10, 3, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy("row", plan, Rates(0.5, 0.4), 3, networks, 20, method, shared=shared)
 
