@@ -28,7 +28,7 @@ from secure_fcl.streams import Scenario, build_scenario
 _ANY_NOISE = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FactSheet:
     """One row's facts under a configuration.
 

@@ -8,7 +8,9 @@ from secure_fcl.compression import Recipe, Wire, wire_of
 from secure_fcl.strategies import Part, UploadSpec
 
 SIZE = 40
-RECIPE = Recipe(((8, 4), (8,)), 0, "random_k", 0.5, True, False, 1, "row")
+RECIPE = Recipe(
+    shapes=((8, 4), (8,)), frozen=0, kind="random_k", fraction=0.5, unbiased=True, rotation=False, seed=1, row="row"
+)
 
 
 def coins(label: str) -> KeyedStream:
@@ -62,7 +64,11 @@ def test_a_sum_with_noise_inside_releases_no_count_and_keeps_its_sensitivity() -
 @settings(max_examples=60, deadline=None)
 def test_one_example_changes_what_is_sent_by_no_more_than_is_charged(seed: int, kind: str, rotation: bool) -> None:
     """With equal coins: the clipping norm in integers, and the root of the entries for rounding; also when clipped."""
-    wire = shared(Recipe(RECIPE.shapes, 0, kind, 0.5, True, rotation, 1, "row"))  # type: ignore[arg-type]
+    wire = shared(
+        Recipe(
+            shapes=RECIPE.shapes, frozen=0, kind=kind, fraction=0.5, unbiased=True, rotation=rotation, seed=1, row="row"
+        )
+    )  # type: ignore[arg-type]
     carrier = wire.draw(2, seed % 7)
     rng = np.random.default_rng(seed)
     before = rng.normal(size=SIZE) * rng.choice([0.01, 0.3, 5.0])
