@@ -1,5 +1,6 @@
 """The documentation: generated pages are up to date, links lead somewhere, and commands and code are real."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 from secure_fcl.cli.commands import app
-from secure_fcl.config import load_config, validate
+from secure_fcl.config import Config, load_config, validate
 from secure_fcl.studies import load_study
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,70 @@ def generator(name: str) -> Any:
 def test_generated_pages_are_up_to_date(page: str) -> None:
     made = generator(f"make_{page}")
     assert (DOCS / f"{page}.md").read_text(encoding="utf-8") == made.render(), f"run docs/make_{page}.py"
+
+
+@pytest.mark.parametrize("package", ["crypto", "privacy", "attacks", "evaluation", "secure_fcl"])
+def test_api_pages_are_up_to_date(package: str) -> None:
+    made = generator("make_api").render(package)
+    assert (DOCS / "api" / f"{package}.md").read_text(encoding="utf-8") == made, "run docs/make_api.py"
+
+
+def rooms_with_faces() -> list[str]:
+    """Packages and folders of ours that say `__all__`, by dotted name."""
+    files = [path for package in generator("make_api").MODULES for path in (ROOT / package).rglob("__init__.py")]
+    faces = [path.parent for path in files if re.search(r"^__all__ =", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    return sorted(path.relative_to(ROOT).as_posix().replace("/", ".") for path in faces)
+
+
+# Rooms whose face serves our own packages only.
+INSIDE = {"secure_fcl.cli"}
+
+
+def missing_from_the_page(room: str) -> set[str]:
+    """Names of the room's face that its package's page does not show."""
+    made = generator("make_api")
+    package = room.partition(".")[0]
+    page = made.render(package)
+    # With its arguments or without: `name` or `name(`.
+    shown = set(re.findall(r"^- (?:\*\*)?`(\w+)[(`]", page, re.MULTILINE))
+    return set(importlib.import_module(room).__all__) - shown
+
+
+@pytest.mark.parametrize("room", [room for room in rooms_with_faces() if room not in INSIDE])
+def test_every_name_of_a_face_is_on_the_api_page(room: str) -> None:
+    assert missing_from_the_page(room) == set()
+
+
+@pytest.mark.parametrize(("toolkit", "most"), [("crypto", 30), ("privacy", 40), ("attacks", 50), ("evaluation", 25)])
+def test_a_face_stays_small(toolkit: str, most: int) -> None:
+    assert len(importlib.import_module(toolkit).__all__) <= most, "import it from its room instead"
+
+
+ENDINGS = {"py", "md", "json", "jsonl", "svg"}
+
+
+def test_names_in_the_text_exist() -> None:
+    """`attacks.play` in a page's prose or table is a name of the face, a room or a module, down to its last part."""
+    named = re.compile(r"`((?:crypto|attacks|evaluation)(?:\.\w+)+)")
+    found = [(page, dotted) for page in PAGES for dotted in named.findall(page.read_text(encoding="utf-8"))]
+    names = [(page, dotted) for page, dotted in found if dotted.rpartition(".")[2] not in ENDINGS]
+    assert len(names) > 50
+    assert [f"{name_of(page)}: {dotted}" for page, dotted in names if not is_there(dotted)] == []
+
+
+def is_there(dotted: str) -> bool:
+    parts = dotted.split(".")
+    if parts[0] in Config.model_fields and parts[1] in Config.model_fields[parts[0]].annotation.model_fields:  # type: ignore[union-attr]
+        return True
+    for size in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:size]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[size:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

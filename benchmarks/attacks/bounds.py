@@ -6,8 +6,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from attacks import GuessCounts, contradictions, gaussian_bound, gaussian_epsilon, two_run_audit
+from attacks import contradictions
+from attacks.bounds.gaussian import gaussian_bound, gaussian_epsilon, two_run_audit
 from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.games.judging import GuessCounts
 from benchmarks.attacks.common import cpu
 from privacy import PldAccountant, SampledGaussian
 

@@ -8,26 +8,22 @@ from rich.table import Table
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
-    LIRA_FIXED,
-    BatchedMlp,
     Candidates,
-    ContinualRecipe,
     RetainedDifference,
     RetainedLoss,
-    Rule,
-    ShadowModels,
     ShadowRetained,
     Terms,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
-    leakage_matrix,
     losses_of,
-    run_attack,
 )
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, LIRA_FIXED
+from attacks.membership.history import history_scores
+from attacks.membership.leakage import leakage_matrix
 from attacks.membership.shadow import checkpoint_scores
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 from benchmarks.attacks.common import cpu, digits, pool
 from evaluation import auc, mean_interval
 

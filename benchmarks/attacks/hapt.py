@@ -8,20 +8,18 @@ from rich.table import Table
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
     Candidates,
-    ContinualRecipe,
     RetainedLoss,
-    Rule,
     ShadowRetained,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
     losses_of,
-    run_attack,
-    trainer_for,
 )
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA
+from attacks.membership.history import history_scores
+from attacks.shadows import ContinualRecipe, Rule, trainer_for
 from benchmarks.attacks.common import cpu
 from evaluation import auc, mean_interval
 from secure_fcl.data import load

@@ -7,24 +7,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from attacks import (
-    BAVARIA,
-    BAVARIA_T,
-    FINAL_MODEL,
-    LIRA,
-    LIRA_FIXED,
-    RATIO,
-    BatchedMlp,
-    ContinualRecipe,
-    LossScore,
-    ModuleTrainer,
-    Rule,
-    ShadowMembership,
-    View,
-    continual_models,
-    losses_of,
-    run_attack,
-)
+from attacks import FINAL_MODEL, LossScore, ShadowMembership, View, continual_models, losses_of
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO
+from attacks.shadows import BatchedMlp, ContinualRecipe, ModuleTrainer, Rule
 from attacks.shadows.schedules import balanced_coins, epochs
 from benchmarks.attacks.common import cpu, digits, pool
 from evaluation import auc, mean_interval

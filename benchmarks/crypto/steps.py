@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
-from crypto import ClientSession, FixedPoint, Identity, KeyedStream, Plan, Upload, plan, set_up, system_random
+from crypto import ClientSession, FixedPoint, Identity, Plan, Upload, plan, set_up, system_random
+from crypto.keys.randomness import KeyedStream
 from crypto.planning.packing import pack_fields
 from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from benchmarks.privacy.page import Section, save_section
 from benchmarks.privacy.plotting import curve_figure
-from privacy import DistributedSum, Event, SampledGaussian, Stratum, choose_scale, smallest_multiplier
+from privacy import DistributedSum, Event, SampledGaussian, Stratum, smallest_multiplier
+from privacy.distributed import choose_scale
 from privacy.randomness import RandomBytes
 from privacy.secure_gaussian import release_noise
 from privacy.stacked import StackedTrainer

@@ -11,30 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 import attacks
-from attacks import (
-    SUMS_ONLY,
-    AuditInvalid,
-    BatchedMlp,
-    Candidates,
-    CandidatesInvalid,
-    Coin,
-    ContinualRecipe,
+from attacks import SUMS_ONLY, Candidates, Coin, ShadowMembership, Subject, Terms, View, continual_models
+from attacks.bounds.canaries import (
     DirectionScore,
-    GameInvalid,
-    Rule,
-    ShadowMembership,
-    ShadowModels,
-    Subject,
-    Terms,
-    View,
-    audit_retained,
-    audit_tasks,
-    continual_models,
     direction_canaries,
     memory_coins,
     mislabelled_canaries,
     one_shot_estimate,
 )
+from attacks.bounds.gaussian import gaussian_epsilon
+from attacks.bounds.one_run import audit_retained, audit_tasks
+from attacks.errors import AuditInvalid, CandidatesInvalid, GameInvalid
+from attacks.own_audit import weights_of
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -101,8 +90,8 @@ def test_what_cannot_be_played_is_said(models: ShadowModels) -> None:
 def test_weights_of_a_module_are_its_parameters_in_order() -> None:
     module = torch.nn.Linear(2, 2)
     expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
-    assert np.array_equal(attacks.weights_of(module), expected)
-    assert attacks.weights_of(torch.nn.ReLU()).shape == (0,)
+    assert np.array_equal(weights_of(module), expected)
+    assert weights_of(torch.nn.ReLU()).shape == (0,)
 
 
 def test_each_task_is_judged_against_its_own_charge(models: ShadowModels) -> None:
@@ -177,7 +166,7 @@ def test_the_one_shot_estimate_is_an_estimate() -> None:
     """Cosines N(2, 1) are those of a Gaussian mechanism with mu = 2."""
     cosines = 2 + np.random.default_rng(0).normal(size=20_000)
     found = one_shot_estimate(cosines, 1e-5)
-    assert found.value == pytest.approx(attacks.gaussian_epsilon(2.0, 1e-5), rel=0.03)
+    assert found.value == pytest.approx(gaussian_epsilon(2.0, 1e-5), rel=0.03)
     assert one_shot_estimate(-cosines, 1e-5).value == 0.0
     with pytest.raises(AuditInvalid, match="two finite"):
         one_shot_estimate(np.array([1.0]), 1e-5)

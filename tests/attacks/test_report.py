@@ -6,18 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks import (
-    MEMBERSHIP,
-    Coin,
-    LossScore,
-    Terms,
-    audit_document,
-    outcome_record,
-    play,
-    reconstruction_record,
-)
+from attacks import MEMBERSHIP, Coin, LossScore, Terms, outcome_record, play
 from attacks.controls.memorised import ControlWorld, negative_control, positive_control
 from attacks.gradients.reconstruction import Reconstruction
+from attacks.report import audit_document, reconstruction_record
 from evaluation.evidence import Score
 
 OUTCOME_KEYS = {

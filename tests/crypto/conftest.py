@@ -7,7 +7,7 @@ from crypto.planning.plans import Plan
 from crypto.planning.upload import ProtocolName
 from crypto.running.processes import host_parties
 from crypto.running.rehearsal import rehearse
-from crypto.testing.checks import ROUNDS_NEEDED, Bench
+from crypto.testing import ROUNDS_NEEDED, Bench
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 UPLOADS = (

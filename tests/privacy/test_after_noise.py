@@ -6,17 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from privacy import (
-    Batch,
-    Chain,
-    DpSgdPlan,
-    DpSgdTrainer,
-    PrivacyError,
-    Projection,
-    Quadratic,
-    Stratum,
-    cross_entropy,
-)  # fmt: skip
+from privacy import Batch, Chain, DpSgdPlan, DpSgdTrainer, PrivacyError, Projection, Quadratic, Stratum
+from privacy.batches import cross_entropy  # fmt: skip
 from privacy.errors import ConformanceError
 from privacy.stacked import StackedTrainer
 from privacy.testing import check_example_loss

@@ -6,7 +6,8 @@ import torch
 from scipy.stats import kstest, norm
 from torch import nn
 
-from privacy import ClippedGradients, DpSgdPlan, DpSgdTrainer, Stratum
+from privacy import DpSgdPlan, DpSgdTrainer, Stratum
+from privacy.distributed import ClippedGradients
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
 from privacy.stacked.noise import normals_from_uniforms

@@ -12,7 +12,6 @@ from attacks import (
     Capability,
     CheckpointDifference,
     Coin,
-    ControlFailed,
     Losses,
     LossScore,
     RetainedDifference,
@@ -30,6 +29,7 @@ from attacks.controls.memorised import (
     positive_control,
     retained_world,
 )
+from attacks.errors import ControlFailed
 from attacks.testing import check_attack
 
 MEMBER_ATTACKS = [LossScore, CheckpointDifference, SequenceMean, SequenceBest]

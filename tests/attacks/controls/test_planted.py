@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks import AuditInvalid, ControlFailed, LedgerContradicted, contradictions, discoveries, require_consistent
+from attacks import LedgerContradicted, contradictions, discoveries, require_consistent
 from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.errors import AuditInvalid, ControlFailed
 from attacks.testing import check_accountant
 from privacy import PldAccountant, RdpAccountant, SampledGaussian
 

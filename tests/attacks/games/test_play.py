@@ -6,18 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from attacks import (
-    FINAL_MODEL,
-    MEMBERSHIP,
-    Candidates,
-    Capability,
-    CapabilityMissing,
-    Coin,
-    GameInvalid,
-    Terms,
-    View,
-    play,
-)
+from attacks import FINAL_MODEL, MEMBERSHIP, Candidates, Capability, Coin, Terms, View, play
+from attacks.errors import CapabilityMissing, GameInvalid
 from attacks.games.judging import auc_score
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc

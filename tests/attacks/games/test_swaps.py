@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import ALL_MODELS, Candidates, Capability, GameInvalid, Terms, View, contradictions, play_swaps
+from attacks import ALL_MODELS, Candidates, Capability, Terms, View, contradictions, play_swaps
+from attacks.errors import GameInvalid
 from attacks.games.swaps import disjoint_pairs, split_pairs
 
 Make = Callable[..., Candidates]

@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attacks import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, ShadowsInvalid, family_scores, rmia_scores
-from attacks.membership.families import signals
+from attacks.errors import ShadowsInvalid
+from attacks.membership.families import (
+    BAVARIA,
+    BAVARIA_T,
+    LIRA,
+    LIRA_FIXED,
+    RATIO,
+    Family,
+    family_scores,
+    rmia_scores,
+    signals,
+)
 from evaluation.roc import auc
 
 FAMILIES = [LIRA, LIRA_FIXED, RATIO, BAVARIA, BAVARIA_T]

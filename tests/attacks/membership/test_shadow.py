@@ -8,36 +8,25 @@ from numpy.typing import NDArray
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
     FINAL_MODEL,
-    LIRA_FIXED,
-    RATIO,
-    BatchedMlp,
     Candidates,
-    CandidatesInvalid,
-    CapabilityMissing,
-    ContinualRecipe,
-    Family,
-    GameInvalid,
-    Rmia,
-    Rule,
     ShadowMembership,
-    ShadowModels,
     ShadowRetained,
-    ShadowsInvalid,
     Terms,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
-    leakage_matrix,
     loss_history,
     losses_of,
-    run_attack,
 )
 from attacks.controls.memorised import ControlWorld
-from attacks.membership.history import HistoryScores
-from attacks.membership.shadow import checkpoint_scores
+from attacks.errors import CandidatesInvalid, CapabilityMissing, GameInvalid, ShadowsInvalid
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO, Family
+from attacks.membership.history import HistoryScores, history_scores
+from attacks.membership.leakage import leakage_matrix
+from attacks.membership.shadow import Rmia, checkpoint_scores
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 from attacks.testing import check_attack, control_shadows
 from evaluation.roc import auc
 

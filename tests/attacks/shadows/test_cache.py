@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks import BatchedMlp, Candidates, ContinualRecipe, Rule, continual_models
+from attacks import Candidates, continual_models
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule
 from attacks.shadows.cache import cache_key, cached
 
 ARRAYS = {"x": np.arange(6.0).reshape(2, 3)}

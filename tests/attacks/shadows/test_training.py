@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attacks import BatchedMlp, ModuleTrainer, Rule, ShadowsInvalid, losses_of, trainer_for
+from attacks import losses_of
+from attacks.errors import ShadowsInvalid
+from attacks.shadows import BatchedMlp, ModuleTrainer, Rule, trainer_for
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 MLP = BatchedMlp((64, 12, 10), chunk=3)

@@ -7,14 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from attacks import (
-    BatchedMlp,
-    Imprint,
-    InversionInvalid,
-    gradients_of,
-    probe_imprint,
-    probe_inconsistency,
-)
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.shadows import BatchedMlp
+from attacks.sums.active_server import Imprint, probe_imprint, probe_inconsistency
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 

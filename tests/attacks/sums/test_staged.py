@@ -6,26 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from attacks import (
-    BatchedMlp,
-    Candidates,
-    GameInvalid,
-    InversionInvalid,
-    InversionSettings,
-    Terms,
-    clipped_batch_gradients_of,
-    expose_prototype_gradients,
-    gradients_of,
-    last_linear,
-    probe_suppression,
-    stage_arrival,
-    stage_clear_updates,
-    stage_extraction,
-    weights_of,
-)
+from attacks import Candidates, Terms, gradients_of
+from attacks.errors import GameInvalid, InversionInvalid
+from attacks.gradients.extraction import stage_extraction
+from attacks.gradients.inversion import InversionSettings
 from attacks.gradients.worlds import clipped_gradients
-from attacks.sums.active_server import before_the_head
-from attacks.sums.staged import StagedRule
+from attacks.modules.layout import last_linear
+from attacks.modules.local_updates import clipped_batch_gradients_of
+from attacks.own_audit import weights_of
+from attacks.shadows import BatchedMlp
+from attacks.sums.active_server import before_the_head, probe_suppression
+from attacks.sums.channels import expose_prototype_gradients
+from attacks.sums.staged import StagedRule, stage_arrival, stage_clear_updates
 
 MLP = BatchedMlp((64, 32, 10))
 Data = tuple[np.ndarray, np.ndarray]

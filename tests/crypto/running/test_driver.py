@@ -7,7 +7,7 @@ from crypto import Abort, Aggregate, Upload, plan, run_round
 from crypto.errors import CryptoError, SubmissionRefused
 from crypto.planning.plans import Plan
 from crypto.running.driver import deliver
-from crypto.testing.checks import Bench
+from crypto.testing import Bench
 from crypto.wire.messages import Begin, Message
 
 

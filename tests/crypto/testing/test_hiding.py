@@ -19,7 +19,7 @@ from crypto.protocols.bfv import sessions as bfv
 from crypto.protocols.mpc import client as mpc
 from crypto.protocols.plain import PlainClient
 from crypto.protocols.session import hiding
-from crypto.testing.hiding import determined, probe
+from crypto.testing import determined, probe
 
 RING = 2**64
 NAMES = ("a", "b", "c")

@@ -16,7 +16,7 @@ from crypto import (
 )
 from crypto.running.driver import Outcome, deliver
 from crypto.running.rehearsal import rehearse
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 schedules = st.lists(st.sampled_from(NAMES), max_size=10)

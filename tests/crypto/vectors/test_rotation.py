@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from crypto import FixedPoint, KeyedStream
+from crypto import FixedPoint
 from crypto.errors import EncodingError
+from crypto.keys.randomness import KeyedStream
 from crypto.vectors.rotation import Rotation
 
 SEED = bytes(range(32))

@@ -20,7 +20,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing.rounds import LawBroken, check_alive, check_memory, check_resume, check_silent, check_storage
+from secure_fcl.testing import LawBroken, check_alive, check_memory, check_resume, check_silent, check_storage
 
 SHAPE, CLASSES = (1, 8, 8), 4
 METHODS: dict[str, Method] = {

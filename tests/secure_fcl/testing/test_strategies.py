@@ -34,7 +34,8 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing.strategies import EXAMPLES, StrategyBroken, check_strategy
+from secure_fcl.testing import StrategyBroken, check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 SHAPE, CLASSES = (1, 8, 8), 10
 STEP = StepContext(1, 0, (2, 5, 7))

@@ -30,7 +30,7 @@ from crypto.protocols.bfv.sessions import BfvClient, BfvServer, HolderKeys
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.protocols.session import Session
 from crypto.running.driver import deliver
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
 from crypto.wire.values import pack_value, unpack_value
 

@@ -15,7 +15,7 @@ from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.server import MaskServer
 from crypto.running.driver import Outcome, Party
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import Begin, Deadline, Input, Item
 
 UPLOADS = (

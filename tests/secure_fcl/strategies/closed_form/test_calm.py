@@ -7,7 +7,8 @@ from secure_fcl.features.refined import refined_features, variations
 from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
 from secure_fcl.strategies.closed_form import denoising
 from secure_fcl.strategies.closed_form.class_rows import ClassMoments
-from secure_fcl.testing.strategies import EXAMPLES, check_strategy
+from secure_fcl.testing import check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 

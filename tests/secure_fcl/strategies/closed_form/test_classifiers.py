@@ -18,7 +18,8 @@ from secure_fcl.strategies import (
     StepContext,
     StreamingLda,
 )
-from secure_fcl.testing.strategies import EXAMPLES, check_strategy
+from secure_fcl.testing import check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 

@@ -14,7 +14,7 @@ from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.methods import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods import glfc as module
 from secure_fcl.strategies.methods.glfc import rebuilt
-from secure_fcl.testing.rounds import check_alive, check_resume, check_storage
+from secure_fcl.testing import check_alive, check_resume, check_storage
 
 Make = Callable[..., GradientStrategy]
 Courses = Callable[..., Course]
