@@ -15,7 +15,6 @@ import secure_fcl
 ROOT = Path(secure_fcl.__file__).resolve().parent.parent
 PACKAGES = ("secure_fcl", "crypto", "privacy", "attacks", "evaluation")
 FILES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
-NUMBERED = ("crypto", "privacy", "attacks", "evaluation")
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="not a checkout")
@@ -190,7 +189,7 @@ def _frozen_dataclasses(package: str) -> list[type]:
     return found
 
 
-@pytest.mark.parametrize("package", NUMBERED)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_public_numbers_are_given_by_name(package: str) -> None:
     found = _frozen_dataclasses(package)
     assert len(found) > 5

@@ -74,7 +74,7 @@ class _Bench:
         with warnings.catch_warnings():
             # A network of one layer has no inputs to differentiate, which torch finds worth a line per process.
             warnings.filterwarnings("ignore", "Full backward hook is firing")
-            made = self.strategy.contribute(state, view, StepContext(0, 0, (0, 1)), coins).parts
+            made = self.strategy.contribute(state, view, StepContext(slot=0, round=0, classes=(0, 1)), coins).parts
         if not self.strategy.shared:
             return _along(made["update"])
         return -_along(self._with_shares(made, coins))

@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 Inputs = Mapping[str, Iterable[Input]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
@@ -112,7 +112,14 @@ class SecureSums:
         if not isinstance(outcome, Aggregate):
             raise SumAborted(f"the secure sum of round {number} was aborted: {outcome.reason}")
         down, self._down = self._down, 0
-        return SumResult(outcome.total, len(outcome.contributors), seconds, self._up, down, tuple(records))
+        return SumResult(
+            total=outcome.total,
+            contributors=len(outcome.contributors),
+            seconds=seconds,
+            bytes_up=self._up,
+            bytes_down=down,
+            messages=tuple(records),
+        )
 
     def _exchange(self, items: Sequence[Item], inputs: Inputs | None = None) -> list[Outcome]:
         """Carry messages both ways between helper parties and clients until nobody has more to say."""

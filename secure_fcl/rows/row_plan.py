@@ -84,8 +84,8 @@ class RowPlan:
         """Return the public facts of a round."""
         seen = {c for earlier in range(slot) for c in self.scenario.slot_classes(earlier)}
         return StepContext(
-            slot, round, self.scenario.slot_classes(slot), tuple(sorted(seen)), self.phase(round),
-            round == self.training_rounds - 1,
+            slot=slot, round=round, classes=self.scenario.slot_classes(slot), seen=tuple(sorted(seen)),
+            phase=self.phase(round), last=round == self.training_rounds - 1,
         )  # fmt: skip
 
     @property

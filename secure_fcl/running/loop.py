@@ -30,7 +30,7 @@ from secure_fcl.strategies import State, StepContext
 from secure_fcl.strategies.gradient.method import own_or
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tick:
     """What a progress display shows after a round. `epsilon` is the planned budget of the row's worst cohort."""
 
@@ -240,8 +240,9 @@ class Job:
         epsilon = plan.config.section(plan.name).epsilon
         done = before + step.slot * plan.rounds_per_slot + step.round + 1
         self._watch(
-            Tick(plan.name, step.slot, plan.scenario.slots, step.round, plan.rounds_per_slot, accuracy,
-                 epsilon, done, self._prepared.rounds)
+            Tick(row=plan.name, slot=step.slot, slots=plan.scenario.slots, round=step.round,
+                 rounds=plan.rounds_per_slot, accuracy=accuracy, epsilon=epsilon, done=done,
+                 total=self._prepared.rounds)
         )  # fmt: skip
 
     def _append(self, writer: JsonLines, record: dict[str, Any], cost: bool = False) -> None:

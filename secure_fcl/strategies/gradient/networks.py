@@ -60,7 +60,7 @@ class Trainer(Protocol):
         """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Networks:
     """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GradientStrategy:
     """A method on federated DP-SGD.
 
@@ -162,7 +162,7 @@ class GradientStrategy:
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
         """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
-        loss = self.method.loss(self.head, state, StepContext(0, 0, ()))
+        loss = self.method.loss(self.head, state, StepContext(slot=0, round=0, classes=()))
         trainer = self.trainer(0)
         return next(trainer.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
 

@@ -19,12 +19,26 @@ def coins(label: str) -> KeyedStream:
 
 def local(names: tuple[str, ...] = ("update",), bits: int = 17, recipe: Recipe | None = RECIPE) -> Wire:
     steps = 2 ** (bits - 1) - 1
-    source = UploadSpec("row", tuple(Part(n, (SIZE,), 0.5) for n in names), steps / 0.5, None, None, "local")
+    source = UploadSpec(
+        name="row",
+        parts=tuple(Part(n, (SIZE,), 0.5) for n in names),
+        scale=steps / 0.5,
+        sensitivity_l2=None,
+        sensitivity_entries=None,
+        unit="local",
+    )
     return wire_of(source, recipe)
 
 
 def shared(recipe: Recipe | None = RECIPE) -> Wire:
-    source = UploadSpec("row", (Part("gradient", (SIZE,), 4.0),), 2.0**14, 1.0, SIZE, "one example")
+    source = UploadSpec(
+        name="row",
+        parts=(Part("gradient", (SIZE,), 4.0),),
+        scale=2.0**14,
+        sensitivity_l2=1.0,
+        sensitivity_entries=SIZE,
+        unit="one example",
+    )
     return wire_of(source, recipe, 0.25, 500.0, "short")
 
 
@@ -93,7 +107,14 @@ def test_rounding_and_maps_together_are_unbiased() -> None:
 
 @pytest.mark.parametrize("bound", [0.5, 0.01, 2.0])
 def test_parts_of_another_length_travel_whole_and_fit_a_smaller_bound(bound: float) -> None:
-    source = UploadSpec("row", (Part("update", (SIZE,), 0.5), Part("extra", (3,), 0.5)), 100.0, None, None, "local")
+    source = UploadSpec(
+        name="row",
+        parts=(Part("update", (SIZE,), 0.5), Part("extra", (3,), 0.5)),
+        scale=100.0,
+        sensitivity_l2=None,
+        sensitivity_entries=None,
+        unit="local",
+    )
     carrier = wire_of(source, RECIPE, bound, 1000.0 / bound).draw(0, 0)
     values = carrier.encode({"update": np.zeros(SIZE), "extra": np.array([0.1, 0.2, -0.5])}, coins("b"))
     assert len(values) == 20 + 3 + 1

@@ -7,7 +7,7 @@ from privacy import DpSgdPlan, NonPrivate, SampledGaussian
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Encoding, Examples, GradientStrategy, Networks, Rates, StepContext
 
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def strategy(
@@ -20,8 +20,16 @@ def strategy(
         noise_multiplier=sigma,
         learning_rate=over.get("rate", 0.5),
     )
-    networks = Networks("mlp", (1, 8, 8), 10, 1)
-    return GradientStrategy("replay", plan, Rates(q, memory), 3, networks, 64, encoding=Encoding(clip, 17))
+    networks = Networks(kind="mlp", shape=(1, 8, 8), classes=10, seed=1)
+    return GradientStrategy(
+        name="replay",
+        plan=plan,
+        rates=Rates(current=q, memory=memory),
+        rounds=3,
+        networks=networks,
+        examples=64,
+        encoding=Encoding(update_clip=clip, update_bits=17),
+    )
 
 
 def some(digits: Dataset, n: int, start: int = 0) -> Examples:

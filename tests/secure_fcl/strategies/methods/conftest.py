@@ -24,9 +24,10 @@ def make() -> Callable[..., GradientStrategy]:
             noise_multiplier=sigma,
             learning_rate=rate,
         )
-        networks = Networks("mlp", SHAPE, CLASSES, 1, trainer=trainer)  # type: ignore[arg-type]
+        networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer=trainer)  # type: ignore[arg-type]
         return GradientStrategy(
-            "name", plan, Rates(q, (q_memory or q) if method.memory else 0.0), 2, networks, 12, method, shared=shared,
+            name="name", plan=plan, rates=Rates(current=q, memory=(q_memory or q) if method.memory else 0.0),
+            rounds=2, networks=networks, examples=12, method=method, shared=shared,
             fisher_noise=8.0 * sigma, count_noise=8.0 * sigma,
         )  # fmt: skip
 

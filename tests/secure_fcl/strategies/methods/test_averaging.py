@@ -11,7 +11,7 @@ from secure_fcl.strategies.course import play
 from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, SynapticIntelligence, Weighted
 
 Make = Callable[..., GradientStrategy]
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def coins(k: int = 0) -> KeyedStream:
