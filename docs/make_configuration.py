@@ -42,7 +42,7 @@ def render() -> str:
 
 
 def _assumption(protocol: Any) -> str:
-    uploads = (Upload("update", 1, 1),)
+    uploads = (Upload(name="update", length=1, bound=1),)
     masked = protocol in ("secagg", "secagg+")
     modes: tuple[Mode, ...] = ("active", "semi-honest") if masked else ("semi-honest",)
     which = [f"`{protocol}`, `server = {mode!r}`" if masked else f"`{protocol}`" for mode in modes]

@@ -11,7 +11,7 @@ from privacy.cohorts import Cohort, Spent
 from privacy.events import Event, describe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortStatement:
     """What one cohort spent. `epsilon_pld` is None where PLD refuses an event of the cohort."""
 
@@ -64,7 +64,8 @@ def statements(spent: Spent, delta: float) -> tuple[CohortStatement, ...]:
         if key not in known:
             known[key] = best_epsilon(events, delta)
         lines = tuple(f"{count} x {describe(event)}" for event, count in sorted(events.items(), key=str))
-        rows.append(CohortStatement(cohort, *known[key], events=lines))
+        rdp, pld = known[key]
+        rows.append(CohortStatement(cohort=cohort, epsilon_rdp=rdp, epsilon_pld=pld, events=lines))
     return tuple(rows)
 
 

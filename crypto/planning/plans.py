@@ -27,7 +27,7 @@ from crypto.wire.messages import MAX_NAME
 from crypto.wire.values import pack_value, unpack_value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A checked plan; make it with `plan`. All of it is public."""
 
@@ -204,7 +204,17 @@ def plan_from_bytes(data: bytes) -> Plan:
             for entry in uploads:
                 match entry:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
-                        vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
+                        vectors.append(
+                            Upload(
+                                name=name,
+                                length=length,
+                                bound=bound,
+                                noise_bound=noise,
+                                noise_excess=excess,
+                                norm_bound=norm,
+                                noise_norm_bound=noise_norm,
+                            )
+                        )
                     case _:
                         raise MessageError("an upload of the plan is malformed")
             match rest:

@@ -45,7 +45,7 @@ def from_frame(frame: bytes) -> Command:
     """Return the command of a frame.
 
     Raises:
-        FrameRefused, and nothing else, for whatever is not a frame of `to_frame`; names the kind and the field.
+        FrameRefused: whatever is not a frame of `to_frame`, and nothing else is raised; names the kind and the field.
     """
     try:
         meta, arrays = unpack(frame)

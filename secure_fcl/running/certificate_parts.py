@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from privacy import PrivacyError, group_epsilon, worst
+from privacy import PrivacyError, worst
 from privacy.cohorts import Spent
+from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan

@@ -22,7 +22,7 @@ from secure_fcl.running.prepare import Prepared
 from secure_fcl.strategies import State, StepContext
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tick:
     """What a progress display shows after a round. `epsilon` is the planned budget of the row's worst cohort."""
 
@@ -125,8 +125,8 @@ def tick_of(prepared: Prepared, plan: RowPlan, step: StepContext, accuracy: floa
     before = sum(p.rounds for p, _ in prepared.rows[: names.index(plan.name)])
     done = before + step.slot * plan.rounds_per_slot + step.round + 1
     return Tick(
-        plan.name, step.slot, plan.scenario.slots, step.round, plan.rounds_per_slot, accuracy,
-        plan.config.section(plan.name).epsilon, done, prepared.rounds,
+        row=plan.name, slot=step.slot, slots=plan.scenario.slots, round=step.round, rounds=plan.rounds_per_slot,
+        accuracy=accuracy, epsilon=plan.config.section(plan.name).epsilon, done=done, total=prepared.rounds,
     )  # fmt: skip
 
 

@@ -223,4 +223,12 @@ class MaskClient:
         return self._journal.claim(f"{self._plan.session} {self.name} {what}".replace("\n", " "))
 
     def _message(self, kind: str, place: tuple[int, str], payload: bytes) -> Message:
-        return Message(self.name, SERVER, kind, self._plan.session, *place, payload)
+        return Message(
+            sender=self.name,
+            receiver=SERVER,
+            kind=kind,
+            session=self._plan.session,
+            round=place[0],
+            upload=place[1],
+            payload=payload,
+        )

@@ -80,7 +80,7 @@ def test_a_repeated_round_retires_the_memory_before_the_budget_is_passed(make: M
     # Examples of task 0 that were kept are left out of the memory's last rounds; those of task 1 never.
     assert {task for found in retired for _, task in found} == {0}
     assert all(budget.refusal(events) is None for events in charged.values())
-    assert budget.refusal(charged[Cohort(plan.scenario.groups[0], 0, 0, "discarded")]) is None
+    assert budget.refusal(charged[Cohort(group=plan.scenario.groups[0], arrival=0, chunk=0, fate="discarded")]) is None
 
 
 def test_spare_rounds_make_room_and_cost_noise(make: Make, tmp_path: Path) -> None:
