@@ -8,8 +8,9 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, system_random
 from crypto.keys.roster import Identity, Roster, make_identities
 from crypto.opening import open_client, open_party
-from crypto.planning.plans import Plan, plan
+from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import ClientSession, Session, hiding, plan_roles
 from crypto.running.driver import run_round, set_up
 from crypto.running.processes import HostedParties, host_parties

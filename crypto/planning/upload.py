@@ -1,11 +1,9 @@
 """One vector that every client sends, the protocols that can sum it, and the limits of both."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from crypto.keys.roster import PROOF_BYTES
 
-ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
 ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
 MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0

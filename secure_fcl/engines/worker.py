@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from crypto.keys.randomness import KeyedStream
 from crypto.keys.roster import Identity
 from crypto.opening import open_client
-from crypto.planning.plans import plan_from_bytes
+from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import ClientSession
 from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
@@ -126,7 +126,7 @@ class Worker:
 
     def _keys(self, meta: dict[str, Any]) -> None:
         row = self._current()
-        secure = plan_from_bytes(meta["plan"])
+        secure = plan_from_bytes(meta["plan"], trust_code=True)
         first: list[Item] = []
         public: object | None = None
         # Who is not in the plan has not joined yet, or has left.

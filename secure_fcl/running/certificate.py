@@ -180,7 +180,7 @@ def _evaluation(plan: RowPlan) -> list[str]:
 def _assumed(plan: RowPlan) -> str:
     """What the secure sum assumes; a run pins the identities of all parties."""
     made = plan.secure_plan()
-    return assumption(made.protocol, made.uploads, pinned=True, mode=plan.config.server)
+    return assumption(made.rules, made.uploads, pinned=True, mode=plan.config.server)
 
 
 def _assumptions(plan: RowPlan) -> list[str]:

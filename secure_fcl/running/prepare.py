@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from crypto.backends import require_backend
 from crypto.keys.randomness import derive_key
+from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
 from secure_fcl.data import load
@@ -48,7 +48,7 @@ def prepare(config: Config) -> Prepared:
     Raises:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
-    require_backend(config.protection)
+    require_protocol(config.protection)
     data = load(config.data.name, config.data.data_dir or None)
     scenario = build_scenario(data, config)
     _check_device(config.device)
