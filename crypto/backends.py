@@ -1,5 +1,7 @@
 """Which cryptographic libraries work on this machine."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from dataclasses import dataclass

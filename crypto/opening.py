@@ -1,5 +1,7 @@
 """The one place that opens the sessions of a secure sum, for clients and for the other parties."""
 
+from __future__ import annotations
+
 from crypto.errors import PlanRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity, Trust
@@ -22,11 +24,13 @@ def open_client(
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such
-    client, or if the identity is not the one that the plan's roster pins.
+    "secagg+" record what they answer (`crypto.protocols.masks.journal`).
+
+    Raises:
+        PlanRefused: the plan has no such client, or the identity is not the one that the plan's roster pins.
     """
     if name not in plan.clients:
-        raise PlanRefused(f"The plan has no client {name!r}; it has {len(plan.clients)} others.")
+        raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
     seat = ClientSeat(plan=plan, identity=identity, random=random, public=public, journal=journal)
     return SealedClient(plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust))
@@ -42,11 +46,14 @@ def open_party(
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
-    `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
-    without an opener, or an identity that the plan's roster does not pin.
+    `identity`: as for `open_client`.
+
+    Raises:
+        PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the
+            plan's roster does not pin.
     """
     if role not in plan_roles(plan):
-        raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}.")
+        raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
     seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener)
     return SealedParty(entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust))
@@ -56,11 +63,11 @@ def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
     if identity is None and plan.roster is None:
         return Identity.new(name)
     if identity is None or identity.name != name:
-        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load.")
+        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load")
     if plan.roster is not None:
         missing = [party for party in (name, *plan_roles(plan)) if party not in plan.roster.keys]
         if missing or plan.roster.keys[name] != identity.public:
             raise PlanRefused(
-                f"The plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities."
+                f"the plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities"
             )
     return identity

@@ -1,5 +1,7 @@
 """Errors that the federation raises on purpose; each message names the value, the bound and the remedy."""
 
+from __future__ import annotations
+
 
 class SecureFclError(Exception):
     """Something the user can mend. The command line prints it in one line and exits with code 2."""

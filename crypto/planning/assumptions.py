@@ -1,5 +1,7 @@
 """What a plan assumes, in words: those of its protocol, and those that hold for all."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol

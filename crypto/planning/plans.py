@@ -1,5 +1,7 @@
 """The plan: everything public about a run of secure sums, fixed and checked before it starts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -50,12 +52,12 @@ class Rules(Assumes, Protocol):
         ...
 
     @property
-    def client_bytes(self) -> "Callable[[Plan, Upload], int]":
+    def client_bytes(self) -> Callable[[Plan, Upload], int]:
         """Bytes of payload that one client sends for one sum of an upload."""
         ...
 
     @property
-    def check(self) -> "Callable[[Plan], None]":
+    def check(self) -> Callable[[Plan], None]:
         """Refuses a plan that all other checks let through, with PlanRefused."""
         ...
 
@@ -89,11 +91,15 @@ class Plan:
         return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:
-        """Return the upload of that name; raises PlanRefused if there is none."""
+        """Return the upload of that name.
+
+        Raises:
+            PlanRefused: there is none.
+        """
         for upload in self.uploads:
             if upload.name == name:
                 return upload
-        raise PlanRefused(f"No upload {name!r} in the plan; it has {[u.name for u in self.uploads]}.")
+        raise PlanRefused(f"no upload {name!r} in the plan; it has {[u.name for u in self.uploads]}")
 
     def sum_bound(self, name: str) -> int:
         """Public bound on |entry| of the sum over all clients, noise included."""
@@ -111,20 +117,27 @@ class Plan:
         return max(1, (2 * self.sum_bound(name)).bit_length())
 
     def packing(self, name: str) -> Packing:
-        """How the upload lies in BFV plaintexts; raises PlanRefused under another protocol."""
+        """How the upload lies in BFV plaintexts.
+
+        Raises:
+            PlanRefused: another protocol, or an upload that is not in the plan.
+        """
         for upload, packing in zip(self.uploads, self.packings, strict=False):
             if upload.name == name:
                 return packing
-        raise PlanRefused(f"No packing for {name!r}: the protocol is {self.protocol} or the upload is unknown.")
+        raise PlanRefused(f"no packing for {name!r}: the protocol is {self.protocol} or the upload is unknown")
 
     def covers(self, number: int, name: str) -> bool:
         """Whether (round `number`, upload `name`) belongs to this plan."""
         return 0 <= number < self.rounds and any(upload.name == name for upload in self.uploads)
 
-    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> "Plan":
+    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> Plan:
         """Return this plan, in its session, with the identities of `roster` and, under masks, what the server may do.
 
-        For who plans first and makes, or is given, identities later. Raises PlanRefused as `plan` does.
+        For who plans first and makes, or is given, identities later.
+
+        Raises:
+            PlanRefused: as `plan`.
         """
         corrupt = None if self.masks is None else self.masks.corrupt
         return make_plan(
@@ -157,7 +170,8 @@ def make_plan(
 ) -> Plan:
     """Check everything public about a run and return its plan; `crypto.protocols.plans.plan` knows the `rules` by name.
 
-    Raises PlanRefused as that does.
+    Raises:
+        PlanRefused: as that does.
     """
     names, vectors = tuple(clients), tuple(whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = whole(rounds, "rounds"), whole(max_dropouts, "max_dropouts")
@@ -165,13 +179,13 @@ def make_plan(
     check_counts(len(names), rounds, max_dropouts, hides=rules.hiding != "nothing")
     session = system_random(16).hex() if session is None else session
     if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"The session name has {len(session)} characters; give 1 to {MAX_NAME}.")
+        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
     for upload in vectors:
         check_upload(upload, len(names))
         check_norms(upload, protocol, checks=rules.norms is not None)
     missing = set(names) - set(names if roster is None else roster.keys)
     if missing:
-        raise PlanRefused(f"The roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys.")
+        raise PlanRefused(f"the roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys")
     corrupt = None if corrupt is None else whole(corrupt, "corrupt")
     masks = parameters_for(protocol, rules.masks, len(names), max_dropouts, corrupt, mode, roster is not None)
     packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if rules.packed else ()
@@ -196,7 +210,10 @@ def make_plan(
 def read_plan(data: bytes, find: Callable[[str], Rules]) -> Plan:
     """Read `Plan.to_bytes` and check the plan again; `find` returns the rules of a protocol by its name.
 
-    Raises MessageError for malformed bytes, PlanRefused for a plan that `make_plan` would refuse, and what `find` does.
+    Raises:
+        MessageError: malformed bytes.
+        PlanRefused: a plan that `make_plan` would refuse.
+        CryptoError: what `find` raises.
     """
     match unpack_value(data):
         case [
@@ -216,14 +233,14 @@ def read_plan(data: bytes, find: Callable[[str], Rules]) -> Plan:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
                         vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
                     case _:
-                        raise MessageError("An upload of the plan is malformed.")
+                        raise MessageError("an upload of the plan is malformed")
             match rest:
                 case [] if rules.masks is None:
                     return make_plan(protocol, rules, clients, vectors, rounds, drops, session, roster)
                 case [int(corrupt), ("semi-honest" | "active") as mode]:
                     given = (clients, vectors, rounds, drops, session, roster, corrupt, mode)
                     return make_plan(protocol, rules, *given)
-    raise MessageError("The bytes are not a plan.")
+    raise MessageError("the bytes are not a plan")
 
 
 def _roster(entries: list[object] | None) -> Roster | None:
@@ -235,7 +252,7 @@ def _roster(entries: list[object] | None) -> Roster | None:
             case [str(name), bytes(key)]:
                 found.append((name, key))
             case _:
-                raise MessageError("The roster of the plan is malformed.")
+                raise MessageError("the roster of the plan is malformed")
     try:
         return Roster(tuple(found))
     except RosterError as error:

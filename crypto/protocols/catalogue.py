@@ -1,5 +1,7 @@
 """The list of protocols: every name that a plan may give without naming code of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from crypto.errors import PlanRefused
@@ -30,7 +32,7 @@ def entry_of(name: str) -> SumProtocol:
     if not names_code(name):
         if name not in ENTRIES:
             raise PlanRefused(
-                f"Unknown protocol {name!r}; choose one of {sorted(ENTRIES)}, or module:name of an entry of your own."
+                f"unknown protocol {name!r}; choose one of {sorted(ENTRIES)}, or module:name of an entry of your own"
             )
         return ENTRIES[name]
     found = load_code(name)
@@ -39,7 +41,7 @@ def entry_of(name: str) -> SumProtocol:
     what = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
     raise PlanRefused(
         f"{name!r} is {what} and no protocol; write in {file_of(name)}: {name.partition(':')[2]} = "
-        "crypto.protocols.entry.SumProtocol(hiding=..., assumption=..., client=..., party=..., client_bytes=...)."
+        "crypto.protocols.entry.SumProtocol(hiding=..., assumption=..., client=..., party=..., client_bytes=...)"
     )
 
 

@@ -4,6 +4,8 @@
 is named as `module:name` of an entry, without a registration call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ class Journal(Protocol):
     def claim(self, entry: str) -> bool:
         """Record `entry` durably and return True; False if it was recorded before, even before a crash.
 
-        Raises JournalError if it cannot be recorded; the caller must not answer then.
+        Raises:
+            JournalError: it cannot be recorded; the caller must not answer then.
         """
         ...
 
@@ -128,8 +131,8 @@ class SumProtocol:
 
     def __post_init__(self) -> None:
         if self.hiding not in get_args(Hiding):
-            raise PlanRefused(f"hiding={self.hiding!r} of a protocol is none of {list(get_args(Hiding))}; choose one.")
+            raise PlanRefused(f"hiding={self.hiding!r} of a protocol is none of {list(get_args(Hiding))}; choose one")
         if not self.roles or self.roles[0] != "server":
-            raise PlanRefused(f"roles={self.roles!r} of a protocol must begin with 'server', who ends its sums.")
+            raise PlanRefused(f"roles={self.roles!r} of a protocol must begin with 'server', who ends its sums")
         if not self.assumption.strip():
-            raise PlanRefused("assumption='' of a protocol says nothing; certificates print it: write 'None: ...'.")
+            raise PlanRefused("assumption='' of a protocol says nothing; certificates print it: write 'None: ...'")

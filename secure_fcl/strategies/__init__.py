@@ -1,5 +1,7 @@
 """Strategies: what a client contributes to a sum, and what the server makes of it."""
 
+from __future__ import annotations
+
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,

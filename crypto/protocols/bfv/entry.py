@@ -1,5 +1,7 @@
 """The entry of "bfv": sums under homomorphic encryption, decrypted by a key holder."""
 
+from __future__ import annotations
+
 from crypto.planning.plans import Plan
 from crypto.planning.upload import CIPHERTEXT_BYTES, STATEMENT_BYTES, Upload
 from crypto.protocols.entry import ClientSeat, PartySeat, SumProtocol

@@ -1,5 +1,7 @@
 """The entries of "secagg" and "secagg+": sums under pairwise masks."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 from crypto.planning.masks import overhead_bytes

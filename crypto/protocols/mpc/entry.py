@@ -1,5 +1,7 @@
 """The entry of "mpc": additive shares at two computing servers, opened with CrypTen."""
 
+from __future__ import annotations
+
 import threading
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def _party(seat: PartySeat) -> Session:
     if seat.role == DEALER:
         return Dealer()
     if seat.opener is None:
-        raise PlanRefused(f"{seat.role} runs in a process of its own; start it with crypto.host_parties.")
+        raise PlanRefused(f"{seat.role} runs in a process of its own; start it with crypto.host_parties")
     return ComputeServer(seat.plan, seat.role, seat.random, seat.opener)
 
 
