@@ -14,6 +14,7 @@ import numpy as np
 
 from evaluation.files import JsonLines, read_jsonl, write_json
 from privacy import Ledger
+from secure_fcl.config.outside import described
 from secure_fcl.engines.disclosures import collect, informed
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.rosters import Rosters
@@ -89,7 +90,7 @@ class Job:
         for plan, multiplier in self._prepared.rows:
             with Ledger(self._folder.ledger_path(plan.name)) as ledger:
                 rows[plan.name] = row_certificate(plan, ledger, multiplier)
-        write_certificate(self._folder.path, rows)
+        write_certificate(self._folder.path, rows, described(self._prepared.config.model_dump()))
 
     def _row(self, number: int, pool: WorkerPool, metrics: JsonLines, costs: JsonLines) -> None:
         plan, multiplier = self._prepared.rows[number]
