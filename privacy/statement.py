@@ -83,7 +83,7 @@ def given_epsilon(accountant: Accountant, events: Mapping[Event, int], delta: fl
     # Written so that a NaN fails.
     if not (isinstance(claimed, float | int) and claimed >= 0.0):
         raise ConformanceError(
-            f"accountant {accountant.name!r} gives epsilon {claimed!r} for {dict(events)}; it must be a float, 0 or more"
+            f"accountant {accountant.name!r} gives epsilon {claimed!r} for {dict(events)}; it must be 0 or more"
         )
     return float(claimed)
 
