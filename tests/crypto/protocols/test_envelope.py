@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from crypto import Message, Plan, Upload, open_client, open_party, plan
 from crypto.errors import PlanRefused, SubmissionRefused
 from crypto.keys.roster import Identity, Roster, Trust, make_identities
-from crypto.planning.plans import plan_from_bytes
 from crypto.protocols.envelope import WINDOW, Envelope, Seen
+from crypto.protocols.plans import plan_from_bytes
 
 OWN = make_identities(("a", "b", "server", "keyholder"))
 ROSTER = Roster.of(OWN.values())
