@@ -14,11 +14,7 @@ scores; a game compares scores with the challenger's coins. Models come as plain
 
 from __future__ import annotations
 
-from attacks.active_server import Imprint, Probe, probe_imprint, probe_inconsistency
-from attacks.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
-from attacks.attack import Attack, Candidates, run_attack
-from attacks.auditing import GaussianBound, TwoRunAudit, gaussian_bound, gaussian_epsilon, gaussian_mu, two_run_audit
-from attacks.canaries import (
+from attacks.bounds.canaries import (
     Canaries,
     DirectionScore,
     direction_canaries,
@@ -26,15 +22,15 @@ from attacks.canaries import (
     mislabelled_canaries,
     one_shot_estimate,
 )
-from attacks.channels import (
-    SIDE_CHANNEL,
-    ChannelFinding,
-    channel_finding,
-    expose_prototype_gradients,
-    message_features,
-    prototype_exposure,
+from attacks.bounds.gaussian import (
+    GaussianBound,
+    TwoRunAudit,
+    gaussian_bound,
+    gaussian_epsilon,
+    gaussian_mu,
+    two_run_audit,
 )
-from attacks.checkpoints import Losses, standardise
+from attacks.bounds.one_run import audit_retained, audit_tasks
 from attacks.errors import (
     AttackError,
     AuditInvalid,
@@ -50,50 +46,13 @@ from attacks.errors import (
     ShadowsInvalid,
     TranscriptInvalid,
 )
-from attacks.extraction import EXTRACTION, extract_exemplars, judge_extraction, stage_extraction
-from attacks.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
-from attacks.federated import FedMia, GradientCosine
-from attacks.fidelity import Fidelity, fidelity, matched, psnr
-from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
-from attacks.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
-from attacks.inversion import Inversion, InversionSettings, analytic_linear, invert
-from attacks.judging import Coin, GuessCounts, Terms
-from attacks.labels import label_counts, label_of
-from attacks.layout import LinearPart, first_linear, last_linear
-from attacks.leakage import LeakageMatrix, leakage_matrix
-from attacks.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
-from attacks.membership import (
-    CheckpointDifference,
-    CheckpointRatio,
-    LossScore,
-    SequenceBest,
-    SequenceMean,
-    Standardised,
-)
-from attacks.modules import GradientOf, gradients_of, losses_of
-from attacks.one_run import audit_retained, audit_tasks
-from attacks.own_audit import Subject, audit, weights_of
-from attacks.portfolio import Portfolio, match_gradients, reconstruct_best
-from attacks.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
-from attacks.report import audit_document, outcome_record, reconstruction_record
-from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
-from attacks.rmia import Rmia
-from attacks.shadow_attacks import ShadowMembership, ShadowRetained
-from attacks.shadows import (
-    BatchedMlp,
-    ContinualRecipe,
-    ModuleTrainer,
-    Rule,
-    ShadowModels,
-    Trainer,
-    continual_models,
-    trainer_for,
-)
-from attacks.simultaneous import Contradiction, Discovery, contradictions, discoveries, require_consistent
-from attacks.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
-from attacks.suppression import probe_suppression
-from attacks.swaps import SWAPPED, play_swaps
-from attacks.views import (
+from attacks.games.attack import Attack, Candidates, Losses, run_attack
+from attacks.games.judging import Coin, GuessCounts, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, judge, play
+from attacks.games.simultaneous import Contradiction, Discovery, contradictions, discoveries, require_consistent
+from attacks.games.standard import standardise
+from attacks.games.swaps import SWAPPED, play_swaps
+from attacks.games.views import (
     ACTIVE_SERVER,
     ALL_CLIENTS_CLEAR,
     ALL_MODELS,
@@ -109,7 +68,53 @@ from attacks.views import (
     ThreatModel,
     View,
 )
-from attacks.worlds import GradientWorld, build_gradient_worlds, clip_rows
+from attacks.gradients.extraction import EXTRACTION, extract_exemplars, judge_extraction, stage_extraction
+from attacks.gradients.fidelity import Fidelity, fidelity, matched, psnr
+from attacks.gradients.inversion import Inversion, InversionSettings, analytic_linear, invert
+from attacks.gradients.labels import label_counts, label_of
+from attacks.gradients.portfolio import Portfolio, match_gradients, reconstruct_best
+from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
+from attacks.gradients.worlds import GradientWorld, build_gradient_worlds, clip_rows
+from attacks.membership.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, family_scores, rmia_scores
+from attacks.membership.history import HISTORY, ForgettingCurve, forgetting_curve, history_scores, loss_history
+from attacks.membership.leakage import LeakageMatrix, leakage_matrix
+from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.membership.scores import (
+    CheckpointDifference,
+    CheckpointRatio,
+    LossScore,
+    SequenceBest,
+    SequenceMean,
+    Standardised,
+)
+from attacks.membership.shadow import Rmia, ShadowMembership, ShadowRetained
+from attacks.modules.functions import GradientOf, gradients_of, losses_of
+from attacks.modules.layout import LinearPart, first_linear, last_linear
+from attacks.modules.local_updates import batch_gradients_of, clipped_batch_gradients_of, local_updates_of
+from attacks.own_audit import Subject, audit, weights_of
+from attacks.report import audit_document, outcome_record, reconstruction_record
+from attacks.shadows import (
+    BatchedMlp,
+    ContinualRecipe,
+    ModuleTrainer,
+    Rule,
+    ShadowModels,
+    Trainer,
+    continual_models,
+    trainer_for,
+)
+from attacks.sums.active_server import Imprint, Probe, probe_imprint, probe_inconsistency, probe_suppression
+from attacks.sums.arrival import ARRIVAL, ArrivalScores, Isolation, class_arrival, difference_sums, isolated_clients
+from attacks.sums.channels import (
+    SIDE_CHANNEL,
+    ChannelFinding,
+    channel_finding,
+    expose_prototype_gradients,
+    message_features,
+    prototype_exposure,
+)
+from attacks.sums.federated import FedMia, GradientCosine
+from attacks.sums.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 
 __all__ = [
     "ACTIVE_SERVER",

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Attack, Candidates
-from attacks.checkpoints import Losses
-from attacks.controls import membership_world, negative_control, positive_control
+from attacks.controls.memorised import membership_world, negative_control, positive_control
 from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing, GameInvalid
-from attacks.families import BAVARIA, LIRA_FIXED, RATIO
-from attacks.games import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play
-from attacks.history import curve_record, forgetting_curve, history_scores, loss_history
-from attacks.judging import BoolArray, Coin, Terms
-from attacks.membership import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
-from attacks.modules import losses_of
+from attacks.games.attack import Attack, Candidates, Losses
+from attacks.games.judging import BoolArray, Coin, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play
+from attacks.games.swaps import SWAPPED, play_swaps
+from attacks.games.views import ALL_MODELS, FINAL_MODEL, Capability, View
+from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO
+from attacks.membership.history import curve_record, forgetting_curve, history_scores, loss_history
+from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
+from attacks.membership.shadow import ShadowMembership, ShadowRetained
+from attacks.modules.functions import losses_of
 from attacks.report import audit_document
-from attacks.retained import RetainedDifference, RetainedLoss, RetainedSlope
-from attacks.shadow_attacks import ShadowMembership, ShadowRetained
 from attacks.shadows.models import ShadowModels
-from attacks.swaps import SWAPPED, play_swaps
-from attacks.views import ALL_MODELS, FINAL_MODEL, Capability, View
 
 if TYPE_CHECKING:
     import torch

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attacks.auditing import gaussian_bound
-from attacks.games import Outcome
-from attacks.judging import GuessCounts, Terms
-from attacks.reconstruction import Reconstruction
-from attacks.simultaneous import LOUD, contradictions, discoveries
+from attacks.bounds.gaussian import gaussian_bound
+from attacks.games.judging import GuessCounts, Terms
+from attacks.games.play import Outcome
+from attacks.games.simultaneous import LOUD, contradictions, discoveries
+from attacks.gradients.reconstruction import Reconstruction
 
 
 def _number(value: float | None) -> float | None:

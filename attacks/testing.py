@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.attack import Attack, run_attack
-from attacks.controls import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
+from attacks.controls.memorised import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
+from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
 from attacks.errors import CapabilityMissing, ControlFailed
-from attacks.games import Outcome
-from attacks.judging import Terms
-from attacks.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.games.attack import Attack, run_attack
+from attacks.games.judging import Terms
+from attacks.games.play import Outcome
+from attacks.games.simultaneous import contradictions
+from attacks.games.views import Capability, ThreatModel, View
 from attacks.shadows.mlp import BatchedMlp
 from attacks.shadows.models import ContinualRecipe, ShadowModels, continual_models
 from attacks.shadows.rule import Rule
-from attacks.simultaneous import contradictions
-from attacks.views import Capability, ThreatModel, View
 
 # A correct attack fails the negative control once in a million seeds.
 _CONFIDENCE = 1 - 1e-6

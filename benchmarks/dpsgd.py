@@ -9,7 +9,7 @@ from rich.table import Table
 
 from benchmarks.timing import best
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum, system_bytes
-from secure_fcl.models import build_model, to_vector
+from secure_fcl.strategies.gradient.models import build_model, to_vector
 
 STEPS = 20
 

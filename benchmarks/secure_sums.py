@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.timing import best
 from crypto import Upload, host_parties, open_client, plan, set_up, system_random
-from crypto.encoding import FixedPoint
+from crypto.vectors.encoding import FixedPoint
 
 CLIENTS, LENGTH, ROUNDS = 30, 16_384, 6
 

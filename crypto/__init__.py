@@ -4,16 +4,18 @@ Start with `plan`, then open a session for every party (`open_client`, `open_par
 program of your own, carry the messages. `host_parties` gives the helpers a process each.
 """
 
-from crypto.driver import run_round, set_up
-from crypto.encoding import Encoded, FixedPoint
 from crypto.errors import CryptoError
-from crypto.hosting import HostedParties, host_parties
-from crypto.messages import Abort, Aggregate, Begin, Deadline, Message
-from crypto.planning import Plan, Upload, plan
-from crypto.protocol import ClientSession, Session, hiding, open_client, open_party, plan_roles
-from crypto.randomness import KeyedStream, RandomBytes, derive_key, system_random
-from crypto.roster import Identity, Roster, make_identities
-from crypto.rotation import Rotation
+from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, system_random
+from crypto.keys.roster import Identity, Roster, make_identities
+from crypto.opening import open_client, open_party
+from crypto.planning.plans import Plan, plan
+from crypto.planning.upload import Upload
+from crypto.protocols.session import ClientSession, Session, hiding, plan_roles
+from crypto.running.driver import run_round, set_up
+from crypto.running.processes import HostedParties, host_parties
+from crypto.vectors.encoding import Encoded, FixedPoint
+from crypto.vectors.rotation import Rotation
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Message
 
 __all__ = [
     "Abort",

@@ -7,13 +7,14 @@ from importlib import metadata
 
 import numpy as np
 
-from crypto import crypten_backend, tenseal_backend
 from crypto.errors import CryptoError
-from crypto.hosting import child_environment
-from crypto.packing import RING_DEGREE
-from crypto.planning import ProtocolName
-from crypto.randomness import system_random
-from crypto.sealed import BoxKey, seal
+from crypto.keys.randomness import system_random
+from crypto.keys.sealed import BoxKey, seal
+from crypto.planning.packing import RING_DEGREE
+from crypto.planning.upload import ProtocolName
+from crypto.protocols.bfv import tenseal_backend
+from crypto.protocols.mpc import crypten_backend
+from crypto.running.processes import child_environment
 
 CRYPTEN_SECONDS = 60
 
@@ -62,7 +63,7 @@ def _crypten() -> BackendStatus:
     remedy = crypten_backend.REMEDY
     try:
         crypten_backend.require_crypten()
-        program = "from crypto.crypten_backend import load_crypten; load_crypten()"
+        program = "from crypto.protocols.mpc.crypten_backend import load_crypten; load_crypten()"
         done = subprocess.run(
             [sys.executable, "-P", "-c", program],
             capture_output=True,

@@ -47,3 +47,7 @@ class SecretExposed(CryptoError, TypeError):
 
 class RosterError(CryptoError):
     """A name, key, roster or identity file that is malformed, doubled, or readable by others."""
+
+
+class CodeNotFound(CryptoError):
+    """A name of the form `module:name` that cannot be imported."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crypto import Upload
-from crypto.masks.parameters import Mode
-from crypto.planning import assumption
+from crypto.planning.assumptions import assumption
+from crypto.planning.masks import Mode
 from secure_fcl.config import Config
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("configuration.md")
 _HEAD = """# Configuration
 
 Every key, its default, what it takes, and what it means. Written by `python docs/make_configuration.py` from the model
-in `secure_fcl/config.py`, `config_rows.py` and `config_streams.py`; do not edit it by hand. How to set keys:
+in `secure_fcl/config/` and the sections of `secure_fcl/strategies/`; do not edit it by hand. How to set keys:
 [how-to/configure.md](how-to/configure.md).
 
 Unknown keys are refused. `secure-fcl config` prints the same defaults as TOML.

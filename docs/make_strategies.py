@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from secure_fcl.cli.strategy_tables import as_markdown
 from secure_fcl.config import load_config
-from secure_fcl.fact_sheets import fact_sheets
-from secure_fcl.fact_tables import as_markdown
+from secure_fcl.forecast.strategy_facts import fact_sheets
 
 PAGE = Path(__file__).with_name("strategies.md")
 

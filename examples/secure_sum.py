@@ -6,7 +6,7 @@ The helper parties (server and key holder) run in processes of their own.
 import numpy as np
 
 from crypto import Abort, FixedPoint, Upload, host_parties, open_client, plan, run_round, set_up, system_random
-from crypto.driver import Party
+from crypto.running.driver import Party
 
 CLIENTS = ("ada", "bob", "cyd", "dan", "eve")
 LENGTH = 10_000

@@ -1,8 +1,9 @@
 """secure-fcl: federated continual learning with DP-SGD, encrypted sums, and an attack suite.
 
-- config: a run's configuration; job: runs it; audit: attacks it; study: many of them
-- data, streams, memory, models, strategies, rows: what a run is made of
+- config: a run's configuration; runner and running: run it; auditing: attacks it; studies: many of them; cli: commands
+- data, features, streams, memory, strategies, compression, rows: what a run is made of; forecast: what it would cost
 - engines: worker processes and the messages between them
+- testing: laws that any strategy, stream or memory must keep
 """
 
 from __future__ import annotations

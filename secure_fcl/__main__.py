@@ -1,6 +1,6 @@
 """`python -m secure_fcl` is `secure-fcl`."""
 
-from secure_fcl.cli import main
+from secure_fcl.cli.commands import main
 
 if __name__ == "__main__":
     main()

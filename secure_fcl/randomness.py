@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from crypto.randomness import KEY_BYTES, KeyedStream, derive_key, system_random
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, derive_key, system_random
 from privacy.randomness import RandomBytes
 from secure_fcl.errors import SecureFclError
 

@@ -10,12 +10,13 @@ from types import FrameType
 
 from evaluation.files import atomic_write
 from evaluation.report import render_report
-from secure_fcl.audit import audit, require_ledger_holds
+from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, Prepared, Watcher, prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Job, Watcher
+from secure_fcl.running.prepare import Prepared, prepare
 
 Say = Callable[[str], None]
 
@@ -73,7 +74,7 @@ def execute(
     """Train what is left, audit, and write the report; return the report's path.
 
     Raises:
-        secure_fcl.job.Interrupted: `stopped()` became true between two rounds.
+        secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
         attacks.LedgerContradicted: the audit contradicts the ledger; the report is written before that.
     """
     with folder.locked():

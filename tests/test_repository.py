@@ -82,7 +82,7 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert {a or b for a, b in asked} <= targets
     from typer.testing import CliRunner
 
-    from secure_fcl.cli import app
+    from secure_fcl.cli.commands import app
 
     for command in set(re.findall(r"secure-fcl ([a-z]+)", readme)) - {"is"}:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command

@@ -23,7 +23,7 @@ def test_every_row_is_a_configuration_of_the_toolkit(protocol, scenario: str) ->
         config = configuration(protocol, rows, seed)
         assert config.rows == tuple(row.strategy for row in rows)
         assert config.scenario.class_order == protocol.orders[seed - 1]
-        assert all(math.isinf(getattr(config, name).epsilon) for name in config.rows)
+        assert all(math.isinf(config.section(name).epsilon) for name in config.rows)
     t = config.training
     assert t.keep_moments
     assert (t.model, t.optimizer, t.steps) == ("mlp:400,400:relu", "adam", rows[0].iterations or 2000)

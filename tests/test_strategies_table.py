@@ -41,7 +41,7 @@ def test_every_cell_is_a_configuration(cell: Cell) -> None:
     config = load_config(None, cell.settings())
     assert config.rows == cell.rows
     for row in cell.rows:
-        section = getattr(config, row)
+        section = config.section(row)
         assert (section.epsilon, section.noise) == (cell.epsilon, cell.noise)
     assert config.training.features == config.calm.features == "refined"
     assert config.memory.capacity == 200

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import ShadowsInvalid
-from attacks.modules import losses_of, named_weights
+from attacks.modules.functions import losses_of, named_weights
 from attacks.shadows.mlp import BatchedMlp
 from attacks.shadows.rule import Data, Rule, Schedule, Seeds, Trainer, Weights, checked, present_rows
 

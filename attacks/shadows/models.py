@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Candidates, IntArray
 from attacks.errors import CandidatesInvalid, ShadowsInvalid
+from attacks.games.attack import Candidates, IntArray
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.rule import Rule, Trainer
 from attacks.shadows.schedules import Bools, balanced_coins, epochs, fixed_batches, joined, kept_exactly

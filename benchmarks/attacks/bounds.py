@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attacks import GuessCounts, contradictions, gaussian_bound, gaussian_epsilon, two_run_audit
-from attacks.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
 from benchmarks.attacks.common import cpu
 from privacy import PldAccountant, SampledGaussian
 

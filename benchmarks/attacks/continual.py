@@ -27,7 +27,7 @@ from attacks import (
     losses_of,
     run_attack,
 )
-from attacks.shadow_attacks import checkpoint_scores
+from attacks.membership.shadow import checkpoint_scores
 from benchmarks.attacks.common import cpu, digits, pool
 from evaluation import auc, mean_interval
 

@@ -25,7 +25,7 @@ from attacks import (
     reconstruct_best,
     weights_of,
 )
-from attacks.portfolio import Method
+from attacks.gradients.portfolio import Method
 from benchmarks.attacks.common import Data, cpu, digits
 
 SETTINGS = InversionSettings(steps=300, learning_rate=0.1, total_variation=1e-3)

@@ -25,7 +25,7 @@ from attacks import (
 from benchmarks.attacks.common import cpu
 from evaluation import auc, mean_interval
 from secure_fcl.data import load
-from secure_fcl.models import build_model
+from secure_fcl.strategies.gradient.models import build_model
 from secure_fcl.streams.units import NO_ITEM, make_units
 
 SHADOWS, TARGETS = 24, 8

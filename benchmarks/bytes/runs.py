@@ -10,8 +10,9 @@ from typing import Any
 from benchmarks.bytes.cells import Cell
 from evaluation.files import read_jsonl
 from secure_fcl.config import load_config
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Job
+from secure_fcl.running.prepare import prepare
 
 Line = dict[str, Any]
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from benchmarks.crypto.results import Point
 from crypto import Aggregate, ClientSession, Message, Plan, Upload, open_client, open_party, plan, plan_roles
-from crypto.driver import Party, run_round, set_up
-from crypto.messages import Input, Item
-from crypto.planning import ProtocolName
-from crypto.protocol import Session
+from crypto.planning.upload import ProtocolName
+from crypto.protocols.session import Session
+from crypto.running.driver import Party, run_round, set_up
+from crypto.wire.messages import Input, Item
 
 BOUND = 32767
 ROUNDS = 64

@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.crypto.cohorts import BOUND, share_plan
 from benchmarks.crypto.results import Point
 from crypto import Aggregate, Begin, ClientSession, Upload, host_parties, open_client, plan, run_round, set_up
-from crypto.masks.stream import ring_dtype
-from crypto.protocol import Session
-from crypto.rehearsal import rehearse
+from crypto.protocols.masks.stream import ring_dtype
+from crypto.protocols.session import Session
+from crypto.running.rehearsal import rehearse
 
 NORM, NOISE_NORM, SIZE = 30_000, 20_000, 100
 

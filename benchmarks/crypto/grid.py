@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.crypto import extras, peers, steps
 from benchmarks.crypto.cohorts import Cohort, lazily, share_plan
 from benchmarks.crypto.results import Point, Results
-from crypto.planning import ProtocolName
+from crypto.planning.upload import ProtocolName
 
 MILLION = 1_000_000
 LENGTHS = (100_000, MILLION, 10 * MILLION)

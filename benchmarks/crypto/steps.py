@@ -12,16 +12,16 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
 from crypto import ClientSession, FixedPoint, Identity, KeyedStream, Plan, Upload, plan, set_up, system_random
-from crypto.masks.bits import pack_bits
-from crypto.masks.keys import AgreementKey
-from crypto.masks.members import Directory, Member, Setup
-from crypto.masks.offers import EpochKeys, make_offer
-from crypto.masks.shamir import lagrange_weights, recover, split
-from crypto.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
-from crypto.packing import pack_fields
-from crypto.planning import ProtocolName
-from crypto.rehearsal import rehearse
-from crypto.tenseal_backend import KeyPair, encrypt, parse_public_key
+from crypto.planning.packing import pack_fields
+from crypto.planning.upload import ProtocolName
+from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key
+from crypto.protocols.masks.bits import pack_bits
+from crypto.protocols.masks.keys import AgreementKey
+from crypto.protocols.masks.members import Directory, Member, Setup
+from crypto.protocols.masks.offers import EpochKeys, make_offer
+from crypto.protocols.masks.shamir import lagrange_weights, recover, split
+from crypto.protocols.masks.stream import PIECE_BYTES, apply_masks, by_counter, by_gcm, ring_dtype
+from crypto.running.rehearsal import rehearse
 
 BOUND = 32767
 Floats = npt.NDArray[np.float32]

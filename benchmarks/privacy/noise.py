@@ -8,7 +8,7 @@ from rich.console import Console
 
 from benchmarks.privacy.page import Section, save_section
 from benchmarks.timing import best
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import system_bytes
 from privacy.secure_gaussian import discrete_gaussian, gaussian
 from privacy.skellam import sample_skellam

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from benchmarks.privacy.page import Section, save_section
 from benchmarks.timing import best
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum, system_bytes
 from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
-from secure_fcl.models import build_model, to_vector
+from secure_fcl.strategies.gradient.models import build_model, to_vector
 
 CLIENTS, STEPS = 32, 5
 

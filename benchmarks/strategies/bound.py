@@ -22,8 +22,8 @@ from benchmarks.strategies.cells import DATA, Cell
 from benchmarks.strategies.runs import Line
 from secure_fcl.config import load_config
 from secure_fcl.data import load
-from secure_fcl.rows import build_row
-from secure_fcl.strategies.calm import Calm
+from secure_fcl.rows.build import build_row
+from secure_fcl.strategies.closed_form.calm import Calm
 from secure_fcl.streams import build_scenario
 
 ROW = "central"

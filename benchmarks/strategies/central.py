@@ -12,8 +12,9 @@ from benchmarks.strategies.cells import digest_of
 from benchmarks.strategies.protocols import Protocol, Row
 from evaluation.files import read_jsonl
 from secure_fcl.config import Config, validate
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Job
+from secure_fcl.running.prepare import prepare
 
 TASKS = 5
 #: Examples of one task of MNIST, about; with it the sampling rate gives batches of the protocol's size.

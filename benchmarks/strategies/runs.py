@@ -16,8 +16,8 @@ from typing import Any
 from benchmarks.strategies.cells import Cell
 from evaluation.files import JsonLines, read_jsonl
 from secure_fcl.config import load_config
-from secure_fcl.job import Job
 from secure_fcl.runner import resume, start
+from secure_fcl.running.loop import Job
 
 Line = dict[str, Any]
 

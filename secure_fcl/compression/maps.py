@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.randomness import derive_key
-from crypto.rotation import Rotation
+from crypto.keys.randomness import derive_key
+from crypto.vectors.rotation import Rotation
 from secure_fcl.strategies.contribution import Values
 
 #: Bits of an entry in a sum, about: what half a bit less is weighed against.
@@ -131,7 +131,7 @@ def block_of(length: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Rotated:
-    """Entries in random order, cut into blocks, each turned by `crypto.rotation.Rotation`.
+    """Entries in random order, cut into blocks, each turned by `crypto.vectors.rotation.Rotation`.
 
     In blocks because a rotation needs a power of two: filling up the whole vector could double it. The order is drawn
     so that large entries that lie together, a layer's, are spread over the blocks.

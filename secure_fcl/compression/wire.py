@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.encoding import FixedPoint
+from crypto.vectors.encoding import FixedPoint
 from privacy import RandomBytes
 from secure_fcl.compression.maps import Compression
 from secure_fcl.compression.recipe import Recipe

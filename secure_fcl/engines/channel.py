@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.messages import Item, decode, encode, pack, unpack
+from crypto.wire.messages import Item, decode, encode, pack, unpack
 
 AnyArray = NDArray[np.generic]
 

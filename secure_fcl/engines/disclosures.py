@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from secure_fcl.engines.pool import WorkerPool
-from secure_fcl.engines.simulation import load_arrays, save_arrays
-from secure_fcl.rows import RowPlan
+from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import State, StepContext
 from secure_fcl.strategies.side_channels import Disclosed, Discloses
 
@@ -18,7 +18,7 @@ FOLDER = "side-channels"
 
 def disclosures_path(folder: Path, row: str, slot: int) -> Path:
     """Return where the side channels of one slot lie: by name of the channel, (clients, ...)."""
-    return folder / FOLDER / f"{row}-{slot:03d}.npz"
+    return folder / FOLDER / f"{file_stem(row)}-{slot:03d}.npz"
 
 
 def collect(plan: RowPlan, pool: WorkerPool, step: StepContext, state: State, folder: Path) -> int:

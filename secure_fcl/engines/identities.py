@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.masks.parameters import Mode, choose_parameters
-from crypto.pinning import pinned
-from crypto.planning import Plan
-from crypto.protocol import plan_roles
-from crypto.roster import Roster
+from crypto.keys.roster import Roster
+from crypto.planning.masks import Mode, choose_parameters
+from crypto.planning.plans import Plan
+from crypto.protocols.session import plan_roles
+from secure_fcl.engines.keys import ROSTER, write_identities
 from secure_fcl.errors import SecureFclError
-from secure_fcl.keys import ROSTER, write_identities
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _read(made: Plan, folder: Path, server: Mode) -> Identities:
         raise SecureFclError(
             f"{folder} holds no {ROSTER}; make it: secure-fcl keys {names[0]} ... {names[-1]} --out {folder}"
         )
-    found = Identities(pinned(made, Roster.from_json(roster.read_text()), server), folder)
+    found = Identities(made.pinned(Roster.from_json(roster.read_text()), server), folder)
     missing = [name for name in names if not found.file_of(name).is_file()]
     if missing:
         raise SecureFclError(f"{folder} lacks {len(missing)} private files, {missing[0]}.key for one; make them anew")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.hosting import child_environment
+from crypto.running.processes import child_environment
 from secure_fcl.engines.channel import AnyArray, Channel
 from secure_fcl.errors import WorkerLost
 

@@ -12,16 +12,21 @@ import numpy as np
 from evaluation.files import atomic_write
 from privacy import RandomBytes
 from secure_fcl.errors import RunFolderError
-from secure_fcl.rows import RowPlan
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, GradientStrategy, State
 
 SIMULATION = "simulation"
 """Folder inside a run for coins, truths and declared clear views. Nothing in it is covered by any guarantee."""
 
 
+def file_stem(row: str) -> str:
+    """Return a row's name as files have it: `lab:mine` is `lab.mine`, as a file's name has no colon."""
+    return row.replace(":", ".")
+
+
 def clear_update_path(folder: Path, row: str) -> Path:
     """Return where the declared one-client view of a row lies."""
-    return folder / SIMULATION / f"clear-update-{row}.npz"
+    return folder / SIMULATION / f"clear-update-{file_stem(row)}.npz"
 
 
 def save_arrays(path: Path, /, **arrays: np.ndarray) -> None:

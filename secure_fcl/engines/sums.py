@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.driver import MAX_DEADLINES, Outcome, deliver, set_up
-from crypto.hosting import host_parties
-from crypto.masks.parameters import Mode
-from crypto.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
-from crypto.planning import Plan
-from crypto.protocol import plan_roles
+from crypto.planning.masks import Mode
+from crypto.planning.plans import Plan
+from crypto.protocols.session import plan_roles
+from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
+from crypto.running.processes import host_parties
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from secure_fcl.engines.channel import pack_items, unpack_items
 from secure_fcl.engines.identities import identities
 from secure_fcl.engines.pool import Reply, WorkerPool

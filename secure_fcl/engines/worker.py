@@ -19,22 +19,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.messages import Item, Message
-from crypto.planning import plan_from_bytes
-from crypto.protocol import ClientSession, open_client
-from crypto.randomness import KeyedStream
-from crypto.roster import Identity
+from crypto.keys.randomness import KeyedStream
+from crypto.keys.roster import Identity
+from crypto.opening import open_client
+from crypto.planning.plans import plan_from_bytes
+from crypto.protocols.session import ClientSession
+from crypto.wire.messages import Item, Message
 from privacy import Charge, RandomBytes, spent
-from secure_fcl.budgets import ClientBudget, arrivals_from_json, planned_budget
 from secure_fcl.compression import Carrier
 from secure_fcl.config import validate
 from secure_fcl.data import load
-from secure_fcl.device import Device
 from secure_fcl.engines.channel import Channel, pack_items, unpack_items
+from secure_fcl.engines.device import Device
 from secure_fcl.engines.identities import state_digest
 from secure_fcl.engines.simulation import save_clear_update
 from secure_fcl.randomness import Coins
-from secure_fcl.rows import RowPlan, build_row
+from secure_fcl.rows.budgets import ClientBudget, arrivals_from_json, planned_budget
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
 from secure_fcl.strategies.side_channels import Discloses
 from secure_fcl.streams import Scenario, build_scenario

@@ -11,15 +11,17 @@ from secure_fcl.strategies.base import (
     Stratum,
     one_by_one,
 )
-from secure_fcl.strategies.calm import Calm
-from secure_fcl.strategies.class_sums import ClassSums
-from secure_fcl.strategies.closed_form import Ridge, StreamingLda
+from secure_fcl.strategies.closed_form.calm import Calm
+from secure_fcl.strategies.closed_form.class_sums import ClassSums
+from secure_fcl.strategies.closed_form.classifiers import Ridge, StreamingLda
+from secure_fcl.strategies.closed_form.moments import Classifier, Moments, MomentSums
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
-from secure_fcl.strategies.gradient import Encoding, GradientStrategy, Rates
-from secure_fcl.strategies.method import Method, Plain
-from secure_fcl.strategies.moments import Classifier, Moments, MomentSums
-from secure_fcl.strategies.networks import Networks
-from secure_fcl.strategies.summed_once import SummedOnce
+from secure_fcl.strategies.entry import GradientEntry, SumsEntry, SumsNumbers
+from secure_fcl.strategies.gradient.method import Method, Plain
+from secure_fcl.strategies.gradient.networks import Networks
+from secure_fcl.strategies.gradient.strategy import Encoding, GradientStrategy, Rates
+from secure_fcl.strategies.section import GradientSection, SumsSection
 
 __all__ = [
     "Calm",
@@ -29,6 +31,8 @@ __all__ = [
     "DeviceView",
     "Encoding",
     "Examples",
+    "GradientEntry",
+    "GradientSection",
     "GradientStrategy",
     "Method",
     "MomentSums",
@@ -45,6 +49,9 @@ __all__ = [
     "Stratum",
     "StreamingLda",
     "SummedOnce",
+    "SumsEntry",
+    "SumsNumbers",
+    "SumsSection",
     "UploadSpec",
     "one_by_one",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl import config as cfg
+from secure_fcl.config import Config
 from secure_fcl.randomness import public_generator
 
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ class Calendar:
     present: Bools
 
 
-def make_calendar(config: cfg.Config, tasks: int) -> Calendar:
+def make_calendar(config: Config, tasks: int) -> Calendar:
     """Return the calendar of a configuration for `tasks` tasks (segments, of an online stream)."""
     wanted = config.scenario
     order = np.tile(np.arange(tasks, dtype=np.int64), (wanted.clients, 1))
@@ -47,7 +47,7 @@ def make_calendar(config: cfg.Config, tasks: int) -> Calendar:
     return Calendar(np.where(present, met, IDLE), present)
 
 
-def _presence(config: cfg.Config, slots: int) -> Bools:
+def _presence(config: Config, slots: int) -> Bools:
     """Who joins or leaves is drawn per client: it joins in a uniform later slot, and leaves in one after that."""
     wanted, rng = config.scenario, public_generator(config.seed, "presence")
     clients = wanted.clients

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl.config_streams import Drift
+from secure_fcl.config.streams import Drift
 
 Floats = NDArray[np.float32]
 Times = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl.config_streams import Online
+from secure_fcl.config.streams import Online
 
 Ints = NDArray[np.int64]
 

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl import config as cfg
-from secure_fcl.config_streams import Drift
+from secure_fcl.config import Config
+from secure_fcl.config.streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.features import features
+from secure_fcl.features.plain import features
+from secure_fcl.features.refined import refined_features
 from secure_fcl.randomness import public_generator
-from secure_fcl.refined_features import refined_features
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
 from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
 from secure_fcl.streams.drift import drifted
@@ -237,7 +237,7 @@ def _places(unit: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(np.diff(unit) != 0)]).astype(np.int64)
 
 
-def build_scenario(data: Dataset, config: cfg.Config) -> Scenario:
+def build_scenario(data: Dataset, config: Config) -> Scenario:
     """Return the scenario of a configuration. Same data and configuration, same digest.
 
     Raises:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl import config as cfg
-from secure_fcl.config_streams import Scenario as Wanted
+from secure_fcl.config import Config
+from secure_fcl.config.streams import Scenario as Wanted
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.randomness import public_generator
@@ -49,7 +49,7 @@ class Tasks:
     announced: Bools
 
 
-def make_tasks(data: Dataset, units: Units, config: cfg.Config) -> Tasks:
+def make_tasks(data: Dataset, units: Units, config: Config) -> Tasks:
     """Return the tasks of a configuration.
 
     Raises:
@@ -115,7 +115,7 @@ def _positions(data: Dataset, groups: Groups, task: Ints, announced: Bools) -> T
     return Tasks(renamed, data.x, task, labels, task, labels, announced)
 
 
-def _domains(data: Dataset, units: Units, config: cfg.Config) -> Tasks:
+def _domains(data: Dataset, units: Units, config: Config) -> Tasks:
     wanted, tasks = config.scenario, config.scenario.tasks
     labels = (tuple(range(len(data.classes))),) * tasks
     announced = np.ones((tasks, len(data.classes)), dtype=np.bool_)

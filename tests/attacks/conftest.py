@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Candidates
-from attacks.controls import ControlWorld, membership_world, retained_world
+from attacks.controls.memorised import ControlWorld, membership_world, retained_world
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from attacks import (
     play,
     reconstruction_record,
 )
-from attacks.controls import ControlWorld, negative_control, positive_control
-from attacks.reconstruction import Reconstruction
+from attacks.controls.memorised import ControlWorld, negative_control, positive_control
+from attacks.gradients.reconstruction import Reconstruction
 from evaluation.evidence import Score
 
 OUTCOME_KEYS = {

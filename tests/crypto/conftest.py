@@ -3,10 +3,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from crypto import Upload, open_client, plan, set_up
-from crypto.hosting import host_parties
-from crypto.planning import Plan, ProtocolName
-from crypto.rehearsal import rehearse
-from crypto.testing import ROUNDS_NEEDED, Bench
+from crypto.planning.plans import Plan
+from crypto.planning.upload import ProtocolName
+from crypto.running.processes import host_parties
+from crypto.running.rehearsal import rehearse
+from crypto.testing.checks import ROUNDS_NEEDED, Bench
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 UPLOADS = (

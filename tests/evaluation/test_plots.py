@@ -11,7 +11,7 @@ from evaluation import plots
 from evaluation.canvas import MARKERS, SERIES, render, style_of, themed
 from evaluation.matrix import AccuracyMatrix
 from evaluation.plots import AttackBar, CohortBar, CostBar
-from evaluation.study import StudyRow, aggregate, plot_study
+from evaluation.studies import StudyRow, aggregate, plot_study
 
 MATRIX = AccuracyMatrix.from_rows([[0.5, None], [0.25, 0.75]])
 COHORTS = [CohortBar("all", 0, "kept", 1.231), CohortBar("all", 0, "discarded", 0.5)]
@@ -119,7 +119,7 @@ def test_description_is_escaped() -> None:
 
 
 def test_importing_the_package_loads_no_plotting_library() -> None:
-    code = "import sys, evaluation, evaluation.plots, evaluation.report, evaluation.summary, evaluation.study;"
+    code = "import sys, evaluation, evaluation.plots, evaluation.report, evaluation.summary, evaluation.studies;"
     code += "names = ('matplotlib', 'jinja2', 'rich', 'sklearn', 'torch', 'scipy.stats');"
     code += "print([name for name in names if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,9 @@ import pytest
 
 from secure_fcl.config import Config, load_config
 from secure_fcl.data import Dataset, load_digits, load_hapt
-from secure_fcl.folder import RunFolder
-from secure_fcl.job import Job, prepare
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.loop import Job
+from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import Scenario, build_scenario
 
 # Five clients with two classes each: with this seed some meet a task with no example, some with one class.

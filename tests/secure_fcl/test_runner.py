@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from secure_fcl.display import progress
-from secure_fcl.job import Tick
+from secure_fcl.cli.display import progress
 from secure_fcl.runner import StopRequest, write_report
+from secure_fcl.running.loop import Tick
 
 
 def tick(round: int, epsilon: float = 8.0) -> Tick:
@@ -64,7 +64,7 @@ def test_a_terminal_gets_a_bar() -> None:
 
 def test_a_report_is_rendered_at_any_stage(reference, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     from secure_fcl.config import load_config
-    from secure_fcl.folder import RunFolder
+    from secure_fcl.running.folder import RunFolder
 
     fresh = RunFolder.create(tmp_path, load_config(), "fresh")
     assert write_report(fresh).stat().st_size > 1000

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.method import Mean, Plain, own_or
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.method import Mean, Plain, own_or
+from secure_fcl.strategies.section import GradientSection, Positive
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,25 @@ class Alone(Plain):
     def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
         """See `Method.keep`."""
         return {"own": local}
+
+
+class WeightedSection(GradientSection):
+    """FedAvg, weighted by numbers of examples."""
+
+    count_noise: Positive = Field(
+        8.0, description="noise multiplier of a client's number of examples over that of a step; local noise only"
+    )
+
+
+class AloneSection(GradientSection):
+    """Every client trains a model of its own."""
+
+    @model_validator(mode="after")
+    def _nothing_is_summed(self) -> Self:
+        if self.noise == "shared":
+            raise ValueError("nothing is summed, so no sum can hold shared noise: use noise = 'local'")
+        return self
+
+
+fedavg = GradientEntry(section=WeightedSection(), method=lambda section: Weighted())
+local_only = GradientEntry(section=AloneSection(), method=lambda section: Alone(), attackable=False)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
-import torch
+from pydantic import Field, model_validator
 
 from privacy import Batch, ExampleLoss
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.losses import Head, grouped_distillation
-from secure_fcl.strategies.method import Plain, Received, own_or
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.losses import Head, grouped_distillation
+from secure_fcl.strategies.gradient.method import Plain, Received, own_or
+from secure_fcl.strategies.section import GradientSection, Positive, Probability
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -97,3 +103,46 @@ class TwoTeachers(Plain):
     def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
         """See `Method.keep`."""
         return {"past": local if step.last else kept["past"]}
+
+
+class DistillationSection(GradientSection):
+    """FedLwF."""
+
+    weight: Positive = Field(1.0, description="weight of the distillation")
+    temperature: Positive = Field(2.0, description="softens both networks' outputs")
+    balanced: bool = Field(False, description="weigh the terms 1/n and 1 - 1/n after n tasks instead")
+    per_task: bool = Field(
+        False, description="weight times the number of earlier tasks: one term each, for outputs that all tasks share"
+    )
+
+    @model_validator(mode="after")
+    def _one_weighing(self) -> Self:
+        if self.balanced and self.per_task:
+            raise ValueError("balanced and per_task weigh the distillation in two ways; choose one")
+        return self
+
+
+class TwoTeachersSection(GradientSection):
+    """FLwF-2T."""
+
+    alpha: Probability = Field(0.5, description="weight of the cross-entropy")
+    beta: Probability = Field(0.4, description="weight of the own old model; the rest is the server's")
+    temperature: Positive = Field(2.0, description="softens the networks' outputs")
+
+    @model_validator(mode="after")
+    def _weights_leave_a_rest(self) -> Self:
+        if self.alpha + self.beta > 1.0:
+            raise ValueError(f"alpha + beta = {self.alpha + self.beta:g} is above 1; lower one of them")
+        return self
+
+
+fedlwf = GradientEntry(
+    section=DistillationSection(),
+    method=lambda section: LwF(
+        weight=section.weight, temperature=section.temperature, balanced=section.balanced, per_task=section.per_task
+    ),
+)
+flwf2t = GradientEntry(
+    section=TwoTeachersSection(),
+    method=lambda section: TwoTeachers(alpha=section.alpha, beta=section.beta, temperature=section.temperature),
+)

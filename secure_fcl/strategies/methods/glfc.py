@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from pydantic import Field
 
 from privacy import Batch, ExampleLoss
 from secure_fcl.strategies.base import Examples, Floats, State, StepContext
-from secure_fcl.strategies.losses import Head
-from secure_fcl.strategies.method import Channel, Plain, Received
-from secure_fcl.strategies.networks import Networks
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.losses import Head
+from secure_fcl.strategies.gradient.method import Channel, Plain, Received
+from secure_fcl.strategies.gradient.networks import Networks
+from secure_fcl.strategies.section import GradientSection, Probability
 from secure_fcl.strategies.side_channels import SideChannel
+
+if TYPE_CHECKING:
+    import torch
+
+CHANNEL = "glfc.prototype_gradients"
+"""Name of the side channel, as the configuration allows it."""
 
 #: Steps on a prototype's own entries before its gradient is taken, and their size (the authors' code).
 PERTURBATION_STEPS, PERTURBATION_RATE = 50, 0.1
@@ -46,6 +55,8 @@ class Glfc(Plain):
 
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """See `Method.loss`."""
+        import torch
+
         announced = _marked(head.classes, (*step.seen, *step.classes))
         old_classes = _marked(head.classes, step.seen)
 
@@ -68,6 +79,8 @@ class Glfc(Plain):
 
 
 def _marked(classes: int, some: Sequence[int]) -> torch.Tensor:
+    import torch
+
     marked = torch.zeros(classes, dtype=torch.bool)
     marked[list(some)] = True
     return marked
@@ -75,6 +88,8 @@ def _marked(classes: int, some: Sequence[int]) -> torch.Tensor:
 
 def _binary(outputs: torch.Tensor, targets: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Return each example's mean binary cross-entropy over the classes that are present for it, (B,)."""
+    import torch
+
     each = torch.nn.functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
     return (each * present).sum(1) / present.sum(1).clamp(min=1)
 
@@ -93,7 +108,7 @@ class PrototypeGradients:
         """See `Channel.declared`."""
         encoder = _encoder(networks)
         return SideChannel(
-            "glfc.prototype_gradients",
+            CHANNEL,
             "for each class of a client, the gradient of a public network on one example, which gives the example away",
             (networks.classes, len(encoder.initial)),
         )
@@ -158,7 +173,9 @@ def _encoder(networks: Networks) -> Networks:
 
 
 def _perturbed(networks: Networks, weights: Floats, x: Floats, label: int) -> Floats:
-    from secure_fcl.models import load_vector
+    import torch
+
+    from secure_fcl.strategies.gradient.models import load_vector
 
     model = networks.fresh()
     load_vector(model, weights)
@@ -172,7 +189,30 @@ def _perturbed(networks: Networks, weights: Floats, x: Floats, label: int) -> Fl
 
 
 def _gradient(encoder: Networks, x: Floats, label: int) -> Floats:
+    import torch
+
     model = encoder.fresh()
     loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(x[None])), torch.tensor([label]))
     found = torch.autograd.grad(loss, list(model.parameters()))
     return np.asarray(torch.cat([g.reshape(-1) for g in found]).numpy(), dtype=np.float32)
+
+
+class GlfcSection(GradientSection):
+    """GLFC's loss on sums alone (GLFC-safe)."""
+
+    new_error: Probability = Field(0.5, description="public constant that a new class's error is divided by")
+    old_error: Probability = Field(0.5, description="public constant that an old class's error is divided by")
+
+
+class GlfcProxySection(GlfcSection):
+    """GLFC with its proxy server, which reads a side channel."""
+
+
+glfc = GradientEntry(
+    section=GlfcProxySection(),
+    method=lambda section: GlfcWithProxy(new_error=section.new_error, old_error=section.old_error),
+    channels=(CHANNEL,),
+)
+glfc_safe = GradientEntry(
+    section=GlfcSection(), method=lambda section: Glfc(new_error=section.new_error, old_error=section.old_error)
+)

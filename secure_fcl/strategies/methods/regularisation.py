@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from pydantic import Field
 
 from privacy import AfterNoise, Pull, Quadratic
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.method import Beside, Plain, Received, own_or
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.method import Beside, Plain, Received, own_or
+from secure_fcl.strategies.section import GradientSection, Positive, Probability
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Proximal(Plain):
 
     def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
+        import torch
+
         return Pull(torch.from_numpy(state["weights"]), self.mu)
 
 
@@ -47,6 +52,8 @@ class ElasticWeights(Plain):
 
     def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
+        import torch
+
         if not state["diagonal"].any():
             return None
         diagonal, pull = (torch.from_numpy(state[name]) * self.strength for name in ("diagonal", "pull"))
@@ -105,6 +112,8 @@ class SynapticIntelligence(Plain):
 
     def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
+        import torch
+
         if not state["importance"].any():
             return None
         importance, anchor = (torch.from_numpy(state[name]) for name in ("importance", "anchor"))
@@ -146,4 +155,61 @@ class SurrogateIntelligence(SynapticIntelligence):
 
     def surrogate_after(self, state: State) -> AfterNoise | None:
         """See `Method.surrogate_after`."""
+        import torch
+
         return Quadratic.around(torch.from_numpy(state["weights"]), (1.0 - self.mix) / (2.0 * self.mix))
+
+
+class ProxSection(GradientSection):
+    """FedProx."""
+
+    mu: Positive = Field(0.1, description="weight of the proximal term")
+
+
+def _steps_come_back(section: ProxSection, learning_rate: float) -> None:
+    if learning_rate * section.mu >= 2.0:
+        raise ConfigInvalid(
+            f"fedprox.mu = {section.mu:g} at a learning rate of {learning_rate:g}: from mu times rate 2 on, steps "
+            "leave the server's weights further each time; lower one of them"
+        )
+
+
+class ElasticSection(GradientSection):
+    """FedEWC."""
+
+    strength: Positive = Field(10.0, description="weight of the penalty")
+    decay: Probability = Field(1.0, description="what is left of old importances after a task; 1: all")
+
+
+class CurvatureSection(ElasticSection):
+    """FedCurv."""
+
+
+class SynapticSection(GradientSection):
+    """Synaptic Intelligence."""
+
+    strength: Positive = Field(0.1, description="weight of the penalty")
+    damping: Positive = Field(0.1, description="added to a weight's squared distance")
+
+
+class SurrogateSection(SynapticSection):
+    """FedSSI."""
+
+    mix: Probability = Field(0.5, description="pull of the server's weights on surrogates, (1 - mix) / (2 mix)")
+
+
+fedprox = GradientEntry(section=ProxSection(), method=lambda section: Proximal(mu=section.mu), check=_steps_come_back)
+fedewc = GradientEntry(
+    section=ElasticSection(), method=lambda section: ElasticWeights(strength=section.strength, decay=section.decay)
+)
+fedcurv = GradientEntry(
+    section=CurvatureSection(), method=lambda section: Curvature(strength=section.strength, decay=section.decay)
+)
+fedsi = GradientEntry(
+    section=SynapticSection(),
+    method=lambda section: SynapticIntelligence(strength=section.strength, damping=section.damping),
+)
+fedssi = GradientEntry(
+    section=SurrogateSection(),
+    method=lambda section: SurrogateIntelligence(strength=section.strength, damping=section.damping, mix=section.mix),
+)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from pydantic import Field
 
 from privacy import AfterNoise, Batch, ExampleLoss, Projection
 from secure_fcl.strategies.base import Floats, State, StepContext
-from secure_fcl.strategies.losses import Head, where_memory
-from secure_fcl.strategies.method import Beside, Plain, Received
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.losses import Head, where_memory
+from secure_fcl.strategies.gradient.method import Beside, Plain, Received
+from secure_fcl.strategies.section import GradientSection, Positive
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,25 @@ class AveragedGradientMemory(Plain):
 
     def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
+        import torch
+
         return Projection(torch.from_numpy(state["reference"]))
 
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """See `Method.absorb`."""
         return {"reference": received.means["reference"]}
+
+
+class DarkSection(GradientSection):
+    """DER++."""
+
+    alpha: Positive = Field(0.5, description="weight of the distance to the stored outputs")
+    beta: Positive = Field(0.5, description="weight of the cross-entropy on the memory")
+
+
+class GradientMemorySection(GradientSection):
+    """Fed-A-GEM."""
+
+
+derpp = GradientEntry(section=DarkSection(), method=lambda section: DarkReplay(alpha=section.alpha, beta=section.beta))
+fedagem = GradientEntry(section=GradientMemorySection(), method=lambda section: AveragedGradientMemory())

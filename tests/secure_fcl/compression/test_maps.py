@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.randomness import derive_key
+from crypto.keys.randomness import derive_key
 from secure_fcl.compression import Chain, Compression, Coordinates, LowRank, Recipe, Rotated, Unchanged
 from secure_fcl.compression.maps import block_of
 

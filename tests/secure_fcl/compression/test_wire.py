@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.randomness import KeyedStream, derive_key
+from crypto.keys.randomness import KeyedStream, derive_key
 from secure_fcl.compression import Recipe, Wire, wire_of
 from secure_fcl.strategies import Part, UploadSpec
 

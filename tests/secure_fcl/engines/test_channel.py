@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from crypto.messages import Begin, Message
+from crypto.wire.messages import Begin, Message
 from secure_fcl.engines.channel import Channel, pack_items, unpack_items
 
 

@@ -5,12 +5,14 @@ import pytest
 
 from crypto import Upload, plan
 from crypto.errors import PlanRefused
-from crypto.planning import Plan, ProtocolName
-from crypto.protocol import open_client, plan_roles
-from crypto.roster import Identity
+from crypto.keys.roster import Identity
+from crypto.opening import open_client
+from crypto.planning.plans import Plan
+from crypto.planning.upload import ProtocolName
+from crypto.protocols.session import plan_roles
 from secure_fcl.engines.identities import check, identities, state_digest
+from secure_fcl.engines.keys import write_identities
 from secure_fcl.errors import SecureFclError
-from secure_fcl.keys import write_identities
 
 NAMES = tuple(f"client{k}" for k in range(4))
 

@@ -10,7 +10,7 @@ from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.streams import IDLE, NEVER, Scenario, build_scenario
 from secure_fcl.streams.calendar import group_names, make_calendar
-from secure_fcl.testing_streams import scenarios
+from secure_fcl.testing.streams import scenarios
 
 Make = Callable[..., Config]
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 
 from secure_fcl.streams import IDLE, NEVER, Calendar
 from secure_fcl.streams.cohorts import largest_cohort, met_slots, most_waiting, release_slots, waits
-from secure_fcl.testing_streams import Meeting, meetings
+from secure_fcl.testing.streams import Meeting, meetings
 
 
 def calendar(*rows: list[int], present: list[list[int]] | None = None) -> Calendar:

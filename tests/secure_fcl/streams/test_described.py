@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from secure_fcl.config import Config, load_config
-from secure_fcl.config_streams import Drift
+from secure_fcl.config.streams import Drift
 from secure_fcl.data import Dataset
-from secure_fcl.features import features
-from secure_fcl.refined_features import refined_features
-from secure_fcl.rows import build_row
+from secure_fcl.features.plain import features
+from secure_fcl.features.refined import refined_features
+from secure_fcl.rows.build import build_row
 from secure_fcl.streams import Scenario, all_at_once, build_scenario
 from secure_fcl.streams.drift import drifted
 

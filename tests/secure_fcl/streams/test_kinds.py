@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from secure_fcl.config import Config, validate
-from secure_fcl.config_streams import Drift, Online
+from secure_fcl.config.streams import Drift, Online
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.streams import NEVER, Scenario, build_scenario

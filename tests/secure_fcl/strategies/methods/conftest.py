@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from privacy import DpSgdPlan
-from secure_fcl.conformance import Course
 from secure_fcl.strategies import GradientStrategy, Method, Networks, Rates
+from secure_fcl.strategies.course import Course
 
 SHAPE, CLASSES = (1, 8, 8), 4
 

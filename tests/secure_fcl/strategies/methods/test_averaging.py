@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream
+from crypto.keys.randomness import KeyedStream
 from privacy import NonPrivate, SampledGaussian
-from secure_fcl.conformance import play
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, Plain, StepContext
+from secure_fcl.strategies.course import play
 from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, SynapticIntelligence, Weighted
 
 Make = Callable[..., GradientStrategy]

@@ -7,9 +7,9 @@ import torch
 
 from privacy import Batch, ExampleLoss
 from privacy.testing import check_example_loss
-from secure_fcl.conformance import play
 from secure_fcl.strategies import GradientStrategy, Method, Plain, StepContext
-from secure_fcl.strategies.losses import Head, distillation
+from secure_fcl.strategies.course import play
+from secure_fcl.strategies.gradient.losses import Head, distillation
 from secure_fcl.strategies.methods import AveragedGradientMemory, DarkReplay, LwF, TwoTeachers
 
 LATER = StepContext(1, 0, (2, 3), (0, 1))

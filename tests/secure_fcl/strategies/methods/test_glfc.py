@@ -8,12 +8,13 @@ import torch
 from privacy import Batch
 from privacy.errors import ConformanceError
 from privacy.testing import check_example_loss
-from secure_fcl.conformance import Course, check_alive, check_resume, check_storage, play
 from secure_fcl.strategies import GradientStrategy, Plain, StepContext
-from secure_fcl.strategies.losses import Head
+from secure_fcl.strategies.course import Course, play
+from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.methods import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods import glfc as module
 from secure_fcl.strategies.methods.glfc import rebuilt
+from secure_fcl.testing.rounds import check_alive, check_resume, check_storage
 
 Make = Callable[..., GradientStrategy]
 Courses = Callable[..., Course]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from privacy import Quadratic
-from secure_fcl.conformance import play
 from secure_fcl.strategies import GradientStrategy, StepContext
-from secure_fcl.strategies.method import Received
+from secure_fcl.strategies.course import play
+from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.methods import Curvature, ElasticWeights, Proximal, SynapticIntelligence
 
 Make = Callable[..., GradientStrategy]

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crypto.randomness import KeyedStream
-from secure_fcl.conformance import Course, check_alive, check_silent, distance
+from crypto.keys.randomness import KeyedStream
 from secure_fcl.strategies import GradientStrategy, Method, Plain
+from secure_fcl.strategies.course import Course
 from secure_fcl.strategies.methods import (
     AveragedGradientMemory,
     Curvature,
@@ -21,6 +21,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
+from secure_fcl.testing.rounds import check_alive, check_silent, distance
 
 Make = Callable[..., GradientStrategy]
 Courses = Callable[..., Course]

@@ -1,0 +1,1 @@
+"""Membership: was this example trained on, is it still in the memory, which task gave it away."""

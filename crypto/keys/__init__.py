@@ -1,0 +1,1 @@
+"""Random bytes, identities and rosters, sealed boxes, and secrets that never print."""

@@ -1,0 +1,35 @@
+"""One vector that every client sends, the protocols that can sum it, and the limits of both."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crypto.keys.roster import PROOF_BYTES
+
+ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
+ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
+MAX_LENGTH = 1 << 27
+LOG2_MAX_FAILURE = -40.0
+CIPHERTEXT_BYTES = 65_667
+SEED_BYTES = 32
+# A list of an X25519 key, a model digest of no bytes, a proof, and the ciphertexts, with msgpack's headers.
+STATEMENT_BYTES = 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One vector that every client sends once a round.
+
+    `length`: number of entries. `bound`: public bound on |x| of ONE client's entry, noise not included.
+    `noise_bound`: public bound on |noise of the whole sum| per entry. `noise_excess`: probability that the
+    noise of one sum exceeds `noise_bound` in any entry. `norm_bound`: if not 0, the largest L2 norm of one
+    client's vector before its noise; "mpc" checks it on shares and leaves out who exceeds it. `noise_norm_bound`:
+    the same for the client's noise share, which then travels apart; 0 if there is none.
+    """
+
+    name: str
+    length: int
+    bound: int
+    noise_bound: int = 0
+    noise_excess: float = 0.0
+    norm_bound: int = 0
+    noise_norm_bound: int = 0

@@ -1,0 +1,1 @@
+"""Sums under BFV: clients encrypt for a key holder, the server adds ciphertexts."""

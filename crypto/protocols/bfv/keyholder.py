@@ -1,0 +1,110 @@
+"""The key holder of `crypto.protocols.bfv.sessions`: it alone decrypts, and only sums of listed clients."""
+
+import numpy as np
+import numpy.typing as npt
+
+from crypto.errors import CiphertextError, MessageError
+from crypto.keys.randomness import RandomBytes
+from crypto.keys.roster import Trust
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
+from crypto.planning.plans import Plan
+from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, pad
+from crypto.protocols.bfv.sessions import KEYHOLDER, SET_UP
+from crypto.protocols.bfv.tenseal_backend import KeyPair
+from crypto.protocols.bookkeeping import Key, Released, ignored, valid_names
+from crypto.wire.messages import Input, Item, Message
+from crypto.wire.values import pack_value, unpack_value
+
+
+@holds_secrets
+class BfvKeyHolder:
+    """Makes the key pair, and decrypts one sum for each (round, upload), of enough signed clients."""
+
+    name = KEYHOLDER
+
+    def __init__(self, plan: Plan, trust: Trust, random: RandomBytes) -> None:
+        self._plan = plan
+        self._trust = trust
+        self._keys = KeyPair()
+        self._agreement = Agreement(random)
+        self._opened: set[Key] = set()
+        self._released = Released()
+
+    def start(self) -> tuple[Item, ...]:
+        """Send the public keys to clients and server."""
+        public = pack_value([self._keys.public_bytes(), self._agreement.public])
+        return tuple(Message(KEYHOLDER, to, "key", self._plan.session, *SET_UP, public) for to in ("server", "clients"))
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """Answer the server's "open" with a "sum" or a "refused" that says why; ignore everything else."""
+        if not isinstance(item, Message) or item.kind != "open" or item.sender != "server":
+            return ()
+        key = (item.round, item.upload)
+        if item.session != self._plan.session or not self._plan.covers(*key):
+            return ignored(item, "other session or unknown sum")
+        if key in self._opened:
+            return self._answer(key, "refused", b"this sum was already opened once")
+        try:
+            statements, blocks = self._request(item)
+            names, model = [statement.name for statement in statements], self._model(statements)
+            clash = self._released.clash(self._plan, item.upload, model, names)
+            if clash:
+                raise MessageError(clash)
+            pads = self._pads(key, statements, len(blocks))
+            self._opened.add(key)
+            self._released.note(item.upload, model, names)
+            total = self._decrypt(item.upload, blocks, pads, len(statements))
+        except (MessageError, CiphertextError) as error:
+            return self._answer(key, "refused", str(error).rstrip(".").encode())
+        return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
+
+    def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:
+        """The statements and ciphertexts of a request; raises MessageError unless all signatures hold."""
+        match unpack_value(item.payload):
+            case [list(entries), list(blocks)]:
+                statements = [self._statement(item, entry) for entry in entries]
+                if valid_names(self._plan, [statement.name for statement in statements]) is None:
+                    least = self._plan.min_clients
+                    raise MessageError(f"the list is not of at least {least} different clients of the plan")
+                return statements, blocks_of(blocks, self._plan.packing(item.upload).chunks)
+        raise MessageError("the request is malformed")
+
+    def _statement(self, item: Message, entry: object) -> Statement:
+        match entry:
+            case [str(name), bytes(digest), bytes(exchange), bytes(model), bytes(proof)] if name in self._plan.clients:
+                statement = Statement(name, digest, exchange, model)
+                if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
+                    return statement
+                raise MessageError(f"the statement of {name!r} for this sum is not signed by it")
+        raise MessageError("a statement is malformed or not of a client of the plan")
+
+    def _model(self, statements: list[Statement]) -> bytes:
+        models = {statement.model for statement in statements}
+        if len(models) != 1:
+            raise MessageError(f"the vectors listed belong to {len(models)} models")
+        return models.pop()
+
+    def _pads(self, key: Key, statements: list[Statement], chunks: int) -> npt.NDArray[np.int64]:
+        total = np.zeros((chunks, RING_DEGREE), dtype=np.int64)
+        for statement in statements:
+            agreed = self._agreement.pad_key(statement.exchange, self._plan.session, statement.name)
+            total = (total + pad(agreed, *key, chunks)) % PLAIN_MODULUS
+        return total
+
+    def _decrypt(
+        self, name: str, blocks: list[bytes], pads: npt.NDArray[np.int64], clients: int
+    ) -> npt.NDArray[np.int64]:
+        upload, packing = self._plan.find(name), self._plan.packing(name)
+        slots = np.stack([self._keys.decrypt(block) for block in blocks])
+        total, padding = unpack_fields(slots - pads, packing)
+        limit = clients * upload.bound + upload.noise_bound
+        if padding.any() or int(total.max()) > limit or int(total.min()) < -limit:
+            raise CiphertextError(
+                "the sum leaves the plan's bound: a ciphertext was malformed or of another key, or the sum is not that "
+                "of the clients listed"
+            )
+        return total
+
+    def _answer(self, key: Key, kind: str, payload: bytes) -> tuple[Item, ...]:
+        return (Message(KEYHOLDER, "server", kind, self._plan.session, *key, payload),)

@@ -1,0 +1,103 @@
+"""Pads modulo t that tie a BFV sum to the list of clients whose ciphertexts it should hold.
+
+Each client adds a pad to its plaintext, from a key that it shares with the key holder; the key holder takes off
+the pads of exactly the clients listed. The sum of any other ciphertexts stays padded, and decrypts to noise.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from crypto.errors import CiphertextError, MessageError
+from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
+from crypto.keys.roster import Identity
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
+from crypto.planning.plans import Plan
+from crypto.wire.values import pack_value
+
+Rows = npt.NDArray[np.int64]
+_SHIFT = np.uint64(64 - PLAIN_MODULUS.bit_length())
+_SPARE = 8
+
+
+@holds_secrets
+class Agreement:
+    """An X25519 key (RFC 7748) and the pad keys agreed with it."""
+
+    def __init__(self, random: RandomBytes) -> None:
+        """Make a fresh key from 32 random bytes."""
+        self._private = X25519PrivateKey.from_private_bytes(random(KEY_BYTES))
+        self.public = self._private.public_key().public_bytes_raw()
+        self._agreed: dict[bytes, bytes] = {}
+
+    def pad_key(self, other: bytes, session: str, client: str) -> bytes:
+        """The key shared with the holder of `other` for this client's pads; raises CiphertextError for an
+        unusable key (wrong length, or of low order).
+        """
+        labels = encode_labels((session, client, other))
+        if labels not in self._agreed:
+            try:
+                shared = self._private.exchange(X25519PublicKey.from_public_bytes(other))
+            except ValueError as error:
+                raise CiphertextError(f"The key of {client!r} for pads is not a usable X25519 key.") from error
+            pair = sorted((self.public, other))
+            self._agreed[labels] = derive_key(shared, "bfv pad 1", session, client, *pair)
+        return self._agreed[labels]
+
+
+def pad(key: bytes, round: int, upload: str, chunks: int) -> Rows:
+    """The pad of one sum: `chunks` rows of 4,096 numbers, uniform modulo t (AES-256-CTR, a key for each chunk)."""
+    return np.stack([_uniform(KeyedStream(derive_key(key, round, upload, chunk))) for chunk in range(chunks)])
+
+
+def _uniform(stream: KeyedStream) -> Rows:
+    """4,096 numbers uniform in [0, t), by rejection; a number is rejected with probability 2^-30."""
+    found = np.empty(0, dtype=np.int64)
+    while found.size < RING_DEGREE:
+        words = np.frombuffer(stream(8 * (RING_DEGREE + _SPARE)), dtype="<u8") >> _SHIFT
+        drawn = words.astype(np.int64)
+        found = np.concatenate([found, drawn[drawn < PLAIN_MODULUS]])
+    return found[:RING_DEGREE]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its pad key."""
+
+    name: str
+    digest: bytes
+    exchange: bytes
+    model: bytes
+
+    def signed_bytes(self, plan: Plan, round: int, upload: str) -> bytes:
+        """What the signature covers."""
+        labels = ("bfv statement 2", plan.session, round, upload, self.name, self.digest, self.exchange, self.model)
+        return encode_labels(labels)
+
+
+def state(
+    plan: Plan, identity: Identity, exchange: bytes, round: int, upload: str, blocks: list[bytes], model: bytes = b""
+) -> bytes:
+    """The payload of a client's message: its X25519 key, its model, its proof of the statement, its ciphertexts."""
+    statement = Statement(identity.name, ciphertext_hash(blocks), exchange, model)
+    proof = identity.prove(statement.signed_bytes(plan, round, upload))
+    return pack_value([exchange, model, proof, blocks])
+
+
+def ciphertext_hash(blocks: list[bytes]) -> bytes:
+    """SHA-256 over the SHA-256 of each ciphertext."""
+    return hashlib.sha256(b"".join(hashlib.sha256(block).digest() for block in blocks)).digest()
+
+
+def blocks_of(value: object, count: int) -> list[bytes]:
+    """Check a list of ciphertexts; raises MessageError unless it holds exactly `count` byte strings."""
+    if not isinstance(value, list) or len(value) != count:
+        raise MessageError(f"{count} ciphertexts are expected.")
+    found = [block for block in value if isinstance(block, bytes)]
+    if len(found) != count:
+        raise MessageError("A ciphertext is bytes.")
+    return found

@@ -1,0 +1,141 @@
+"""What every protocol must keep straight: which sums are open, who has arrived, who may submit what."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from crypto.errors import SubmissionRefused
+from crypto.planning.plans import Plan
+from crypto.wire.messages import Abort, Begin, Deadline, Message
+
+log = logging.getLogger("crypto")
+Key = tuple[int, str]
+MAX_MODEL = 64
+
+
+def ignored(message: Message, reason: str) -> tuple[()]:
+    """Note in the log why a message was ignored (never its payload) and answer nothing."""
+    log.info("ignored %r: %s", message, reason)
+    return ()
+
+
+@dataclass
+class OpenSums:
+    """The server's record of sums: never opened, open, or closed for good."""
+
+    plan: Plan
+    _open: set[Key] = field(default_factory=set)
+    _closed: set[Key] = field(default_factory=set)
+
+    def begin(self, item: Begin) -> bool:
+        """Open a sum; False if the plan does not have it or it was opened before."""
+        key = (item.round, item.upload)
+        if not self.plan.covers(*key) or key in self._open or key in self._closed:
+            return False
+        self._open.add(key)
+        return True
+
+    def key_of(self, item: Message | Deadline) -> Key | None:
+        """The open sum that an item belongs to, or None (other session, stale, unknown)."""
+        if isinstance(item, Message) and item.session != self.plan.session:
+            return None
+        key = (item.round, item.upload)
+        return key if key in self._open else None
+
+    def close(self, key: Key) -> None:
+        """Close a sum for good."""
+        self._open.discard(key)
+        self._closed.add(key)
+
+    def abort(self, key: Key, reason: str) -> Abort:
+        """Close a sum and say why it failed."""
+        self.close(key)
+        return Abort(self.plan.session, *key, reason)
+
+    def too_few(self, key: Key, arrived: int) -> Abort | None:
+        """An Abort if fewer clients arrived than the plan demands, else None."""
+        least, n = self.plan.min_clients, len(self.plan.clients)
+        if arrived >= least:
+            return None
+        return self.abort(key, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round.")
+
+
+@dataclass
+class Submissions:
+    """A client's own record: every sum is submitted to at most once, and only with a vector that fits the
+    plan.
+    """
+
+    plan: Plan
+    _done: set[Key] = field(default_factory=set)
+
+    def check(self, number: int, name: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> None:
+        """Record the submission; raises SubmissionRefused as `ClientSession.submit` says."""
+        key = (number, name)
+        if len(model) > MAX_MODEL:
+            raise SubmissionRefused(
+                f"The model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256."
+            )
+        if not self.plan.covers(*key):
+            raise SubmissionRefused(f"Round {number}, upload {name!r} is not in the plan of {self.plan.rounds} rounds.")
+        upload = self.plan.find(name)
+        if not isinstance(vector, np.ndarray) or vector.dtype != np.int64 or vector.shape != (upload.length,):
+            found = f"{vector.dtype} {vector.shape}" if isinstance(vector, np.ndarray) else type(vector).__name__
+            raise SubmissionRefused(f"Upload {name!r} takes int64 of shape ({upload.length},), this is {found}.")
+        limit = upload.bound + upload.noise_bound
+        if int(vector.max()) > limit or int(vector.min()) < -limit:
+            raise SubmissionRefused(
+                f"An entry of upload {name!r} exceeds the plan's bound {limit} (noise included); clip before "
+                "submitting, or plan a larger bound."
+            )
+        if key in self._done:
+            raise SubmissionRefused(
+                f"Round {number}, upload {name!r} was already submitted; a second vector is refused."
+            )
+        self._done.add(key)
+
+
+@dataclass
+class Released:
+    """The cohorts that this party helped to sum, for each upload and model it was told of."""
+
+    _sums: dict[tuple[str, bytes], list[frozenset[str]]] = field(default_factory=dict)
+
+    def clash(self, plan: Plan, upload: str, model: bytes, names: Collection[str]) -> str:
+        """Why a second sum at one model must not be opened: its cohort differs by fewer clients than a sum must hold.
+
+        Their difference would be a sum of these few. Empty if nothing is against it; without a model digest nothing
+        is.
+        """
+        for before in self._sums.get((upload, model), ()):
+            differing = len(before ^ frozenset(names))
+            if differing < plan.min_clients:
+                return (
+                    f"a sum of {upload!r} at this model was released; the cohorts differ by {differing} clients, "
+                    f"fewer than {plan.min_clients}: their difference would expose them"
+                )
+        return ""
+
+    def note(self, upload: str, model: bytes, names: Collection[str]) -> None:
+        """Remember a cohort, if a model was named."""
+        if model:
+            self._sums.setdefault((upload, model), []).append(frozenset(names))
+
+
+def valid_names(plan: Plan, names: object) -> tuple[str, ...] | None:
+    """The list of summed clients if it is made of at least `min_clients` different clients of the plan,
+    else None.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    if len(set(names)) != len(names) or len(names) < plan.min_clients or not set(names) <= set(plan.clients):
+        return None
+    return tuple(names)
+
+
+def in_order(plan: Plan, names: set[str]) -> tuple[str, ...]:
+    """The given clients in the plan's order, so that the outcome does not depend on who arrived first."""
+    return tuple(name for name in plan.clients if name in names)

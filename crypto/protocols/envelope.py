@@ -1,0 +1,183 @@
+"""The authenticated envelope in which the messages of every protocol travel.
+
+A sender signs everything that a message says with its identity (`crypto.keys.roster`): protocol, wire version, the
+hash of the plan, session, round, upload, sender, receiver, kind, the payload's hash, and its own running
+number. A receiver passes on what is signed by the party it names, addressed to it, of this plan, and new; it
+ignores everything else.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from crypto.errors import SubmissionRefused
+from crypto.keys.randomness import encode_labels
+from crypto.keys.roster import Identity, Trust
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import ignored
+from crypto.protocols.session import BareClient, Session, plan_roles
+from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
+
+# A message that comes later than this many others of its sender is taken for a replay.
+WINDOW = 1 << 16
+
+
+@dataclass
+class Seen:
+    """The running numbers of one sender that were taken, each at most once (as in IPsec, RFC 4303)."""
+
+    _highest: int = -1
+    _recent: set[int] = field(default_factory=set)
+
+    def fresh(self, sequence: int) -> bool:
+        """Whether this number was not taken and is not too old."""
+        return sequence > self._highest - WINDOW and sequence not in self._recent
+
+    def take(self, sequence: int) -> None:
+        """Note a number as taken."""
+        self._recent.add(sequence)
+        self._highest = max(self._highest, sequence)
+        if len(self._recent) > 2 * WINDOW:
+            self._recent = {number for number in self._recent if number > self._highest - WINDOW}
+
+
+class Envelope:
+    """One party's side: signs what it sends, and tells which of what it receives is authentic and new."""
+
+    def __init__(self, plan: Plan, identity: Identity, trust: Trust) -> None:
+        self._identity = identity
+        self._trust = trust
+        self._session = plan.session
+        self._protocol = plan.protocol
+        self._plan_hash = hashlib.sha256(plan.to_bytes()).digest()
+        self._parties = frozenset((*plan.clients, *plan_roles(plan)))
+        self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
+        self._sent = 0
+        self._seen: dict[str, Seen] = {}
+
+    def sign(self, items: Iterable[Item]) -> tuple[Item, ...]:
+        """Put every message into an envelope; outcomes stay as they are."""
+        return tuple(self._signed(item) if isinstance(item, Message) else item for item in items)
+
+    def _signed(self, message: Message) -> Message:
+        numbered = replace(message, sequence=self._sent)
+        self._sent += 1
+        return replace(numbered, proof=self._identity.prove(self._statement(numbered)))
+
+    def authentic(self, message: Message) -> bool:
+        """Whether to pass the message on; if so, its running number is used up. Never raises."""
+        if message.session != self._session or message.receiver not in self._names:
+            ignored(message, "of another session or for another receiver")
+            return False
+        if message.sender not in self._parties or not 0 <= message.sequence <= MAX_SEQUENCE:
+            ignored(message, "not from a party of the plan, or its running number is out of range")
+            return False
+        known = self._seen.get(message.sender)
+        if known is not None and not known.fresh(message.sequence):
+            ignored(message, "seen before or too late")
+            return False
+        if not self._trust.holds(message.sender, self._statement(message), message.proof):
+            ignored(message, "not signed by the sender it names")
+            return False
+        self._seen.setdefault(message.sender, Seen()).take(message.sequence)
+        return True
+
+    def _statement(self, message: Message) -> bytes:
+        digest = hashlib.sha256(message.payload).digest()
+        head = ("envelope", WIRE_VERSION, self._protocol, self._plan_hash, message.session, message.round)
+        who = (message.upload, message.sender, message.receiver, message.kind)
+        return encode_labels((*head, *who, message.sequence, digest))
+
+
+@runtime_checkable
+class TakesNoise(Protocol):
+    """A client of a protocol in which noise can travel apart from the vector."""
+
+    def submit_apart(
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64],
+        model: bytes = b"",
+    ) -> tuple[Message, ...]:
+        """See `ClientSession.submit`."""
+        ...
+
+
+@holds_secrets
+class SealedParty:
+    """Any session, with its messages in envelopes."""
+
+    def __init__(self, inner: Session, envelope: Envelope) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._envelope = envelope
+
+    def start(self) -> tuple[Item, ...]:
+        """See `Session.start`."""
+        return self._envelope.sign(self._inner.start())
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """See `Session.on`; messages that are not authentic, or not new, are ignored."""
+        if isinstance(item, Message) and not self._envelope.authentic(item):
+            return ()
+        return self._envelope.sign(self._inner.on(item))
+
+
+@holds_secrets
+class SealedClient:
+    """A client's session, with its messages in envelopes."""
+
+    def __init__(self, plan: Plan, inner: BareClient, envelope: Envelope) -> None:
+        self.name = inner.name
+        self._plan = plan
+        self._inner = inner
+        self._envelope = envelope
+
+    @property
+    def ready(self) -> bool:
+        """See `ClientSession.ready`."""
+        return self._inner.ready
+
+    @property
+    def public(self) -> object | None:
+        """See `ClientSession.public`."""
+        return self._inner.public
+
+    def start(self) -> tuple[Item, ...]:
+        """See `Session.start`."""
+        return self._envelope.sign(self._inner.start())
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """See `Session.on`; messages that are not authentic, or not new, are ignored."""
+        if isinstance(item, Message) and not self._envelope.authentic(item):
+            return ()
+        return self._envelope.sign(self._inner.on(item))
+
+    def submit(
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64] | None = None,
+        *,
+        model: bytes = b"",
+    ) -> tuple[Message, ...]:
+        """See `ClientSession.submit`."""
+        if noise is None:
+            sent = self._inner.submit(round, upload, vector, model)
+        elif isinstance(self._inner, TakesNoise) and self._plan.find(upload).noise_norm_bound:
+            sent = self._inner.submit_apart(round, upload, vector, noise, model)
+        else:
+            if noise.shape != vector.shape or noise.dtype != vector.dtype:
+                raise SubmissionRefused(
+                    f"The noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector."
+                )
+            sent = self._inner.submit(round, upload, vector + noise, model)
+        return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))

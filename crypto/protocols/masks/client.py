@@ -1,0 +1,224 @@
+"""The client of "secagg" and "secagg+": one masked vector and one answer for each sum.
+
+Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017 (double
+masks), on the graph of Bell et al., CCS 2020, with fresh keys for every sum: the answer to one sum carries the
+offer for the next (see `crypto.protocols.masks.offers`), so a steady sum takes two exchanges, or three in active mode.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from crypto.errors import CryptoError, SubmissionRefused
+from crypto.keys.randomness import RandomBytes, system_random
+from crypto.keys.roster import Identity
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Released, Submissions, ignored
+from crypto.protocols.masks import rules
+from crypto.protocols.masks.enrolment import Checked, Enrolment
+from crypto.protocols.masks.epoch import ClientEpoch
+from crypto.protocols.masks.errors import RecordError, UnmaskRefused
+from crypto.protocols.masks.journal import Journal, MemoryJournal
+from crypto.protocols.masks.keys import Labels
+from crypto.protocols.masks.members import Setup, mask_parameters
+from crypto.protocols.masks.offers import EpochKeys, make_offer
+from crypto.protocols.masks.requests import (
+    KeyList,
+    Shares,
+    UnmaskRequest,
+    read_number,
+    read_survivors,
+    statement,
+    write_masked,
+)
+from crypto.wire.messages import Input, Item, Message
+
+SERVER = "server"
+SET_UP = (0, "-")
+
+
+@holds_secrets
+class MaskClient:
+    """Masks its vectors, and reveals for each sum either of two secrets of each neighbour, never both."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        identity: Identity,
+        random: RandomBytes = system_random,
+        public: object | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Open the session of `identity.name`.
+
+        `public`: another client's `public`. `journal`: where answers are recorded before they are given; None
+        keeps the record in memory, so that a crash must end the session.
+        """
+        self.name = identity.name
+        self._plan, self._identity, self._random = plan, identity, random
+        self._parameters = mask_parameters(plan)
+        self._journal = MemoryJournal() if journal is None else journal
+        self._checked = public if isinstance(public, Checked) else Checked()
+        self._enrolment = Enrolment(plan, identity, random, self._checked)
+        self._me = plan.clients.index(identity.name)
+        self._submissions = Submissions(plan)
+        self._released = Released()
+        self._channels: dict[int, bytes] = {}
+        self._offered: tuple[EpochKeys, bytes] | None = None
+        self._epoch: ClientEpoch | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether this client has unused keys for the next sum: false also while it sits one out."""
+        return self._epoch is not None and self._epoch.stage == "ready"
+
+    @property
+    def public(self) -> object | None:
+        """What this client has checked of the set-up, to spare others of this process the work."""
+        return self._checked
+
+    def start(self) -> tuple[Item, ...]:
+        """Send the hello; nothing if the journal shows that this session was started before a crash."""
+        if not self._claim("start"):
+            return ()
+        return (self._message("hello", SET_UP, self._enrolment.hello()),)
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """See `Session.on`."""
+        if not isinstance(item, Message) or item.session != self._plan.session or item.sender != SERVER:
+            return ()
+        try:
+            return self._answer(item)
+        except CryptoError as error:
+            return ignored(item, str(error))
+
+    def _answer(self, item: Message) -> tuple[Item, ...]:
+        match item.kind:
+            case "directory":
+                return (self._message("open", SET_UP, self._enrolment.open_for(item.payload)),)
+            case "openings":
+                return self._enrolled(self._enrolment.finish(item.payload))
+            case "prepare":
+                return self._offer(read_number(item.payload))
+            case "begin":
+                return self._begin(item)
+            case "keys":
+                return self._keys(KeyList.from_bytes(item.payload))
+            case "confirm":
+                return self._confirm(item)
+            case "unmask":
+                return self._unmask(item, UnmaskRequest.from_bytes(item.payload))
+        return ignored(item, "of no kind that a client takes")
+
+    def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
+        """See `ClientSession.submit`: one message of `ring_bits` bits an entry."""
+        if self._epoch is None or not self.ready:
+            raise SubmissionRefused(
+                f"{self.name!r} has no unused keys: it missed the set-up or the last sum, and sits this one out."
+            )
+        self._submissions.check(round, upload, vector, model)
+        if not self._claim(f"{self._epoch.number} sent"):
+            raise SubmissionRefused(f"The journal shows that the keys of epoch {self._epoch.number} were used.")
+        try:
+            packed = self._epoch.mask(round, upload, model, vector)
+        except CryptoError as error:
+            raise SubmissionRefused(str(error)) from error
+        return (self._message("masked", (round, upload), write_masked(self._epoch.number, model, packed)),)
+
+    def _enrolled(self, setup: Setup) -> tuple[Item, ...]:
+        self._trust = setup.trust
+        for peer in setup.neighbours[self._me]:
+            ends = sorted((self._me, peer))
+            labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
+            self._channels[peer] = self._enrolment.channel.agree(setup.members[peer].channel, labels)
+        self._enrolment.channel.erase()
+        return self._offer(0)
+
+    def _offer(self, epoch: int) -> tuple[Item, ...]:
+        blob = self._offer_for(epoch)
+        return () if blob is None else (self._message("offer", SET_UP, blob),)
+
+    def _offer_for(self, epoch: int) -> bytes | None:
+        """The offer for `epoch`, made once; None if it is over or the set-up is not finished."""
+        setup = self._enrolment.setup
+        current = -1 if self._epoch is None else self._epoch.number
+        if setup is None or epoch <= current or (self._offered and epoch < self._offered[0].epoch):
+            return None
+        if self._offered is None or epoch > self._offered[0].epoch:
+            if self._offered:
+                self._offered[0].erase()
+            keys = EpochKeys(epoch, self._random)
+            blob = make_offer(
+                self._plan, setup, self._identity, keys, self._channels, self._parameters.threshold, self._random
+            )
+            self._offered = (keys, blob)
+        return self._offered[1]
+
+    def _keys(self, listed: KeyList) -> tuple[Item, ...]:
+        setup = self._enrolment.setup
+        if setup is None or self._offered is None:
+            raise RecordError("A key list came before the offer it answers.")
+        epoch = ClientEpoch(self._plan, setup, self._trust, self._me, self._offered[0], self._channels, listed)
+        if self._epoch is not None:
+            self._epoch.erase()
+        self._epoch, self._offered = epoch, None
+        return ()
+
+    def _begin(self, item: Message) -> tuple[Item, ...]:
+        """Answer with an offer for the next epoch if the keys of this one cannot serve this sum."""
+        number = read_number(item.payload)
+        fits = self._epoch is not None and self._epoch.number == number
+        if fits and self._epoch is not None and self._epoch.used_for() in (None, (item.round, item.upload)):
+            return ()
+        if self._epoch is not None and self._epoch.number < number:
+            self._epoch.erase()
+        blob = self._offer_for(number + 1)
+        return () if blob is None else (self._message("spent", SET_UP, blob),)
+
+    def _used(self, item: Message, number: int) -> ClientEpoch:
+        epoch = self._epoch
+        if epoch is None or epoch.number != number or epoch.used_for() != (item.round, item.upload):
+            raise UnmaskRefused(f"No vector was sent with the keys of epoch {number} for this sum.")
+        return epoch
+
+    def _confirm(self, item: Message) -> tuple[Item, ...]:
+        number, survivors = read_survivors(item.payload)
+        epoch = self._used(item, number)
+        if self._parameters.mode != "active" or epoch.stage != "sent" or epoch.context is None:
+            raise UnmaskRefused("A set of survivors is confirmed once, and in active mode only.")
+        rules.check_survivors(self._plan, self._me, epoch.cohort, survivors)
+        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, survivors)
+        if not self._claim(f"{number} confirmed"):
+            raise UnmaskRefused(f"The journal shows that a set of survivors of epoch {number} was confirmed.")
+        epoch.stage, epoch.survivors = "confirmed", survivors
+        proof = self._identity.prove(statement(epoch.context, epoch.cohort, survivors))
+        return (self._message("confirmed", (item.round, item.upload), proof),)
+
+    def _unmask(self, item: Message, request: UnmaskRequest) -> tuple[Item, ...]:
+        epoch = self._used(item, request.epoch)
+        active = self._parameters.mode == "active"
+        if epoch.stage != ("confirmed" if active else "sent") or epoch.context is None:
+            raise UnmaskRefused("An epoch is answered once, and in active mode after its survivors were confirmed.")
+        rules.check_split(epoch.cohort, request.survivors, request.dropped)
+        rules.check_survivors(self._plan, self._me, epoch.cohort, request.survivors)
+        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, request.survivors)
+        if active:
+            if request.survivors != epoch.survivors:
+                raise UnmaskRefused("The set of survivors is not the one that this client confirmed.")
+            signed = statement(epoch.context, epoch.cohort, request.survivors)
+            rules.check_proofs(self._plan, self._trust, self._parameters.corrupt, signed, request.proofs)
+        if not self._claim(f"{request.epoch} answered"):
+            raise UnmaskRefused(f"The journal shows that epoch {request.epoch} was answered.")
+        names = [self._plan.clients[index] for index in request.survivors]
+        self._released.note(item.upload, epoch.context.model, names)
+        bad = tuple(sorted(epoch.bad))
+        triples = epoch.reveal(request.survivors)
+        blob = self._offer_for(request.epoch + 1) or b""
+        answer = Shares(request.epoch, triples, bad, blob)
+        return (self._message("shares", (item.round, item.upload), answer.to_bytes()),)
+
+    def _claim(self, what: str) -> bool:
+        return self._journal.claim(f"{self._plan.session} {self.name} {what}".replace("\n", " "))
+
+    def _message(self, kind: str, place: tuple[int, str], payload: bytes) -> Message:
+        return Message(self.name, SERVER, kind, self._plan.session, *place, payload)

@@ -1,0 +1,73 @@
+"""A client's side of the set-up (`crypto.protocols.masks.members`): hello, opening, graph."""
+
+from dataclasses import dataclass, field
+
+from crypto.keys.randomness import KEY_BYTES, RandomBytes
+from crypto.keys.roster import Identity, Trust
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.masks import ATTEMPTS
+from crypto.planning.plans import Plan
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import AgreementKey, digest
+from crypto.protocols.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
+
+
+@dataclass
+class Checked:
+    """Directories and set-ups that a client of this process has checked, by the hash of their bytes.
+
+    Handing it to other clients of the process spares them the signatures; it holds nothing secret.
+    """
+
+    directories: dict[bytes, Directory] = field(default_factory=dict)
+    setups: dict[bytes, Setup] = field(default_factory=dict)
+
+
+@holds_secrets
+class Enrolment:
+    """Draws the session's channel key and nonces, and opens each nonce for one directory at most."""
+
+    def __init__(self, plan: Plan, identity: Identity, random: RandomBytes, checked: Checked) -> None:
+        self._plan = plan
+        self._identity = identity
+        self._checked = checked
+        self._trust = Trust(plan.roster)
+        self._nonces = [random(KEY_BYTES) for _ in range(ATTEMPTS)]
+        self.channel = AgreementKey(random(KEY_BYTES))
+        self._hello = write_hello(plan, identity, self.channel.public, self._nonces)
+        self._directory: Directory | None = None
+        self.setup: Setup | None = None
+
+    def hello(self) -> bytes:
+        """The record to send first."""
+        return self._hello
+
+    def open_for(self, payload: bytes) -> bytes:
+        """Take a directory and return the opening; raises RecordError if it is not acceptable.
+
+        That is: malformed, without this very client, or not of a later attempt than the last one.
+        """
+        label = digest(("directory", payload))
+        directory = self._checked.directories.get(label)
+        if directory is None:
+            directory = read_directory(self._plan, payload, self._trust)
+        last = -1 if self._directory is None else self._directory.attempt
+        if self.setup is not None or directory.attempt <= last:
+            raise RecordError(f"Attempt {directory.attempt} of the set-up is over; {last} was the last one.")
+        mine = directory.find(self._identity.name)
+        if mine is None or (mine.identity, mine.channel) != (self._identity.public, self.channel.public):
+            raise RecordError("The directory does not hold this client's own keys.")
+        self._checked.directories[label] = self._directory = directory
+        return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
+
+    def finish(self, payload: bytes) -> Setup:
+        """Take all openings and return the finished set-up; raises RecordError."""
+        if self._directory is None or self.setup is not None:
+            raise RecordError("Openings came before the directory, or twice.")
+        label = digest(("openings", self._directory.digest, payload))
+        setup = self._checked.setups.get(label)
+        if setup is None:
+            setup = read_openings(self._plan, self._directory, payload, self._trust)
+        self._checked.setups[label] = self.setup = setup
+        self._nonces.clear()
+        return setup

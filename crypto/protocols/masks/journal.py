@@ -1,0 +1,84 @@
+"""What a client has answered, on record before the answer leaves, so that a crash cannot make it answer twice."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from crypto.protocols.masks.errors import JournalError
+
+
+class Journal(Protocol):
+    """A durable set of entries."""
+
+    def claim(self, entry: str) -> bool:
+        """Record `entry` durably and return True; False if it was recorded before, even before a crash.
+
+        Raises JournalError if it cannot be recorded; the caller must not answer then.
+        """
+        ...
+
+
+class MemoryJournal:
+    """A journal that lasts as long as the process: for simulations, where a crash ends all clients."""
+
+    def __init__(self) -> None:
+        self._entries: set[str] = set()
+
+    def claim(self, entry: str) -> bool:
+        """See `Journal.claim`."""
+        if entry in self._entries:
+            return False
+        self._entries.add(entry)
+        return True
+
+
+class FileJournal:
+    """A journal in an append-only file of one line an entry, synced to the disk before `claim` returns.
+
+    A last line that a crash cut short counts as recorded: the client errs on the side of silence.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file (mode 0600); raises JournalError if that fails."""
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            text = path.read_text()
+            if text and not text.endswith("\n"):
+                self._append("\n")
+            self._sync_folder()
+        except (OSError, ValueError) as error:
+            raise JournalError(f"The journal {path} cannot be opened: {error}.") from error
+        self._entries = set(text.splitlines())
+        # An entry that was cut short stands for every entry it may have become.
+        self._cut = tuple(text.splitlines()[-1:]) if text and not text.endswith("\n") else ()
+
+    def claim(self, entry: str) -> bool:
+        """See `Journal.claim`; raises JournalError for an empty entry, or one of several lines."""
+        if not entry or entry.splitlines() != [entry]:
+            raise JournalError("A journal entry is one line of text.")
+        if entry in self._entries or any(entry.startswith(cut) for cut in self._cut):
+            return False
+        try:
+            self._append(entry + "\n")
+        except OSError as error:
+            raise JournalError(f"The journal {self._path} cannot be written: {error}.") from error
+        self._entries.add(entry)
+        return True
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _append(self, text: str) -> None:
+        os.write(self._descriptor, text.encode())
+        os.fsync(self._descriptor)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,138 @@
+"""The server's side of keys: the set-up, the offers that come in, and the cohort that may send vectors."""
+
+from dataclasses import dataclass, field
+
+from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.gathering import Gathering
+from crypto.protocols.masks.members import Setup
+from crypto.protocols.masks.offers import Offer, read_offer
+from crypto.protocols.masks.requests import Entry, KeyList, write_number
+from crypto.wire.messages import Message
+
+SERVER = "server"
+SET_UP = (0, "-")
+
+
+@dataclass
+class Epoch:
+    """The cohort that has keys for one sum, the offers behind them, and who has used its keys."""
+
+    number: int
+    offers: dict[int, Offer]
+    spent: set[int] = field(default_factory=set)
+
+
+class Keyring:
+    """Gathers keys for the next sum while one is under way."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._gathering = Gathering(plan)
+        self._latest: Epoch | None = None
+        self._offers: dict[int, Offer] = {}
+
+    @property
+    def failed(self) -> str:
+        """Why the set-up failed for good, or empty."""
+        return self._gathering.failed
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether the set-up is finished."""
+        return self._gathering.setup is not None
+
+    @property
+    def setup(self) -> Setup:
+        """The finished set-up; raises RecordError before that."""
+        if self._gathering.setup is None:
+            raise RecordError("The set-up is not finished.")
+        return self._gathering.setup
+
+    @property
+    def epoch(self) -> Epoch:
+        """The cohort that has keys; raises RecordError before the first one."""
+        if self._latest is None:
+            raise RecordError("No keys were handed out yet.")
+        return self._latest
+
+    @property
+    def begun(self) -> bool:
+        """Whether some cohort was given keys."""
+        return self._latest is not None
+
+    @property
+    def next_number(self) -> int:
+        """The epoch that offers are for."""
+        return 0 if self._latest is None else self._latest.number + 1
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether too few of the cohort have unused keys for a sum."""
+        epoch = self._latest
+        return epoch is None or len(epoch.offers) - len(epoch.spent) < self._plan.min_clients
+
+    @property
+    def offered(self) -> int:
+        """How many offers for the next epoch are here."""
+        return len(self._offers)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every member has offered keys for the next epoch."""
+        return self.enrolled and len(self._offers) == len(self.setup.members)
+
+    def enrol(self, kind: str, sender: str, payload: bytes) -> tuple[Message, ...]:
+        """Take a hello or an opening; raises RecordError if it is not acceptable."""
+        return self._broadcast(self._gathering.take(kind, sender, payload))
+
+    def tick(self) -> tuple[Message, ...]:
+        """Go on with the set-up without those who are missing."""
+        return self._broadcast(self._gathering.tick())
+
+    def offer(self, sender: int, blob: bytes) -> None:
+        """Keep an offer for the next epoch; raises RecordError if it is not one."""
+        if sender not in self.setup.members:
+            raise RecordError("An offer of somebody who did not take part in the set-up.")
+        offer = read_offer(self._plan, self.setup, self.setup.trust, sender, blob)
+        if offer.epoch != self.next_number:
+            raise RecordError(f"An offer for epoch {offer.epoch}, while {self.next_number} is next.")
+        self._offers[sender] = offer
+
+    def invite(self, but: frozenset[int] = frozenset()) -> tuple[Message, ...]:
+        """Ask all members who have not offered keys for the next epoch to do so, except `but`."""
+        missing = [index for index in self.setup.members if index not in self._offers and index not in but]
+        return tuple(self.message(index, "prepare", SET_UP, write_number(self.next_number)) for index in missing)
+
+    def spend(self) -> None:
+        """Note that the cohort's keys are used: whoever sent a vector, or may have, has used them."""
+        if self._latest is not None:
+            self._latest.spent = set(self._latest.offers)
+
+    def hand_out(self) -> tuple[Message, ...]:
+        """Make the next cohort of those who have offered, and give each its neighbours' offers; nothing if the
+        offers are fewer than the plan's clients of a sum.
+        """
+        if len(self._offers) < self._plan.min_clients:
+            return ()
+        self._latest = Epoch(self.next_number, self._offers)
+        self._offers = {}
+        offers = self._latest.offers
+        cohort = tuple(sorted(offers))
+        sent = []
+        for index in cohort:
+            near = [offers[peer] for peer in self.setup.neighbours[index] if peer in offers]
+            entries = tuple(Entry(o.dealer, o.record, o.sealed_for(index)) for o in near)
+            listed = KeyList(self._latest.number, cohort, entries)
+            sent.append(self.message(index, "keys", SET_UP, listed.to_bytes()))
+        return tuple(sent)
+
+    def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
+        """A message to one client."""
+        return Message(SERVER, self._plan.clients[receiver], kind, self._plan.session, *place, payload)
+
+    def _broadcast(self, sent: tuple[str, bytes] | None) -> tuple[Message, ...]:
+        if sent is None:
+            return ()
+        return (Message(SERVER, "clients", sent[0], self._plan.session, *SET_UP, sent[1]),)

@@ -1,0 +1,114 @@
+"""Keys: a channel key for each session, and for each epoch one X25519 pair and one self-mask seed.
+
+X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). An epoch is one sum's worth of keys.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from crypto.keys.randomness import KEY_BYTES, RandomBytes, encode_labels
+from crypto.keys.secrecy import holds_secrets
+from crypto.protocols.masks.errors import RecordError
+
+NONCE_BYTES = 12
+BOX_OVERHEAD = NONCE_BYTES + 16
+Labels = tuple[str | int | bytes, ...]
+
+
+def hkdf(secret: bytes, labels: Labels) -> bytes:
+    """Derive 32 bytes for the purpose that `labels` names (empty salt)."""
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=encode_labels(labels)).derive(secret)
+
+
+def digest(labels: Labels) -> bytes:
+    """SHA-256 of a list of labels; different lists give different inputs."""
+    hasher = hashes.Hash(hashes.SHA256())
+    hasher.update(encode_labels(labels))
+    return hasher.finalize()
+
+
+@holds_secrets
+class AgreementKey:
+    """An X25519 private key of 32 bytes that can be erased, as far as Python allows.
+
+    The bytes are overwritten by `erase`; copies inside OpenSSL go with the last reference to them.
+    """
+
+    __slots__ = ("_bytes", "_key", "public")
+
+    def __init__(self, private: bytes) -> None:
+        """Take 32 uniformly random bytes; X25519 clamps them."""
+        self._bytes = bytearray(private)
+        self._key: X25519PrivateKey | None = X25519PrivateKey.from_private_bytes(private)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def secret_bytes(self) -> bytes:
+        """The private bytes, for sharing them."""
+        return bytes(self._bytes)
+
+    def agree(self, peer: bytes, labels: Labels) -> bytes:
+        """Derive the 32-byte key shared with the holder of `peer` for one purpose.
+
+        Raises RecordError if `peer` is no usable public key (wrong length, or of small order, so that the
+        shared secret would be zero), or after `erase`.
+        """
+        if self._key is None:
+            raise RecordError("The key was erased; its epoch is over.")
+        try:
+            shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
+        except ValueError as error:
+            raise RecordError("A public key is not a usable X25519 key.") from error
+        return hkdf(shared, labels)
+
+    def erase(self) -> None:
+        """Overwrite the bytes and forget the key."""
+        self._bytes[:] = bytes(len(self._bytes))
+        self._key = None
+
+
+def seal(key: bytes, plaintext: bytes, context: Labels, random: RandomBytes) -> bytes:
+    """Encrypt and authenticate `plaintext`, and authenticate `context`; `BOX_OVERHEAD` bytes longer."""
+    nonce = random(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, encode_labels(context))
+
+
+def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
+    """Return what was sealed; raises RecordError if box, key and context do not belong together."""
+    try:
+        return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], encode_labels(context))
+    except (InvalidTag, ValueError) as error:
+        raise RecordError("A sealed share does not open: altered, or for another holder or epoch.") from error
+
+
+@dataclass(frozen=True)
+class MaskContext:
+    """What every mask of one sum is bound to: both sides must agree on all of it, or masks do not cancel.
+
+    `setup` is the digest of the members' records and nonces, `model` the digest of the model (or empty).
+    """
+
+    protocol: str
+    session: str
+    setup: bytes
+    epoch: int
+    round: int
+    upload: str
+    model: bytes
+
+    def labels(self, purpose: str, *names: str) -> Labels:
+        """The HKDF labels of one purpose, names in the order given."""
+        place: Labels = (self.protocol, self.session, self.setup, self.epoch, self.round, self.upload, self.model)
+        return ("masks 2", purpose, *place, *names)
+
+    def pair_key(self, mine: AgreementKey, peer: bytes, first: str, second: str) -> bytes:
+        """The mask key of the pair; `first` comes before `second` in the plan and adds, `second` subtracts."""
+        return mine.agree(peer, self.labels("pair", first, second))
+
+    def self_key(self, seed: bytes, name: str) -> bytes:
+        """The key of a client's own mask, from its 32-byte seed."""
+        return hkdf(seed, self.labels("self", name))

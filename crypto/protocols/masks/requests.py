@@ -1,0 +1,163 @@
+"""The bodies of the messages between server and clients after the set-up, and what a client signs to confirm.
+
+Clients are named by their place in the plan. Every reader raises RecordError for anything malformed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keys import MaskContext, digest
+from crypto.protocols.masks.records import unpack
+from crypto.protocols.masks.shamir import SHARE_BYTES
+from crypto.wire.values import pack_value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A neighbour's offer as its holder gets it: the signed record; both commitments and the sealed box."""
+
+    dealer: int
+    record: bytes
+    sealed: tuple[bytes, bytes, bytes]
+
+
+@dataclass(frozen=True)
+class KeyList:
+    """All that a client gets before a sum: who is in the cohort, and its neighbours' offers."""
+
+    epoch: int
+    cohort: tuple[int, ...]
+    entries: tuple[Entry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Write it."""
+        rows = [[entry.dealer, entry.record, *entry.sealed] for entry in self.entries]
+        return pack_value([self.epoch, list(self.cohort), rows])
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "KeyList":
+        """Read it."""
+        match unpack(data):
+            case [int(epoch), list(cohort), list(rows)]:
+                return KeyList(epoch, indices(cohort), tuple(_entry(row) for row in rows))
+        raise RecordError("A key list is malformed.")
+
+
+def _entry(row: object) -> Entry:
+    match row:
+        case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box)]:
+            return Entry(dealer, record, (first, second, box))
+    raise RecordError("An entry of a key list is malformed.")
+
+
+@dataclass(frozen=True)
+class UnmaskRequest:
+    """Whose self masks and whose pairwise masks to open, with the confirmations of an active mode's cohort."""
+
+    epoch: int
+    survivors: tuple[int, ...]
+    dropped: tuple[int, ...]
+    proofs: Mapping[int, bytes]
+
+    def to_bytes(self) -> bytes:
+        """Write it."""
+        proofs = [[index, proof] for index, proof in self.proofs.items()]
+        return pack_value([self.epoch, list(self.survivors), list(self.dropped), proofs])
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "UnmaskRequest":
+        """Read it."""
+        match unpack(data):
+            case [int(epoch), list(survivors), list(dropped), list(rows)]:
+                proofs: dict[int, bytes] = {}
+                for row in rows:
+                    match row:
+                        case [int(index), bytes(proof)] if index not in proofs:
+                            proofs[index] = proof
+                        case _:
+                            raise RecordError("A confirmation is malformed or there twice.")
+                return UnmaskRequest(epoch, indices(survivors), indices(dropped), proofs)
+        raise RecordError("An unmask request is malformed.")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A client's answer: (dealer, kind, share) triples, dealers whose shares were bad, and its next offer."""
+
+    epoch: int
+    triples: tuple[tuple[int, int, bytes], ...]
+    bad: tuple[int, ...]
+    offer: bytes
+
+    def to_bytes(self) -> bytes:
+        """Write it: dealers, kinds and shares in three columns."""
+        dealers, kinds = [dealer for dealer, _, _ in self.triples], bytes(kind for _, kind, _ in self.triples)
+        shares = b"".join(share for _, _, share in self.triples)
+        return pack_value([self.epoch, dealers, kinds, shares, list(self.bad), self.offer])
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "Shares":
+        """Read it."""
+        match unpack(data):
+            case [int(epoch), list(dealers), bytes(kinds), bytes(shares), list(bad), bytes(offer)]:
+                if len(dealers) == len(kinds) and len(shares) == SHARE_BYTES * len(kinds):
+                    parts = [shares[start : start + SHARE_BYTES] for start in range(0, len(shares), SHARE_BYTES)]
+                    triples = tuple(zip(indices(dealers), kinds, parts, strict=True))
+                    return Shares(epoch, triples, indices(bad), offer)
+        raise RecordError("An answer is malformed.")
+
+
+def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
+    """A masked vector."""
+    return pack_value([epoch, model, packed])
+
+
+def read_masked(data: bytes) -> tuple[int, bytes, bytes]:
+    """Return epoch, model digest and packed vector."""
+    match unpack(data):
+        case [int(epoch), bytes(model), bytes(packed)] if len(model) <= 64:
+            return epoch, model, packed
+    raise RecordError("A masked vector is malformed.")
+
+
+def write_survivors(epoch: int, survivors: Sequence[int]) -> bytes:
+    """The server's request to confirm."""
+    return pack_value([epoch, list(survivors)])
+
+
+def read_survivors(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """Return epoch and survivors."""
+    match unpack(data):
+        case [int(epoch), list(survivors)]:
+            return epoch, indices(survivors)
+    raise RecordError("A list of survivors is malformed.")
+
+
+def write_number(number: int) -> bytes:
+    """An epoch by itself."""
+    return pack_value(number)
+
+
+def read_number(data: bytes) -> int:
+    """Return the epoch."""
+    match unpack(data):
+        case int(number) if 0 <= number < 1 << 62:
+            return number
+    raise RecordError("An epoch is malformed.")
+
+
+def statement(context: MaskContext, cohort: Iterable[int], survivors: Iterable[int]) -> bytes:
+    """What clients of an active mode's cohort sign: one sum, one model, one cohort, one set of survivors."""
+    sets = [pack_value(sorted(cohort)), pack_value(sorted(survivors))]
+    return digest((*context.labels("confirm"), *sets))
+
+
+def indices(values: Sequence[object]) -> tuple[int, ...]:
+    """Check that the values are clients' places, ascending and each once."""
+    found = tuple(value for value in values if type(value) is int)
+    ascending = all(a < b for a, b in pairwise(found))
+    if len(found) != len(values) or not ascending or (found and found[0] < 0):
+        raise RecordError("A list of clients is not of places in ascending order.")
+    return found

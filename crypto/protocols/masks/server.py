@@ -1,0 +1,298 @@
+"""The server of "secagg" and "secagg+": adds masked vectors as they come, and takes the masks off their sum.
+
+It keeps a few vectors, however many clients there are. Sums are run one at a time; a sum that is begun while
+another is under way waits for it. `Deadline` closes the phase that a sum is in (set-up, keys, vectors,
+confirmations, shares) without the clients that are missing.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from crypto.errors import CryptoError
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.masks import signatures_needed
+from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, OpenSums, ignored
+from crypto.protocols.masks.bits import add_bits
+from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.keyring import SET_UP, Keyring
+from crypto.protocols.masks.keys import MaskContext
+from crypto.protocols.masks.members import mask_parameters
+from crypto.protocols.masks.recovery import Recovery, signed_total
+from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
+from crypto.protocols.masks.stream import Ring, ring_dtype
+from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
+
+Phase = Literal["keys", "vectors", "confirm", "shares"]
+# Vectors of different models do not add up; so many models are told apart, the rest is ignored.
+MOST_PILES = 3
+
+
+@dataclass
+class _Pile:
+    """The sum of the vectors that came with one model digest."""
+
+    total: Ring
+    senders: set[int] = field(default_factory=set)
+
+
+@dataclass
+class _Opening:
+    """A closed pile on its way to the sum."""
+
+    context: MaskContext
+    total: Ring
+    survivors: tuple[int, ...]
+    signed: bytes
+    recovery: Recovery
+    asked: frozenset[int]
+    proofs: dict[int, bytes] = field(default_factory=dict)
+    answered: set[int] = field(default_factory=set)
+
+
+@dataclass
+class _Sum:
+    """The sum under way."""
+
+    key: Key
+    phase: Phase = "keys"
+    piles: dict[bytes, _Pile] = field(default_factory=dict)
+    opening: _Opening | None = None
+
+    def sent(self) -> set[int]:
+        """Everybody whose vector arrived."""
+        return {index for pile in self.piles.values() for index in pile.senders}
+
+
+@holds_secrets
+class MaskServer:
+    """Learns one sum for each (round, upload), and nothing else about the vectors in it."""
+
+    name = "server"
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._parameters = mask_parameters(plan)
+        self._places = {name: place for place, name in enumerate(plan.clients)}
+        self._sums = OpenSums(plan)
+        self._keys = Keyring(plan)
+        self._current: _Sum | None = None
+        self._waiting: deque[Key] = deque()
+
+    def start(self) -> tuple[Item, ...]:
+        """Nothing to send before the clients' hellos."""
+        return ()
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """See `Session.on`."""
+        match item:
+            case Begin():
+                if not self._sums.begin(item):
+                    return ()
+                self._waiting.append((item.round, item.upload))
+                return self._next_sum()
+            case Deadline():
+                return self._deadline(item)
+            case Message():
+                if item.session != self._plan.session or item.sender not in self._places:
+                    return ignored(item, "of another session, or not from a client")
+                try:
+                    return self._take(item, self._places[item.sender])
+                except CryptoError as error:
+                    return ignored(item, str(error))
+
+    def _take(self, item: Message, sender: int) -> tuple[Item, ...]:
+        if item.kind in ("hello", "open"):
+            return self._keys.enrol(item.kind, item.sender, item.payload)
+        if item.kind in ("offer", "spent"):
+            self._keys.offer(sender, item.payload)
+            return self._offered(sender, item.kind == "spent")
+        current = self._current
+        if current is None or current.key != (item.round, item.upload):
+            return ignored(item, "its sum is not under way")
+        match item.kind:
+            case "masked" if current.phase == "vectors":
+                return self._masked(current, sender, item)
+            case "confirmed" if current.phase == "confirm" and current.opening is not None:
+                return self._confirmed(current, current.opening, sender, item)
+            case "shares" if current.phase == "shares" and current.opening is not None:
+                return self._shares(current, current.opening, sender, item)
+        return ignored(item, "of a kind or phase that is not waited for")
+
+    def _deadline(self, item: Deadline) -> tuple[Item, ...]:
+        key, current = (item.round, item.upload), self._current
+        if key == SET_UP:
+            return self._tick()
+        if self._sums.key_of(item) is None:
+            return ()
+        if current is None or current.key != key:
+            self._waiting.remove(key)
+            return (self._sums.abort(key, "0 clients arrived: another sum was under way; begin it after that one."),)
+        if current.phase == "keys":
+            return self._close_keys(current) if self._keys.enrolled else self._tick()
+        if current.phase == "vectors" or current.opening is None:
+            return self._close_vectors(current)
+        if current.phase == "confirm":
+            return self._close_confirm(current, current.opening)
+        return self._finish(current, current.opening)
+
+    def _tick(self) -> tuple[Item, ...]:
+        """Go on with the set-up, or with the first keys."""
+        if self._keys.enrolled:
+            return () if self._keys.begun else self._close_keys(self._current)
+        sent = self._keys.tick()
+        return (*sent, *self._abort(self._current, self._keys.failed)) if self._keys.failed else sent
+
+    def _offered(self, sender: int, spent: bool) -> tuple[Item, ...]:
+        current = self._current
+        if spent and self._keys.begun and sender in self._keys.epoch.offers:
+            self._keys.epoch.spent.add(sender)
+            if current is not None and current.phase == "vectors" and not current.piles and self._keys.worn_out:
+                current.phase = "keys"
+                return self._keys.invite()
+            if current is not None and current.phase == "vectors" and self._arrived(current):
+                return self._close_vectors(current)
+        if self._keys.complete and (current is None or current.phase == "keys"):
+            return self._close_keys(current)
+        return ()
+
+    def _close_keys(self, current: _Sum | None) -> tuple[Item, ...]:
+        """Hand out keys to those who have offered; a sum that waits for keys takes vectors then."""
+        offered, waits = self._keys.offered, current is not None and current.phase == "keys"
+        sent = self._keys.hand_out()
+        if current is None or not waits:
+            return sent
+        if not sent:
+            n, least = len(self._plan.clients), self._plan.min_clients
+            return self._abort(
+                current, f"{offered} of {n} clients have keys, the plan demands {least}; run another round."
+            )
+        return (*sent, *self._open_vectors(current))
+
+    def _next_sum(self) -> tuple[Item, ...]:
+        if self._current is not None or not self._waiting:
+            return ()
+        current = self._current = _Sum(self._waiting.popleft())
+        if self._keys.failed:
+            return self._abort(current, self._keys.failed)
+        if not self._keys.enrolled:
+            return ()
+        if not self._keys.worn_out:
+            return self._open_vectors(current)
+        return self._close_keys(current) if self._keys.complete else self._keys.invite()
+
+    def _open_vectors(self, current: _Sum) -> tuple[Item, ...]:
+        current.phase = "vectors"
+        number = write_number(self._keys.epoch.number)
+        return tuple(self._keys.message(index, "begin", current.key, number) for index in self._keys.setup.members)
+
+    def _masked(self, current: _Sum, sender: int, item: Message) -> tuple[Item, ...]:
+        number, model, packed = read_masked(item.payload)
+        epoch, upload = self._keys.epoch, self._plan.find(item.upload)
+        if number != epoch.number or sender not in epoch.offers or sender in current.sent():
+            raise RecordError(f"A vector with keys of epoch {number}, a second one, or of somebody outside the cohort.")
+        bits = self._plan.ring_bits(upload.name)
+        pile = current.piles.get(model)
+        if pile is None:
+            if len(current.piles) == MOST_PILES:
+                raise RecordError(f"A vector of a further model; {MOST_PILES} are told apart.")
+            pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
+        add_bits(packed, pile.total, bits)
+        pile.senders.add(sender)
+        current.piles[model] = pile
+        return self._close_vectors(current) if self._arrived(current) else ()
+
+    def _arrived(self, current: _Sum) -> bool:
+        """Whether everybody with unused keys has sent a vector."""
+        epoch = self._keys.epoch
+        return bool(current.piles) and current.sent() | epoch.spent >= set(epoch.offers)
+
+    def _close_vectors(self, current: _Sum) -> tuple[Item, ...]:
+        plan, epoch, setup = self._plan, self._keys.epoch, self._keys.setup
+        model, pile = max(current.piles.items(), key=lambda each: len(each[1].senders), default=(b"", None))
+        arrived = 0 if pile is None else len(pile.senders)
+        if pile is None or arrived < plan.min_clients:
+            n, least = len(plan.clients), plan.min_clients
+            return self._abort(
+                current, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round."
+            )
+        survivors = tuple(sorted(pile.senders))
+        dropped = tuple(sorted(set(epoch.offers) - pile.senders))
+        context = MaskContext(plan.protocol, plan.session, setup.digest, epoch.number, *current.key, model)
+        recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
+        signed = statement(context, epoch.offers, survivors)
+        opening = _Opening(context, pile.total, survivors, signed, recovery, frozenset(survivors))
+        current.piles, current.opening = {}, opening
+        if self._parameters.mode == "semi-honest":
+            return self._open_shares(current, opening)
+        current.phase = "confirm"
+        body = write_survivors(epoch.number, survivors)
+        return tuple(self._keys.message(index, "confirm", current.key, body) for index in survivors)
+
+    def _confirmed(self, current: _Sum, opening: _Opening, sender: int, item: Message) -> tuple[Item, ...]:
+        holds = self._keys.setup.trust.holds(item.sender, opening.signed, item.payload)
+        if sender not in opening.asked or not holds:
+            raise RecordError("A confirmation that was not asked for, or of another set of survivors.")
+        opening.proofs[sender] = item.payload
+        return self._close_confirm(current, opening) if opening.asked <= set(opening.proofs) else ()
+
+    def _close_confirm(self, current: _Sum, opening: _Opening) -> tuple[Item, ...]:
+        needed = signatures_needed(len(self._plan.clients), self._parameters.corrupt)
+        if len(opening.proofs) < needed:
+            return self._abort(current, f"{len(opening.proofs)} clients confirmed the survivors, {needed} are needed.")
+        opening.asked = frozenset(opening.proofs)
+        return self._open_shares(current, opening)
+
+    def _open_shares(self, current: _Sum, opening: _Opening) -> tuple[Item, ...]:
+        """Ask for shares; everybody who is not asked is invited to the sum after this one."""
+        current.phase = "shares"
+        recovery = opening.recovery
+        asked = UnmaskRequest(opening.context.epoch, recovery.survivors, recovery.dropped, opening.proofs).to_bytes()
+        requests = (self._keys.message(index, "unmask", current.key, asked) for index in sorted(opening.asked))
+        return (*self._keys.invite(but=opening.asked), *requests)
+
+    def _shares(self, current: _Sum, opening: _Opening, sender: int, item: Message) -> tuple[Item, ...]:
+        answer = Shares.from_bytes(item.payload)
+        if sender not in opening.asked or sender in opening.answered or answer.epoch != opening.context.epoch:
+            raise RecordError("An answer that was not asked for, or a second one.")
+        opening.answered.add(sender)
+        opening.recovery.take(sender, answer.triples, answer.bad)
+        try:
+            self._keys.offer(sender, answer.offer)
+        except RecordError as error:
+            ignored(item, str(error))
+        return self._finish(current, opening) if opening.answered >= opening.asked else ()
+
+    def _finish(self, current: _Sum, opening: _Opening) -> tuple[Item, ...]:
+        recovery = opening.recovery
+        blame = f" {'; '.join(recovery.blame)}." if recovery.blame else ""
+        missing = recovery.missing()
+        if missing:
+            few = f"Too few shares came for {len(missing)} clients, {missing[0]} for one; run another round."
+            return self._abort(current, few + blame)
+        try:
+            recovery.unmask(opening.context, opening.total)
+        except CryptoError as error:
+            return self._abort(current, f"{error}{blame}")
+        self._sums.close(current.key)
+        total = signed_total(opening.total, self._plan.ring_bits(current.key[1]))
+        names = tuple(self._plan.clients[index] for index in opening.survivors)
+        return (Aggregate(self._plan.session, *current.key, total, names), *self._after())
+
+    def _abort(self, current: _Sum | None, reason: str) -> tuple[Item, ...]:
+        if current is None:
+            return ()
+        abort = self._sums.abort(current.key, reason[:MAX_REASON])
+        # The invitation is for keys of the next epoch; these of the cohort cannot be used again.
+        invited = self._keys.invite() if self._keys.begun else ()
+        return (abort, *invited, *self._after())
+
+    def _after(self) -> tuple[Item, ...]:
+        """Hand out keys for the next sum if there are enough, and begin the sum that waits."""
+        self._current = None
+        self._keys.spend()
+        keys = self._keys.hand_out()
+        return (*keys, *self._next_sum())

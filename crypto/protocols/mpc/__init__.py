@@ -1,0 +1,1 @@
+"""Sums on shares: clients share their vectors between two computing servers that run CrypTen."""

@@ -1,0 +1,1 @@
+"""Who carries the messages: in this process, or with a process for each helper."""

@@ -1,0 +1,122 @@
+"""The program of a party that runs in a process of its own: `python -m crypto.running.host FD` (see
+`crypto.running.processes`).
+
+The socket FD first brings the set-up (plan, role, rendezvous file, identity file), then one item a frame;
+every input is answered by one frame with the number of items and one frame for each. An empty frame or the end
+of the stream ends the process.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crypto.errors import MessageError
+from crypto.keys.roster import Identity
+from crypto.opening import open_party
+from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.protocols.session import Session
+from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
+from crypto.wire.values import unpack_value
+
+if TYPE_CHECKING:
+    from crypto.protocols.mpc.crypten_backend import CrypTenGroup
+
+COUNT_BYTES = 4
+ORPHAN_CHECK_SECONDS = 1.0
+STOP_SECONDS = 3.0
+
+
+def main(descriptor: int) -> int:
+    """Run one party until it is told to stop; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Connection(descriptor)
+    inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    stopped = threading.Event()
+    threading.Thread(target=_read, args=(channel, inbox, stopped), daemon=True).start()
+    try:
+        return _serve(channel, inbox)
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    except Exception as error:
+        # One line, and the last on stderr: the parent quotes it.
+        print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        stopped.set()
+
+
+def _read(
+    channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]", stopped: threading.Event
+) -> None:
+    """Move frames to the inbox, so that the parent never waits to send; end the process if the parent is
+    gone.
+    """
+    parent = os.getppid()
+    try:
+        while True:
+            while not channel.poll(ORPHAN_CHECK_SECONDS):
+                if os.getppid() != parent:
+                    raise EOFError
+            frame = channel.recv_bytes()
+            if not frame:
+                break
+            inbox.put(frame)
+    except (EOFError, OSError):
+        pass
+    inbox.put(None)
+    if not stopped.wait(STOP_SECONDS):
+        os._exit(1)
+
+
+def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]") -> int:
+    first = inbox.get()
+    if first is None:
+        return 0
+    match unpack_value(first):
+        case [bytes(plan), str(role), str(rendezvous), str(identity)]:
+            session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
+        case _:
+            raise MessageError("The set-up of a hosted party is malformed.")
+    _answer(channel, session.start())
+    while (frame := inbox.get()) is not None:
+        item = decode(frame)
+        _answer(channel, session.on(item) if isinstance(item, Message | Begin | Deadline) else ())
+    if group is not None:
+        group.close()
+        # If the parent was killed, nobody else deletes the meeting place.
+        Path(rendezvous).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(rendezvous).parent.rmdir()
+    return 0
+
+
+def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, "CrypTenGroup | None"]:
+    identity = Identity.load(Path(identity_file)) if identity_file else None
+    if not rendezvous:
+        return open_party(plan, role, identity=identity), None
+    from crypto.protocols.mpc.client import COMPUTE
+    from crypto.protocols.mpc.crypten_backend import CrypTenGroup, serve_triples
+    from crypto.protocols.mpc.servers import DEALER
+
+    world = len(COMPUTE)
+    if role == DEALER:
+        threading.Thread(target=serve_triples, args=(world, Path(rendezvous)), daemon=True).start()
+        return open_party(plan, role, identity=identity), None
+    group = CrypTenGroup(COMPUTE.index(role), world, Path(rendezvous), plan.checks_norms)
+    return open_party(plan, role, opener=group, identity=identity), group
+
+
+def _answer(channel: "Connection[bytes, bytes]", items: tuple[Item, ...]) -> None:
+    channel.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
+    for item in items:
+        channel.send_bytes(encode(item))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Vectors before the sum: fixed-point encoding and rotation."""

@@ -1,0 +1,1 @@
+"""What travels: messages, their values in msgpack, and arrays in files."""

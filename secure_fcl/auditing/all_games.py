@@ -1,0 +1,112 @@
+"""The audit of a finished run: its transcript becomes views, its coins become truths, and the games are played."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import attacks
+from evaluation.files import write_json
+from secure_fcl.auditing.canaries import play_canaries
+from secure_fcl.auditing.channels import play_channels
+from secure_fcl.auditing.inversion import play_inversion
+from secure_fcl.auditing.ledger_check import beyond_reach
+from secure_fcl.auditing.membership import play_membership
+from secure_fcl.auditing.memory import play_retained
+from secure_fcl.auditing.positive_control import overfit_control
+from secure_fcl.auditing.servers import probe_servers
+from secure_fcl.auditing.shadows import shadow_models
+from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
+from secure_fcl.config import validate
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.prepare import Prepared
+
+_NO_SHADOWS = (
+    "shadow models (LiRA, RMIA, BaVarIA): attacks.shadows = 0; that losses alone fail is no evidence of privacy"
+)
+_NOT_TESTED = (
+    "colluding clients, and seizure of a device",
+    "servers that change the network's architecture (imprinting); attacks.probe_imprint tests one for a perceptron",
+    "persons: every guarantee and every game is about windows or blocks of windows, not about people",
+)
+
+
+def audit(
+    prepared: Prepared, folder: RunFolder, say: Say = lambda text: None, shadows: int | None = None
+) -> dict[str, object]:
+    """Play all games against the configured row, write attacks.json and return it.
+
+    Args:
+        prepared: of the run.
+        folder: of the run.
+        say: told of every step.
+        shadows: number of shadow models; None takes the configuration's.
+
+    Raises:
+        RunFolderError: the run is not finished, or the attacked row is not part of it.
+        ConfigInvalid: a number of shadow models that attacks.shadows would not take.
+    """
+    begun, cpu = time.perf_counter(), time.process_time()
+    count = _count(prepared, shadows)
+    world = _with_shadows(open_world(prepared, folder), count, say)
+    played = [_played(say, name, world, play) for name, play in _GAMES]
+    say("positive control")
+    outcomes = [one for part in played for one in part.outcomes] + overfit_control(world.plan, world.strategy)
+    say("gradient inversion")
+    rebuilt = play_inversion(world)
+    missing = [sentence for part in played for sentence in part.missing]
+    if not rebuilt:
+        missing.append(
+            "gradient inversion: fewer than two clients own the first task's first class, so no blind guess exists"
+        )
+    exemplars, more = play_extraction(world)
+    say("servers and side channels")
+    channels, silent = play_channels(world)
+    probes, untried = probe_servers(world)
+    missing += [*more, *silent, *untried, *([] if count else [_NO_SHADOWS]), *_NOT_TESTED]
+    document = attacks.audit_document(
+        seconds=time.perf_counter() - begun,
+        row=world.plan.name,
+        outcomes=outcomes,
+        reconstructions=[*rebuilt, *exemplars],
+        not_tested=[*missing, *beyond_reach(outcomes)],
+    )
+    document |= {"leakage": None, "history": [], "attribution": [], "noise": None}
+    document |= {key: value for part in played for key, value in part.more}
+    document |= {"probes": probes, "channels": channels, "shadows": count, "inputs": world.plan.scenario.description}
+    document["cpu_seconds"] = time.process_time() - cpu
+    write_json(folder.path / "attacks.json", document)
+    return document
+
+
+_GAMES: tuple[tuple[str, Callable[[AuditWorld], Played]], ...] = (
+    ("membership", play_membership),
+    ("retained or merely seen", play_retained),
+    ("class arrival from the sum", play_arrival),
+    ("membership in one client's update", play_clear_updates),
+    ("canaries", play_canaries),
+)
+
+
+def _played(say: Say, name: str, world: AuditWorld, play: Callable[[AuditWorld], Played]) -> Played:
+    say(name)
+    try:
+        return play(world)
+    except TOO_LITTLE as error:
+        return Played(missing=(f"{name}: too few examples to judge ({error})",))
+
+
+def _count(prepared: Prepared, shadows: int | None) -> int:
+    if shadows is None:
+        return prepared.config.attacks.shadows
+    return validate({"attacks": {"shadows": shadows}}).attacks.shadows
+
+
+def _with_shadows(world: AuditWorld, count: int, say: Say) -> AuditWorld:
+    if not count:
+        return world
+    pool = world.pool()
+    made = shadow_models(world.plan, world.strategy, world.folder, pool, world.candidates(pool), count, say)
+    return replace(world, shadows=made)

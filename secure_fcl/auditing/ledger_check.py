@@ -1,0 +1,48 @@
+"""What an audit says about the ledger: a contradiction ends the command, and what could not be one is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attacks
+from attacks.games.simultaneous import LOUD
+from evaluation.tables import epsilon_above, epsilon_below
+
+
+def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
+    """Pass if nothing in an audit contradicts the ledger: no game, judged over all together, and not the noise itself.
+
+    Raises:
+        LedgerContradicted: something does; the sentence names the worst, and the report that shows all.
+    """
+    noise = document.get("noise") or {}
+    if noise.get("too_small"):
+        raise attacks.LedgerContradicted(
+            f"the audit contradicts the ledger: an empty batch was released with noise multiplier "
+            f"{noise['measured']:.3g} where {noise['declared']:.3g} was charged; do not rely on the certificate, and "
+            f"see {report}"
+        )
+    found = document["contradictions"]
+    if found:
+        worst = max(found, key=lambda one: float(one["bound"] - one["ledger_epsilon"]))
+        shown, spent = epsilon_below(worst["bound"]), epsilon_above(worst["ledger_epsilon"])
+        raise attacks.LedgerContradicted(
+            f"the audit contradicts the ledger: {worst['game']}, {worst['attack']} ({worst['target']}) shows epsilon "
+            f"{shown} where {spent} was charged, at confidence {worst['confidence']} for all games together; do not "
+            f"rely on the certificate, and see {report}"
+        )
+
+
+def beyond_reach(outcomes: Sequence[attacks.Outcome]) -> list[str]:
+    """Return a sentence if even a faultless attack could not have contradicted the ledger, else nothing."""
+    asked = [(o.guesses, o.terms) for o in outcomes if o.guesses is not None and o.terms.ledger_epsilon is not None]
+    level = 1.0 - (1.0 - LOUD) / max(len(asked), 1)
+    reach = [guesses.bound(terms.delta, level).ceiling - (terms.ledger_epsilon or 0.0) for guesses, terms in asked]
+    if not reach or max(reach) > 0.0:
+        return []
+    return [
+        f"a wrong ledger: not even a faultless attack on so few coins could show more than the ledger's epsilon at "
+        f"confidence {LOUD}; audit a run with a smaller epsilon or with more held out"
+    ]

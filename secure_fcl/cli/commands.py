@@ -1,0 +1,310 @@
+"""The command line. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from secure_fcl.running.folder import RunFolder
+    from secure_fcl.running.prepare import Prepared
+
+app = typer.Typer(
+    help="Federated continual learning with DP-SGD, encrypted sums, and an attack suite.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets: list, verify, fetch.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ConfigFile = Annotated[Path | None, typer.Argument(help="TOML configuration; all defaults without it.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one key; may be repeated.")
+]
+DataDir = Annotated[str, typer.Option("--data-dir", help="Folder of data files.")]
+REFUSED = 2
+STOPPED = 130
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn every error raised on purpose into one line on stderr and exit code 2."""
+    from attacks.errors import AttackError
+    from crypto.errors import CryptoError
+    from evaluation.errors import EvaluationError
+    from privacy.errors import PrivacyError
+    from secure_fcl.errors import SecureFclError
+
+    try:
+        yield
+    except (SecureFclError, CryptoError, PrivacyError, AttackError, EvaluationError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its permissions and the disk")
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(STOPPED) from None
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"secure-fcl: {sentence}", err=True)
+    raise typer.Exit(REFUSED)
+
+
+@app.command()
+def run(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder; default: date and data set.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+) -> None:
+    """Train every row, attack what the run revealed, and write the report.
+
+    Without a file: 30 phones (HAPT), six tasks, replay and fine-tuning at epsilon 8, class sums at epsilon 2, BFV.
+    """
+    with _one_sentence():
+        from secure_fcl.config import load_config
+        from secure_fcl.errors import ConfigInvalid
+        from secure_fcl.runner import resume as continue_run
+        from secure_fcl.runner import start
+
+        if resume and (config or settings or name):
+            raise ConfigInvalid("--resume takes its configuration from the run's folder; leave the other options out")
+        prepared, folder = continue_run(resume) if resume else start(load_config(config, settings or ()), runs, name)
+        _execute(prepared, folder)
+
+
+def _execute(prepared: Prepared, folder: RunFolder) -> None:
+    from rich.console import Console
+
+    from evaluation.summary import print_summary
+    from secure_fcl.cli.display import progress
+    from secure_fcl.runner import StopRequest, execute
+    from secure_fcl.running.loop import Interrupted
+
+    console = Console()
+    stop = StopRequest()
+    try:
+        with stop.listening(lambda text: console.print(text)), progress(console, prepared.rounds) as watch:
+            report = execute(
+                prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop
+            )
+    except Interrupted:
+        console.print(f"stopped; continue with: secure-fcl run --resume {folder.path}", highlight=False, soft_wrap=True)
+        raise typer.Exit(STOPPED) from None
+    print_summary(folder.path, console)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    shadows: Annotated[
+        int | None, typer.Option(help="Shadow models for the strongest attacks, e.g. 24; default: attacks.shadows.")
+    ] = None,
+) -> None:
+    """Play the attacks against a finished run again and rewrite its report; exit 2 if they contradict the ledger."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from evaluation.summary import print_summary
+        from secure_fcl.auditing import audit as play
+        from secure_fcl.auditing import require_ledger_holds
+        from secure_fcl.runner import resume, write_report
+
+        console = Console()
+        prepared, folder = resume(run)
+        with folder.locked():
+            found = play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows)
+            path = write_report(folder)
+        print_summary(folder.path, console)
+        console.print(f"report: {path}", highlight=False, soft_wrap=True)
+        require_ledger_holds(found, path)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a TensorBoard copy.")] = False,
+) -> None:
+    """Render report.html from the files of a run and print the summary."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from evaluation.summary import print_summary
+        from secure_fcl.runner import write_report
+        from secure_fcl.running.folder import RunFolder
+
+        folder = RunFolder.existing(run)
+        path = write_report(folder)
+        console = Console()
+        print_summary(folder.path, console)
+        console.print(f"report: {path}", highlight=False, soft_wrap=True)
+        if tensorboard:
+            from secure_fcl.running.tracking import write_tensorboard
+
+            console.print(f"tensorboard: {write_tensorboard(folder)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="TOML file with [base] and [grid].")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")] = None,
+) -> None:
+    """Run a grid of epsilon, strategy, place of noise, protection and seed; run it again to resume it."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.runner import StopRequest
+        from secure_fcl.running.loop import Interrupted
+        from secure_fcl.studies import load_study, run_study
+
+        console = Console()
+        stop = StopRequest()
+        folder = out or Path("studies") / file.stem
+        try:
+            with stop.listening(lambda text: console.print(text)):
+                table, plot = run_study(
+                    load_study(file), folder, lambda text: console.print(text, highlight=False), stop
+                )
+        except Interrupted:
+            console.print(f"stopped; run the same command again to continue {folder}", highlight=False)
+            raise typer.Exit(STOPPED) from None
+        console.print(f"table: {table}\nplot: {plot}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plan(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option(help="Folder for plan.json and plan.svg.")] = Path("plan"),
+    brief: Annotated[bool, typer.Option("--brief", help="Only the configuration itself, no other choices.")] = False,
+) -> None:
+    """Say what a run would cost before anything runs: epsilon of every cohort, noise, storage, bytes, other choices."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.cli.plan_tables import print_plan, write_plan
+        from secure_fcl.config import load_config
+        from secure_fcl.forecast.cost import plan_run
+
+        console = Console()
+        found = plan_run(load_config(config, settings or ()), alternatives=not brief)
+        print_plan(found, console)
+        data, figure = write_plan(found, out)
+        console.print(f"plan: {data}\nplot: {figure}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def config(settings: Settings = None, file: ConfigFile = None) -> None:
+    """Print the resolved configuration as TOML: every key and its value."""
+    with _one_sentence():
+        from secure_fcl.config import dump_config, load_config
+
+        typer.echo(dump_config(load_config(file, settings or ())), nl=False)
+
+
+@app.command()
+def strategies(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the strategies: what each sends, charges, keeps and needs, read off its code under a configuration."""
+    with _one_sentence():
+        import json
+
+        from rich.console import Console
+
+        from secure_fcl.cli.strategy_tables import print_sheets
+        from secure_fcl.config import load_config
+        from secure_fcl.forecast import strategy_facts as fact_sheets
+
+        sheets = fact_sheets.fact_sheets(load_config(config, settings or ()))
+        if as_json:
+            typer.echo(json.dumps(fact_sheets.as_json(sheets), indent=2))
+        else:
+            print_sheets(sheets, Console())
+
+
+@app.command()
+def keys(
+    names: Annotated[list[str], typer.Argument(help="Names of the parties, clients and helpers.")],
+    out: Annotated[Path, typer.Option(help="Folder for roster.json and one private file per party.")] = Path("keys"),
+) -> None:
+    """Make identities: a public roster, and one private file (mode 0600) for each party to take away."""
+    with _one_sentence():
+        from secure_fcl.engines.keys import write_identities
+
+        for path in write_identities(names, out):
+            typer.echo(str(path))
+
+
+@app.command()
+def doctor() -> None:
+    """List every backend as usable or missing, with the command that mends it."""
+    from rich.console import Console
+
+    from secure_fcl.cli.doctor import check, healthy, render
+
+    rows = check()
+    Console().print(render(rows))
+    raise typer.Exit(0 if healthy(rows) else 1)
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = "") -> None:
+    """List the known data sets and where their files are."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.data.tables import status_table
+
+        Console().print(status_table(data_dir or None))
+
+
+@data_app.command("verify")
+def data_verify(name: str, data_dir: DataDir = "") -> None:
+    """Check the files of a data set against their checksums."""
+    with _one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.data import verify
+        from secure_fcl.data.tables import sound, verification_table
+
+        checks = verify(name, data_dir or None)
+        Console().print(verification_table(checks))
+        if not sound(checks):
+            raise typer.Exit(REFUSED)
+
+
+@data_app.command("fetch")
+def data_fetch(name: str, data_dir: DataDir = "") -> None:
+    """Download the files of a data set, checking each; nothing is ever downloaded without this command."""
+    with _one_sentence():
+        from secure_fcl.data.tables import fetch_with_progress
+
+        folder = fetch_with_progress(name, data_dir or None)
+        typer.echo(f"{name} is part of the installation" if folder is None else str(folder))
+
+
+def main() -> None:
+    """Run the command line."""
+    # Threads of BLAS fight with one worker process per core; a user's own setting stands.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stderr.close()
+
+
+if __name__ == "__main__":
+    main()

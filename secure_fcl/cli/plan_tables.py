@@ -1,0 +1,161 @@
+"""A plan as terminal tables, JSON and a figure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.files import atomic_write, write_json
+from secure_fcl.forecast.cost import Alternative, RowCost, RunPlan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+NO_GUARANTEE = "none"
+
+
+def as_json(plan: RunPlan) -> dict[str, Any]:
+    """Return the plan as a JSON object; an epsilon without guarantee is null."""
+    return {
+        "rows": [_row(cost) for cost in plan.rows],
+        "alternatives": [vars(a) for a in plan.alternatives],
+        "noise_in_sum_over_epsilon": {
+            row: [{"epsilon": e, "noise_in_sum": n} for e, n in points] for row, points in plan.curves.items()
+        },
+    }
+
+
+def _row(cost: RowCost) -> dict[str, Any]:
+    cohorts = [
+        vars(s.cohort)
+        | {"epsilon": s.epsilon if math.isfinite(s.epsilon) else None, "accountant": s.accountant,
+           "events": list(s.events)}
+        for s in cost.cohorts
+    ]  # fmt: skip
+    return vars(cost) | {"cohorts": cohorts, "storage": dict(cost.storage)}
+
+
+def write_plan(plan: RunPlan, folder: Path) -> tuple[Path, Path]:
+    """Write plan.json and plan.svg into `folder` and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, figure = folder / "plan.json", folder / "plan.svg"
+    write_json(data, as_json(plan))
+    atomic_write(figure, plot_plan(plan))
+    return data, figure
+
+
+def print_plan(plan: RunPlan, console: Console) -> None:
+    """Print three tables: rows, cohorts, and what other choices would cost."""
+    _table(
+        console, "Rows: noise that keeps every cohort within its budget",
+        ("row", "noise", "budget", "multiplier", "in the sum", "epsilon", "rounds", "storage", "a round", "in all"),
+        [
+            (c.row, c.noise, _number(c.budget), _number(c.noise_multiplier), _number(c.noise_in_sum),
+             _number(c.epsilon), str(c.rounds), _size(sum(c.storage.values())), _size(c.bytes_per_round),
+             _size(c.bytes_in_all))
+            for c in plan.rows
+        ],
+    )  # fmt: skip
+    _table(
+        console, "Epsilon of the examples that arrive in a task, worst cohort",
+        ("row", "fate", *(f"task {t}" for t in range(_tasks(plan)))),
+        [
+            (cost.row, fate, *_by_task(cost, fate, _tasks(plan)))
+            for cost in plan.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
+        ],
+    )  # fmt: skip
+    if plan.alternatives:
+        _table(
+            console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",
+            ("row", "setting", "value", "epsilon", "multiplier", "in the sum", "storage"),
+            [(a.row, a.key, str(a.value), *_outcome(a)) for a in plan.alternatives],
+        )  # fmt: skip
+        for reason in sorted({f"{a.key} = {a.value}: {a.refused}" for a in plan.alternatives if a.refused}):
+            console.print(f"refused, {reason}", style="dim", highlight=False, markup=False)
+
+
+def _outcome(a: Alternative) -> list[str]:
+    if a.refused is not None:
+        return ["refused", "-", "-", "-"]
+    return [_number(a.epsilon), _number(a.noise_multiplier), _number(a.noise_in_sum), _size(a.storage or 0)]
+
+
+def _tasks(plan: RunPlan) -> int:
+    return 1 + max((s.cohort.arrival for c in plan.rows for s in c.cohorts), default=-1)
+
+
+def _by_task(cost: RowCost, fate: str, tasks: int) -> list[str]:
+    found = dict(cost.by_arrival(fate))
+    return [_number(found[t]) if t in found else "-" for t in range(tasks)]
+
+
+def _number(value: float | None) -> str:
+    return NO_GUARANTEE if value is None or math.isinf(value) else f"{value:.4g}"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
+def _table(console: Console, title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for place, name in enumerate(head):
+        shown.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    console.print(shown)
+
+
+def plot_plan(plan: RunPlan) -> str:
+    """Return an SVG: epsilon by arrival task and fate, and the noise of a sum over the budget."""
+    from evaluation.canvas import render
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        _draw_cohorts(left, plan)
+        _draw_curves(right, plan)
+
+    described = "Left: epsilon of each arrival task, kept and discarded. Right: noise of one sum over the budget"
+    return render(draw, width=7.6, height=3.2, name="plan", description=described)
+
+
+def _draw_cohorts(axes: Axes, plan: RunPlan) -> None:
+    from evaluation.canvas import style_of
+
+    index = 0
+    for cost in plan.rows:
+        for fate in ("kept", "discarded"):
+            points = [(t, e) for t, e in cost.by_arrival(fate) if math.isfinite(e)]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=f"{cost.row}, {fate}", markersize=5, **style_of(index))
+                index += 1
+    axes.set(xlabel="arrival task", ylabel="epsilon", title="What an example spends")
+    axes.set_ylim(bottom=0.0)
+    if index:
+        axes.legend(fontsize=8)
+
+
+def _draw_curves(axes: Axes, plan: RunPlan) -> None:
+    from evaluation.canvas import style_of
+
+    drawn = [(row, points) for row, points in plan.curves.items() if points]
+    for index, (row, points) in enumerate(drawn):
+        axes.plot(*zip(*points, strict=True), label=row, markersize=5, **style_of(index))
+    axes.set(xlabel="budget, epsilon", ylabel="noise in one sum", title="What a budget needs")
+    if drawn:
+        axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            # Powers as plain numbers: the house style draws no formulas.
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(lambda value, _: "")
+        axes.legend(fontsize=8)

@@ -1,0 +1,24 @@
+"""The configuration of a run: one validated tree, from TOML and `--set a.b=c`."""
+
+from secure_fcl.config.reading import dump_config, load_config, load_tree, validate
+from secure_fcl.config.root import Config
+from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training
+from secure_fcl.config.streams import Drift, Online, Scenario, Storage
+
+__all__ = [
+    "Attacks",
+    "Compression",
+    "Config",
+    "Data",
+    "Drift",
+    "Memory",
+    "Online",
+    "Privacy",
+    "Scenario",
+    "Storage",
+    "Training",
+    "dump_config",
+    "load_config",
+    "load_tree",
+    "validate",
+]

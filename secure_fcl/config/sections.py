@@ -1,0 +1,150 @@
+"""The configuration sections that hold for every row: data, memory, training, compression, privacy, attacks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from secure_fcl.config.names import AttackedName
+from secure_fcl.errors import ConfigInvalid
+from secure_fcl.strategies.gradient.models import check_kind
+from secure_fcl.strategies.section import Positive, Probability, Section
+
+
+class Data(Section):
+    """Which data set, and where files are looked for."""
+
+    name: str = Field("hapt", description="data set: see `secure-fcl data list`")
+    data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
+
+
+class Memory(Section):
+    """The replay memory."""
+
+    policy: Literal["threshold", "herding"] = Field(
+        "threshold", description="threshold: independent coins; herding: class-balanced, NON-PRIVATE"
+    )
+    keep: Probability = Field(0.2, description="probability of keeping an item; falls when the budget demands it")
+    capacity: int = Field(136, ge=0, description="most examples in memory")
+
+
+class Training(Section):
+    """DP-SGD. Rates, steps and the denominator are public constants."""
+
+    trainer: Literal["opacus", "stacked"] = Field(
+        "opacus", description="opacus: client by client; stacked: all clients of a worker at once, for simulations"
+    )
+    features: Literal["none", "plain", "refined"] = Field(
+        "none",
+        description="what networks are shown: none: the windows or images as they are; plain, refined: their public "
+        "features, as the rows of sums use them",
+    )
+    model: str = Field(
+        "auto",
+        description="cnn: a convolutional network for the data's shape; softmax: logistic regression; auto: softmax on "
+        "features, else cnn; mlp: one hidden layer of 64 tanh units; mlp:400,400:relu: hidden layers of these widths, "
+        "of tanh or relu units",
+    )
+    rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
+    steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="of the client's steps; adam needs momentum = 0")
+    learning_rate: Positive = Field(0.5, description="step size: the client's, or the server's with shared noise")
+    momentum: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="of SGD; a client's starts from zero at every visit unless kept, a server's goes on",
+    )
+    keep_moments: bool = Field(
+        False,
+        description="a client's optimizer goes on where its last visit ended (not a surrogate's, and not with shared "
+        "noise, where no client steps); its moments count as storage",
+    )
+    clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
+    q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
+    q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
+    denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")
+    upload_clip: Positive = Field(0.5, description="coordinatewise bound of an update")
+    upload_bits: int = Field(17, ge=4, le=52, description="bits of one encoded coordinate, sign included")
+    sum_clip: Positive = Field(
+        4.0, description="coordinatewise bound of a gradient sum with shared noise, in clipping norms"
+    )
+    scale_bits: int = Field(14, ge=8, le=30, description="shared noise: the clipping norm is 2^scale_bits integers")
+    q_fisher: Probability = Field(1.0, description="Poisson sampling rate of Fisher information, once a task")
+    fisher_noise: Positive = Field(8.0, description="noise multiplier of Fisher information over that of a step")
+    fisher_bits: int = Field(24, ge=8, le=52, description="bits of one entry of Fisher information, sign included")
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        try:
+            return check_kind(model)
+        except ConfigInvalid as error:
+            raise ValueError(str(error)) from None
+
+
+class Compression(Section):
+    """Fewer bytes for strategies that train a network: a public linear map before the sum, the same for all clients."""
+
+    kind: Literal["none", "random_k", "low_rank"] = Field(
+        "none", description="random_k: some coordinates, drawn anew each round; low_rank: a random basis per layer"
+    )
+    fraction: Probability = Field(0.1, description="of the coordinates, or of each layer's outputs, that is sent")
+    unbiased: bool = Field(True, description="scale the sum up by what was left out; false: leave it out")
+    trained: Literal["all", "last", "last_later"] = Field(
+        "all", description="what is trained and sent: all layers, the last one, or the last one after the first task"
+    )
+    rotation: bool = Field(False, description="rotate what is sent, so that a smaller bound and few bits do")
+    bits: int = Field(
+        0, ge=0, le=16, description="bits of one sent coordinate, sign included, 4 to 16; 0: as in [training]"
+    )
+
+    @field_validator("bits")
+    @classmethod
+    def _none_or_enough(cls, bits: int) -> int:
+        if 0 < bits < 4:
+            raise ValueError("too few for a sum of signed numbers: use 0 for those of [training], or at least 4")
+        return bits
+
+
+class Privacy(Section):
+    """What holds for every row."""
+
+    delta: float = Field(
+        1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"
+    )
+    max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
+    colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
+    chosen_on_data: tuple[str, ...] = Field(
+        (), description="what else was chosen by looking at private data, in words; copied to the certificate"
+    )
+    spare_rounds: int = Field(
+        0, ge=0, le=100, description="rounds that may be repeated after a crash within the budget; 0: then refused"
+    )
+
+
+class Attacks(Section):
+    """The audit after training."""
+
+    enabled: bool = Field(True, description="play the attacks after training")
+    row: AttackedName = Field("replay", description="the row that is attacked")
+    targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
+    shadows: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="shadow models for the strongest attacks, e.g. 24 (minutes); 0: none; else 4 or more",
+    )
+    inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
+    one_client_view: bool = Field(
+        True, description="let one worker write one clear update of `client` to a file marked simulation"
+    )
+    client: int = Field(0, ge=0, description="whose clear update the one-client view shows")
+
+    @field_validator("shadows")
+    @classmethod
+    def _enough_to_compare(cls, shadows: int) -> int:
+        if 0 < shadows < 4:
+            raise ValueError("too few to compare with: use 0 for none, or at least 4")
+        return shadows

@@ -1,0 +1,116 @@
+"""One client's device: what it holds in a round, what waits, and what it keeps when a task closes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.randomness import uniforms
+from secure_fcl.memory import Held
+from secure_fcl.randomness import Coins
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.strategies import DeviceView, Examples, State
+from secure_fcl.streams import NEVER, NO_ITEM
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class Device:
+    """A client's side of one row in simulation. Its retention coins come from the operating system.
+
+    The coins decide nothing but the device's own memory; the simulation stores them so that the game about the
+    memory can be scored. Poisson sampling coins are never stored.
+    """
+
+    def __init__(self, plan: RowPlan, client: int, coins: Coins, keys: NDArray[np.float64] | None = None) -> None:
+        self._plan = plan
+        self.client = client
+        released = np.flatnonzero(plan.scenario.release[client] != NEVER).tolist()
+        self.experiences = {t: plan.scenario.experience(client, t) for t in released}
+        items = plan.scenario.units.item
+        mine = np.concatenate([np.empty(0, dtype=np.int64), *(e.index for e in self.experiences.values())])
+        self.items = np.unique(items[mine][items[mine] != NO_ITEM])
+        drawn = uniforms(coins.stream(plan.name, "retention", client), (len(self.items),)) if keys is None else keys
+        self.keys = drawn
+        self._lookup = np.ones(int(items.max()) + 2)
+        self._lookup[self.items] = drawn
+        self.held = Held.nothing()
+        self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
+        self.kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.kept.items()}
+
+    def view(self, slot: int, round: int, retired: Collection[int] = ()) -> DeviceView:
+        """Return what the strategy may read in a round: the current chunk and the memory.
+
+        `retired`: arrival tasks whose budget is spent; their examples are left out.
+        """
+        there = ~np.isin(self.held.arrival, np.fromiter(retired, dtype=np.int64))
+        memory = self._examples(self.held.index[there])
+        if self._plan.strategy.columns:
+            memory = replace(memory, columns=self.columns[there])
+        return DeviceView(self._examples(self._current(slot, round, retired)), memory, self.kept)
+
+    def _current(self, slot: int, round: int, retired: Collection[int] = ()) -> Ints:
+        chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
+        tasks = [t for t in self._plan.scenario.released(self.client, slot) if t not in retired]
+        current = [self.experiences[task].chunk(chunk, places) for task in tasks]
+        return np.concatenate([np.empty(0, dtype=np.int64), *current])
+
+    def stored(self, slot: int, round: int) -> Ints:
+        """Return the numbers of all examples on the device in a round: current chunk, memory, and what waits."""
+        return np.unique(np.concatenate([self._current(slot, round), self.held.index, self.waiting(slot)]))
+
+    def waiting(self, slot: int) -> Ints:
+        """Return the examples that had to wait and are there in a slot, the slot of their release included."""
+        met, release = (array[self.client] for array in (self._plan.scenario.met, self._plan.scenario.release))
+        tasks = np.flatnonzero((met != NEVER) & (met < release) & (met <= slot) & (release >= slot)).tolist()
+        return np.concatenate([np.empty(0, dtype=np.int64), *(self.experiences[t].index for t in tasks)])
+
+    def close(self, slot: int, state: State) -> None:
+        """Close the slot's tasks under its last state: items enter the memory as their coins say, the rest leaves.
+
+        The memory's thresholds fall with every task that this device closed, whatever the order of the tasks. What the
+        strategy stores with an example is made when the example enters, and never again.
+        """
+        policy, scenario, before = self._plan.memory, self._plan.scenario, self.held
+        if policy is None:
+            return
+        tasks = scenario.released(self.client, slot)
+        closed = int(scenario.closed(slot)[self.client]) - len(tasks)
+        for number, task in enumerate(tasks, closed):
+            index = self.experiences[task].index
+            item = scenario.units.item[index]
+            index, item = index[item != NO_ITEM], item[item != NO_ITEM]
+            arrived = Held(index, item, np.full(len(index), task, dtype=np.int64))
+            self.held = policy.close(number, self.held, arrived, self._lookup, scenario.x, scenario.data.y)
+        if self._plan.strategy.columns:
+            self.columns = self._stored(before, state)
+
+    def _stored(self, before: Held, state: State) -> Floats:
+        """Return the columns of all held examples: those of older ones as they were, new ones from `state`."""
+        row_of = {int(index): row for row, index in enumerate(before.index)}
+        found = np.zeros((len(self.held), self._plan.strategy.columns), dtype=np.float32)
+        new = np.array([int(i) not in row_of for i in self.held.index], dtype=np.bool_)
+        found[~new] = self.columns[[row_of[int(i)] for i in self.held.index[~new]]]
+        if new.any():
+            found[new] = self._plan.strategy.columns_of(state, self._examples(self.held.index[new]))
+        return found
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """Return everything kept between rounds, for a simulation that is to be continued; `restore` takes it."""
+        held = {"index": self.held.index, "item": self.held.item, "arrival": self.held.arrival}
+        return {**held, "columns": self.columns, **{f"own {name}": array for name, array in self.kept.items()}}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Take up what `export` returned."""
+        self.held = Held(saved["index"], saved["item"], saved["arrival"])
+        self.columns = saved["columns"]
+        self.kept = {name: saved[f"own {name}"] for name in self.kept}
+
+    def _examples(self, index: Ints) -> Examples:
+        scenario = self._plan.scenario
+        return Examples(scenario.x[index], scenario.data.y[index])

@@ -1,0 +1,103 @@
+"""Building rows: with a given noise multiplier, or with the least that keeps the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from privacy import Event, NonPrivate, smallest_multiplier
+from secure_fcl.compression import as_declared
+from secure_fcl.config import Config
+from secure_fcl.config.names import entry_of
+from secure_fcl.errors import ConfigInvalid
+from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noise
+from secure_fcl.rows.gradient import gradient_strategy, method_of
+from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.storage import memory_of, refuse_channels, storage_of
+from secure_fcl.rows.wires import training_wires
+from secure_fcl.strategies import Phase
+from secure_fcl.strategies.entry import GradientEntry, SumsEntry
+from secure_fcl.streams import Scenario, all_at_once
+
+
+def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
+    """Return one row with the given noise multiplier (0: no noise).
+
+    Raises:
+        ConfigInvalid: a combination that does not exist.
+        StorageTooSmall: the device's budget cannot hold the stream's smallest piece beside the memory.
+    """
+    match entry_of(name):
+        case GradientEntry() as entry:
+            return gradient_row(config, scenario, name, entry, noise_multiplier)
+        case SumsEntry() as entry:
+            return sums_row(config, scenario, name, entry, noise_multiplier)
+
+
+def gradient_row(
+    config: Config, scenario: Scenario, name: str, entry: GradientEntry[Any], noise_multiplier: float
+) -> RowPlan:
+    """Return a row that trains a network. Raises as `build_row`."""
+    method = method_of(config, name, entry)
+    scenario = scenario.described(config.training.features)
+    if entry.at_once:
+        scenario = all_at_once(scenario)
+    memory = memory_of(config, scenario) if method.memory else None
+    # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
+    unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, examples=1)
+    storage = storage_of(config, scenario, memory, unbounded)
+    strategy = gradient_strategy(
+        config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released
+    )
+    refuse_channels(config, strategy)
+    wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
+    noises: dict[Phase, SumNoise] = {}
+    if strategy.shared and noise_multiplier > 0.0:
+        norm = strategy.plan.clipping_norm
+        noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
+        if "close" in wires:
+            ratio = config.training.fisher_noise
+            noises["close"] = distributed_noise(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
+    return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
+
+
+def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any], noise_multiplier: float) -> RowPlan:
+    """Return a row of sums. Raises as `build_row`."""
+    section = sums_section(config, name)
+    storage = storage_of(config, scenario, None, None)
+    examples = storage.pool_examples * scenario.most_released
+    sums = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
+    if noise_multiplier == 0.0 or section.noise == "none":
+        return RowPlan(name, config, scenario, sums, None, storage, {}, as_declared(sums.uploads))
+    noises = {
+        phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
+        for phase, ratio in entry.ratios(section).items()
+    }
+    told = told_of_noise(entry, sums, noises, scenario.clients)
+    return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
+
+
+def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
+    """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
+
+    Raises:
+        privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
+    """
+    row = config.section(name)
+    if row.noise == "none":
+        return build_row(config, scenario, name, 0.0), 0.0
+    delta = build_row(config, scenario, name, 1.0).accounting_delta
+    if delta <= 0.0:
+        raise ConfigInvalid(
+            f"privacy.delta = {config.privacy.delta:g} is used up by memory overflow and noise bounds "
+            f"({config.privacy.delta - delta:.3g} at {name}.epsilon = {row.epsilon:g}); raise delta or lower epsilon"
+        )
+
+    def histories(multiplier: float) -> list[Mapping[Event, int]]:
+        plan = build_row(config, scenario, name, multiplier)
+        # Herding is declared non-private; its noise is that of the same row with a private memory.
+        return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
+
+    multiplier = smallest_multiplier(histories, row.epsilon, delta)
+    return build_row(config, scenario, name, multiplier), multiplier

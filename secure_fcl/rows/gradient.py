@@ -1,0 +1,79 @@
+"""The gradient strategies by the name of their row: which method, which public numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from privacy import DpSgdPlan
+from secure_fcl.config import Config, Training
+from secure_fcl.errors import ConfigInvalid
+from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Rates
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.methods.averaging import WeightedSection
+from secure_fcl.strategies.section import GradientSection
+from secure_fcl.streams import Scenario
+
+
+def method_of(config: Config, name: str, entry: GradientEntry[Any]) -> Method:
+    """Return the method of a row with its hyper-parameters.
+
+    Raises:
+        ConfigInvalid: they do not fit the learning rate.
+    """
+    section = gradient_section(config, name)
+    entry.check(section, section.learning_rate or config.training.learning_rate)
+    return entry.method(section)
+
+
+def gradient_section(config: Config, name: str) -> GradientSection:
+    """Return the section of a row that trains a network.
+
+    Raises:
+        ConfigInvalid: it is the section of another kind of strategy.
+    """
+    section = config.section(name)
+    if not isinstance(section, GradientSection):
+        raise ConfigInvalid(f"{name}: a strategy that trains a network needs a GradientSection, not {section!r}")
+    return section
+
+
+def gradient_strategy(
+    config: Config, scenario: Scenario, name: str, method: Method, noise_multiplier: float, examples: int
+) -> GradientStrategy:
+    """Return the strategy of a row that trains a network by a method; `examples` bounds those of one chunk."""
+    t, row = config.training, gradient_section(config, name)
+    return GradientStrategy(
+        name=name,
+        plan=_visit(t, row, noise_multiplier),
+        # Tasks put together are sampled at a lower rate for more rounds: as many steps, of as many examples.
+        rates=Rates(t.q_current / scenario.together, t.q_memory if method.memory else 0.0, t.q_fisher),
+        rounds=(row.rounds or t.rounds) * scenario.together,
+        networks=Networks(
+            t.model, scenario.data.shape, len(scenario.data.classes), config.seed, config.device, t.trainer
+        ),
+        examples=examples,
+        method=method,
+        encoding=Encoding(t.upload_clip, t.upload_bits, t.sum_clip, t.scale_bits, t.fisher_bits),
+        shared=row.noise == "shared",
+        groups=_groups(scenario),
+        last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
+        keep_moments=t.keep_moments,
+        fisher_noise=t.fisher_noise * noise_multiplier,
+        count_noise=row.count_noise * noise_multiplier if isinstance(row, WeightedSection) else 0.0,
+    )
+
+
+def _groups(scenario: Scenario) -> tuple[int, ...] | None:
+    """Return each class's task where the test names the task: only the classes of one task compete, in training too."""
+    if scenario.kind != "task":
+        return None
+    task_of = {label: task for task, labels in enumerate(scenario.task_classes) for label in labels}
+    return tuple(task_of.get(label, -1) for label in range(len(scenario.data.classes)))
+
+
+def _visit(t: Training, row: GradientSection, noise_multiplier: float) -> DpSgdPlan:
+    shared = row.noise == "shared"
+    return DpSgdPlan(
+        1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,
+        row.learning_rate or t.learning_rate, t.momentum, t.optimizer,
+    )  # fmt: skip

@@ -1,0 +1,226 @@
+"""One row of a run as public numbers: strategy, memory, noise, upload, and what every round charges."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from crypto.planning.plans import Plan, plan
+from crypto.planning.upload import Upload
+from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
+from privacy.cohorts import Spent
+from secure_fcl.compression import Wire
+from secure_fcl.config import Config
+from secure_fcl.memory import (
+    OVERFLOW_PROBABILITY,
+    MemoryPolicy,
+    StoragePlan,
+    ThresholdMemory,
+)
+from secure_fcl.rows.noise import SumNoise, event_inside
+from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.strategies.side_channels import SideChannel, side_channels
+from secure_fcl.streams import Scenario
+
+#: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
+NOISE_EXCESS = 2.0**-42
+
+
+@dataclass(frozen=True, eq=False)
+class RowPlan:
+    """Everything public about one row; server, workers and ledger read the same plan."""
+
+    name: str
+    config: Config
+    scenario: Scenario
+    strategy: Strategy
+    memory: MemoryPolicy | None
+    storage: StoragePlan
+    noises: Mapping[Phase, SumNoise]
+    wires: Mapping[Phase, tuple[Wire, ...]]
+    """How each phase's upload is sent: in the first slot, and in later ones; the last entry goes on."""
+
+    @property
+    def shares(self) -> SumNoise | None:
+        """Noise added inside the sums of training rounds, if any."""
+        return self.noises.get("train")
+
+    @property
+    def training_rounds(self) -> int:
+        """Rounds of a slot that train; each chunk gets at least one, exactly one where it is released or seen once."""
+        chunks = self.storage.chunks
+        once = self.strategy.once_per_chunk or self.scenario.seen_once
+        return chunks if once else max(self.strategy.rounds, chunks)
+
+    @property
+    def rounds_per_slot(self) -> int:
+        """Rounds of every slot, the closing one of some strategies included."""
+        return self.training_rounds + ("close" in self.strategy.uploads)
+
+    @property
+    def channels(self) -> tuple[SideChannel, ...]:
+        """What the strategy sends beside the sums; outside every guarantee."""
+        return side_channels(self.strategy)
+
+    @property
+    def own_models(self) -> bool:
+        """Whether every client has a model of its own, kept as the device's array "own", and there is no common one."""
+        return isinstance(self.strategy, GradientStrategy) and self.strategy.method.mean == "none"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether devices keep more between rounds than examples."""
+        return bool(self.strategy.kept) or self.strategy.columns > 0
+
+    def phase(self, round: int) -> Phase:
+        """Return what a round of a slot is for."""
+        return "train" if round < self.training_rounds else "close"
+
+    def step(self, slot: int, round: int) -> StepContext:
+        """Return the public facts of a round."""
+        seen = {c for earlier in range(slot) for c in self.scenario.slot_classes(earlier)}
+        return StepContext(
+            slot, round, self.scenario.slot_classes(slot), tuple(sorted(seen)), self.phase(round),
+            round == self.training_rounds - 1,
+        )  # fmt: skip
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the whole row."""
+        return self.rounds_per_slot * self.scenario.slots
+
+    def chunk(self, round: int) -> int:
+        """Return which chunk of the stream the devices hold in a round of a slot."""
+        return min(round * self.storage.chunks // self.training_rounds, self.storage.chunks - 1)
+
+    def wire(self, phase: Phase = "train", slot: int = 0) -> Wire:
+        """Return how a phase's upload is sent in a slot."""
+        found = self.wires[phase]
+        return found[min(slot, len(found) - 1)]
+
+    def clients_in(self, slot: int) -> tuple[str, ...]:
+        """Names of the clients in the secure sums of a slot: those who are there by the public calendar."""
+        return tuple(f"client{k}" for k in np.flatnonzero(self.scenario.dates.present[:, slot]))
+
+    def noise_in(self, slot: int, phase: Phase = "train") -> SumNoise | None:
+        """Noise shares of a slot's clients; together they carry what is charged, however many there are."""
+        noise = self.noises.get(phase)
+        if noise is None or (isinstance(noise, SkellamSum) and noise.placement == "local"):
+            return noise
+        return replace(noise, parties=len(self.clients_in(slot)))
+
+    def secure_plan(self, slot: int = 0) -> Plan:
+        """Return the plan of the secure sums of a slot.
+
+        Raises:
+            crypto.errors.PlanRefused: a sum could overflow, or the plan is unsafe.
+        """
+        clients = self.clients_in(slot)
+        uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
+        dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
+        masked = self.config.protection in ("secagg", "secagg+")
+        # Who may reveal its noise may as well work with the server: the masks must hold against as many.
+        corrupt = max(self.config.privacy.colluders, len(clients) // 10) if masked and self.noises else None
+        return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)
+
+    def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
+        upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
+        if noise is None:
+            return Upload(upload.name, upload.length, bound)
+        excess = NOISE_EXCESS / self.rounds
+        return Upload(upload.name, upload.length, bound, noise.noise_bound(upload.length, excess), excess)
+
+    @property
+    def client_bytes(self) -> int:
+        """Predicted bytes that a client who is always there sends in the whole row, envelopes aside."""
+        plans: dict[tuple[str, ...], Plan] = {}
+        total = 0
+        for slot, round in self.schedule():
+            present = self.clients_in(slot)
+            if present not in plans:
+                plans[present] = self.secure_plan(slot)
+            total += plans[present].client_bytes(self.wire(self.phase(round), slot).sent.name)
+        return total
+
+    def charges(self, slot: int, round: int) -> list[Charge]:
+        """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
+        found = []
+        members = dict(zip(self.scenario.groups, range(self.scenario.clients), strict=True))
+        for group, client in sorted(members.items()):
+            for task in self.scenario.released(client, slot):
+                for fate in ("kept", "discarded") if self.memory else ("discarded",):
+                    cohort = Cohort(group, task, self.chunk(round), fate)
+                    found += [Charge(cohort, e, n) for e, n in self._current_events(round).items()]
+            if self.memory:
+                for closed in (t for before in range(slot) for t in self.scenario.released(client, before)):
+                    for chunk in range(self.storage.chunks):
+                        cohort = Cohort(group, closed, chunk, "kept")
+                        found += [Charge(cohort, e, n) for e, n in self.events("memory", self.phase(round)).items()]
+        return found
+
+    def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
+        """Return what one round charges an example of a stratum: the client's own noise, and that inside the sum."""
+        events: Counter[Event] = Counter(self.strategy.events(stratum, phase))
+        noise = self.noises.get(phase)
+        if noise is not None:
+            events.update(event_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
+        return events
+
+    def _current_events(self, round: int) -> Mapping[Event, int]:
+        events: Counter[Event] = Counter(self.events("current", self.phase(round)))
+        if self.memory and not self.memory.private and round == self.rounds_per_slot - 1:
+            events[NonPrivate("herding: what is kept depends on the values of all examples")] += 1
+        if round == 0:
+            events.update(NonPrivate(f"side channel {channel.name}") for channel in self.channels)
+        return events
+
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Yield (slot, round) of the whole row, in order."""
+        for slot in range(self.scenario.slots):
+            for round in range(self.rounds_per_slot):
+                yield slot, round
+
+    def planned(self) -> Spent:
+        """Return what the whole schedule charges every cohort, with `privacy.spare_rounds` of each kind of round."""
+        total: Spent = {}
+        kinds: dict[Cohort, set[frozenset[tuple[Event, int]]]] = {}
+        for slot, round in self.schedule():
+            charged = spent(self.charges(slot, round))
+            for cohort, events in charged.items():
+                total.setdefault(cohort, Counter()).update(events)
+                kinds.setdefault(cohort, set()).add(frozenset(events.items()))
+        spare = self.config.privacy.spare_rounds
+        for cohort, found in kinds.items():
+            for kind in found:
+                total[cohort].update({event: spare * count for event, count in kind if spare})
+        return total
+
+    @property
+    def overflow(self) -> float:
+        """Probability that the memory's coins displace an example; part of delta."""
+        return OVERFLOW_PROBABILITY if isinstance(self.memory, ThresholdMemory) else 0.0
+
+    @property
+    def noise_excess(self) -> float:
+        """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
+        epsilon = self.config.section(self.name).epsilon
+        return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
+
+    @property
+    def accounting_delta(self) -> float:
+        """Delta left for the accountants."""
+        return self.config.privacy.delta - self.overflow - self.noise_excess
+
+    @property
+    def protected(self) -> bool:
+        """Whether any epsilon can be claimed."""
+        return self.noise != "none" and (self.memory is None or self.memory.private) and not self.channels
+
+    @property
+    def noise(self) -> str:
+        """Place of the noise: local, shared or none."""
+        return self.config.section(self.name).noise

@@ -1,0 +1,91 @@
+"""What a row's devices keep and say: replay memory, storage plan, and what may be sent beside the sums."""
+
+from __future__ import annotations
+
+import math
+
+from secure_fcl.config import Config
+from secure_fcl.errors import ConfigInvalid, StorageTooSmall
+from secure_fcl.memory import (
+    EverythingMemory,
+    HerdingMemory,
+    Kept,
+    MemoryPolicy,
+    StoragePlan,
+    plan_storage,
+    threshold_memory,
+)
+from secure_fcl.strategies import Strategy
+from secure_fcl.strategies.side_channels import side_channels
+from secure_fcl.streams import Scenario
+
+
+def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
+    """Return the policy of the devices' replay memories.
+
+    Raises:
+        ConfigInvalid: the capacity holds not even one item.
+    """
+    m = config.memory
+    if config.scenario.setting == "cross-silo":
+        return EverythingMemory(int(scenario.data.train.sum()))
+    if m.policy == "herding":
+        return HerdingMemory(m.capacity)
+    item_size = scenario.units.largest_item
+    return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
+
+
+def _kept(strategy: Strategy) -> list[Kept]:
+    """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
+    sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
+    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.kept.items()}
+    found = [Kept(name, 4 * size) for name, size in (sent | own).items()]
+    if strategy.columns:
+        found.append(Kept("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
+    return found
+
+
+def storage_of(
+    config: Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
+) -> StoragePlan:
+    """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool.
+
+    Raises:
+        StorageTooSmall: the stream's smallest piece does not fit, or a memory that must see a task whole does not.
+    """
+    # Joint training is a bound: it keeps what no device could, and its certificate says so.
+    unbounded = config.scenario.setting == "cross-silo" or scenario.together > 1
+    storage = plan_storage(
+        budget=None if unbounded else config.storage.budget_kib * 1024,
+        example_bytes=4 * math.prod(scenario.data.shape) + 16,
+        windows_per_place=scenario.units.windows_per_unit,
+        largest_place=scenario.largest_place,
+        memory_examples=memory.capacity if memory else 0,
+        held_places=scenario.most_waiting * scenario.largest_place,
+        # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
+        most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
+        kept=_kept(strategy) if strategy else (),
+        examples=config.storage.budget_examples or None,
+    )
+    if isinstance(memory, HerdingMemory) and storage.chunks > 1:
+        raise StorageTooSmall(
+            "memory.policy = 'herding' chooses among a whole task, but the device reads it in "
+            f"{storage.chunks} chunks; raise storage.budget_kib or use the policy 'threshold'"
+        )
+    return storage
+
+
+def refuse_channels(config: Config, strategy: Strategy) -> None:
+    """Refuse what a strategy sends beside the sums while anything is protected, unless the configuration names it.
+
+    Raises:
+        ConfigInvalid: a side channel that is not allowed; names it and what it would give away.
+    """
+    if config.protection == "plain" and config.section(strategy.name).noise == "none":
+        return
+    for channel in side_channels(strategy):
+        if channel.name not in config.side_channels:
+            raise ConfigInvalid(
+                f"row {strategy.name!r} sends a side channel, {channel.what}; neither encryption nor noise covers it. "
+                f"Take {strategy.name}_safe, or allow it with side_channels = [{channel.name!r}]"
+            )

@@ -1,0 +1,1 @@
+"""Running: the main loop, its folder, what it measures, and the certificate."""

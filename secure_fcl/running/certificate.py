@@ -1,0 +1,263 @@
+"""The certificate of a run: what is guaranteed, to whom, under which assumptions, and what is not."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from crypto.planning.assumptions import assumption
+from evaluation.files import atomic_write, write_json
+from privacy import Ledger, statements, worst
+from privacy.statement import CohortStatement
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running import certificate_parts as parts
+from secure_fcl.streams import Scenario, Wait
+
+
+def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[str, Any]:
+    """Return what may be said of one row, from its ledger and nothing else.
+
+    `epsilon` is null where a cohort holds a non-private event or nothing was charged.
+    """
+    spent = ledger.spent()
+    rows = statements(spent, plan.accounting_delta)
+    reading = parts.epsilon_of_one_reading(plan, spent, rows)
+    worst_row = worst(rows)
+    finite = worst_row is not None and math.isfinite(worst_row.epsilon)
+    return {
+        "epsilon": worst_row.epsilon if worst_row and finite else None,
+        "accountant": worst_row.accountant if worst_row and finite else None,
+        "delta": plan.config.privacy.delta,
+        "delta_parts": {
+            "accountant": plan.accounting_delta,
+            "memory overflow": plan.overflow,
+            "noise beyond its field": plan.noise_excess,
+        },
+        "unit": parts.unit(plan, reading),
+        "epsilon_of_one_reading": reading,
+        "relation": "add or remove one example of one client, within a public timetable",
+        "noise": plan.noise,
+        "noise_multiplier": multiplier,
+        "mechanism": parts.mechanism(plan),
+        "trainer": parts.trainer(plan),
+        "cohorts": [_cohort(row) for row in rows],
+        "sampling": parts.sampling(plan),
+        "sent": _sent(plan),
+        "public": _public(plan),
+        "non_private": _non_private(plan),
+        "chosen_on_data": parts.chosen_on_data(plan),
+        "held_back": held_back(plan.scenario),
+        "evaluation": _evaluation(plan),
+        "assumptions": _assumptions(plan),
+        "randomness": _randomness(plan),
+        "protection": plan.config.protection,
+        "budget": parts.budget(plan),
+        "tolerated": parts.tolerated(plan),
+        "max_dropouts": plan.config.privacy.max_dropouts,
+        "colluders": plan.config.privacy.colluders,
+        "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
+        "scenario_digest": plan.scenario.digest,
+        "ledger_entries": len(ledger),
+        "ledger_head": ledger.head,
+        "storage": plan.storage.table() | {"budget": plan.storage.budget},
+    }
+
+
+def _cohort(row: CohortStatement) -> dict[str, Any]:
+    cohort = row.cohort
+    return {
+        "group": cohort.group,
+        "arrival": cohort.arrival,
+        "chunk": cohort.chunk,
+        "fate": cohort.fate,
+        "epsilon_rdp": row.epsilon_rdp,
+        "epsilon_pld": row.epsilon_pld,
+        "epsilon": row.epsilon,
+        "events": list(row.events),
+    }
+
+
+def _sent(plan: RowPlan) -> str:
+    found = []
+    for wire in plan.wires["train"]:
+        recipe, sent = wire.recipe, wire.sent
+        shortened = "all coordinates as they are" if recipe is None else recipe.describe()
+        bits = (2 * wire.encoder.bound).bit_length()
+        found.append(f"{shortened}: {sent.length} of {wire.source.length} numbers of {bits} bits before noise")
+    return "; after the first task ".join(found)
+
+
+def _public(plan: RowPlan) -> list[str]:
+    facts = [
+        "label set, task calendar, number of clients, rounds, steps, sampling rates, denominators, bounds",
+        "positions of the stream (which time slots exist and their order); whether a slot holds anything is private",
+        "scaling of the inputs and features: public constants, chosen with the public data set's literature at hand",
+        f"largest stream of one client and task ({plan.scenario.largest_place} positions), most windows of a position "
+        f"({plan.scenario.units.windows_per_unit}): read off the data set and declared public",
+    ]
+    if plan.memory:
+        facts.append(f"memory: {_memory(plan)}")
+    if plan.config.scenario.partition == "pathological":
+        facts.append("which classes a client may hold: dealt by the public seed")
+    if not plan.scenario.dates.present.all():
+        facts.append("which clients join and leave, and when")
+    if plan.scenario.drift.course != "none":
+        facts.append("the drift of the inputs: its course, kind and amount")
+    return facts
+
+
+def held_back(scenario: Scenario) -> list[str]:
+    """Return what waited for its minimum cohort, one line per class that anybody had to hold back."""
+    waited = [wait for wait in scenario.waits if wait.longest or wait.never]
+    return [_waited(scenario.source_classes[wait.label], wait) for wait in waited]
+
+
+def _waited(name: str, wait: Wait) -> str:
+    if wait.released is None:
+        return f"{name}: met first in slot {wait.met}, never released: too few holders ({wait.experiences} experiences)"
+    lost = f"; {wait.never} of {wait.experiences} experiences never released" if wait.never else ""
+    return (
+        f"{name}: met first in slot {wait.met}, released first in slot {wait.released}; an experience waited up to "
+        f"{wait.longest} slots, and at least {wait.cohort} clients released together{lost}"
+    )
+
+
+def _memory(plan: RowPlan) -> str:
+    thresholds = getattr(plan.memory, "thresholds", None)
+    if thresholds:
+        falling = ", ".join(f"{value:.3g}" for value in thresholds)
+        return (
+            f"an item is kept while its own key is below a public threshold ({falling} by task); "
+            f"capacity {plan.memory.capacity if plan.memory else 0}, overflow below {plan.overflow:g}, added to delta"
+        )
+    return "everything is kept" if plan.config.scenario.setting == "cross-silo" else "class-balanced herding"
+
+
+def _non_private(plan: RowPlan) -> list[str]:
+    found = []
+    if plan.noise == "none":
+        found.append("the whole row: trained without noise")
+    if plan.noise == "shared" and plan.config.protection == "plain":
+        found.append(
+            "shared noise without encryption: epsilon holds against who sees only sums and models, not the server"
+        )
+    if plan.memory and not plan.memory.private:
+        found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
+    found += [
+        f"side channel {channel.name}, {channel.size} bytes from every client at the start of every slot: "
+        f"{channel.what}; recorded in the folder 'side-channels', and no epsilon holds"
+        for channel in plan.channels
+    ]
+    return found
+
+
+def _evaluation(plan: RowPlan) -> list[str]:
+    found = [
+        "accuracies on test windows",
+        "hold-out and retention coins, kept in the folder 'simulation' to score the games",
+    ]
+    if plan.scenario.together > 1:
+        found.append(
+            f"an upper bound, not a strategy: all tasks at once, {plan.storage.used} bytes on a device whatever "
+            "storage.budget_kib says"
+        )
+    if plan.own_models:
+        found.append("a lower bound: every client's own model on all test windows; accuracies are means over clients")
+    if plan.scenario.kind == "task":
+        found.append("the test names each input's task: the prediction is the best of that task's own classes")
+    if plan.scenario.kind == "online":
+        found.append("number of examples and classes arrived per segment, for accuracy over classes seen so far")
+    attacks = plan.config.attacks
+    if attacks.enabled and attacks.row == plan.name:
+        found.append("the attacks read training data to score their guesses")
+    if attacks.enabled and attacks.one_client_view and attacks.row == plan.name:
+        found.append(f"declared view: one clear update of client {attacks.client}, with and without its noise")
+    return found
+
+
+def _assumed(plan: RowPlan) -> str:
+    """What the secure sum assumes; a run pins the identities of all parties."""
+    made = plan.secure_plan()
+    return assumption(made.protocol, made.uploads, pinned=True, mode=plan.config.server)
+
+
+def _assumptions(plan: RowPlan) -> list[str]:
+    clear = "uploads are not encrypted: the server sees every client's vector"
+    found = [clear if plan.config.protection == "plain" else _assumed(plan)]
+    if plan.noise == "shared":
+        p = plan.config.privacy
+        found.append(
+            f"at most {p.max_dropouts} clients are missing from the sum and at most {p.colluders} reveal their noise; "
+            "epsilon holds against those who see the sum, not against a broken secure sum"
+        )
+    if plan.config.replay_noise:
+        found.append("epsilon holds only against who lacks the noise secret (replay_noise = true)")
+    return found
+
+
+def _randomness(plan: RowPlan) -> str:
+    source = "a secret outside this folder" if plan.config.replay_noise else "the operating system"
+    if plan.shares:
+        sampled = parts.trainer(plan) is not None
+        coins = "; sampling coins: torch generator seeded likewise" if sampled else ""
+        noise = f"noise: AES-CTR key stream seeded from {source}, Skellam by transformed rejection in double precision"
+        return noise + coins
+    if plan.noise == "none":
+        return f"sampling coins: torch generator seeded from {source}"
+    return (
+        f"noise: AES-CTR key stream seeded from {source}, Gaussian in double precision; "
+        "sampling coins: torch generator seeded likewise"
+    )
+
+
+def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Write certificate.json and certificate.txt of a run folder, each as a whole."""
+    notes = [
+        "Rows of different epsilon are not ranked against each other.",
+        "Each row is a run of its own on the same data: to someone who sees all rows, their epsilons add up.",
+    ]
+    write_json(folder / "certificate.json", {"rows": rows, "notes": notes})
+    atomic_write(folder / "certificate.txt", render(rows, notes))
+
+
+def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
+    """Return the certificate as text of at most 100 columns."""
+    lines = ["PRIVACY CERTIFICATE", ""]
+    for name, row in rows.items():
+        lines += [name, "-" * len(name)]
+        if row["epsilon"] is None:
+            lines.append("epsilon: no guarantee")
+        else:
+            limit = " - NOT AGAINST THE SERVER" if row["noise"] == "shared" and row["protection"] == "plain" else ""
+            worst_cohort = (
+                f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort"
+            )
+            lines.append(worst_cohort + limit)
+        if row["budget"] is not None:
+            lines.append(_line("budget", _budget(row["budget"])))
+        for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
+            lines.append(_line(key, str(row[key])))
+        for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
+            lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
+        lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
+        for c in row["cohorts"]:
+            epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"
+            where = f"{c['group']}, arrived in task {c['arrival']}, chunk {c['chunk']}, {c['fate']}"
+            lines.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
+        lines.append("")
+    return "\n".join([*lines, *(_line("note", note) for note in notes), ""])
+
+
+def _budget(budget: dict[str, Any]) -> str:
+    orders = "whole orders" if budget["whole_orders_only"] else "orders"
+    return (
+        f"no cohort may pass a Renyi curve of {budget['orders']} {orders} that certifies epsilon "
+        f"{budget['epsilon']:.4g}; what would is refused before it runs, on server and clients; room for "
+        f"{budget['spare_rounds']} repeated rounds"
+    )
+
+
+def _line(key: str, text: str) -> str:
+    return textwrap.fill(f"{key}: {text}", 100, subsequent_indent="    ")

@@ -1,0 +1,131 @@
+"""What a certificate says of one row's mechanism, sampling, budget and units, from its public plan and its ledger."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from privacy import PrivacyError, group_epsilon, worst
+from privacy.cohorts import Spent
+from privacy.statement import CohortStatement
+from secure_fcl.rows.budgets import planned_budget
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.strategies import GradientStrategy
+
+_PLACES = {
+    "local": "every client adds the full noise itself; holds against everyone, whatever the protocol",
+    "shared": "noise shares inside the secure sum; holds against whoever sees the sum and the models",
+    "none": "no noise: no guarantee",
+}
+_TRAINERS = {
+    "opacus": "Opacus, client by client",
+    "stacked": "stacked, many clients of one worker at once: a simulation's accelerator, the same mechanism and noise",
+}
+
+
+def trainer(plan: RowPlan) -> str | None:
+    """Return what computed clipped gradients, None for a strategy that trains no network."""
+    return plan.config.training.trainer if isinstance(plan.strategy, GradientStrategy) else None
+
+
+def mechanism(plan: RowPlan) -> str:
+    """Return what ran, by what, and where the noise is."""
+    strategy = plan.strategy
+    if not isinstance(strategy, GradientStrategy):
+        what = "bounded sums without noise" if plan.noise == "none" else "Skellam noise on rounded bounded sums"
+    else:
+        by = _TRAINERS[plan.config.training.trainer]
+        if plan.noise == "none":
+            what = f"training without noise ({by})"
+        elif strategy.shared:
+            what = (
+                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in integers"
+            )
+        else:
+            what = f"DP-SGD ({by}), Gaussian noise"
+        if plan.scenario.description != "none":
+            what += f", on {plan.scenario.description} public features of the examples"
+    return f"{what}; {_PLACES[plan.noise]}"
+
+
+def sampling(plan: RowPlan) -> str:
+    """Return how examples get into releases."""
+    strategy = plan.strategy
+    if strategy.once_per_chunk:
+        return "none: each example is summed once"
+    seen = "a chunk is there for one round" if plan.scenario.seen_once else f"{plan.rounds_per_slot} rounds a task"
+    t = plan.config.training
+    memory = f", memory q={t.q_memory:g}" if plan.memory else ""
+    one = isinstance(strategy, GradientStrategy) and strategy.shared
+    steps = "one step a round" if one else f"{t.steps} steps a round"
+    return (
+        f"Poisson, each example by its own coin: current data q={t.q_current:g}{memory}; "
+        f"{steps}, {seen}; no amplification is claimed from which clients take part"
+    )
+
+
+def unit(plan: RowPlan, of_one_reading: float | None) -> str:
+    """Return the unit, and what it means for one reading of a sensor and for a person."""
+    data = plan.scenario.data
+    if data.windows_per_reading == 1:
+        return "one example"
+    windows = data.windows_per_reading
+    told = "is not bounded by this certificate" if of_one_reading is None else f"costs epsilon {of_one_reading:.4g}"
+    return (
+        f"one window; a raw reading lies in up to {windows} windows: to take it out with all its windows {told}, "
+        f"and to change it in place replaces {windows} windows. No claim is made about persons: one person owns up to "
+        f"{plan.scenario.most_examples_of_one_client} windows here"
+    )
+
+
+def epsilon_of_one_reading(plan: RowPlan, spent: Spent, rows: tuple[CohortStatement, ...]) -> float | None:
+    """Return epsilon for adding or removing every window that holds one reading, of the worst cohort.
+
+    None where examples are no windows, nothing is guaranteed, or the cost to a group is not known (Skellam events).
+    """
+    bad = worst(rows)
+    if plan.scenario.data.windows_per_reading == 1 or bad is None or not math.isfinite(bad.epsilon):
+        return None
+    try:
+        found = group_epsilon(spent[bad.cohort], plan.scenario.data.windows_per_reading, plan.accounting_delta)
+    except PrivacyError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def budget(plan: RowPlan) -> dict[str, Any] | None:
+    """Return what the filter holds every cohort to; None for a row without a guarantee."""
+    found = planned_budget(plan)
+    if found is None:
+        return None
+    return {
+        "epsilon": found.epsilon,
+        "orders": len(found.orders),
+        "whole_orders_only": all(order % 1 == 0 for order in found.orders),
+        "spare_rounds": plan.config.privacy.spare_rounds,
+    }
+
+
+def tolerated(plan: RowPlan) -> str:
+    """Return the most clients that may be missing or reveal what they know, and what depends on them."""
+    p = plan.config.privacy
+    depends = (
+        "the shares of noise are sized for both"
+        if plan.noise == "shared"
+        else "the noise does not depend on them, the secure sum does"
+    )
+    return (
+        f"up to {p.max_dropouts} clients missing from a sum, up to {p.colluders} that reveal what they know; {depends}"
+    )
+
+
+def chosen_on_data(plan: RowPlan) -> list[str]:
+    """Return which hyper-parameters were chosen by looking at data, charged or not."""
+    defaults = "defaults of learning rate, rounds, model and rates: by trials on the shipped HAPT data, uncharged"
+    described = plan.scenario.description != "none" or not isinstance(plan.strategy, GradientStrategy)
+    features = ["constants of the public features: on parts of HAPT and of MNIST themselves, uncharged"]
+    return [
+        defaults,
+        *(features if described else []),
+        *(f"{said} (declared in the configuration, uncharged)" for said in plan.config.privacy.chosen_on_data),
+    ]

@@ -1,0 +1,197 @@
+"""A run's folder: everything in it is appended or replaced as a whole, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from evaluation.strict_json import to_json
+from secure_fcl.config import Config, dump_config, load_config
+from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
+from secure_fcl.errors import RunFolderError
+from secure_fcl.strategies import State
+
+_PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: the next round to run, and how many records belong to what is done."""
+
+    row: int = 0
+    slot: int = 0
+    round: int = 0
+    metrics: int = 0
+    costs: int = 0
+    finished: bool = False
+
+
+class RunFolder:
+    """Reads and writes one run folder. Open it through `locked`, so that no two processes share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(parent: Path, config: Config, name: str | None = None) -> RunFolder:
+        """Make a new folder with the resolved configuration and the environment in it.
+
+        Raises:
+            RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
+        """
+        if name is not None and (not name or Path(name).name != name):
+            raise RunFolderError(
+                f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
+            )
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.data.name}"
+        path = parent / stem
+        attempt = 2
+        while path.exists():
+            if name is not None:
+                raise RunFolderError(
+                    f"run folder {path} exists; choose another --name or continue it with --resume {path}"
+                )
+            path = parent / f"{stem}-{attempt}"
+            attempt += 1
+        # Filled under another name first: a run folder is either whole or not there.
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            unfinished.mkdir(parents=True)
+            written = dump_config(config)
+            identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
+            write_json(unfinished / "environment.json", environment() | identity)
+            write_json(unfinished / "state.json", asdict(Progress()))
+            atomic_write(unfinished / "config.toml", written)
+            unfinished.rename(path)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise RunFolderError(f"run folder {path} cannot be made ({error.strerror}); use --runs") from error
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        return RunFolder(path)
+
+    @staticmethod
+    def existing(path: Path) -> RunFolder:
+        """Return an existing run.
+
+        Raises:
+            RunFolderError: there is no run at this path.
+        """
+        if not (path / "config.toml").is_file() or not (path / "state.json").is_file():
+            raise RunFolderError(f"{path} is not a run folder (no config.toml and state.json in it); check the path")
+        return RunFolder(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; released when the process ends, however it ends.
+
+        Raises:
+            RunFolderError: another process holds it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(f"run folder {self.path} is in use by another process; wait for it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def config(self) -> Config:
+        """Return the resolved configuration of the run.
+
+        Raises:
+            RunFolderError: config.toml is not the one the run began with: its ledger belongs to that one.
+        """
+        path = self.path / "config.toml"
+        if _sha256(path.read_text(encoding="utf-8")) != self.identity("config_sha256"):
+            raise RunFolderError(f"{path} was changed since the run began; restore it, or start a new run with it")
+        return load_config(path)
+
+    def identity(self, key: str) -> str:
+        """Return "run", a random name of this run that its ledger carries, or "config_sha256"."""
+        return str(read_json(self.path / "environment.json").get(key))
+
+    def progress(self) -> Progress:
+        """Return where the run stands.
+
+        Raises:
+            RunFolderError: state.json is not what `save_progress` writes.
+        """
+        path = self.path / "state.json"
+        try:
+            return Progress(**read_json(path))
+        except TypeError as error:
+            raise RunFolderError(f"{path} is damaged ({error}); restore it or run again") from error
+
+    def save_progress(self, progress: Progress) -> None:
+        """Commit a round: from here on a resumed run continues after it."""
+        write_json(self.path / "state.json", asdict(progress))
+
+    def writers(self, progress: Progress) -> tuple[JsonLines, JsonLines]:
+        """Return writers of metrics and costs, cut back to the records of committed rounds."""
+        for name, keep in (("metrics.jsonl", progress.metrics), ("cost.jsonl", progress.costs)):
+            path = self.path / name
+            if path.exists():
+                kept = read_jsonl(path).records[:keep]
+                atomic_write(path, "".join(to_json(record) + "\n" for record in kept))
+        return JsonLines(self.path / "metrics.jsonl"), JsonLines(self.path / "cost.jsonl")
+
+    def ledger_path(self, row: str) -> Path:
+        """Return where the ledger of a row lies."""
+        return self.path / "ledger" / f"{file_stem(row)}.jsonl"
+
+    def budget_path(self, row: str) -> Path:
+        """Return where the budget of a row lies, laid down when the row first starts."""
+        return self.path / "ledger" / f"{file_stem(row)}.budget.json"
+
+    def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> None:
+        """Record the model after a round and the sum that made it, in full."""
+        save_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz", total=total, **state)
+
+    def forget_round(self, row: str, number: int) -> None:
+        """Delete what `save_round` wrote, if it is there."""
+        (self.path / "transcript" / file_stem(row) / f"{number:05d}.npz").unlink(missing_ok=True)
+
+    def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
+        """Return what `save_round` wrote."""
+        return load_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """Return what the run ran on: versions, platform, cores; nothing that names the machine."""
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,79 @@
+"""A run checked before anything is written: scenario, rows with calibrated noise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from crypto.backends import require_backend
+from crypto.keys.randomness import derive_key
+from secure_fcl.config import Config
+from secure_fcl.config.names import entry_of
+from secure_fcl.data import load
+from secure_fcl.engines.identities import check
+from secure_fcl.errors import ConfigInvalid
+from secure_fcl.rows.build import calibrated_row
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.streams import Scenario, build_scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run checked before anything is written: scenario, rows with calibrated noise."""
+
+    config: Config
+    scenario: Scenario
+    rows: tuple[tuple[RowPlan, float], ...]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of all rows."""
+        return sum(plan.rounds for plan, _ in self.rows)
+
+    def noise_key(self, secret: bytes) -> bytes:
+        """Return the key of this run's repeatable noise.
+
+        Runs that may differ in what they release get unrelated noise: with the same noise under two data sets or
+        two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
+        """
+        settings = self.config.model_dump(
+            mode="json", exclude={"protection": True, "workers": True, "data": {"data_dir": True}}
+        )
+        return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True))
+
+
+def prepare(config: Config) -> Prepared:
+    """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
+
+    Raises:
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
+    """
+    require_backend(config.protection)
+    data = load(config.data.name, config.data.data_dir or None)
+    scenario = build_scenario(data, config)
+    _check_device(config.device)
+    wanted = config.attacks
+    if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
+        raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
+    if wanted.enabled and wanted.row in config.rows and not entry_of(wanted.row).attackable:
+        raise ConfigInvalid(
+            f"attacks.row = {wanted.row!r} trains no network that could be attacked; choose another, or set "
+            "attacks.enabled = false"
+        )
+    rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
+    for plan, _ in rows:
+        for slot in range(plan.scenario.slots):
+            if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
+                check(plan.secure_plan(slot), config.identities, config.server)
+    return Prepared(config, scenario, rows)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=name).cpu()
+    # torch reports an absent device as RuntimeError, a build without it as AssertionError.
+    except (RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigInvalid(f"device = {name!r} cannot be used ({reason}); set device = 'cpu'") from error

@@ -1,0 +1,203 @@
+"""CALM, Class-incremental Analytic Learning from noisy Moments: this toolkit's own strategy.
+
+Two exchanges a task. First, class sums, as in `ClassSums`, with a count. Then, when the task closes, every device takes
+the released class means off its examples' features and sends the scatter of the *directions* that remain. A second
+moment of the features themselves is mostly the square of the means, which everybody knows already, so nearly all of its
+sensitivity is spent on nothing; directions of deviations are all signal. On HAPT and MNIST features that is three to
+six times less noise for the same epsilon. The directions' scatter is known in robust statistics as the spatial sign
+covariance (Marden 1999; Visuri, Koivunen and Oja 2000); it has the eigenvectors of the covariance.
+
+What the server makes of both is in `secure_fcl.strategies.closed_form.denoising`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from pydantic import Field
+
+from privacy import RandomBytes
+from secure_fcl.features.choice import feature_map
+from secure_fcl.features.refined import variations
+from secure_fcl.strategies.base import (
+    Contribution,
+    DeviceView,
+    Floats,
+    Phase,
+    State,
+    StepContext,
+)
+from secure_fcl.strategies.closed_form.class_rows import (
+    ClassMoments,
+    Values,
+    class_rows,
+    fold,
+    noise_edge,
+    read_rows,
+    split_exactly,
+    triangle,
+    unfold,
+    whole,
+)
+from secure_fcl.strategies.closed_form.denoising import class_counts, class_means, discriminant, mean_length, precision
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
+from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
+from secure_fcl.strategies.section import RefinedSection
+
+_SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Calm(SummedOnce):
+    """CALM, our own: class sums, then the scatter of directions from released means; its discriminant knows the noise.
+
+    Each exchange declares sensitivity 1; the row splits the budget between them by their noise.
+
+    Attributes:
+        features: public function of examples, rows of norm at most 1.
+        variations: public function that yields copies of examples, themselves first. An example's part in the scatter
+            is the mean over its copies, so its norm stays at most 1; the class sums are of the examples alone.
+        classes: size of the public label set.
+        widest_slot: most classes that the calendar announces for one slot; the upload has a row for each.
+        examples: public bound on the examples of one chunk.
+        scale: integer steps per unit norm.
+        noise: standard deviations of the noise in an entry of the sums of both exchanges, in units of the sensitivity;
+            public. Both 0: none, and both releases are charged as non-private.
+    """
+
+    name: str
+    features: Callable[[Floats], Values]
+    variations: Callable[[Floats], Iterator[Floats]]
+    shape: tuple[int, ...]
+    classes: int
+    widest_slot: int
+    examples: int
+    scale: float
+    noise: tuple[float, float]
+
+    @cached_property
+    def dimension(self) -> int:
+        """Number of features."""
+        return int(self.features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+
+    @cached_property
+    def uploads(self) -> Mapping[Phase, UploadSpec]:
+        """Class rows of count and features; then the folded scatter of directions."""
+        bound, entries = float(self.examples), triangle(self.dimension)
+        rows, scatter = Part("sums", (self.widest_slot, 1 + self.dimension), bound), Part("scatter", (entries,), bound)
+        return {
+            "train": UploadSpec(
+                self.name, (rows,), self.scale, 1.0, 1 + self.dimension,
+                "one example lies in one class row, with Euclidean norm at most 1",
+            ),
+            "close": UploadSpec(
+                f"{self.name}_scatter", (scatter,), self.scale, 1.0, entries,
+                "one example adds the products of a direction, with Euclidean norm at most 1",
+            ),
+        }  # fmt: skip
+
+    def noise_inside(self) -> bool:
+        """See `SummedOnce.noise_inside`."""
+        return max(self.noise) > 0
+
+    def initial(self) -> State:
+        """See `Strategy.initial`. Sums keep their low parts, so the order of adding does not show."""
+        return {
+            "sums": np.zeros((2, self.classes, 1 + self.dimension), dtype=np.float32),
+            "class_releases": np.zeros(self.classes, dtype=np.float32),
+            "scatter": np.zeros((2, triangle(self.dimension)), dtype=np.float32),
+            "scatter_releases": np.zeros(1, dtype=np.float32),
+        }
+
+    def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
+        """See `Strategy.contribute`."""
+        mine = np.isin(view.current.y, step.classes)
+        labels = view.current.y[mine]
+        if step.phase == "train":
+            found = self.features(view.current.x[mine])
+            return Contribution({"sums": class_rows(found, labels, step.classes, self.widest_slot)})
+        centres = self._means(self._classes(state))[labels]
+        scatter, copies = np.zeros((self.dimension, self.dimension)), 0
+        for copy in self.variations(view.current.x[mine]):
+            directions = _directions(self.features(copy) - centres)
+            scatter += directions.T @ directions
+            copies += 1
+        return Contribution({"scatter": fold(scatter / copies)})
+
+    def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
+        """See `Strategy.apply`."""
+        after = {name: array.copy() for name, array in state.items()}
+        if step.phase == "train":
+            slots, sums = list(step.classes), whole(state["sums"])
+            sums[slots] += total["sums"][: len(slots)]
+            after["sums"] = split_exactly(sums)
+            after["class_releases"][slots] += 1.0
+        elif self._worth(state, total["scatter"]):
+            after["scatter"] = split_exactly(whole(state["scatter"]) + total["scatter"])
+            after["scatter_releases"] += 1.0
+        return after
+
+    def _worth(self, state: State, new: Values) -> bool:
+        """Whether adding a task's scatter raises examples over noise; the trace of a scatter counts its examples."""
+        releases = float(state["scatter_releases"][0])
+        if self.noise[1] == 0.0 or releases == 0.0:
+            return True
+        before = np.trace(unfold(whole(state["scatter"]), self.dimension))
+        arrived = np.trace(unfold(new, self.dimension))
+        return bool((before + arrived) / math.sqrt(releases + 1.0) > before / math.sqrt(releases))
+
+    def _classes(self, state: State) -> ClassMoments:
+        return read_rows(whole(state["sums"]), 1.0, state["class_releases"].astype(np.float64), self.noise[0])
+
+    def _means(self, classes: ClassMoments) -> Values:
+        return class_means(classes, class_counts(classes, mean_length(classes)))
+
+    def scores(self, state: State, x: Floats) -> Floats:
+        """See `Strategy.scores`."""
+        classes, releases = self._classes(state), float(state["scatter_releases"][0])
+        edge = noise_edge(self.noise[1] * math.sqrt(releases), self.dimension)
+        # Before the first scatter every direction counts the same.
+        scatter = unfold(whole(state["scatter"]), self.dimension) if releases else np.eye(self.dimension)
+        inverse = precision(scatter, edge, mean_length(classes))
+        return discriminant(self._means(classes), inverse).scores(self.features(x), classes.released)
+
+
+def _directions(rows: Values) -> Values:
+    """Return rows of norm 1 (less rounding); a zero row stays zero."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(norms > 0.0, norms, 1.0) * _SHRINK)
+
+
+class CalmSection(RefinedSection):
+    """CALM, this toolkit's own: class sums, then the scatter of directions from the class means."""
+
+    scatter_share: float = Field(
+        0.1, gt=0.0, lt=1.0, description="part of the budget (in squared sensitivity over noise) that the scatter gets"
+    )
+    variations: bool = Field(True, description="let the scatter see turned copies of each window")
+
+
+def _calm(section: CalmSection, numbers: SumsNumbers) -> Calm:
+    copies = variations if section.variations else lambda x: iter((x,))
+    return Calm(
+        numbers.name, feature_map(section.features), copies, numbers.shape, numbers.classes, numbers.widest_slot,
+        numbers.examples, 2.0**section.scale_bits, (0.0, 0.0),
+    )  # fmt: skip
+
+
+def _shares(section: CalmSection) -> Mapping[Phase, float]:
+    share = section.scatter_share
+    return {"train": 1.0 / math.sqrt(1.0 - share), "close": 1.0 / math.sqrt(share)}
+
+
+calm = SumsEntry(
+    section=CalmSection(),
+    build=_calm,
+    ratios=_shares,
+    told=lambda strategy, std: replace(strategy, noise=(std["train"], std["close"])),
+)

@@ -1,0 +1,115 @@
+"""Class sums: one private sum of bounded features per class and task, nearest mean direction, no replay memory.
+
+Each example lies in one task and in one class, its feature vector has Euclidean norm at most 1, and its sum is
+released once, so one example costs one release whatever the number of tasks. Only directions are used: a count
+would have to be released too, and nearest mean by direction is the better classifier anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy import RandomBytes
+from secure_fcl.features.plain import features
+from secure_fcl.strategies.base import (
+    Contribution,
+    DeviceView,
+    Floats,
+    Phase,
+    State,
+    StepContext,
+)
+from secure_fcl.strategies.closed_form.summed_once import SummedOnce
+from secure_fcl.strategies.contribution import Part, UploadSpec
+from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
+from secure_fcl.strategies.section import SumsSection
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums(SummedOnce):
+    """Sums of bounded features by class (as in Snell et al. 2017, section 2.1, with directions for means).
+
+    Attributes:
+        classes: size of the public label set.
+        widest_slot: most classes that the calendar announces for one slot; the upload has a row for each.
+        examples: public bound on the examples of one chunk; a sum beyond it is clipped coordinatewise, which
+            never raises the sensitivity.
+        scale: integer steps per unit norm.
+        noisy: whether noise is added inside the sum; without it the release is charged as non-private.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    widest_slot: int
+    examples: int
+    scale: float
+    noisy: bool
+    name: str = "class_sums"
+
+    @cached_property
+    def dimension(self) -> int:
+        """Number of features."""
+        return int(features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+
+    @cached_property
+    def uploads(self) -> Mapping[Phase, UploadSpec]:
+        """One row of features per class of the slot; an example touches one row and weighs at most 1 there."""
+        spec = UploadSpec(
+            self.name,
+            (Part("sums", (self.widest_slot, self.dimension), float(self.examples)),),
+            self.scale,
+            1.0,
+            self.dimension,
+            "one example lies in one class row, with Euclidean norm at most 1",
+        )
+        return {"train": spec}
+
+    def noise_inside(self) -> bool:
+        """See `SummedOnce.noise_inside`."""
+        return self.noisy
+
+    def initial(self) -> State:
+        """See `Strategy.initial`."""
+        return {"sums": np.zeros((self.classes, self.dimension), dtype=np.float32)}
+
+    def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
+        """See `Strategy.contribute`."""
+        rows = features(view.current.x)
+        sums = np.zeros((self.widest_slot, self.dimension))
+        for row, label in enumerate(step.classes):
+            sums[row] = rows[view.current.y == label].sum(axis=0)
+        return Contribution({"sums": sums})
+
+    def apply(self, state: State, step: StepContext, total: dict[str, NDArray[np.float64]], clients: int) -> State:
+        """See `Strategy.apply`."""
+        sums = state["sums"].copy()
+        sums[list(step.classes)] += total["sums"][: len(step.classes)].astype(np.float32)
+        return {"sums": sums}
+
+    def scores(self, state: State, x: Floats) -> Floats:
+        """See `Strategy.scores`: cosine between features and class sums."""
+        sums = state["sums"].astype(np.float64)
+        norms = np.linalg.norm(sums, axis=1)
+        released = norms > 0
+        directions = sums[released] / norms[released, None]
+        out = np.full((len(x), self.classes), -np.inf, dtype=np.float32)
+        out[:, released] = (features(x) @ directions.T).astype(np.float32)
+        return out
+
+
+class ClassSumsSection(SumsSection):
+    """Class sums of bounded features."""
+
+
+def _class_sums(section: ClassSumsSection, numbers: SumsNumbers) -> ClassSums:
+    return ClassSums(
+        numbers.shape, numbers.classes, numbers.widest_slot, numbers.examples, 2.0**section.scale_bits, numbers.noisy
+    )
+
+
+class_sums = SumsEntry(section=ClassSumsSection(), build=_class_sums)

@@ -1,0 +1,61 @@
+"""Sections of the configuration: their base, and what the section of every strategy holds."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+NoisePlace = Literal["local", "shared", "none"]
+
+
+class Section(BaseModel):
+    """A table of the configuration file: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class StrategySection(Section):
+    """What a run decides about any strategy: its budget, and where its noise is added."""
+
+    epsilon: float = Field(gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
+    noise: NoisePlace = Field(description="where the noise is added")
+
+    @model_validator(mode="after")
+    def _budget_and_noise_agree(self) -> Self:
+        if self.noise == "none" and not math.isinf(self.epsilon):
+            raise ValueError("noise = 'none' gives no guarantee: set epsilon = inf beside it")
+        if self.noise != "none" and math.isinf(self.epsilon):
+            raise ValueError("epsilon = inf needs noise = 'none'")
+        return self
+
+
+class GradientSection(StrategySection):
+    """A strategy that trains a network."""
+
+    epsilon: float = Field(8.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
+    noise: NoisePlace = Field(
+        "local",
+        description="local: the client adds the full noise; shared: one clipped sum a round, noise shared inside it",
+    )
+    rounds: int = Field(0, ge=0, le=10_000, description="rounds per task; 0: training.rounds")
+    learning_rate: float = Field(0.0, ge=0.0, allow_inf_nan=False, description="step size; 0: training.learning_rate")
+
+
+class SumsSection(StrategySection):
+    """A strategy whose upload is a sum of bounded statistics, each released once."""
+
+    epsilon: float = Field(2.0, gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
+    noise: NoisePlace = Field("shared", description="Skellam shares inside the sum, full local noise, or none")
+    scale_bits: int = Field(14, ge=4, le=24, description="a unit-norm feature vector is scaled to 2^scale_bits")
+
+
+class RefinedSection(SumsSection):
+    """Sums of features of which there are two kinds."""
+
+    features: Literal["plain", "refined"] = Field(
+        "refined", description="plain: those of class_sums; refined: digits set upright, levels of faint motion"
+    )

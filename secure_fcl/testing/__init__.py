@@ -1,0 +1,1 @@
+"""Laws of strategies, streams and memories, for any implementation of them."""

@@ -1,0 +1,130 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crypto import Upload, plan
+from crypto.errors import MessageError, PlanRefused
+from crypto.opening import open_client, open_party
+from crypto.planning.checks import log2_decryption_failure
+from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.protocols.session import plan_roles
+from crypto.wire.values import pack_value
+
+NAMES = ("a", "b", "c")
+GOOD: dict[str, Any] = {
+    "protocol": "bfv",
+    "clients": NAMES,
+    "uploads": (Upload("g", 10, 100),),
+    "rounds": 5,
+    "max_dropouts": 1,
+}
+
+
+def test_derived_numbers() -> None:
+    made = plan(**GOOD, session="s")
+    assert (made.min_clients, made.session, made.sum_bound("g")) == (2, "s", 300)
+    assert plan_roles(made) == ("server", "keyholder")
+    assert "do not collude" in made.assumption
+
+
+def test_sessions_are_fresh() -> None:
+    assert len({plan(**GOOD).session for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": "rot13"}, "Unknown protocol"),
+        ({"clients": ("a", "a")}, "name each one once"),
+        ({"clients": ()}, "name each one once"),
+        ({"clients": ("a", "b", "server")}, "roles"),
+        ({"clients": ("a", "b", "clients")}, "roles"),
+        ({"clients": ("a", "b", "")}, "characters"),
+        ({"clients": ("a", "b", "c" * 129)}, "characters"),
+        ({"uploads": ()}, "name each one once"),
+        ({"uploads": (Upload("g", 1, 1), Upload("g", 1, 1))}, "name each one once"),
+        ({"uploads": (Upload("g", 0, 1),)}, "entries"),
+        ({"uploads": (Upload("g", 2**27 + 1, 1),)}, "entries"),
+        ({"uploads": (Upload("g", 1, -1),)}, "negative"),
+        ({"uploads": (Upload("g", 1, 1, -1),)}, "negative"),
+        ({"uploads": (Upload("g", 1, 1, 0, math.nan),)}, "probability"),
+        ({"uploads": (Upload("g", 1, 1, 0, 1.5),)}, "probability"),
+        ({"uploads": (Upload("g", 1, 1, 9, 2.0**-42),)}, "corrupt the neighbour"),
+        ({"uploads": (Upload("g", 1, 2**43 // 3),)}, "BFV slot"),
+        ({"uploads": (Upload("g", 1, 2**63 // 3 + 1),)}, "2\\^63"),
+        ({"uploads": (Upload("g", 1, 2**62, 2**62),)}, "2\\^63"),
+        ({"rounds": 0}, "rounds"),
+        ({"rounds": 2.5}, "whole number"),
+        ({"uploads": (Upload("g", 1, np.int64(2**62)),)}, "2\\^63"),  # type: ignore[arg-type]
+        ({"uploads": (Upload("g", 1, 10.0),)}, "whole number"),  # type: ignore[arg-type]
+        ({"rounds": 2**31}, "rounds"),
+        ({"max_dropouts": -1}, "dropouts"),
+        ({"max_dropouts": 3}, "dropouts"),
+        ({"max_dropouts": 2}, "hides nothing"),
+        ({"protocol": "mpc", "max_dropouts": 2}, "hides nothing"),
+        ({"protocol": "mpc", "clients": ("a",), "max_dropouts": 0}, "hides nothing"),
+        ({"session": ""}, "session"),
+        ({"session": "s" * 129}, "session"),
+    ],
+)
+def test_unsafe_plans_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanRefused, match=message):
+        plan(**(GOOD | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "plain", "max_dropouts": 2},
+        {"protocol": "plain", "clients": ("a",), "max_dropouts": 0},
+        {"protocol": "mpc", "uploads": (Upload("g", 1, 2**63 // 3),)},
+        {"protocol": "mpc", "uploads": (Upload("g", 1, 1, 9, 0.5),)},
+        {"uploads": (Upload("g", 1, 1, 9, 2.0**-43),)},
+        {"uploads": (Upload("g", 1, 0),)},
+    ],
+)
+def test_plans_at_the_limit_are_accepted(change: dict[str, Any]) -> None:
+    assert isinstance(plan(**(GOOD | change)), Plan)
+
+
+def test_plans_travel_as_bytes_and_are_checked_again() -> None:
+    made = plan(**(GOOD | {"uploads": (Upload("g", 10, 100, 7, 1e-20), Upload("h", 1, 2))}))
+    assert plan_from_bytes(made.to_bytes()) == made
+    with pytest.raises(PlanRefused):
+        plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", None]))
+    for bad in (
+        b"",
+        b"\xc0",
+        pack_value(["bfv", ["a"], [["g", 1]], 1, 0, "s", None]),
+        pack_value(["no", [], [], 1, 0, "s", None]),
+        pack_value(["plain", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", [["a", bytes(32)]]]),
+        pack_value(["plain", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", ["a"]]),
+    ):
+        with pytest.raises(MessageError):
+            plan_from_bytes(bad)
+
+
+def test_decryption_failure_bound() -> None:
+    # Grows with n; thousands of clients are fine, and the bound gives up before the noise room is used up.
+    values = [log2_decryption_failure(n) for n in (1, 30, 1000, 5000, 20_000, 40_000)]
+    assert values == sorted(values)
+    assert values[2] < -500
+    assert values[-1] == 0.0
+    with pytest.raises(PlanRefused, match="fewer clients"):
+        plan("bfv", [f"c{i}" for i in range(20_000)], (Upload("g", 1, 1),), 1)
+
+
+def test_unknown_names_are_refused() -> None:
+    made = plan(**GOOD)
+    with pytest.raises(PlanRefused, match="no client"):
+        open_client(made, "z")
+    with pytest.raises(PlanRefused, match="keyholder"):
+        open_party(made, "compute0")
+    with pytest.raises(PlanRefused, match="No upload"):
+        made.client_bytes("z")
+    with pytest.raises(PlanRefused, match="process of its own"):
+        open_party(plan(**(GOOD | {"protocol": "mpc"})), "compute0")
+    with pytest.raises(PlanRefused, match="packing"):
+        plan(**(GOOD | {"protocol": "plain"})).packing("g")

@@ -1,0 +1,140 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crypto import Message, Plan, Upload, open_client, open_party, plan
+from crypto.errors import PlanRefused, SubmissionRefused
+from crypto.keys.roster import Identity, Roster, Trust, make_identities
+from crypto.planning.plans import plan_from_bytes
+from crypto.protocols.envelope import WINDOW, Envelope, Seen
+
+OWN = make_identities(("a", "b", "server", "keyholder"))
+ROSTER = Roster.of(OWN.values())
+
+
+def pinned(**change: Any) -> Plan:
+    given: dict[str, Any] = {"rounds": 3, "session": "s", "roster": ROSTER}
+    return plan("plain", ("a", "b"), (Upload("g", 2, 10),), **(given | change))
+
+
+def envelope(name: str, made: Plan) -> Envelope:
+    return Envelope(made, OWN[name], Trust(made.roster))
+
+
+def signed(made: Plan, *rounds: int) -> list[Message]:
+    sender = envelope("a", made)
+    items = sender.sign(Message("a", "server", "vector", made.session, number, "g", b"xy") for number in rounds)
+    return [item for item in items if isinstance(item, Message)]
+
+
+def test_each_message_is_taken_once_in_any_order() -> None:
+    made = pinned()
+    first, second, third = signed(made, 0, 1, 2)
+    receiver = envelope("server", made)
+    order = (second, first, second, third, first)
+    assert [receiver.authentic(message) for message in order] == [True, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"sender": "b"},
+        {"receiver": "b"},
+        {"kind": "share"},
+        {"session": "t"},
+        {"round": 1},
+        {"upload": "h"},
+        {"payload": b"xz"},
+        {"payload": b""},
+        {"sequence": 1},
+        {"sequence": -1},
+        {"sequence": 2**63},
+        {"proof": b""},
+        {"proof": bytes(96)},
+        # Named, since its bytes are new in every process, and workers must collect equal names.
+        pytest.param({"proof": OWN["b"].prove(b"")}, id="proof of another"),
+    ],
+    ids=str,
+)
+def test_everything_is_bound(edit: dict[str, Any]) -> None:
+    made = pinned()
+    (message,) = signed(made, 0)
+    receiver = envelope("server", made)
+    assert not receiver.authentic(replace(message, **edit))
+    assert receiver.authentic(message)
+
+
+def test_plans_protocols_and_receivers_do_not_mix() -> None:
+    made = pinned()
+    (message,) = signed(made, 0)
+    for other in (pinned(rounds=4), pinned(roster=None), plan("bfv", ("a", "b"), made.uploads, 3, 0, "s", ROSTER)):
+        assert envelope("server", made).authentic(message)
+        assert not envelope("server", other).authentic(message)
+    assert not envelope("b", made).authentic(message)
+
+
+def test_messages_for_all_clients_reach_clients_only() -> None:
+    made = pinned()
+    (item,) = envelope("server", made).sign([Message("server", "clients", "key", "s", 0, "-", b"")])
+    assert isinstance(item, Message)
+    assert envelope("a", made).authentic(item)
+    assert envelope("b", made).authentic(item)
+    assert not envelope("server", made).authentic(item)
+
+
+def test_strangers_are_ignored_even_on_first_use() -> None:
+    made = pinned(roster=None)
+    stranger = Envelope(made, Identity.new("mallory"), Trust())
+    (item,) = stranger.sign([Message("mallory", "server", "vector", "s", 0, "g", b"")])
+    assert isinstance(item, Message)
+    assert not Envelope(made, OWN["server"], Trust()).authentic(item)
+
+
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_running_numbers_are_taken_once(numbers: list[int]) -> None:
+    seen, taken = Seen(), []
+    for number in numbers:
+        if seen.fresh(number):
+            seen.take(number)
+            taken.append(number)
+    assert sorted(taken) == sorted(set(numbers))
+
+
+def test_old_numbers_are_refused_and_memory_is_bounded() -> None:
+    seen = Seen()
+    for number in range(5 * WINDOW):
+        seen.take(number)
+    assert len(seen._recent) <= 2 * WINDOW
+    assert not any(seen.fresh(number) for number in (0, WINDOW, 4 * WINDOW - 1, 5 * WINDOW - 1))
+    assert seen.fresh(5 * WINDOW)
+
+
+def test_a_roster_travels_with_the_plan_and_is_demanded() -> None:
+    made = pinned()
+    assert plan_from_bytes(made.to_bytes()) == made
+    assert "roster pins" in made.assumption
+    assert "first key" in pinned(roster=None).assumption
+    with pytest.raises(PlanRefused, match="needs its own identity"):
+        open_client(made, "a")
+    with pytest.raises(PlanRefused, match="needs its own identity"):
+        open_client(made, "a", identity=OWN["b"])
+    with pytest.raises(PlanRefused, match="pins another key"):
+        open_party(made, "server", identity=Identity.new("server"))
+    with pytest.raises(PlanRefused, match="pins another key"):
+        open_client(pinned(roster=Roster.of([OWN["a"], OWN["b"]])), "a", identity=OWN["a"])
+    with pytest.raises(PlanRefused, match="lacks 1 clients"):
+        pinned(roster=Roster.of([OWN["a"]]))
+    assert open_client(made, "a", identity=OWN["a"]).ready
+
+
+def test_noise_is_added_where_it_does_not_travel_apart() -> None:
+    made = pinned(roster=None)
+    client = open_client(made, "a")
+    (message,) = client.submit(0, "g", np.array([1, 2]), np.array([3, -3]))
+    assert np.frombuffer(message.payload, dtype="<i8").tolist() == [4, -1]
+    with pytest.raises(SubmissionRefused, match="like the vector"):
+        client.submit(1, "g", np.array([1, 2]), np.array([3]))

@@ -1,0 +1,116 @@
+import json
+import time
+from importlib import metadata
+
+import pytest
+from rich.console import Console
+
+import secure_fcl.data
+from secure_fcl.cli import doctor
+from secure_fcl.cli.doctor import Library, Row
+
+GOOD = Library("numpy", "json", "pip install numpy")
+
+
+def test_python_is_compared_with_the_oldest_supported() -> None:
+    assert doctor.check_python((3, 11, 0)).state == "usable"
+    old = doctor.check_python((3, 10, 9))
+    assert (old.state, old.version) == ("broken", "3.10.9 is too old")
+    assert old.remedy
+
+
+def test_a_library_that_imports_is_usable() -> None:
+    assert doctor.check_library(GOOD) == Row("numpy", "usable", metadata.version("numpy"))
+
+
+def test_a_library_that_is_not_installed_is_missing() -> None:
+    row = doctor.check_library(Library("no-such-thing-here", "json", "pip install it", optional=True))
+    assert row == Row("no-such-thing-here", "missing", "", "pip install it", optional=True)
+
+
+def test_a_library_that_does_not_import_is_broken() -> None:
+    row = doctor.check_library(Library("numpy", "no_such_module_here", "pip install numpy"))
+    assert row.state == "broken"
+    assert "No module named 'no_such_module_here'" in row.version
+    assert row.remedy == "pip install numpy"
+
+
+@pytest.mark.parametrize("crash", ["os; os._exit(7)", "os; os.abort()", "time; time.sleep(60)"])
+def test_no_crash_ends_the_program(crash: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "TIMEOUT_SECONDS", 2.0)
+    assert doctor.check_library(Library("numpy", crash, "pip install numpy")).state == "broken"
+
+
+def test_one_broken_library_hides_no_other() -> None:
+    broken = Library("numpy", "os; os.abort()", "pip install numpy")
+    assert [row.state for row in doctor.check_libraries([broken, GOOD])] == ["broken", "usable"]
+
+
+def test_a_proof_counts_only_when_it_worked() -> None:
+    proof = Library("numpy", "json", "", proves="scipy")
+    claimed = Library("scipy", "no_such_module_here", "pip install scipy")
+    assert [row.state for row in doctor.check_libraries([proof, claimed])] == ["usable", "usable"]
+    failed = Library("numpy", "no_such_module_here", "", proves="scipy")
+    assert [row.state for row in doctor.check_libraries([failed, claimed])] == ["broken", "broken"]
+
+
+def answer(**usable: bool) -> str:
+    rows = [{"name": name, "usable": works, "detail": f"{name} failed"} for name, works in usable.items()]
+    return f"print('a warning'); print({json.dumps(json.dumps(rows))})"
+
+
+def test_crypto_rows_repeat_what_crypto_says() -> None:
+    rows = {row.name: row for row in doctor.check_crypto(answer(cryptography=True, tenseal=False))}
+    assert rows["cryptography"].state == "usable"
+    assert (rows["tenseal"].state, rows["tenseal"].remedy) == ("broken", "pip install 'tenseal>=0.3.16'")
+    assert "tenseal failed" in rows["tenseal"].version
+    assert rows["crypten"].state != "usable"
+
+
+@pytest.mark.parametrize("program", ["raise ImportError('gone')", "print('no json')", "print('[1]')", "pass"])
+def test_crypto_that_gives_no_answer_is_broken(program: str) -> None:
+    rows = doctor.check_crypto(program)
+    assert [row.name for row in rows] == ["cryptography", "tenseal", "crypten"]
+    assert all(row.state in ("broken", "missing") and row.remedy for row in rows)
+
+
+def test_data_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row.name: row for row in doctor.check_data()}
+    assert rows["data: hapt"].state == "usable"
+    assert {row.state for row in rows.values()} <= {"usable", "missing"}
+
+    def fail() -> None:
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(secure_fcl.data, "list_datasets", fail)
+    (row,) = doctor.check_data()
+    assert (row.state, row.version) == ("broken", "RuntimeError: disk on fire")
+
+
+def test_healthy_ignores_what_is_optional() -> None:
+    assert doctor.healthy([Row("a", "usable", ""), Row("b", "missing", "", "x", optional=True)])
+    assert not doctor.healthy([Row("a", "usable", ""), Row("b", "missing", "", "x")])
+
+
+def test_the_table_shows_every_command_literally() -> None:
+    console = Console(width=200, record=True, file=None, force_terminal=False, quiet=False)
+    rows = [
+        Row("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+        Row("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
+    ]
+    with console.capture() as captured:
+        console.print(doctor.render(rows))
+    text = captured.get()
+    for part in (rows[0].remedy, rows[1].remedy, "[red]no[/red]", "missing (optional)"):
+        assert part in text
+
+
+@pytest.mark.slow
+def test_everything_is_tried_quickly() -> None:
+    started = time.monotonic()
+    rows = doctor.check()
+    assert time.monotonic() - started < 30  # a few seconds on an idle machine; CI machines are shared
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    assert {"python", "torch", "opacus", "tenseal", "crypten", "flwr", "dp-accounting", "data: hapt"} <= {*names}
+    assert all(row.remedy for row in rows if row.state != "usable")

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+from privacy import NonPrivate
+from secure_fcl.data import Dataset
+from secure_fcl.features.refined import refined_features, variations
+from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
+from secure_fcl.strategies.closed_form import denoising
+from secure_fcl.strategies.closed_form.class_rows import ClassMoments
+from secure_fcl.testing.strategies import EXAMPLES, check_strategy
+
+TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
+
+
+def calm(noise: float = 0.0, shape: tuple[int, ...] = (1, 8, 8), examples: int = 2_000) -> Calm:
+    return Calm("calm", refined_features, variations, shape, 10, 4, examples, 2.0**14, (noise, noise))
+
+
+def view(data: Dataset, index: np.ndarray) -> DeviceView:
+    return DeviceView(Examples(data.x[index], data.y[index]), Examples(data.x[:0], data.y[:0]))
+
+
+def learn(s: Calm, data: Dataset, tasks: tuple[tuple[int, ...], ...], clients: int, rng: np.random.Generator) -> State:
+    owner, state = rng.integers(0, clients, size=len(data)), s.initial()
+    for slot, classes in enumerate(tasks):
+        for number, phase in enumerate(("train", "close")):
+            step, parts = StepContext(slot, number, classes, (), phase), []
+            for k in range(clients):
+                mine = np.flatnonzero(data.train & (owner == k) & np.isin(data.y, classes))
+                parts.append(s.contribute(state, view(data, mine), step, bytes).parts)
+            total = {n: np.sum([p[n] for p in parts], axis=0) for n in parts[0]}
+            std = s.noise[number]
+            total = {n: t + rng.normal(scale=std, size=t.shape) if std else t for n, t in total.items()}
+            state = s.apply(state, step, total, clients)
+    return state
+
+
+@pytest.mark.parametrize("phase", ["train", "close"])
+@pytest.mark.parametrize(("shape", "classes"), [((1, 8, 8), (2, 5, 7)), ((6, 64), (0, 3))])
+def test_laws_of_strategies(phase: str, shape: tuple[int, ...], classes: tuple[int, ...]) -> None:
+    check_strategy(calm(1.0, shape, EXAMPLES), shape, 10, StepContext(1, 0, classes, (), phase))  # type: ignore[arg-type]
+
+
+def test_one_example_weighs_one_whatever_the_centres_are(digits: Dataset) -> None:
+    """The scatter's sensitivity must not depend on what the state says the class means are."""
+    s = calm()
+    state = learn(s, digits, TASKS, 2, np.random.default_rng(0))
+    state["sums"] = state["sums"] * np.float32(-1e3)
+    step = StepContext(0, 1, (0, 1, 2), (), "close")
+    index = np.flatnonzero(digits.y < 3)[:9]
+    whole = s.contribute(state, view(digits, index), step, bytes).parts["scatter"]
+    for i in range(len(index)):
+        fewer = s.contribute(state, view(digits, np.delete(index, i)), step, bytes).parts["scatter"]
+        assert 0.99 < np.linalg.norm(whole - fewer) <= 1.0
+
+
+def test_without_noise_it_learns_digits_in_any_order(digits: Dataset) -> None:
+    accuracies = []
+    for tasks in (TASKS, TASKS[::-1]):
+        s = calm()
+        state = learn(s, digits, tasks, 3, np.random.default_rng(1))
+        right = s.scores(state, digits.x[digits.test]).argmax(axis=1) == digits.y[digits.test]
+        accuracies.append(right.mean())
+    assert min(accuracies) > 0.95
+    assert abs(accuracies[0] - accuracies[1]) < 0.01
+
+
+def test_noise_hurts_little_where_examples_are_many(digits: Dataset) -> None:
+    """1,438 digits and noise of 1 per entry; noise of 1000 leaves chance (a test that cannot fail would not)."""
+    found = {}
+    for noise in (1.0, 1000.0):
+        s = calm(noise)
+        state = learn(s, digits, TASKS, 3, np.random.default_rng(2))
+        found[noise] = (s.scores(state, digits.x[digits.test]).argmax(axis=1) == digits.y[digits.test]).mean()
+    assert found[1.0] > 0.9
+    assert found[1000.0] < 0.5
+
+
+def test_a_scatter_that_is_mostly_noise_is_left_out(digits: Dataset) -> None:
+    s = calm(5.0)
+    step = StepContext(0, 1, (0, 1), (), "close")
+    size = s.uploads["close"].length
+    diagonal = np.zeros(size)
+    state = s.initial()
+    first = diagonal.copy()
+    first[0] = 500.0  # the first entry of a folded matrix lies on its diagonal
+    state = s.apply(state, step, {"scatter": first}, 3)
+    few, many = first * 0.1, first * 0.9
+    unchanged = s.apply(state, step, {"scatter": few}, 3)
+    np.testing.assert_array_equal(unchanged["scatter"], state["scatter"])
+    assert unchanged["scatter_releases"] == 1
+    assert s.apply(state, step, {"scatter": many}, 3)["scatter_releases"] == 2
+    # Without noise nothing is left out.
+    assert calm().apply(state, step, {"scatter": few}, 3)["scatter_releases"] == 2
+
+
+def test_events(digits: Dataset) -> None:
+    (event,) = calm().events("current", "close")
+    assert isinstance(event, NonPrivate)
+    assert not calm(1.0).events("current")
+    assert calm(1.0).sampled("current", "close") == (1.0,)
+    assert calm(1.0).sampled("memory") == ()
+    assert np.isneginf(calm().scores(calm().initial(), digits.x[:3])).all()
+
+
+def moments(sums: np.ndarray, counts: np.ndarray, variance: float) -> ClassMoments:
+    each = np.full(len(counts), variance)
+    return ClassMoments(sums, counts.astype(float), each, 40.0 * each, np.ones(len(counts), dtype=bool))
+
+
+def test_counts_from_lengths_beat_noisy_counts() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([800, 700, 60, 900])
+    direction = rng.normal(size=(4, 100))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    errors = []
+    for _ in range(20):
+        noisy = true[:, None] * 0.8 * direction + rng.normal(scale=4.0, size=(4, 100))
+        classes = moments(noisy, true + rng.normal(scale=25.0, size=4), 16.0)
+        length = denoising.mean_length(classes)
+        assert length == pytest.approx(0.8, abs=0.08)
+        errors.append(denoising.class_counts(classes, length) - true)
+    assert np.sqrt(np.mean(np.square(errors))) < 20.0
+    exact = moments(true[:, None] * 0.8 * direction, true, 0.0)
+    np.testing.assert_allclose(denoising.class_counts(exact, 0.7), true)
+
+
+def test_means_of_small_classes_move_and_exact_ones_stay() -> None:
+    rng = np.random.default_rng(1)
+    true = np.eye(50)[:6] * 0.3 + 0.1
+    counts = np.array([800, 800, 800, 800, 30, 30])
+    noisy = true * counts[:, None] + rng.normal(scale=4.0, size=true.shape)
+    drawn = denoising.class_means(moments(noisy, counts, 16.0), counts.astype(float))
+    raw = noisy / counts[:, None]
+    before, after = ((raw - true) ** 2).sum(axis=1), ((drawn - true) ** 2).sum(axis=1)
+    assert (after[4:] < 0.5 * before[4:]).all()
+    np.testing.assert_allclose(drawn[:4], raw[:4], atol=0.02)
+    exact = denoising.class_means(moments(true * counts[:, None], counts, 0.0), counts.astype(float))
+    np.testing.assert_allclose(exact, true, atol=1e-12)
+
+
+def test_precision_has_the_eigenvectors_and_the_trace_of_the_truth() -> None:
+    """Normal vectors of known covariance around nothing: with no noise the inverse covariance comes back in shape."""
+    rng = np.random.default_rng(2)
+    deviations = np.array([0.3, 0.2] + [0.05] * 18)
+    rows = rng.normal(size=(20_000, 20)) * deviations
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    size = float((deviations**2).sum())
+    inverse = denoising.precision(units.T @ units, 0.0, float(np.sqrt(1 - size)))
+    values, vectors = np.linalg.eigh(np.linalg.inv(inverse))
+    assert values.sum() == pytest.approx(size, rel=0.05)
+    assert abs(vectors[0, -1]) > 0.99
+    assert abs(vectors[1, -2]) > 0.99
+    # Where noise hides everything, every direction counts the same.
+    hidden = denoising.precision(units.T @ units, 1e9, float(np.sqrt(1 - size)))
+    np.testing.assert_allclose(hidden, np.eye(20) * 20 / size, rtol=1e-6, atol=1e-9)
