@@ -42,7 +42,7 @@ class Nursery:
                     env=options["env"],
                 )  # fmt: skip
         passed = options["pass_fds"]
-        request = {"program": program, "argument": argument, "env": options["env"], "cwd": os.getcwd(),
+        request = {"program": program, "argument": argument, "env": options["env"], "cwd": str(Path.cwd()),
                    "group": options["process_group"], "pass": passed}  # fmt: skip
         descriptors = [options["stdout"].fileno(), options["stderr"].fileno(), *passed]
         socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
