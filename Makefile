@@ -41,6 +41,7 @@ format: setup
 docs: setup
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_strategies.py
+	$(BIN)/python docs/make_lists.py
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -4,6 +4,8 @@ Start with `plan`, then open a session for every party (`open_client`, `open_par
 program of your own, carry the messages. `host_parties` gives the helpers a process each.
 """
 
+from __future__ import annotations
+
 from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, system_random
 from crypto.keys.roster import Identity, Roster, make_identities

@@ -1,5 +1,7 @@
 """Which cryptographic libraries work on this machine."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -83,7 +85,8 @@ def _crypten() -> BackendStatus:
 def require_backend(protocol: ProtocolName) -> None:
     """Refuse a protocol whose library is not installed, before any work is done.
 
-    Raises BackendMissing, naming the command that installs it.
+    Raises:
+        BackendMissing: it is not; names the command that installs it.
     """
     match protocol:
         case "plain" | "secagg" | "secagg+":

@@ -1,5 +1,7 @@
 """The one place that chooses an implementation of a secure sum: sessions for clients and for the other parties."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, assert_never
 
 from crypto.errors import PlanRefused
@@ -19,17 +21,19 @@ def open_client(
     random: RandomBytes = system_random,
     public: object | None = None,
     identity: Identity | None = None,
-    journal: "Journal | None" = None,
+    journal: Journal | None = None,
 ) -> ClientSession:
     """Open the session of the client `name`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.protocols.masks.journal`). Raises PlanRefused if the plan has no such
-    client, or if the identity is not the one that the plan's roster pins.
+    "secagg+" record what they answer (`crypto.protocols.masks.journal`).
+
+    Raises:
+        PlanRefused: the plan has no such client, or the identity is not the one that the plan's roster pins.
     """
     if name not in plan.clients:
-        raise PlanRefused(f"The plan has no client {name!r}; it has {len(plan.clients)} others.")
+        raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
     envelope = _envelope(plan, identity, trust)
     return SealedClient(plan, _bare_client(plan, name, random, public, identity, journal), envelope)
@@ -41,7 +45,7 @@ def _bare_client(
     random: RandomBytes,
     public: object | None,
     identity: Identity,
-    journal: "Journal | None",
+    journal: Journal | None,
 ) -> BareClient:
     match plan.protocol:
         case "plain":
@@ -73,11 +77,14 @@ def open_party(
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
-    `identity`: as for `open_client`. Raises PlanRefused for a role that the plan does not have, a computing server
-    without an opener, or an identity that the plan's roster does not pin.
+    `identity`: as for `open_client`.
+
+    Raises:
+        PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the
+            plan's roster does not pin.
     """
     if role not in plan_roles(plan):
-        raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}.")
+        raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
     return SealedParty(_bare_party(plan, role, random, opener, trust), _envelope(plan, identity, trust))
 
@@ -104,7 +111,7 @@ def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | 
             if role == "dealer":
                 return Dealer()
             if opener is None:
-                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.host_parties.")
+                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.host_parties")
             return ComputeServer(plan, role, random, opener)
         case "secagg" | "secagg+":
             from crypto.protocols.masks.server import MaskServer
@@ -117,12 +124,12 @@ def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
     if identity is None and plan.roster is None:
         return Identity.new(name)
     if identity is None or identity.name != name:
-        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load.")
+        raise PlanRefused(f"{name!r} needs its own identity, as the plan has a roster; load it with Identity.load")
     if plan.roster is not None:
         missing = [party for party in (name, *plan_roles(plan)) if party not in plan.roster.keys]
         if missing or plan.roster.keys[name] != identity.public:
             raise PlanRefused(
-                f"The plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities."
+                f"the plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities"
             )
     return identity
 

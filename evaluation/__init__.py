@@ -4,6 +4,8 @@ This page is the table of contents. Plots, reports, terminal summaries and studi
 (`evaluation.plots`, `.report`, `.summary`, `.study`): they load matplotlib, jinja2 or rich when called.
 """
 
+from __future__ import annotations
+
 from evaluation.accuracy import Tally
 from evaluation.anytime import Continual, anytime_accuracy
 from evaluation.errors import EvaluationError

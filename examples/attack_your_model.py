@@ -3,6 +3,8 @@
 Members are chosen by fair coins from one pool, so that nothing but training tells them from non-members.
 """
 
+from __future__ import annotations
+
 import json
 
 import numpy as np

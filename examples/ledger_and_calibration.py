@@ -3,6 +3,8 @@
 Forty rounds of DP-SGD on current data, then forty on newer data while a replay memory still samples what was kept.
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections import Counter
 from pathlib import Path

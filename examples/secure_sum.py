@@ -3,6 +3,8 @@
 The helper parties (server and key holder) run in processes of their own.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from crypto import Abort, FixedPoint, Upload, host_parties, open_client, plan, run_round, set_up, system_random

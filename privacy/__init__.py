@@ -13,6 +13,8 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - testing: the laws that accountants and mechanisms must keep, as checks for your own
 """
 
+from __future__ import annotations
+
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.after_noise import AfterNoise, Chain, Projection, Pull, Quadratic
 from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy

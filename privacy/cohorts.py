@@ -37,7 +37,11 @@ class Cohort:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Cohort:
-        """Return the cohort of a JSON object made by `to_json`; raises KeyError for a missing field."""
+        """Return the cohort of a JSON object made by `to_json`.
+
+        Raises:
+            KeyError: a missing field.
+        """
         return Cohort(record["group"], int(record["arrival"]), int(record["chunk"]), record["fate"])
 
 

@@ -69,8 +69,8 @@ class Ledger:
             raise LedgerDamaged(f"{where} is not a ledger entry; restore the file from a backup") from error
         if not sound:
             raise LedgerDamaged(
-                f"{where} does not continue the hash chain: an entry was changed, removed or inserted. "
-                "No epsilon is computed from it; restore the file from a backup"
+                f"{where} does not continue the hash chain: an entry was changed, removed or inserted; "
+                "no epsilon is computed from it; restore the file from a backup"
             )
         add_to(self._spent, charges)
         self._head = claimed

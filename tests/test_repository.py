@@ -1,5 +1,6 @@
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,12 +23,60 @@ def project() -> dict[str, object]:
     return found
 
 
-def test_the_import_contract_holds() -> None:
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     tool = Path(sys.executable).with_name("lint-imports")
     if not tool.exists():
         pytest.skip("import-linter is not installed")
-    done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([tool], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_import_contract_holds() -> None:
+    done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the packages and their contract, to plant imports in."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def broken(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return re.findall(r"^(.+) BROKEN$", done.stdout, flags=re.MULTILINE)
+
+
+def test_the_import_contract_refuses_circles(copied: Path) -> None:
+    for name in PACKAGES:
+        room = copied / name / "planted"
+        room.mkdir()
+        (room / "__init__.py").write_text("")
+        (room / "one.py").write_text(f"from {name}.planted.two import HERE\n")
+        # Inside a function too: a circle that is put off is one.
+        (room / "two.py").write_text(f"def late() -> None:\n    from {name}.planted.one import HERE\n")
+    done = lint_imports(copied)
+    assert done.returncode == 1
+    assert broken(done) == ["No import circles"]
+    assert all(f"No cycles are allowed in {name}.planted." in done.stdout for name in PACKAGES)
+    for name in PACKAGES:
+        (copied / name / "planted" / "two.py").write_text("HERE = 1\n")
+    assert lint_imports(copied).returncode == 0
+
+
+def test_the_import_contract_sees_the_engines(copied: Path) -> None:
+    planted = copied / "secure_fcl" / "engines" / "planted.py"
+    planted.write_text("import opacus\n")
+    done = lint_imports(copied)
+    assert done.returncode == 1
+    assert broken(done) == ["Opacus only in privacy"]
+    assert "secure_fcl.engines.planted" in done.stdout
+
+
+def test_no_folder_is_hidden_from_the_import_contract() -> None:
+    # The contract sees modules of packages only: a folder without this file is read by nobody.
+    assert [str(path) for path in FILES if not (path.parent / "__init__.py").exists()] == []
 
 
 def test_one_version() -> None:

@@ -88,7 +88,11 @@ class DirectionScore:
     requires: frozenset[Capability] = frozenset({Capability.SUMS})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Inner products, (n,). Raises CandidatesInvalid if dimensions differ."""
+        """Inner products, (n,).
+
+        Raises:
+            CandidatesInvalid: dimensions differ.
+        """
         total = view.array("sums").astype(np.float64).sum(axis=0)
         directions = candidates.x.reshape(len(candidates), -1).astype(np.float64)
         if directions.shape[1:] != total.shape:

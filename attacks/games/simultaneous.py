@@ -83,7 +83,7 @@ def require_consistent(outcomes: Sequence[Outcome], confidence: float = LOUD) ->
         raise LedgerContradicted(
             f"{len(found)} of {len(outcomes)} games contradict the ledger at simultaneous confidence {confidence}; the "
             f"worst: {worst.game}, {worst.attack}, {worst.target} shows epsilon {worst.bound:.3f} where "
-            f"{worst.ledger_epsilon:.3f} was charged. Look for noise that is missing or too small, charges left out, "
+            f"{worst.ledger_epsilon:.3f} was charged; look for noise that is missing or too small, charges left out, "
             "or uploads that someone saw in the clear"
         )
 

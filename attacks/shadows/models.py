@@ -57,7 +57,11 @@ class ShadowModels:
         )
 
     def row_of(self, task: int) -> int:
-        """The last checkpoint taken in a task. Raises ShadowsInvalid if there is none."""
+        """The last checkpoint taken in a task.
+
+        Raises:
+            ShadowsInvalid: there is none.
+        """
         rows = np.flatnonzero(self.tasks == task)
         if not len(rows):
             raise ShadowsInvalid(

@@ -209,7 +209,11 @@ def silenced_head(module: torch.nn.Module, weights: NDArray[np.float32]) -> NDAr
 
 
 def before_the_head(module: torch.nn.Module, size: int) -> NDArray[np.bool_]:
-    """Which entries of a flat vector lie before the last linear layer, bool (size,). Raises as `silenced_head`."""
+    """Which entries of a flat vector lie before the last linear layer, bool (size,).
+
+    Raises:
+        InversionInvalid: as `silenced_head`.
+    """
     head, early = last_linear(module), np.ones(size, dtype=np.bool_)
     early[head.weight] = early[head.bias] = False
     if not early.any():

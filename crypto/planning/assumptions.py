@@ -1,5 +1,7 @@
 """What each protocol assumes, in words."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from crypto.planning.masks import ASSUMPTIONS, Mode

@@ -15,6 +15,8 @@ A client's two round secrets are shared among its k neighbours and itself, H = k
 - *Enough answers*: with d dropouts independent of the graph, every client keeps t holders.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -67,8 +69,10 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     """Choose the fewest neighbours, and the lowest threshold, that keep 2^-40 security and 2^-20 correctness.
 
     `complete` asks for all pairs; otherwise a regular graph is used from 50 clients on, where it is sparser.
-    Correctness is for one sum, with dropouts that do not depend on the graph. Raises PlanRefused, with value,
-    bound and remedy, if no choice exists.
+    Correctness is for one sum, with dropouts that do not depend on the graph.
+
+    Raises:
+        PlanRefused: no choice exists; names value, bound and remedy.
     """
     _check(n, corrupt, dropouts, mode)
     if not complete and n >= COMPLETE_BELOW:
@@ -78,9 +82,9 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     threshold = (n + corrupt) // 2 + 1
     if threshold > n - dropouts:
         raise PlanRefused(
-            f"With {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
+            f"with {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
             f"(clients + corrupt)/2; {dropouts} dropouts leave {n - dropouts}: allow at most "
-            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients."
+            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients"
         )
     return MaskParameters(mode, corrupt, n - 1, threshold, True)
 
@@ -90,15 +94,15 @@ def parameters_for(
 ) -> MaskParameters | None:
     """The parameters of a plan; None for protocols without masks. `corrupt` None assumes a tenth.
 
-    Raises PlanRefused as `choose_parameters` does, for mask options of other protocols, and for an active mode
-    without a roster.
+    Raises:
+        PlanRefused: as `choose_parameters`; also mask options of other protocols, and an active mode without a roster.
     """
     if protocol not in ("secagg", "secagg+"):
         if corrupt is not None or mode != "semi-honest":
-            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}.")
+            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}")
         return None
     if mode == "active" and not pinned:
-        raise PlanRefused("An active server could invent clients: pin their identities, plan(..., roster=...).")
+        raise PlanRefused("an active server could invent clients: pin their identities, plan(..., roster=...)")
     return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, protocol == "secagg")
 
 
@@ -119,23 +123,23 @@ def overhead_bytes(parameters: MaskParameters | None) -> int:
 
 def _check(n: int, corrupt: int, dropouts: int, mode: Mode) -> None:
     if mode not in ("semi-honest", "active"):
-        raise PlanRefused(f"Unknown mode {mode!r}; choose 'semi-honest' or 'active'.")
+        raise PlanRefused(f"unknown mode {mode!r}; choose 'semi-honest' or 'active'")
     if not 0 <= corrupt < n:
-        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}.")
+        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}")
     honest = n - dropouts - corrupt
     if honest < 2:
         raise PlanRefused(
-            f"With {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
-            "at least 2 must remain: allow fewer dropouts or add clients."
+            f"with {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
+            "at least 2 must remain: allow fewer dropouts or add clients"
         )
     needed = signatures_needed(n, corrupt)
     if mode == "active" and needed > n - dropouts:
         raise PlanRefused(
-            f"An active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
-            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts."
+            f"an active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
+            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts"
         )
     if n > MOST_CLIENTS:
-        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them.")
+        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them")
 
 
 def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters | None:

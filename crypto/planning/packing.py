@@ -5,6 +5,8 @@ packed sums, as long as no field's sum leaves [-bound, bound] and |v| stays belo
 to both.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The plan: everything public about a run of secure sums, fixed and checked before it starts."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -47,11 +49,15 @@ class Plan:
         return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:
-        """Return the upload of that name; raises PlanRefused if there is none."""
+        """Return the upload of that name.
+
+        Raises:
+            PlanRefused: there is none.
+        """
         for upload in self.uploads:
             if upload.name == name:
                 return upload
-        raise PlanRefused(f"No upload {name!r} in the plan; it has {[u.name for u in self.uploads]}.")
+        raise PlanRefused(f"no upload {name!r} in the plan; it has {[u.name for u in self.uploads]}")
 
     def sum_bound(self, name: str) -> int:
         """Public bound on |entry| of the sum over all clients, noise included."""
@@ -82,20 +88,27 @@ class Plan:
         return max(1, (2 * self.sum_bound(name)).bit_length())
 
     def packing(self, name: str) -> Packing:
-        """How the upload lies in BFV plaintexts; raises PlanRefused under another protocol."""
+        """How the upload lies in BFV plaintexts.
+
+        Raises:
+            PlanRefused: another protocol, or an upload that is not in the plan.
+        """
         for upload, packing in zip(self.uploads, self.packings, strict=False):
             if upload.name == name:
                 return packing
-        raise PlanRefused(f"No packing for {name!r}: the protocol is {self.protocol} or the upload is unknown.")
+        raise PlanRefused(f"no packing for {name!r}: the protocol is {self.protocol} or the upload is unknown")
 
     def covers(self, number: int, name: str) -> bool:
         """Whether (round `number`, upload `name`) belongs to this plan."""
         return 0 <= number < self.rounds and any(upload.name == name for upload in self.uploads)
 
-    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> "Plan":
+    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> Plan:
         """Return this plan, in its session, with the identities of `roster` and, under masks, what the server may do.
 
-        For who plans first and makes, or is given, identities later. Raises PlanRefused as `plan` does.
+        For who plans first and makes, or is given, identities later.
+
+        Raises:
+            PlanRefused: as `plan`.
         """
         corrupt = None if self.masks is None else self.masks.corrupt
         return plan(
@@ -130,11 +143,13 @@ def plan(
     `session` names the run; None draws 128 random bits, the only thing here that is not a function of the
     arguments. `roster` pins the identities of clients and roles; None believes the first key that each name
     shows. `corrupt` (how many clients may work with the server; None: a tenth) and `mode` are for "secagg" and
-    "secagg+", see `crypto.planning.masks`. Raises PlanRefused, with the value, the limit and the remedy, if names
-    clash or the roster lacks one, a number is out of range, fewer than two clients would be summed (unless
-    "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does not fit a packed
-    field, noise could exceed it with probability above 2^-40 over all rounds, or decryption could fail with
-    probability above 2^-40.
+    "secagg+", see `crypto.planning.masks`.
+
+    Raises:
+        PlanRefused: names clash or the roster lacks one, a number is out of range, fewer than two clients would be
+            summed (unless "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does
+            not fit a packed field, noise could exceed it with probability above 2^-40 over all rounds, or decryption
+            could fail with probability above 2^-40; names the value, the limit and the remedy.
     """
     names, vectors = tuple(clients), tuple(whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = whole(rounds, "rounds"), whole(max_dropouts, "max_dropouts")
@@ -142,13 +157,13 @@ def plan(
     check_counts(protocol, len(names), rounds, max_dropouts)
     session = system_random(16).hex() if session is None else session
     if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"The session name has {len(session)} characters; give 1 to {MAX_NAME}.")
+        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
     for upload in vectors:
         check_upload(upload, len(names))
         check_norms(upload, protocol)
     missing = set(names) - set(names if roster is None else roster.keys)
     if missing:
-        raise PlanRefused(f"The roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys.")
+        raise PlanRefused(f"the roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys")
     corrupt = None if corrupt is None else whole(corrupt, "corrupt")
     masks = parameters_for(protocol, len(names), max_dropouts, corrupt, mode, roster is not None)
     packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if protocol == "bfv" else ()
@@ -170,7 +185,9 @@ def plan(
 def plan_from_bytes(data: bytes) -> Plan:
     """Read `Plan.to_bytes` and check the plan again.
 
-    Raises MessageError for malformed bytes and PlanRefused for a plan that `plan` would refuse.
+    Raises:
+        MessageError: malformed bytes.
+        PlanRefused: a plan that `plan` would refuse.
     """
     match unpack_value(data):
         case [
@@ -189,13 +206,13 @@ def plan_from_bytes(data: bytes) -> Plan:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
                         vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
                     case _:
-                        raise MessageError("An upload of the plan is malformed.")
+                        raise MessageError("an upload of the plan is malformed")
             match rest:
                 case [] if protocol in ("plain", "bfv", "mpc"):
                     return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries))
                 case [int(corrupt), ("semi-honest" | "active") as mode]:
                     return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries), corrupt, mode)
-    raise MessageError("The bytes are not a plan.")
+    raise MessageError("the bytes are not a plan")
 
 
 def _roster(entries: list[object] | None) -> Roster | None:
@@ -207,7 +224,7 @@ def _roster(entries: list[object] | None) -> Roster | None:
             case [str(name), bytes(key)]:
                 found.append((name, key))
             case _:
-                raise MessageError("The roster of the plan is malformed.")
+                raise MessageError("the roster of the plan is malformed")
     try:
         return Roster(tuple(found))
     except RosterError as error:

@@ -1,5 +1,7 @@
 """One vector that every client sends, the protocols that can sum it, and the limits of both."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """Objects that somebody else's code defines, by the text `module:name`, without a registration call."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import sys

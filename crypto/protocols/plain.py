@@ -3,6 +3,8 @@
 For tests, for comparisons, and for runs whose protection lies elsewhere. Sums are modulo 2^64.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 

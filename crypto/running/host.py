@@ -6,6 +6,8 @@ every input is answered by one frame with the number of items and one frame for 
 of the stream ends the process.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import queue
@@ -51,9 +53,7 @@ def main(descriptor: int) -> int:
         stopped.set()
 
 
-def _read(
-    channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]", stopped: threading.Event
-) -> None:
+def _read(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None], stopped: threading.Event) -> None:
     """Move frames to the inbox, so that the parent never waits to send; end the process if the parent is
     gone.
     """
@@ -74,7 +74,7 @@ def _read(
         os._exit(1)
 
 
-def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]") -> int:
+def _serve(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None]) -> int:
     first = inbox.get()
     if first is None:
         return 0
@@ -82,7 +82,7 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
         case [bytes(plan), str(role), str(rendezvous), str(identity)]:
             session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
         case _:
-            raise MessageError("The set-up of a hosted party is malformed.")
+            raise MessageError("the set-up of a hosted party is malformed")
     _answer(channel, session.start())
     while (frame := inbox.get()) is not None:
         item = decode(frame)
@@ -96,7 +96,7 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
     return 0
 
 
-def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, "CrypTenGroup | None"]:
+def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, CrypTenGroup | None]:
     identity = Identity.load(Path(identity_file)) if identity_file else None
     if not rendezvous:
         return open_party(plan, role, identity=identity), None
@@ -112,7 +112,7 @@ def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[S
     return open_party(plan, role, opener=group, identity=identity), group
 
 
-def _answer(channel: "Connection[bytes, bytes]", items: tuple[Item, ...]) -> None:
+def _answer(channel: Connection[bytes, bytes], items: tuple[Item, ...]) -> None:
     channel.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
     for item in items:
         channel.send_bytes(encode(item))

@@ -4,6 +4,8 @@ Frames over a socket pair carry `crypto.wire.messages` bytes; nothing is pickled
 when its socket closes, or when its parent is gone. For POSIX systems, as a child inherits its socket.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -37,18 +39,20 @@ class ProcessParty:
         """Start the process; it opens its session and answers with its start messages.
 
         `rendezvous`: for the computing servers and the dealer of "mpc", a file in a private folder through which
-        they meet. `identity`: the role's identity file, which only the child reads. Raises PlanRefused for a role
-        that the plan does not have, or a computing server without `rendezvous`, and BackendMissing if the
-        protocol's library is not installed.
+        they meet. `identity`: the role's identity file, which only the child reads.
+
+        Raises:
+            PlanRefused: a role that the plan does not have, or a computing server without `rendezvous`.
+            BackendMissing: the protocol's library is not installed.
         """
         if role not in plan_roles(plan):
-            raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}.")
+            raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}")
         if _meets(role):
             from crypto.protocols.mpc.crypten_backend import require_crypten
 
             require_crypten()
             if rendezvous is None:
-                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties.")
+                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties")
         self.name = role
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         ours, theirs = socket.socketpair()
@@ -97,17 +101,22 @@ class ProcessParty:
         return self._channel.fileno()
 
     def send(self, item: Input) -> None:
-        """Give the party one input; raises PartyLost if its process has ended."""
+        """Give the party one input.
+
+        Raises:
+            PartyLost: its process has ended.
+        """
         self._send(encode(item))
 
     def collect(self, timeout: float = DEFAULT_TIMEOUT) -> tuple[Item, ...]:
         """Wait for the answer to one input and return its items, often none.
 
-        Raises PartyLost if the process ended, or gave no answer within `timeout` seconds.
+        Raises:
+            PartyLost: the process ended, or gave no answer within `timeout` seconds.
         """
         try:
             if not self._channel.poll(timeout):
-                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it.")
+                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it")
             count = int.from_bytes(self._channel.recv_bytes(COUNT_BYTES), "big")
             items = [decode(self._channel.recv_bytes()) for _ in range(count)]
         except (EOFError, OSError) as error:
@@ -115,13 +124,14 @@ class ProcessParty:
         self._pending -= 1
         answer = tuple(item for item in items if isinstance(item, Message | Aggregate | Abort))
         if len(answer) != len(items):
-            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort.")
+            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort")
         return answer
 
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Item | None:
         """Return the next item, or None if all inputs are answered or nothing comes within `timeout` seconds.
 
-        Raises PartyLost if the process ended.
+        Raises:
+            PartyLost: the process ended.
         """
         end = time.monotonic() + timeout
         while not self._items and self._pending:

@@ -4,6 +4,8 @@ Give `check_protocol` a function that returns a `Bench`, or run the functions of
 example through pytest's parametrize). A failed check raises ConformanceError.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -140,7 +142,7 @@ def check_secrecy(bench: Bench) -> None:
             party.__reduce_ex__(4)
         except SecretExposed:
             continue
-        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets.")
+        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets")
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, "secrecy")
     messages = _submit_all(bench, number, upload.name, vectors)
@@ -222,7 +224,8 @@ CHECKS: tuple[Callable[[Bench], object], ...] = (
 def check_protocol(make_bench: Callable[[], Bench]) -> None:
     """Run all checks, each on what `make_bench` returns (a new bench, or the same one with rounds left).
 
-    Raises ConformanceError at the first rule broken.
+    Raises:
+        ConformanceError: at the first rule broken.
     """
     for check in CHECKS:
         check(make_bench())
@@ -255,4 +258,4 @@ def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt
         client.submit(number, upload, vector)
     except SubmissionRefused:
         return
-    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload}).")
+    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload})")

@@ -2,6 +2,8 @@
 messages between parties of one process. The same seed gives the same schedule.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

@@ -3,6 +3,8 @@
 Each import runs in a process of its own, so one broken library can neither hide another nor end the program.
 """
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -170,7 +172,7 @@ def healthy(rows: Sequence[Row]) -> bool:
     return all(row.state == "usable" or row.optional for row in rows)
 
 
-def render(rows: Sequence[Row]) -> "Table":
+def render(rows: Sequence[Row]) -> Table:
     """The rows as a table for a rich console."""
     from rich.table import Table
     from rich.text import Text

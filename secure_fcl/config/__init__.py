@@ -1,5 +1,7 @@
 """The configuration of a run: one validated tree, from TOML and `--set a.b=c`."""
 
+from __future__ import annotations
+
 from secure_fcl.config.reading import dump_config, load_config, load_tree, validate
 from secure_fcl.config.root import Config
 from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training

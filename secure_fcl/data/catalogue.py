@@ -1,5 +1,7 @@
 """The data sets by name: what there is, where it lies, whether it is intact, and loading it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +39,9 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
             effect on "hapt" and "digits", which come with the installation.
 
     Raises:
-        DataUnknown: There is no such data set.
-        DataMissing: Its files are in none of the places; the message lists them all. Nothing is downloaded.
-        DataDamaged: A checksum, a header or a label is wrong.
+        DataUnknown: there is no such data set.
+        DataMissing: its files are in none of the places; the message lists them all. Nothing is downloaded.
+        DataDamaged: a checksum, a header or a label is wrong.
     """
     match name:
         case "hapt":
@@ -70,7 +72,7 @@ def verify(name: str, data_dir: str | Path | None = None) -> tuple[FileCheck, ..
     """Read every file of a data set and compare it with what is published; reports instead of raising.
 
     Raises:
-        DataUnknown: There is no such data set.
+        DataUnknown: there is no such data set.
     """
     if name == "digits":
         load_digits()
@@ -109,8 +111,8 @@ def fetch(
         The folder that holds the files, or None for "hapt" and "digits".
 
     Raises:
-        DataUnknown: There is no such data set.
-        DownloadFailed: No mirror delivered a file with the expected checksum.
+        DataUnknown: there is no such data set.
+        DownloadFailed: no mirror delivered a file with the expected checksum.
     """
     if name in ("hapt", "digits"):
         return None
@@ -121,7 +123,7 @@ def source_of(name: str) -> Source:
     """The files of a data set that is read from a data directory.
 
     Raises:
-        DataUnknown: There is no such data set.
+        DataUnknown: there is no such data set.
     """
     for source in SOURCES:
         if source.name == name:
@@ -137,8 +139,8 @@ def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:
         throughout; every image is its own run. An image of 28 x 28 takes 3 kB (EMNIST by class: 2.5 GB).
 
     Raises:
-        DataMissing: See `load`.
-        DataDamaged: See `load`.
+        DataMissing: see `load`.
+        DataDamaged: see `load`.
     """
     paths = find(source, data_dir)
     arrays = [

@@ -4,6 +4,8 @@ Format (LeCun, Cortes and Burges): two zero bytes, a type byte (8: unsigned byte
 each dimension as a big-endian 32-bit integer, then the values, the last dimension fastest.
 """
 
+from __future__ import annotations
+
 import gzip
 import math
 import zlib
@@ -29,7 +31,7 @@ def unpack(content: bytes, limit: int, origin: Path) -> bytes:
     """Return `content` unzipped if it is gzipped, else as it is.
 
     Raises:
-        DataDamaged: The stream is cut off or corrupt, or longer than `limit` bytes (0: no limit).
+        DataDamaged: the stream is cut off or corrupt, or longer than `limit` bytes (0: no limit).
     """
     if not is_gzip(content):
         return content
@@ -54,7 +56,7 @@ def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
         origin: Named in errors.
 
     Raises:
-        DataDamaged: Another type or number of dimensions, a dimension of 0, or too few or too many bytes.
+        DataDamaged: another type or number of dimensions, a dimension of 0, or too few or too many bytes.
     """
     head = 4 + 4 * dimensions
     if len(content) < head:

@@ -5,6 +5,8 @@ publishes (torchvision.datasets.mnist); MNIST's are known for the unpacked files
 somebody zipped again is recognised. No sum is published for single EMNIST files or unpacked Fashion-MNIST.
 """
 
+from __future__ import annotations
+
 import string
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """What a device keeps: replay memories and the storage budget."""
 
+from __future__ import annotations
+
 from secure_fcl.memory.policy import (
     OVERFLOW_PROBABILITY,
     EverythingMemory,

@@ -38,7 +38,11 @@ def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: f
 def gradient_row(
     config: Config, scenario: Scenario, name: str, entry: GradientEntry[Any], noise_multiplier: float
 ) -> RowPlan:
-    """Return a row that trains a network. Raises as `build_row`."""
+    """Return a row that trains a network.
+
+    Raises:
+        ConfigInvalid, StorageTooSmall: as `build_row`.
+    """
     method = method_of(config, name, entry)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
@@ -63,7 +67,11 @@ def gradient_row(
 
 
 def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any], noise_multiplier: float) -> RowPlan:
-    """Return a row of sums. Raises as `build_row`."""
+    """Return a row of sums.
+
+    Raises:
+        ConfigInvalid, StorageTooSmall: as `build_row`.
+    """
     section = sums_section(config, name)
     storage = storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released

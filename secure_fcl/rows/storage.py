@@ -86,6 +86,6 @@ def refuse_channels(config: Config, strategy: Strategy) -> None:
     for channel in side_channels(strategy):
         if channel.name not in config.side_channels:
             raise ConfigInvalid(
-                f"row {strategy.name!r} sends a side channel, {channel.what}; neither encryption nor noise covers it. "
-                f"Take {strategy.name}_safe, or allow it with side_channels = [{channel.name!r}]"
+                f"row {strategy.name!r} sends a side channel, {channel.what}; neither encryption nor noise covers it; "
+                f"take {strategy.name}_safe, or allow it with side_channels = [{channel.name!r}]"
             )

@@ -1,5 +1,7 @@
 """The key holder of `crypto.protocols.bfv.sessions`: it alone decrypts, and only sums of listed clients."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -56,11 +58,15 @@ class BfvKeyHolder:
             self._released.note(item.upload, model, names)
             total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
-            return self._answer(key, "refused", str(error).rstrip(".").encode())
+            return self._answer(key, "refused", str(error).encode())
         return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
 
     def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:
-        """The statements and ciphertexts of a request; raises MessageError unless all signatures hold."""
+        """The statements and ciphertexts of a request.
+
+        Raises:
+            MessageError: a signature does not hold.
+        """
         match unpack_value(item.payload):
             case [list(entries), list(blocks)]:
                 statements = [self._statement(item, entry) for entry in entries]

@@ -6,6 +6,8 @@ Open sessions with `crypto.open_client` and `crypto.open_party`. In this folder,
 `gathering`, `keyring`, `recovery`, `server` (who says it).
 """
 
+from __future__ import annotations
+
 from crypto.protocols.masks.journal import FileJournal, Journal, MemoryJournal
 
 __all__ = ["FileJournal", "Journal", "MemoryJournal"]

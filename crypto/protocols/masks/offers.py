@@ -6,6 +6,8 @@ its share against the commitment on arrival, so whoever later sends one that doe
 and if shares that fit do not give the committed secret, the dealer is.
 """
 
+from __future__ import annotations
+
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -63,12 +65,20 @@ class Offer:
     boxes: Sequence[bytes]
 
     def commitment(self, holder: int, kind: int) -> bytes:
-        """The commitment to one share; raises KeyError for somebody who holds none."""
+        """The commitment to one share.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         start = KEY_BYTES * (2 * self.places[holder] + kind)
         return self.joined[start : start + KEY_BYTES]
 
     def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
-        """What one holder gets: both commitments and the box; raises KeyError for somebody who holds none."""
+        """What one holder gets: both commitments and the box.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         return self.commitment(holder, SELF), self.commitment(holder, PAIR), self.boxes[self.places[holder]]
 
 
@@ -132,27 +142,35 @@ def make_offer(
 
 
 def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
-    """Check the signed part of `name`'s offer; raises RecordError."""
+    """Check the signed part of `name`'s offer.
+
+    Raises:
+        RecordError: it is malformed or not signed by `name`.
+    """
     match unpack(read_record(trust, plan.session, "offer", name, record)):
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
             if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
                 return Head(epoch, public, seed, shares)
-    raise RecordError(f"The offer of {name!r} is malformed.")
+    raise RecordError(f"the offer of {name!r} is malformed")
 
 
 def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes) -> Offer:
-    """The server's check of a whole offer; raises RecordError."""
+    """The server's check of a whole offer.
+
+    Raises:
+        RecordError: it is not acceptable.
+    """
     match unpack(blob):
         case [bytes(record), bytes(joined), list(boxes)]:
             pass
         case _:
-            raise RecordError("An offer is malformed.")
+            raise RecordError("an offer is malformed")
     head = read_head(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
     if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
-        raise RecordError(f"The offer of {plan.clients[dealer]!r} has another number of shares than holders.")
+        raise RecordError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
     if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
-        raise RecordError(f"The commitments of {plan.clients[dealer]!r} are not those it signed.")
+        raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
     return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, places, joined, boxes)
 
@@ -162,17 +180,18 @@ def open_shares(
 ) -> SharePair:
     """The holder's check of its shares: `ends` are dealer and holder, `sealed` both commitments and the box.
 
-    Raises RecordError if the box does not open or a share does not fit its commitment.
+    Raises:
+        RecordError: the box does not open or a share does not fit its commitment.
     """
     dealer, holder = ends
     *commitments, box = sealed
     plain = open_box(channel, box, _box_context(plan, setup, head.epoch, dealer, holder))
     if len(plain) != 2 * SHARE_BYTES:
-        raise RecordError("A sealed share has the wrong size.")
+        raise RecordError("a sealed share has the wrong size")
     pair = (plain[:SHARE_BYTES], plain[SHARE_BYTES:])
     for kind in KINDS:
         if share_commitment(plan.session, head.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
-            raise RecordError(f"A share of {plan.clients[dealer]!r} does not fit its commitment.")
+            raise RecordError(f"a share of {plan.clients[dealer]!r} does not fit its commitment")
     return pair
 
 

@@ -4,6 +4,8 @@ Shares are kept per client until the list is known, as a client may have reached
 bytes an entry and client at compute1, 32 bytes a client at compute0.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field

@@ -36,7 +36,7 @@ def test_sessions_are_fresh() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"protocol": "rot13"}, "Unknown protocol"),
+        ({"protocol": "rot13"}, "unknown protocol"),
         ({"clients": ("a", "a")}, "name each one once"),
         ({"clients": ()}, "name each one once"),
         ({"clients": ("a", "b", "server")}, "roles"),
@@ -122,7 +122,7 @@ def test_unknown_names_are_refused() -> None:
         open_client(made, "z")
     with pytest.raises(PlanRefused, match="keyholder"):
         open_party(made, "compute0")
-    with pytest.raises(PlanRefused, match="No upload"):
+    with pytest.raises(PlanRefused, match="no upload"):
         made.client_bytes("z")
     with pytest.raises(PlanRefused, match="process of its own"):
         open_party(plan(**(GOOD | {"protocol": "mpc"})), "compute0")

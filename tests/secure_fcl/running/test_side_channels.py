@@ -21,7 +21,7 @@ UNPROTECTED = ("glfc.noise=none", "glfc.epsilon=inf")
 def test_a_channel_is_refused_while_anything_is_protected(
     tiny_scenario: Scenario, make_config: Callable[..., Config], settings: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ConfigInvalid, match=r"Take glfc_safe, or allow it with side_channels = \['glfc"):
+    with pytest.raises(ConfigInvalid, match=r"take glfc_safe, or allow it with side_channels = \['glfc"):
         build_row(make_config(*settings), tiny_scenario, "glfc", 1.0)
     assert build_row(make_config(*settings, ALLOWED), tiny_scenario, "glfc", 1.0).channels
     assert not build_row(make_config(*settings), tiny_scenario, "glfc_safe", 1.0).channels

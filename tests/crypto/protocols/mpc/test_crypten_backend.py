@@ -52,4 +52,4 @@ def test_multiplication_is_refused(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert "Multiplying shares is refused" in done.stdout, done.stderr[-500:]
+    assert "multiplying shares is refused" in done.stdout, done.stderr[-500:]

@@ -9,7 +9,7 @@ from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, Method, Networks, Plain, Rates, StepContext
-from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, TwoTeachers
+from secure_fcl.strategies.methods import Alone, AveragedGradientMemory, SurrogateIntelligence, TwoTeachers
 
 OPTIMIZERS = [("adam", 0.0, 0.01), ("sgd", 0.9, 0.2)]
 
@@ -48,14 +48,17 @@ def test_rounds_are_one_visit(digits: Dataset, trainer: str, optimizer: str, mom
     assert np.abs(afresh - whole).max() > 1e-3
 
 
-@pytest.mark.parametrize("method", [SurrogateIntelligence(), TwoTeachers(), Alone()], ids=lambda m: type(m).__name__)
+METHODS = [SurrogateIntelligence(), TwoTeachers(), Alone(), AveragedGradientMemory()]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 def test_methods_that_keep_arrays_of_their_own_keep_moments_too(digits: Dataset, method: Method) -> None:
     own = strategy("adam", 0.0, 0.01, 2, "stacked", method)
     view = view_of(digits, own)
     made = own.contribute(own.initial(), view, StepContext(0, 0, (0, 1)), KeyedStream(bytes(32)))
     assert set(made.kept) == set(own.kept)
     assert made.kept["moments"].shape == own.kept["moments"]
-    # Two steps were counted, of the visit alone: a surrogate's are not the client's.
+    # Two steps were counted, of the visit alone: those of a surrogate or on the memory alone are not the client's.
     assert made.kept["moments"][-1] == 2.0
 
 
