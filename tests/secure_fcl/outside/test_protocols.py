@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crypto import Session, Upload, hiding, open_client, open_party, plan, plan_roles, set_up
+from crypto import Session, Upload, open_client, open_party, plan, plan_roles, set_up
 from crypto.errors import CodeNotFound, MessageError, PlanRefused
 from crypto.protocols.catalogue import ENTRIES, entry_of
 from crypto.protocols.plans import plan_from_bytes
+from crypto.protocols.session import hiding
 from crypto.testing.checks import ROUNDS_NEEDED, Bench, check_protocol, check_set_up_mutations
 from secure_fcl.config import load_config
 from secure_fcl.errors import ConfigInvalid
