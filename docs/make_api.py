@@ -15,7 +15,8 @@ FOLDER = Path(__file__).with_name("api")
 MODULES: dict[str, tuple[str, ...]] = {
     "crypto": (
         "planning", "protocols.plans", "opening", "running", "wire.messages", "vectors", "keys", "protocols.session",
-        "protocols.entry", "protocols.catalogue", "protocols.bookkeeping", "protocols.masks", "testing", "backends", "errors",
+        "protocols.entry", "protocols.catalogue", "protocols.bookkeeping", "protocols.masks", "testing", "backends",
+        "errors",
     ),
     "privacy": (
         "events", "cohorts", "ledger", "filters", "accountants", "statement", "calibration", "groups", "batches",
