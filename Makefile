@@ -42,6 +42,7 @@ docs: setup
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_strategies.py
 	$(BIN)/python docs/make_lists.py
+	$(BIN)/python docs/make_api.py
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -62,7 +62,7 @@ def check_attack(make_attack: MakeAttack, world: ControlWorld | None = None, see
             f"attack {attack.name!r} reaches AUC {positive.auc.value:.3f} on an unprotected network that "
             "knows its data by heart; above .9 is expected: is its score the wrong way round?"
         )
-    terms = replace(Terms("random coins", seed=seed), confidence=_CONFIDENCE)
+    terms = replace(Terms(target="random coins", seed=seed), confidence=_CONFIDENCE)
     negative = negative_control(played.game, attack, played.view, played.candidates, terms)
     if 0.5 not in negative.auc.interval:
         raise ControlFailed(
@@ -94,7 +94,7 @@ def control_shadows(world: ControlWorld, models: int = 16, seed: int = 1) -> Sha
     """
     labels = int(world.candidates.y.max()) + 1
     trainer = BatchedMlp((world.candidates.x.shape[1], 96, labels))
-    recipe = ContinualRecipe(Rule(0.5, 0.9), batch=40, steps=150)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.5, momentum=0.9), batch=40, steps=150)
     return continual_models(trainer, world.candidates, recipe, models=models, seed=seed)
 
 

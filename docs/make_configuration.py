@@ -43,7 +43,7 @@ def render() -> str:
 
 
 def _assumption(protocol: str) -> str:
-    uploads, entry = (Upload("update", 1, 1),), ENTRIES[protocol]
+    uploads, entry = (Upload(name="update", length=1, bound=1),), ENTRIES[protocol]
     masked = entry.masks is not None
     modes: tuple[Mode, ...] = ("active", "semi-honest") if masked else ("semi-honest",)
     which = [f"`{protocol}`, `server = {mode!r}`" if masked else f"`{protocol}`" for mode in modes]

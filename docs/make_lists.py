@@ -20,6 +20,7 @@ import crypto
 import secure_fcl.data
 from attacks.games import views
 from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
+from crypto.protocols.session import hiding
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config, load_config
 from secure_fcl.data.catalogue import source_of
@@ -40,9 +41,9 @@ def strategies() -> tuple[FactSheet, ...]:
 
 def protections() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return for every protocol what hides a client's vector from the server, and who takes part beside the clients."""
-    names, upload = [f"client {number}" for number in range(30)], crypto.Upload("update", 1, 1)
+    names, upload = [f"client {number}" for number in range(30)], crypto.Upload(name="update", length=1, bound=1)
     plans = {name: crypto.plan(name, names, (upload,), rounds=1, max_dropouts=3) for name in PROTOCOLS}
-    return {name: (crypto.hiding(plan), crypto.plan_roles(plan)) for name, plan in plans.items()}
+    return {name: (hiding(plan), crypto.plan_roles(plan)) for name, plan in plans.items()}
 
 
 def threat_models() -> tuple[views.ThreatModel, ...]:

@@ -29,7 +29,7 @@ METRICS = ("micro", "task_mean", "forgetting")
 COLUMNS = ("strategy", "noise", "epsilon", "seed", *METRICS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyRow:
     """One run of a study; `epsilon` is infinite without noise, a metric NaN where the run has none."""
 
@@ -81,7 +81,7 @@ def parse_study(text: str) -> tuple[StudyRow, ...]:
         if not epsilon > 0.0:
             raise StudyError(f"line {line}: epsilon={epsilon} must be positive, or empty for a run without noise")
         seed = int(_number(found["seed"], "seed", line, 0.0))
-        rows.append(StudyRow(found["strategy"], found["noise"], epsilon, seed, **metrics))
+        rows.append(StudyRow(strategy=found["strategy"], noise=found["noise"], epsilon=epsilon, seed=seed, **metrics))
     return tuple(rows)
 
 

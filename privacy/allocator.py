@@ -64,7 +64,7 @@ def split_releases(epsilon: float, delta: float, fractions: Sequence[float]) -> 
     return tuple((1.0 + 1e-9) / (mu * math.sqrt(f)) for f in fractions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReplaySchedule:
     """A planned stream with a memory: every task takes `steps` noisy steps on its own data and on the memory.
 
@@ -104,10 +104,12 @@ class ReplaySchedule:
             raise InvalidParameter(f"arrival={arrival} in a stream of {self.tasks} tasks")
         found: Counter[Event] = Counter()
         if self.q_current > 0.0:
-            found[SampledGaussian(self.q_current, self.noise_multiplier)] += self.steps
+            found[SampledGaussian(q=self.q_current, noise_multiplier=self.noise_multiplier)] += self.steps
         later = (self.tasks - 1 - arrival) * self.steps
         if kept and later and self.q_memory > 0.0:
-            found[SampledGaussian(self.q_memory, self.noise_multiplier / self.replay_weight)] += later
+            found[SampledGaussian(q=self.q_memory, noise_multiplier=self.noise_multiplier / self.replay_weight)] += (
+                later
+            )
         return found
 
     def histories(self) -> list[Counter[Event]]:

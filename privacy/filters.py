@@ -24,7 +24,7 @@ class BudgetSpent(PrivacyError):
     """A charge would pass the budget of a cohort; nothing was charged and nothing may be released."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """A Renyi curve laid down before the run: at `orders[i]` a cohort may spend `bounds[i]`.
 
@@ -69,7 +69,12 @@ class Budget:
         ]
         if not kept:
             raise InvalidParameter("the planned schedule holds a release without any guarantee; no budget bounds it")
-        return Budget(tuple(a for a, _ in kept), tuple(c for _, c in kept), delta, total_failure(events))
+        return Budget(
+            orders=tuple(a for a, _ in kept),
+            bounds=tuple(c for _, c in kept),
+            delta=delta,
+            failure=total_failure(events),
+        )
 
     @staticmethod
     def single_order(epsilon: float, delta: float, order: float | None = None) -> Budget:
@@ -89,7 +94,7 @@ class Budget:
         chosen = max((a for a in ORDERS if a % 1 == 0), key=lambda a: bound(a) / a) if order is None else order
         if not chosen > 1.0 or bound(chosen) <= 0.0:
             raise InvalidParameter(f"epsilon={epsilon} leaves nothing at order {chosen:g}; raise it, or the order")
-        return Budget((chosen,), (bound(chosen),), delta)
+        return Budget(orders=(chosen,), bounds=(bound(chosen),), delta=delta)
 
     @property
     def epsilon(self) -> float:

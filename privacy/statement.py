@@ -12,7 +12,7 @@ from privacy.errors import ConformanceError
 from privacy.events import Event, NonPrivate, describe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortStatement:
     """What one cohort spent. `epsilon_pld` is None where PLD refuses an event of the cohort.
 
@@ -106,7 +106,10 @@ def statements(spent: Spent, delta: float, accountant: Accountant | None = None)
             if accountant is not None:
                 asked[key] = accountant.name, given_epsilon(accountant, events, delta)
         lines = tuple(f"{count} x {describe(event)}" for event, count in sorted(events.items(), key=str))
-        rows.append(CohortStatement(cohort, *known[key], events=lines, given=asked.get(key)))
+        rdp, pld = known[key]
+        rows.append(
+            CohortStatement(cohort=cohort, epsilon_rdp=rdp, epsilon_pld=pld, events=lines, given=asked.get(key))
+        )
     return tuple(rows)
 
 

@@ -29,7 +29,7 @@ AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One run of a study: its place in the grid and its configuration."""
 
@@ -107,7 +107,9 @@ def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, prote
     tree.setdefault("transcript", "full" if attacked else "latest")
     tree |= {"rows": [strategy], "protection": protection, "seed": seed}
     tree[strategy] = tree.get(strategy, {}) | {"epsilon": epsilon, "noise": place}
-    return Cell(strategy, place, float(epsilon), protection, seed, validate(tree))
+    return Cell(
+        strategy=strategy, noise=place, epsilon=float(epsilon), protection=protection, seed=seed, config=validate(tree)
+    )
 
 
 def run_study(

@@ -1,4 +1,6 @@
 import ast
+import dataclasses
+import importlib
 import re
 import shutil
 import subprocess
@@ -161,3 +163,42 @@ def test_every_public_name_exists() -> None:
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", ()):
             assert getattr(module, public) is not None
+
+
+def _positional_numbers(of: type) -> list[str]:
+    """Names of the class's numbers, if it has two or more and takes any of its fields by position; else none."""
+    numbers = [f for f in dataclasses.fields(of) if f.init and f.name in vars(of).get("__annotations__", {})]
+    numbers = [
+        f
+        for f in numbers
+        if f.type in (int, float, int | None, float | None, "int", "float", "int | None", "float | None")
+    ]
+    taken = any(f.init and not f.kw_only for f in dataclasses.fields(of) if f.name in vars(of)["__annotations__"])
+    return [f.name for f in numbers] if len(numbers) > 1 and taken else []
+
+
+def _frozen_dataclasses(package: str) -> list[type]:
+    names = [name for name in NAMES if name.startswith(f"{package}/") and not name.endswith("__main__.py")]
+    found = []
+    for name in names:
+        module = importlib.import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        for key, value in vars(module).items():
+            ours = isinstance(value, type) and value.__module__ == module.__name__ and not key.startswith("_")
+            if ours and dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen:
+                found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_numbers_are_given_by_name(package: str) -> None:
+    found = _frozen_dataclasses(package)
+    assert len(found) > 5
+    swapped = {f"{of.__module__}.{of.__name__}": numbers for of in found if (numbers := _positional_numbers(of))}
+    assert swapped == {}, "two numbers by position can change places unnoticed: kw_only=True"
+
+
+def test_numbers_by_position_are_seen() -> None:
+    planted = dataclasses.make_dataclass("Planted", [("name", "str"), ("low", "float"), ("high", "float | None")])
+    assert _positional_numbers(planted) == ["low", "high"]
+    named = dataclasses.make_dataclass("Named", [("low", "float"), ("high", "float")], kw_only=True)
+    assert _positional_numbers(named) == []

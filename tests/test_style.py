@@ -22,7 +22,15 @@ PROPER = (
     "TenSEAL", "TensorBoard",
 )  # fmt: skip
 #: Errors that are not for a person to read: exits, and what an interface of Python asks for.
-NOT_SENTENCES = {"Exit", "SystemExit", "KeyError", "AttributeError", "StopIteration", "NotImplementedError"}
+NOT_SENTENCES = {
+    "Exit",
+    "SystemExit",
+    "KeyError",
+    "AttributeError",
+    "StopIteration",
+    "NotImplementedError",
+    "from_exception_data",
+}
 #: Names that hold, all over the packages, what nobody may print.
 SECRET = re.compile(r"^_?(secret|private|private_key|key_bytes|master|nonce|pads?|plaintext|noise)$")
 

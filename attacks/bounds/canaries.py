@@ -123,4 +123,8 @@ def one_shot_estimate(cosines: FloatArray, delta: float) -> Estimate:
         raise AuditInvalid(f"{len(cosines)} cosines; at least two finite ones are needed")
     spread = max(float(np.std(cosines, ddof=1)), 1.0)
     mu = max(float(np.mean(cosines)), 0.0) / spread
-    return Estimate(gaussian_epsilon(mu, delta), delta, "canaries as strong as the worst case, normal cosines")
+    return Estimate(
+        value=gaussian_epsilon(mu, delta),
+        delta=delta,
+        assumption="canaries as strong as the worst case, normal cosines",
+    )

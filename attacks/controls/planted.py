@@ -34,7 +34,7 @@ class Bug(Enum):
     ONE_CLIENT_UNMASKED = "one client's upload, which carries its noise share only, is seen in the clear"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlantedPlan:
     """The mechanism as its ledger describes it.
 
@@ -87,9 +87,11 @@ def planted_outcome(plan: PlantedPlan, bug: Bug, ledger_epsilon: float, delta: f
     zeros = np.zeros(plan.canaries, dtype=np.int64)
     released = {"sums": np.stack(sums), "sum_clients": np.full(len(sums), plan.clients)}
     view = View.of(ONE_CLIENT_CLEAR if bug is Bug.ONE_CLIENT_UNMASKED else SUMS_ONLY, released)
-    terms = Terms(f"planted bug: {bug.value}", plan.seed, Coin(), delta, ledger_epsilon)
+    terms = Terms(
+        target=f"planted bug: {bug.value}", seed=plan.seed, coin=Coin(), delta=delta, ledger_epsilon=ledger_epsilon
+    )
     # Axes tell nothing of coins: the blind baseline is one half by construction, and costs minutes to compute.
-    blind = Score(0.5, 0.5, 0.5, terms.confidence, plan.canaries)
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=plan.canaries)
     return play(MEMBERSHIP, DirectionScore(), view, Candidates(axes, zeros, numbers, zeros), coins, terms, blind)
 
 

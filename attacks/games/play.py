@@ -56,7 +56,7 @@ apart are the steps that sampled from the memory, so an epsilon to compare with 
 alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What one attack achieved in one game: scores with intervals, a bound on epsilon with its ceiling."""
 

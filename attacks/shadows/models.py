@@ -107,7 +107,7 @@ def _keys(candidates: Candidates) -> list[bytes]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContinualRecipe:
     """How one model is trained task after task; the same for the attacked model and its shadows.
 

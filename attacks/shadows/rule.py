@@ -18,7 +18,7 @@ Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Examples x (n, ...) and labels y (n,)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """Stochastic gradient descent with momentum on cross-entropy, with or without DP-SGD's clipping and noise.
 

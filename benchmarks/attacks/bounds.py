@@ -6,8 +6,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from attacks import GuessCounts, contradictions, gaussian_bound, gaussian_epsilon, two_run_audit
+from attacks import contradictions
+from attacks.bounds.gaussian import gaussian_bound, gaussian_epsilon, two_run_audit
 from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.games.judging import GuessCounts
 from benchmarks.attacks.common import cpu
 from privacy import PldAccountant, SampledGaussian
 
@@ -68,7 +70,9 @@ def planted(console: Console) -> None:
         (Bug.REPLAY_NOT_CHARGED, sampled),
         (Bug.NOISE_BY_REALISED_BATCH, plain),
     ):
-        epsilon = accountant.epsilon({SampledGaussian(plan.rate, plan.noise_multiplier): plan.rounds}, DELTA)
+        epsilon = accountant.epsilon(
+            {SampledGaussian(q=plan.rate, noise_multiplier=plan.noise_multiplier): plan.rounds}, DELTA
+        )
         cells = []
         with cpu() as used:
             for wanted in (bug, Bug.NONE):

@@ -118,7 +118,7 @@ def share_plan(protocol: str, n: int, dropout: float, lengths: tuple[int, ...]) 
     """
     masked = protocol in ("secagg", "secagg+")
     corrupt = (n // 100 if dropout > 0.2 else n // 10) if masked else None
-    uploads = [Upload(str(length), length, BOUND) for length in lengths]
+    uploads = [Upload(name=str(length), length=length, bound=BOUND) for length in lengths]
     return plan(protocol, [f"client{i}" for i in range(n)], uploads, ROUNDS, math.ceil(dropout * n), corrupt=corrupt)
 
 

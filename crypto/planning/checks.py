@@ -40,7 +40,15 @@ def whole_numbers(upload: Upload) -> Upload:
         whole(getattr(upload, what), f"{what} of upload {upload.name!r}")
         for what in ("length", "bound", "noise_bound", "norm_bound", "noise_norm_bound")
     )
-    return Upload(upload.name, length, bound, noise, float(upload.noise_excess), norm, noise_norm)
+    return Upload(
+        name=upload.name,
+        length=length,
+        bound=bound,
+        noise_bound=noise,
+        noise_excess=float(upload.noise_excess),
+        norm_bound=norm,
+        noise_norm_bound=noise_norm,
+    )
 
 
 def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tuple[str, ...]) -> None:

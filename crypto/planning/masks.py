@@ -36,7 +36,7 @@ _DENSEST = 0.6
 ATTEMPTS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskParameters:
     """The public numbers of a masked sum.
 
@@ -74,7 +74,7 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
             f"(clients + corrupt)/2; {dropouts} dropouts leave {n - dropouts}: allow at most "
             f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients"
         )
-    return MaskParameters(mode, corrupt, n - 1, threshold, True)
+    return MaskParameters(mode=mode, corrupt=corrupt, neighbours=n - 1, threshold=threshold, complete=True)
 
 
 def parameters_for(
@@ -142,7 +142,14 @@ def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters |
         if threshold > k + 1 or not _connected(n, k, together, n - dropouts - corrupt):
             continue
         if _log2_shortage(n, dropouts, k, threshold) <= correct:
-            return MaskParameters(mode, corrupt, k, threshold, False, eigenvalue_bound(k))
+            return MaskParameters(
+                mode=mode,
+                corrupt=corrupt,
+                neighbours=k,
+                threshold=threshold,
+                complete=False,
+                eigenvalue=eigenvalue_bound(k),
+            )
     return None
 
 

@@ -62,7 +62,7 @@ class Rules(Assumes, Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A checked plan; make it with `crypto.plan`. All of it is public."""
 
@@ -146,7 +146,7 @@ class Plan:
         )  # fmt: skip
 
     def to_bytes(self) -> bytes:
-        """Write the plan for another process; `plan_from_bytes` reads it and checks it again."""
+        """Write the plan for another process; `crypto.protocols.plans.plan_from_bytes` reads and checks it."""
         uploads = [
             [u.name, u.length, u.bound, u.noise_bound, u.noise_excess, u.norm_bound, u.noise_norm_bound]
             for u in self.uploads
@@ -231,7 +231,17 @@ def read_plan(data: bytes, find: Callable[[str], Rules]) -> Plan:
             for entry in uploads:
                 match entry:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
-                        vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
+                        vectors.append(
+                            Upload(
+                                name=name,
+                                length=length,
+                                bound=bound,
+                                noise_bound=noise,
+                                noise_excess=excess,
+                                norm_bound=norm,
+                                noise_norm_bound=noise_norm,
+                            )
+                        )
                     case _:
                         raise MessageError("an upload of the plan is malformed")
             match rest:

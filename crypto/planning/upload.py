@@ -15,7 +15,7 @@ SEED_BYTES = 32
 STATEMENT_BYTES = 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Upload:
     """One vector that every client sends once a round.
 

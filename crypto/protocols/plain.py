@@ -40,7 +40,17 @@ class PlainClient:
         """See `ClientSession.submit`: one message of 8 bytes an entry."""
         self._submissions.check(round, upload, vector, model)
         raw = vector.astype("<i8", copy=False).tobytes()
-        return (Message(self.name, "server", "vector", self._plan.session, round, upload, raw),)
+        return (
+            Message(
+                sender=self.name,
+                receiver="server",
+                kind="vector",
+                session=self._plan.session,
+                round=round,
+                upload=upload,
+                payload=raw,
+            ),
+        )
 
 
 @holds_secrets

@@ -21,7 +21,7 @@ from crypto.wire.messages import Begin, Deadline, Input, Item, Message, decode, 
 HISTORY = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Faults:
     """For each message on its way, the probability of each fault.
 

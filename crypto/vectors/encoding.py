@@ -31,7 +31,7 @@ class Encoded:
     saturated: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FixedPoint:
     """Fixed-point encoding: entries clipped to [-clip, clip], `scale` integer steps for each unit.
 

@@ -41,7 +41,7 @@ MAX_SEQUENCE = 2**63 - 1
 MAX_PROOF = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """One message from `sender` to `receiver` (a party's name, or "clients" for all of them).
 
@@ -177,15 +177,15 @@ def _build(fields: object) -> AnyItem:
     match fields:
         case ["message", sender, receiver, kind, session, number, upload, payload, sequence, proof]:
             return Message(
-                _text(sender, "sender"),
-                _text(receiver, "receiver"),
-                _text(kind, "kind"),
-                _text(session, "session"),
-                _round(number),
-                _text(upload, "upload"),
-                _raw(payload),
-                _sequence(sequence),
-                _raw(proof, MAX_PROOF),
+                sender=_text(sender, "sender"),
+                receiver=_text(receiver, "receiver"),
+                kind=_text(kind, "kind"),
+                session=_text(session, "session"),
+                round=_round(number),
+                upload=_text(upload, "upload"),
+                payload=_raw(payload),
+                sequence=_sequence(sequence),
+                proof=_raw(proof, MAX_PROOF),
             )
         case ["aggregate", session, number, upload, total, names]:
             raw = _raw(total)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.games.attack import Candidates
+from attacks.shadows import ModuleTrainer, Rule, ShadowModels, Trainer, trainer_for
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.schedules import balanced_coins, joined, poisson_batches
 from secure_fcl.engines.simulation import SIMULATION
@@ -47,7 +48,7 @@ class _Course:
     seed: int
 
     @property
-    def rule(self) -> attacks.Rule:
+    def rule(self) -> Rule:
         """One step of all clients together, scaled to the half of the data that a shadow model has.
 
         The server averages the clients' steps, so sums, noise and denominators of all clients add up. Local steps
@@ -57,9 +58,9 @@ class _Course:
         step, clients = self.strategy.plan, self.plan.scenario.clients
         noise = step.noise_multiplier * (math.sqrt(clients) if self.plan.noise == "local" else 1.0)
         share = 0.5 / (1.0 - self.plan.config.scenario.holdout)
-        return attacks.Rule(
-            step.learning_rate,
-            step.momentum,
+        return Rule(
+            learning_rate=step.learning_rate,
+            momentum=step.momentum,
             clip_norm=step.clipping_norm,
             noise_multiplier=noise * share,
             denominator=step.denominator * clients * share,
@@ -94,7 +95,7 @@ class _Course:
                 present[experience.index[np.minimum(experience.place // places, last) == chunk]] = True
             yield self.coins & present[self.pool], numbers.count(chunk)
 
-    def train(self, trainer: attacks.Trainer, data: tuple[NDArray[np.float32], Ints], say: Say) -> NDArray[np.float32]:
+    def train(self, trainer: Trainer, data: tuple[NDArray[np.float32], Ints], say: Say) -> NDArray[np.float32]:
         """Return checkpoints before the first slot and after each, float32 (S, slots + 1, d)."""
         models, slots, rule = len(self.coins), self.plan.scenario.slots, self.rule
         weights = np.repeat(self.strategy.initial()["weights"][None], models, axis=0)
@@ -127,10 +128,10 @@ def shadow_models(
     strategy: GradientStrategy,
     folder: RunFolder,
     pool: Ints,
-    candidates: attacks.Candidates,
+    candidates: Candidates,
     models: int,
     say: Say = lambda text: None,
-) -> attacks.ShadowModels:
+) -> ShadowModels:
     """Return `models` shadow models trained as the row was, kept in the run's simulation folder.
 
     They start from the run's public initial weights and take its Poisson rates, clipping, noise and thresholds of the
@@ -153,8 +154,8 @@ def shadow_models(
     coins = balanced_coins(models, len(items), seed)[:, item]
     keys = public_generator(seed, "retention").random((models, len(items)))[:, item]
     course = _Course(plan, strategy, pool, candidates.task, coins, keys, seed)
-    trainer = attacks.trainer_for(strategy.network(strategy.initial()))
-    if isinstance(trainer, attacks.ModuleTrainer):
+    trainer = trainer_for(strategy.network(strategy.initial()))
+    if isinstance(trainer, ModuleTrainer):
         # The batches of all clients are large: stacking eight models took four times as long on HAPT's network.
         trainer = replace(trainer, chunk=1)
     settings = {
@@ -169,4 +170,4 @@ def shadow_models(
     )
     slots = np.arange(-1, plan.scenario.slots, dtype=np.int64)
     kept = course.kept(plan.scenario.slots - 2)
-    return attacks.ShadowModels(trainer, candidates, made["weights"], slots, coins, kept)
+    return ShadowModels(trainer, candidates, made["weights"], slots, coins, kept)

@@ -1,4 +1,4 @@
-"""The configuration of a run: one validated tree, from TOML and `--set a.b=c`."""
+"""The configuration of a run: one validated tree, from TOML and settings `a.b=c`."""
 
 from __future__ import annotations
 

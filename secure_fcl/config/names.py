@@ -51,7 +51,11 @@ def _known(name: str, names: tuple[str, ...], what: str) -> str:
 
 
 def row_name(name: str) -> str:
-    """Return the name of a strategy. Raises ValueError, with the choices, if there is none of that name."""
+    """Return the name of a strategy.
+
+    Raises:
+        ValueError: there is none of that name; names the choices.
+    """
     return _known(name, tuple(ENTRIES), "the strategies are")
 
 

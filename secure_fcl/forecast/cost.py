@@ -27,7 +27,7 @@ from secure_fcl.streams import Scenario, build_scenario
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowCost:
     """One row as configured. Epsilons are None where nothing is guaranteed.
 
@@ -59,7 +59,7 @@ class RowCost:
         return sorted(found.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alternative:
     """One setting changed, the rest as configured.
 
@@ -185,9 +185,17 @@ def _alternative(
         same = _statements(build_row(changed, other, plan.name, multiplier)) if multiplier else ()
         needed, least = calibrated_row(changed, other, plan.name)
     except (SecureFclError, PrivacyError, CryptoError) as error:
-        return Alternative(plan.name, key, value, refused=str(error))
+        return Alternative(row=plan.name, key=key, value=value, refused=str(error))
     storage = sum(needed.storage.table().values())
-    return Alternative(plan.name, key, value, _finite(worst(same)), least, _noise_in_sum(needed, least), storage)
+    return Alternative(
+        row=plan.name,
+        key=key,
+        value=value,
+        epsilon=_finite(worst(same)),
+        noise_multiplier=least,
+        noise_in_sum=_noise_in_sum(needed, least),
+        storage=storage,
+    )
 
 
 def with_setting(config: Config, key: str, value: float | int | str) -> Config:

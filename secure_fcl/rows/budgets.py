@@ -41,7 +41,9 @@ def planned_budget(plan: RowPlan) -> Budget | None:
     # Skellam bounds are proven at integers alone.
     kept = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)]
     failure = max(total_failure(history) for history in histories)
-    return Budget(tuple(a for a, _ in kept), tuple(c for _, c in kept), plan.accounting_delta, failure)
+    return Budget(
+        orders=tuple(a for a, _ in kept), bounds=tuple(c for _, c in kept), delta=plan.accounting_delta, failure=failure
+    )
 
 
 def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
@@ -58,7 +60,7 @@ def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
     try:
         found = read_json(path)
         return None if found is None else Budget(
-            tuple(found["orders"]), tuple(found["bounds"]), found["delta"], found["failure"]
+            orders=tuple(found["orders"]), bounds=tuple(found["bounds"]), delta=found["delta"], failure=found["failure"]
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid(f"{path} is not a budget ({error}); restore it, or start a new run") from error

@@ -86,8 +86,8 @@ class RowPlan:
         """Return the public facts of a round."""
         seen = {c for earlier in range(slot) for c in self.scenario.slot_classes(earlier)}
         return StepContext(
-            slot, round, self.scenario.slot_classes(slot), tuple(sorted(seen)), self.phase(round),
-            round == self.training_rounds - 1,
+            slot=slot, round=round, classes=self.scenario.slot_classes(slot), seen=tuple(sorted(seen)),
+            phase=self.phase(round), last=round == self.training_rounds - 1,
         )  # fmt: skip
 
     @property
@@ -132,9 +132,15 @@ class RowPlan:
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
         if noise is None:
-            return Upload(upload.name, upload.length, bound)
+            return Upload(name=upload.name, length=upload.length, bound=bound)
         excess = NOISE_EXCESS / self.rounds
-        return Upload(upload.name, upload.length, bound, noise.noise_bound(upload.length, excess), excess)
+        return Upload(
+            name=upload.name,
+            length=upload.length,
+            bound=bound,
+            noise_bound=noise.noise_bound(upload.length, excess),
+            noise_excess=excess,
+        )
 
     @property
     def client_bytes(self) -> int:
@@ -155,12 +161,12 @@ class RowPlan:
         for group, client in sorted(members.items()):
             for task in self.scenario.released(client, slot):
                 for fate in ("kept", "discarded") if self.memory else ("discarded",):
-                    cohort = Cohort(group, task, self.chunk(round), fate)
+                    cohort = Cohort(group=group, arrival=task, chunk=self.chunk(round), fate=fate)
                     found += [Charge(cohort, e, n) for e, n in self._current_events(round).items()]
             if self.memory:
                 for closed in (t for before in range(slot) for t in self.scenario.released(client, before)):
                     for chunk in range(self.storage.chunks):
-                        cohort = Cohort(group, closed, chunk, "kept")
+                        cohort = Cohort(group=group, arrival=closed, chunk=chunk, fate="kept")
                         found += [Charge(cohort, e, n) for e, n in self.events("memory", self.phase(round)).items()]
         return found
 

@@ -36,8 +36,8 @@ def _recipe(config: Config, strategy: GradientStrategy, slot: int) -> Recipe:
     c = config.compression
     alone = strategy.last_from is not None and slot >= strategy.last_from
     return Recipe(
-        strategy.networks.shapes, strategy.networks.frozen if alone else 0, c.kind, c.fraction, c.unbiased,
-        c.rotation, config.seed, strategy.name,
+        shapes=strategy.networks.shapes, frozen=strategy.networks.frozen if alone else 0, kind=c.kind,
+        fraction=c.fraction, unbiased=c.unbiased, rotation=c.rotation, seed=config.seed, row=strategy.name,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
+from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
-from secure_fcl.config.outside import OutsideCode, names_code
+from secure_fcl.config.outside import OutsideCode, described, names_code
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
+from secure_fcl.running.folder import RunFolder
 from secure_fcl.streams import Scenario, Wait
 
 
@@ -225,6 +227,15 @@ def _randomness(plan: RowPlan) -> str:
         f"noise: AES-CTR key stream seeded from {source}, Gaussian in double precision; "
         "sampling coins: torch generator seeded likewise"
     )
+
+
+def certify(folder: RunFolder, config: Config, rows: Iterable[tuple[RowPlan, float]]) -> None:
+    """Write the certificate of a run from the ledgers in its folder; `rows`: plans with their noise multipliers."""
+    found = {}
+    for plan, multiplier in rows:
+        with Ledger(folder.ledger_path(plan.name)) as ledger:
+            found[plan.name] = row_certificate(plan, ledger, multiplier)
+    write_certificate(folder.path, found, described(config.model_dump()))
 
 
 def write_certificate(folder: Path, rows: dict[str, dict[str, Any]], code: Sequence[OutsideCode] = ()) -> None:

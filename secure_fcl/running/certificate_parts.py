@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from crypto.protocols.catalogue import entry_of as protocol_entry
-from privacy import PrivacyError, group_epsilon, worst
+from privacy import PrivacyError, worst
 from privacy.cohorts import Spent
+from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
 from secure_fcl.config.outside import names_code
 from secure_fcl.rows.budgets import planned_budget

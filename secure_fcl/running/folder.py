@@ -30,7 +30,7 @@ from secure_fcl.strategies import State
 _PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands: the next round to run, and how many records belong to what is done."""
 

@@ -55,7 +55,7 @@ class Contribution:
     kept: Mapping[str, Floats] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepContext:
     """Public facts of one round.
 

@@ -14,7 +14,7 @@ from secure_fcl.strategies.base import Floats
 Kept = tuple[Mapping[str, Floats], ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Course:
     """A short made-up run: what each client holds never changes, so that only the strategy makes a difference.
 
@@ -42,10 +42,13 @@ class Course:
         steps = []
         for slot, group in enumerate(groups):
             seen = tuple(c for earlier in groups[:slot] for c in earlier)
-            steps += [StepContext(slot, r, group, seen, "train", r == rounds - 1) for r in range(rounds)]
+            steps += [
+                StepContext(slot=slot, round=r, classes=group, seen=seen, phase="train", last=r == rounds - 1)
+                for r in range(rounds)
+            ]
             if "close" in strategy.uploads:
-                steps.append(StepContext(slot, rounds, group, seen, "close"))
-        return Course(shape, classes, tuple(steps))
+                steps.append(StepContext(slot=slot, round=rounds, classes=group, seen=seen, phase="close"))
+        return Course(shape=shape, classes=classes, steps=tuple(steps))
 
     def view(self, strategy: Strategy, client: int, step: StepContext, kept: Mapping[str, Floats]) -> DeviceView:
         """Return what a client holds in a round."""

@@ -86,7 +86,7 @@ class Bench:
     @property
     def encoder(self) -> FixedPoint:
         """Real to integer, as a run does it."""
-        return FixedPoint(self.upload.scale, self.upload.largest_bound)
+        return FixedPoint(scale=self.upload.scale, clip=self.upload.largest_bound)
 
 
 def coins(label: str) -> KeyedStream:
@@ -214,7 +214,7 @@ def check_secure(bench: Bench) -> None:
     expected = np.sum(list(vectors.values()), axis=0, dtype=np.int64)
     states = []
     for protocol in ("plain", "bfv"):
-        secure = plan(protocol, names, (Upload(upload.name, upload.length, bench.encoder.bound),), 1)
+        secure = plan(protocol, names, (Upload(name=upload.name, length=upload.length, bound=bench.encoder.bound),), 1)
         parties = {n: open_client(secure, n) for n in names} | {r: open_party(secure, r) for r in plan_roles(secure)}
         set_up(parties)
         outcome = run_round(parties, 0, upload.name, vectors)

@@ -6,13 +6,13 @@ from crypto import Upload, open_client, plan, set_up
 from crypto.planning.plans import Plan
 from crypto.running.processes import host_parties
 from crypto.running.rehearsal import rehearse
-from crypto.testing.checks import ROUNDS_NEEDED, Bench
+from crypto.testing import ROUNDS_NEEDED, Bench
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 UPLOADS = (
-    Upload("update", 9001, 1 << 16, noise_bound=1000),
-    Upload("counts", 3, 5),
-    Upload("wide", 40, 1 << 39),
+    Upload(name="update", length=9001, bound=1 << 16, noise_bound=1000),
+    Upload(name="counts", length=3, bound=5),
+    Upload(name="wide", length=40, bound=1 << 39),
 )
 
 

@@ -16,11 +16,20 @@ from privacy import Charge, Cohort, Ledger, NonPrivate, SampledGaussian, Sampled
 from privacy import ledger as ledger_module
 from privacy.errors import LedgerClosed, LedgerDamaged, UnsupportedEvent
 
-KEPT, DISCARDED = Cohort("all", 0, 0, "kept"), Cohort("all", 0, 0, "discarded")
-STEP = SampledGaussian(0.25, 1.4)
+KEPT, DISCARDED = (
+    Cohort(group="all", arrival=0, chunk=0, fate="kept"),
+    Cohort(group="all", arrival=0, chunk=0, fate="discarded"),
+)
+STEP = SampledGaussian(q=0.25, noise_multiplier=1.4)
 ROUND = [Charge(KEPT, STEP, 2), Charge(DISCARDED, STEP, 2)]
-SHARED = SampledSkellam(0.05, 1e9 / 7, 16395.6, 268e6, 1e-15)
-EVENTS = (STEP, SampledGaussian(1 / 3, 0.1 + 0.2), SkellamRelease(1e9 / 7, 16395.6, 268e6), SHARED, NonPrivate("ä \n"))
+SHARED = SampledSkellam(q=0.05, variance=1e9 / 7, l2=16395.6, l1=268e6, failure=1e-15)
+EVENTS = (
+    STEP,
+    SampledGaussian(q=1 / 3, noise_multiplier=0.1 + 0.2),
+    SkellamRelease(variance=1e9 / 7, l2=16395.6, l1=268e6),
+    SHARED,
+    NonPrivate("ä \n"),
+)
 charges = st.builds(Charge, st.sampled_from([KEPT, DISCARDED]), st.sampled_from(EVENTS), st.integers(1, 9))
 
 
@@ -68,7 +77,7 @@ class CountedStep(SampledGaussian):
 
 def test_a_query_does_not_count_the_entries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    step, entries = CountedStep(0.25, 1.4), 10_000
+    step, entries = CountedStep(q=0.25, noise_multiplier=1.4), 10_000
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
         for number in range(entries):
             ledger.charge([Charge(KEPT, step, 2)], round=number)
@@ -219,7 +228,8 @@ import os, sys
 from collections.abc import Iterator
 from pathlib import Path
 from privacy import Charge, Cohort, Ledger, SampledGaussian
-charge = [Charge(Cohort("all", 0, k, "kept"), SampledGaussian(0.25, 1.4), 2) for k in range(3)]
+step = SampledGaussian(q=0.25, noise_multiplier=1.4)
+charge = [Charge(Cohort(group="all", arrival=0, chunk=k, fate="kept"), step, 2) for k in range(3)]
 for _ in sys.stdin:
     child = os.fork()
     if not child:

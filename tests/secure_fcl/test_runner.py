@@ -8,11 +8,21 @@ from rich.console import Console
 
 from secure_fcl.cli.display import progress
 from secure_fcl.runner import StopRequest, write_report
-from secure_fcl.running.loop import Tick
+from secure_fcl.running.records import Tick
 
 
 def tick(round: int, epsilon: float = 8.0) -> Tick:
-    return Tick("replay", 1, 6, round, 20, 0.254, epsilon, 20 + round, 240)
+    return Tick(
+        row="replay",
+        slot=1,
+        slots=6,
+        round=round,
+        rounds=20,
+        accuracy=0.254,
+        epsilon=epsilon,
+        done=20 + round,
+        total=240,
+    )
 
 
 def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:

@@ -36,7 +36,18 @@ class BfvKeyHolder:
     def start(self) -> tuple[Item, ...]:
         """Send the public keys to clients and server."""
         public = pack_value([self._keys.public_bytes(), self._agreement.public])
-        return tuple(Message(KEYHOLDER, to, "key", self._plan.session, *SET_UP, public) for to in ("server", "clients"))
+        return tuple(
+            Message(
+                sender=KEYHOLDER,
+                receiver=to,
+                kind="key",
+                session=self._plan.session,
+                round=SET_UP[0],
+                upload=SET_UP[1],
+                payload=public,
+            )
+            for to in ("server", "clients")
+        )
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """Answer the server's "open" with a "sum" or a "refused" that says why; ignore everything else."""
@@ -113,4 +124,14 @@ class BfvKeyHolder:
         return total
 
     def _answer(self, key: Key, kind: str, payload: bytes) -> tuple[Item, ...]:
-        return (Message(KEYHOLDER, "server", kind, self._plan.session, *key, payload),)
+        return (
+            Message(
+                sender=KEYHOLDER,
+                receiver="server",
+                kind=kind,
+                session=self._plan.session,
+                round=key[0],
+                upload=key[1],
+                payload=payload,
+            ),
+        )

@@ -103,7 +103,17 @@ class BfvClient:
         rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
         blocks = [encrypt(self._keys.bfv, row) for row in rows]
         payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks, model)
-        return (Message(self.name, "server", "ciphertexts", self._plan.session, round, upload, payload),)
+        return (
+            Message(
+                sender=self.name,
+                receiver="server",
+                kind="ciphertexts",
+                session=self._plan.session,
+                round=round,
+                upload=upload,
+                payload=payload,
+            ),
+        )
 
 
 @dataclass
@@ -216,7 +226,17 @@ class BfvServer:
         statements = [[name, *progress.arrived[name]] for name in progress.asked]
         payload = pack_value([statements, [total.to_bytes() for total in progress.sums]])
         progress.sums.clear()
-        return (Message("server", KEYHOLDER, "open", self._plan.session, *key, payload),)
+        return (
+            Message(
+                sender="server",
+                receiver=KEYHOLDER,
+                kind="open",
+                session=self._plan.session,
+                round=key[0],
+                upload=key[1],
+                payload=payload,
+            ),
+        )
 
     def _finish(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         del self._progress[key]

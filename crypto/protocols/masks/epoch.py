@@ -86,7 +86,15 @@ class ClientEpoch:
         if self.stage != "ready":
             raise RecordError(f"the keys of epoch {self.number} were used")
         plan, me = self._plan, self._plan.clients[self._me]
-        context = MaskContext(plan.protocol, plan.session, self._setup.digest, self.number, round, upload, model)
+        context = MaskContext(
+            protocol=plan.protocol,
+            session=plan.session,
+            setup=self._setup.digest,
+            epoch=self.number,
+            round=round,
+            upload=upload,
+            model=model,
+        )
         add, subtract = [context.self_key(self._keys.seed(), me)], []
         for peer, public in self._peers.items():
             name = plan.clients[peer]

@@ -148,9 +148,20 @@ class Keyring:
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""
-        return Message(SERVER, self._plan.clients[receiver], kind, self._plan.session, *place, payload)
+        return self._message(self._plan.clients[receiver], kind, place, payload)
 
     def _broadcast(self, sent: tuple[str, bytes] | None) -> tuple[Message, ...]:
         if sent is None:
             return ()
-        return (Message(SERVER, "clients", sent[0], self._plan.session, *SET_UP, sent[1]),)
+        return (self._message("clients", sent[0], SET_UP, sent[1]),)
+
+    def _message(self, receiver: str, kind: str, place: Key, payload: bytes) -> Message:
+        return Message(
+            sender=SERVER,
+            receiver=receiver,
+            kind=kind,
+            session=self._plan.session,
+            round=place[0],
+            upload=place[1],
+            payload=payload,
+        )

@@ -92,7 +92,7 @@ def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
         raise RecordError("a sealed share does not open: altered, or for another holder or epoch") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskContext:
     """What every mask of one sum is bound to: both sides must agree on all of it, or masks do not cancel.
 

@@ -51,7 +51,7 @@ class EpochKeys:
         self._seed[:] = bytes(len(self._seed))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """What the server keeps of a checked offer; commitments and boxes lie in the order of `places`."""
 
@@ -172,7 +172,16 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
     if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
         raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
-    return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, places, joined, boxes)
+    return Offer(
+        dealer=dealer,
+        epoch=head.epoch,
+        public=head.public,
+        seed_commitment=head.seed_commitment,
+        record=record,
+        places=places,
+        joined=joined,
+        boxes=boxes,
+    )
 
 
 def open_shares(

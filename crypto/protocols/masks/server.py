@@ -223,7 +223,16 @@ class MaskServer:
             )
         survivors = tuple(sorted(pile.senders))
         dropped = tuple(sorted(set(epoch.offers) - pile.senders))
-        context = MaskContext(plan.protocol, plan.session, setup.digest, epoch.number, *current.key, model)
+        round, upload = current.key
+        context = MaskContext(
+            protocol=plan.protocol,
+            session=plan.session,
+            setup=setup.digest,
+            epoch=epoch.number,
+            round=round,
+            upload=upload,
+            model=model,
+        )
         recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
         signed = statement(context, epoch.offers, survivors)
         opening = _Opening(context, pile.total, survivors, signed, recovery, frozenset(survivors))

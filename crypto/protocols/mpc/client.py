@@ -105,7 +105,17 @@ class MpcClient:
         for receiver, share in zip(COMPUTE, (seed, rest), strict=True):
             context = (self._plan.session, round, upload, model, self.name, receiver)
             payload = bytes([len(model)]) + model + seal(self._keys[receiver], share, context, self._random)
-            sent.append(Message(self.name, receiver, "share", self._plan.session, round, upload, payload))
+            sent.append(
+                Message(
+                    sender=self.name,
+                    receiver=receiver,
+                    kind="share",
+                    session=self._plan.session,
+                    round=round,
+                    upload=upload,
+                    payload=payload,
+                )
+            )
         return tuple(sent)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import AfterNoise, ClippedGradients, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
+from privacy import AfterNoise, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
+from privacy.distributed import ClippedGradients
 from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.gradient.models import build_model, load_vector, logits, to_vector
 
@@ -59,7 +60,7 @@ class Trainer(Protocol):
         """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Networks:
     """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
 

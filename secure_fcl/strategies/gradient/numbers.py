@@ -11,7 +11,7 @@ from secure_fcl.strategies.gradient.method import Method
 from secure_fcl.strategies.gradient.networks import Networks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """Public Poisson rates of the strata, and of the current chunk when Fisher information is summed over it."""
 
@@ -20,7 +20,7 @@ class Rates:
     fisher: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Encoding:
     """Bounds and integer steps of uploads: what a coordinate may be, and how finely it is told.
 

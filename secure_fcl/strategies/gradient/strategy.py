@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GradientStrategy:
     """A method on federated DP-SGD.
 
@@ -162,7 +162,7 @@ class GradientStrategy:
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
         """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
-        loss = self.method.loss(self.head, state, StepContext(0, 0, ()))
+        loss = self.method.loss(self.head, state, StepContext(slot=0, round=0, classes=()))
         trainer = self.trainer(0)
         return next(trainer.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
 
@@ -185,7 +185,7 @@ class GradientStrategy:
             extra = torch.from_numpy(np.concatenate(taught, axis=1)) if taught else None
             x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
             device = self.networks.device
-            return Stratum(x.to(device), y.to(device), q, extra.to(device) if extra is not None else None)
+            return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra.to(device) if extra is not None else None)
 
         strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
         return self._sent.training.prepared(Visit(strata, coins), state, view)

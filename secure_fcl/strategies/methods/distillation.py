@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LwF(Plain):
     """FedLwF: cross-entropy + weight * distillation from the model after the last task, on current data.
 
@@ -59,7 +59,7 @@ class LwF(Plain):
         return {"old": received.after.copy() if step.last else state["old"]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwoTeachers(Plain):
     """FLwF-2T: cross-entropy, distillation from the client's own model after the last task, and from the server's.
 

@@ -28,7 +28,7 @@ CHANNEL = "glfc.prototype_gradients"
 PERTURBATION_STEPS, PERTURBATION_RATE = 50, 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Glfc(Plain):
     """GLFC-safe: the loss of GLFC on sums alone (Dong et al. 2022, CVPR, arXiv 2203.11473, section 4.1).
 

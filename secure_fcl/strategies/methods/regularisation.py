@@ -33,7 +33,7 @@ class Proximal(Plain):
         return Pull(torch.from_numpy(state["weights"]), self.mu)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ElasticWeights(Plain):
     """FedEWC: strength / 2 * sum over closed tasks of F (w - w*)^2, F the clients' summed Fisher information.
 
@@ -94,7 +94,7 @@ class Curvature(ElasticWeights):
         return received.means["fisher_weights"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynapticIntelligence(Plain):
     """SI: strength * Omega (w - w*)^2, Omega the path integral of a task over its squared distance.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DarkReplay(Plain):
     """DER++: on the memory, alpha * |outputs - stored outputs|^2 / classes + beta * cross-entropy.
 

@@ -7,18 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks import AuditInvalid, ControlFailed, LedgerContradicted, contradictions, discoveries, require_consistent
+from attacks import LedgerContradicted, contradictions, discoveries, require_consistent
 from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.errors import AuditInvalid, ControlFailed
 from attacks.testing import check_accountant
 from privacy import PldAccountant, RdpAccountant, SampledGaussian
 
 
 def _epsilon(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return PldAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return PldAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 def _rdp(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return RdpAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return RdpAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 @pytest.mark.parametrize("accountant", [_epsilon, _rdp])
@@ -98,4 +99,4 @@ def test_impossible_plans_are_refused() -> None:
     ):
         with pytest.raises(AuditInvalid):
             PlantedPlan(**bad)
-    assert np.isfinite(PlantedPlan(1.0).noise_multiplier)
+    assert np.isfinite(PlantedPlan(noise_multiplier=1.0).noise_multiplier)

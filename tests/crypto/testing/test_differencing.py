@@ -32,7 +32,7 @@ def run(parties: Parties, number: int, models: Mapping[str, bytes]) -> Outcome:
 
 
 def parties_of(protocol: str) -> Iterator[Parties]:
-    made = plan(protocol, NAMES, (Upload("g", 3, 10**5),), 10, max_dropouts=2)
+    made = plan(protocol, NAMES, (Upload(name="g", length=3, bound=10**5),), 10, max_dropouts=2)
     parties = rehearse(made)
     set_up(parties)
     yield parties
@@ -81,7 +81,7 @@ def test_a_plain_sum_refuses_nothing() -> None:
 
 
 def test_it_holds_in_processes_of_their_own() -> None:
-    made = plan("mpc", NAMES, (Upload("g", 3, 10**5),), 4, max_dropouts=2)
+    made = plan("mpc", NAMES, (Upload(name="g", length=3, bound=10**5),), 4, max_dropouts=2)
     with host_parties(made) as hosted:
         parties: dict[str, Party] = {name: open_client(made, name) for name in NAMES}
         parties |= hosted.parties

@@ -16,14 +16,23 @@ from crypto.planning.plans import Plan
 from crypto.protocols.session import Session, hiding
 from crypto.running.driver import MAX_DEADLINES
 from crypto.running.rehearsal import rehearse
-from crypto.testing.bench import Bench, expect_sum, random_vectors
-from crypto.testing.checks import check_faults, check_mutations, check_set_up_mutations
-from crypto.testing.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
+from crypto.testing import (
+    Bench,
+    Faults,
+    FaultyNetwork,
+    Schedule,
+    check_faults,
+    check_mutations,
+    check_set_up_mutations,
+    expect_sum,
+    random_vectors,
+)
+from crypto.testing.faults import Draws, draw_faults, flipped
 from crypto.wire.messages import Item, decode, encode
 
 NAMES = ("ada", "bob", "cyd", "dan")
-UPLOAD = Upload("g", 5, 1000)
-NORMED = Upload("g", 5, 1000, 0, 0.0, 3000)
+UPLOAD = Upload(name="g", length=5, bound=1000)
+NORMED = Upload(name="g", length=5, bound=1000, noise_bound=0, noise_excess=0.0, norm_bound=3000)
 IN_PROCESS: tuple[str, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
 
 

@@ -17,7 +17,7 @@ NAMES = tuple(f"client{k}" for k in range(4))
 
 
 def made(protocol: str = "secagg", dropouts: int = 1) -> Plan:
-    return plan(protocol, NAMES, (Upload("g", 3, 100),), 2, dropouts)
+    return plan(protocol, NAMES, (Upload(name="g", length=3, bound=100),), 2, dropouts)
 
 
 def test_fresh_identities_are_pinned_private_and_deleted() -> None:
@@ -69,7 +69,7 @@ def test_what_a_folder_lacks_is_named_before_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("n", "dropouts", "corrupt"), [(2, 0, 0), (5, 2, 0), (30, 3, 3), (60, 12, 2), (200, 60, 2)])
 def test_an_active_server_can_be_stopped_wherever_a_plan_is_possible(n: int, dropouts: int, corrupt: int) -> None:
     names = [f"client{k}" for k in range(n)]
-    secure = plan("secagg+", names, (Upload("g", 3, 100),), 2, dropouts, corrupt=corrupt)
+    secure = plan("secagg+", names, (Upload(name="g", length=3, bound=100),), 2, dropouts, corrupt=corrupt)
     check(secure, "", "semi-honest")
     check(secure, "", "active")
 

@@ -120,7 +120,7 @@ def test_tables_json_and_figure(plan: RunPlan, tmp_path: Path) -> None:
     data, figure = write_plan(plan, tmp_path / "plan")
     assert json.loads(data.read_text())["rows"][0]["epsilon"] == plan.rows[0].epsilon
     assert "replay, kept" in figure.read_text()
-    refused = replace(plan, alternatives=(Alternative("replay", "a.b", 3, refused="no [such] thing"),))
+    refused = replace(plan, alternatives=(Alternative(row="replay", key="a.b", value=3, refused="no [such] thing"),))
     print_plan(refused, Console(file=text, width=160))
     assert "a.b = 3: no [such] thing" in text.getvalue()
 

@@ -66,7 +66,7 @@ def test_what_was_said_is_recorded_and_gives_examples_away(run, tiny_scenario: S
 
     found = 0
     for client in range(tiny_scenario.clients):
-        x, y = rebuilt(Networks("mlp", (1, 8, 8), 10, 1), sent[client : client + 1])
+        x, y = rebuilt(Networks(kind="mlp", shape=(1, 8, 8), classes=10, seed=1), sent[client : client + 1])
         mine = tiny_scenario.experience(client, 0).index
         assert set(y.tolist()) == set(digits.y[mine].tolist())
         pool = np.flatnonzero(tiny_scenario.data.train)

@@ -135,4 +135,4 @@ def _of_memory(visit: Visit) -> Visit:
     # An empty stratum keeps the numbering of strata.
     current, memory = visit.strata
     extra = current.extra[:0] if current.extra is not None else None
-    return replace(visit, strata=[Stratum(current.x[:0], current.y[:0], 0.0, extra), memory])
+    return replace(visit, strata=[Stratum(x=current.x[:0], y=current.y[:0], q=0.0, extra=extra), memory])

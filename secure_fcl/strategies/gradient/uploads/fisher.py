@@ -46,7 +46,14 @@ class FisherUpload:
         names = ("fisher", "fisher_weights") if self._weighs else ("fisher",)
         steps = 2 ** (n.encoding.fisher_bits - 1) - 1
         parts = tuple(Part(name, (n.size,), largest) for name in names)
-        return UploadSpec(f"{n.name}-fisher", parts, steps / largest, None, None, "private before it is sent")
+        return UploadSpec(
+            name=f"{n.name}-fisher",
+            parts=parts,
+            scale=steps / largest,
+            sensitivity_l2=None,
+            sensitivity_entries=None,
+            unit="private before it is sent",
+        )
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return one release of the current chunk."""
@@ -55,7 +62,7 @@ class FisherUpload:
         noise = self.numbers.fisher_noise
         if noise == 0.0:
             return {NonPrivate("Fisher information without noise"): 1}
-        return {SampledGaussian(self.numbers.rates.fisher, noise): 1}
+        return {SampledGaussian(q=self.numbers.rates.fisher, noise_multiplier=noise): 1}
 
     def sampled(self, stratum: Stratum) -> tuple[float, ...]:
         """Return no rate: all noise is the clients' own."""
@@ -101,7 +108,14 @@ class FisherSumUpload:
         bound = n.plan.clipping_norm**2
         parts = (Part("fisher", (n.size,), n.examples * bound),)
         unit = "one example adds its squared clipped gradient"
-        return UploadSpec(f"{n.name}-fisher", parts, 2.0**n.encoding.scale_bits / bound, bound, n.size, unit)
+        return UploadSpec(
+            name=f"{n.name}-fisher",
+            parts=parts,
+            scale=2.0**n.encoding.scale_bits / bound,
+            sensitivity_l2=bound,
+            sensitivity_entries=n.size,
+            unit=unit,
+        )
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return no event: the noise inside the sum is charged by whoever adds it."""

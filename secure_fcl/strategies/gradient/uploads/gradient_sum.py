@@ -39,7 +39,14 @@ class GradientSumUpload:
         gradient = Part("gradient", (n.size,), n.encoding.sum_clip * norm)
         parts = (gradient, *(each.declare() for each in self._beside))
         unit = "one example adds one gradient clipped to the clipping norm, in each part that reads its stratum"
-        return UploadSpec(n.name, parts, 2.0**n.encoding.scale_bits / norm, norm, n.size, unit)
+        return UploadSpec(
+            name=n.name,
+            parts=parts,
+            scale=2.0**n.encoding.scale_bits / norm,
+            sensitivity_l2=norm,
+            sensitivity_entries=n.size,
+            unit=unit,
+        )
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return no event: the noise inside the sum is charged by whoever adds it."""

@@ -47,7 +47,14 @@ class UpdateUpload:
         parts = (update, *(each.declare() for each in self._beside), *self._weights.declare())
         steps = 2 ** (n.encoding.update_bits - 1) - 1
         unit = "the update is private before it is sent (local DP-SGD)"
-        return UploadSpec(n.name, parts, steps / n.encoding.update_clip, None, None, unit)
+        return UploadSpec(
+            name=n.name,
+            parts=parts,
+            scale=steps / n.encoding.update_clip,
+            sensitivity_l2=None,
+            sensitivity_entries=None,
+            unit=unit,
+        )
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return what the visit, the weight and the sums beside charge."""
@@ -91,7 +98,14 @@ class NothingUpload:
         """Return one entry, since every strategy has an upload."""
         clip = self.numbers.encoding.update_clip
         nothing = Part("nothing", (1,), clip)
-        return UploadSpec(self.numbers.name, (nothing,), 1.0 / clip, None, None, "a zero from everybody")
+        return UploadSpec(
+            name=self.numbers.name,
+            parts=(nothing,),
+            scale=1.0 / clip,
+            sensitivity_l2=None,
+            sensitivity_entries=None,
+            unit="a zero from everybody",
+        )
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return what the visit charges towards whoever gets the client's model."""

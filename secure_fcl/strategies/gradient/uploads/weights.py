@@ -78,7 +78,11 @@ class CountWeights:
         if stratum == "memory":
             return {}
         noise = self.numbers.count_noise
-        return {SampledGaussian(1.0, noise) if noise else NonPrivate("number of examples without noise"): 1}
+        return {
+            SampledGaussian(q=1.0, noise_multiplier=noise)
+            if noise
+            else NonPrivate("number of examples without noise"): 1
+        }
 
     def of(self, visit: Visit) -> float:
         """Return the noisy number of current examples over its public bound, cut to 0 and 1."""

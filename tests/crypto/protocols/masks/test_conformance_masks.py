@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crypto.planning.masks import Mode
-from crypto.testing.checks import CHECKS, Bench
+from crypto.testing import CHECKS, Bench
 
 Check = Callable[[Bench], None]
 KINDS = [(protocol, mode) for protocol in ("secagg", "secagg+") for mode in ("semi-honest", "active")]

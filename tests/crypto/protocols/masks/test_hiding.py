@@ -18,7 +18,7 @@ from crypto.protocols.masks.keys import AgreementKey, MaskContext
 from crypto.protocols.masks.offers import PAIR, SELF
 from crypto.protocols.masks.requests import Shares
 from crypto.protocols.masks.stream import Ring
-from crypto.testing.hiding import determined
+from crypto.testing import determined
 
 PRIME = 2_147_483_647
 

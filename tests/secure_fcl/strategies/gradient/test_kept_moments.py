@@ -17,9 +17,26 @@ OPTIMIZERS = [("adam", 0.0, 0.01), ("sgd", 0.9, 0.2)]
 def strategy(
     optimizer: str, momentum: float, rate: float, steps: int, trainer: str, method: Method
 ) -> GradientStrategy:
-    plan = DpSgdPlan(steps, 12.0, 50.0, 0.0, rate, momentum, optimizer)  # type: ignore[arg-type]
-    networks = Networks("softmax", (1, 8, 8), 10, 1, trainer=trainer)  # type: ignore[arg-type]
-    return GradientStrategy("kept", plan, Rates(1.0), 3, networks, 12, method, keep_moments=True)
+    plan = DpSgdPlan(
+        steps=steps,
+        denominator=12.0,
+        clipping_norm=50.0,
+        noise_multiplier=0.0,
+        learning_rate=rate,
+        momentum=momentum,
+        optimizer=optimizer,
+    )  # type: ignore[arg-type]
+    networks = Networks(kind="softmax", shape=(1, 8, 8), classes=10, seed=1, trainer=trainer)  # type: ignore[arg-type]
+    return GradientStrategy(
+        name="kept",
+        plan=plan,
+        rates=Rates(current=1.0),
+        rounds=3,
+        networks=networks,
+        examples=12,
+        method=method,
+        keep_moments=True,
+    )
 
 
 def view_of(digits: Dataset, own: GradientStrategy) -> DeviceView:
@@ -32,7 +49,7 @@ def rounds(digits: Dataset, own: GradientStrategy, count: int) -> np.ndarray:
     """The weights after some rounds of one client whose update the server takes as it is."""
     state, view = own.initial(), view_of(digits, own)
     for round in range(count):
-        made = own.contribute(state, view, StepContext(0, round, (0, 1)), KeyedStream(bytes(32)))
+        made = own.contribute(state, view, StepContext(slot=0, round=round, classes=(0, 1)), KeyedStream(bytes(32)))
         state = {**state, "weights": (state["weights"] + made.parts["update"]).astype(np.float32)}
         view = replace(view, kept=made.kept)
     return np.asarray(state["weights"])
@@ -55,7 +72,7 @@ METHODS = [SurrogateIntelligence(), TwoTeachers(), Alone(), AveragedGradientMemo
 def test_methods_that_keep_arrays_of_their_own_keep_moments_too(digits: Dataset, method: Method) -> None:
     own = strategy("adam", 0.0, 0.01, 2, "stacked", method)
     view = view_of(digits, own)
-    made = own.contribute(own.initial(), view, StepContext(0, 0, (0, 1)), KeyedStream(bytes(32)))
+    made = own.contribute(own.initial(), view, StepContext(slot=0, round=0, classes=(0, 1)), KeyedStream(bytes(32)))
     assert set(made.kept) == set(own.kept)
     assert made.kept["moments"].shape == own.kept["moments"]
     # Two steps were counted, of the visit alone: those of a surrogate or on the memory alone are not the client's.
@@ -65,7 +82,9 @@ def test_methods_that_keep_arrays_of_their_own_keep_moments_too(digits: Dataset,
 def test_with_shared_noise_there_is_nothing_to_keep(digits: Dataset) -> None:
     own = replace(strategy("sgd", 0.9, 0.2, 1, "stacked", Plain()), shared=True)
     assert own.kept == {}
-    made = own.contribute(own.initial(), view_of(digits, own), StepContext(0, 0, (0, 1)), KeyedStream(bytes(32)))
+    made = own.contribute(
+        own.initial(), view_of(digits, own), StepContext(slot=0, round=0, classes=(0, 1)), KeyedStream(bytes(32))
+    )
     assert not made.kept
 
 

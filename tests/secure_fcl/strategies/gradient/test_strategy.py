@@ -7,17 +7,29 @@ from privacy import DpSgdPlan, NonPrivate, SampledGaussian
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Encoding, Examples, GradientStrategy, Networks, Rates, StepContext
 
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def strategy(
     sigma: float = 1.0, q: float = 1.0, memory: float = 0.0, clip: float = 0.5, **over: float
 ) -> GradientStrategy:
     plan = DpSgdPlan(
-        int(over.get("steps", 1)), over.get("denominator", 4.0), over.get("norm", 1.0), sigma, over.get("rate", 0.5)
+        steps=int(over.get("steps", 1)),
+        denominator=over.get("denominator", 4.0),
+        clipping_norm=over.get("norm", 1.0),
+        noise_multiplier=sigma,
+        learning_rate=over.get("rate", 0.5),
     )
-    networks = Networks("mlp", (1, 8, 8), 10, 1)
-    return GradientStrategy("replay", plan, Rates(q, memory), 3, networks, 64, encoding=Encoding(clip, 17))
+    networks = Networks(kind="mlp", shape=(1, 8, 8), classes=10, seed=1)
+    return GradientStrategy(
+        name="replay",
+        plan=plan,
+        rates=Rates(current=q, memory=memory),
+        rounds=3,
+        networks=networks,
+        examples=64,
+        encoding=Encoding(update_clip=clip, update_bits=17),
+    )
 
 
 def some(digits: Dataset, n: int, start: int = 0) -> Examples:
@@ -83,8 +95,8 @@ def test_the_server_adds_the_mean_over_the_public_number_of_clients() -> None:
 
 def test_events() -> None:
     s = strategy(sigma=1.5, q=0.25, memory=0.05, steps=3)
-    assert s.events("current") == {SampledGaussian(0.25, 1.5): 3}
-    assert s.events("memory") == {SampledGaussian(0.05, 1.5): 3}
+    assert s.events("current") == {SampledGaussian(q=0.25, noise_multiplier=1.5): 3}
+    assert s.events("memory") == {SampledGaussian(q=0.05, noise_multiplier=1.5): 3}
     assert not strategy().events("memory")
     assert [type(e) for e in strategy(sigma=0.0).events("current")] == [NonPrivate]
 

@@ -11,7 +11,7 @@ from secure_fcl.strategies.course import play
 from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, SynapticIntelligence, Weighted
 
 Make = Callable[..., GradientStrategy]
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def coins(k: int = 0) -> KeyedStream:
@@ -39,7 +39,10 @@ def test_fedavg_is_the_mean_weighted_by_numbers_of_examples(make: Make) -> None:
 
 def test_a_private_weight_is_noisy_charged_and_within_its_bound(make: Make) -> None:
     s = make(Weighted(), sigma=1.5, q=0.5)
-    assert s.events("current") == {SampledGaussian(0.5, 1.5): 2, SampledGaussian(1.0, 12.0): 1}
+    assert s.events("current") == {
+        SampledGaussian(q=0.5, noise_multiplier=1.5): 2,
+        SampledGaussian(q=1.0, noise_multiplier=12.0): 1,
+    }
     assert not s.events("memory")
     found = [s.contribute(s.initial(), view(6), STEP, coins(k)).parts["weight"][0] for k in range(40)]
     shares = np.array(found) / s.encoding.update_clip

@@ -12,7 +12,7 @@ from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.methods import Curvature, ElasticWeights, Proximal, SynapticIntelligence
 
 Make = Callable[..., GradientStrategy]
-CLOSE = StepContext(0, 2, (0, 1), phase="close")
+CLOSE = StepContext(slot=0, round=2, classes=(0, 1), phase="close")
 RNG = np.random.default_rng(0)
 FISHERS, ANCHORS, WHERE = RNG.random((3, 5)), RNG.normal(size=(3, 5)), RNG.normal(size=5)
 
