@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("api")
 # Modules of each page: what a caller may want. A room with a face of its own (`__all__`) shows that face alone.
 MODULES: dict[str, tuple[str, ...]] = {
     "crypto": (
-        "protocols.plans", "planning", "opening", "running", "wire.messages", "vectors", "keys", "protocols.session",
+        "planning", "protocols.plans", "opening", "running", "wire.messages", "vectors", "keys", "protocols.session",
         "protocols.entry", "protocols.catalogue", "protocols.bookkeeping", "protocols.masks", "testing", "backends",
         "errors",
     ),

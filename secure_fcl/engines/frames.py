@@ -180,7 +180,7 @@ _LEAVES: dict[object, _Leaf] = {
     bytes | None: _plain(lambda value: None if value is None else _exact(bytes)(value)),
     Path: (str, lambda text: Path(_exact(str)(text))),
     Config: (dump_config, lambda text: validate(tomllib.loads(_exact(str)(text)))),
-    # Like the configuration in Open, a plan may name code: frames are read from processes that are trusted with that.
+    # Frames travel between a run and the processes that it started itself.
     Plan: (Plan.to_bytes, lambda data: plan_from_bytes(_exact(bytes)(data), trust_code=True)),
     Items: (lambda items: [encode(item) for item in items], lambda blobs: tuple(map(_item, _exact(list)(blobs)))),
     Arrivals: (arrivals_to_json, _retired),

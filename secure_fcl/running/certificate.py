@@ -13,9 +13,8 @@ from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
-from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
-from secure_fcl.config.outside import OutsideCode, described, names_code
+from secure_fcl.config.outside import OutsideCode, names_code
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running.folder import RunFolder
@@ -229,13 +228,19 @@ def _randomness(plan: RowPlan) -> str:
     )
 
 
-def certify(folder: RunFolder, config: Config, rows: Iterable[tuple[RowPlan, float]]) -> None:
-    """Write the certificate of a run from the ledgers in its folder; `rows`: plans with their noise multipliers."""
+def certify(folder: RunFolder, rows: Iterable[tuple[RowPlan, float]], code: Sequence[OutsideCode] = ()) -> None:
+    """Write the certificate of a run from the ledgers in its folder.
+
+    Args:
+        folder: of the run.
+        rows: plans with their noise multipliers.
+        code: the user's own that ran.
+    """
     found = {}
     for plan, multiplier in rows:
         with Ledger(folder.ledger_path(plan.name)) as ledger:
             found[plan.name] = row_certificate(plan, ledger, multiplier)
-    write_certificate(folder.path, found, described(config.model_dump()))
+    write_certificate(folder.path, found, code)
 
 
 def write_certificate(folder: Path, rows: dict[str, dict[str, Any]], code: Sequence[OutsideCode] = ()) -> None:
