@@ -118,7 +118,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def campaign(request: pytest.FixtureRequest) -> Callable[[int, int], list[int]]:
-    """`campaign(count, sample)`: the seeds 0..count-1 of a campaign to run, with `--whole` all, else always the same."""
+    """`campaign(count, sample)`: which of the seeds 0..count-1 to run: with `--whole` all, else always the same."""
 
     def seeds(count: int, sample: int) -> list[int]:
         if request.config.getoption("--whole"):

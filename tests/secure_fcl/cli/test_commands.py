@@ -333,7 +333,7 @@ def test_ctrl_c_leaves_a_run_that_resume_completes(
 
 def test_ctrl_c_before_the_run_leaves_nothing(tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
     started = Started(tmp_path / "runs" / "run", (*tiny_settings, *ROWS))
-    # In the middle of its imports, however busy the machine; before them, Python itself has not started and exits with 1.
+    # In the middle of its imports, however busy the machine: Python itself, while it starts, would exit with 1.
     started.wait_for(lambda: "numpy" in Path(f"/proc/{started.process.pid}/maps").read_text())
     os.killpg(started.process.pid, signal.SIGINT)
     code, _, stderr = started.finish()
