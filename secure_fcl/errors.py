@@ -25,3 +25,7 @@ class SumAborted(SecureFclError):
 
 class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
+
+
+class FrameRefused(SecureFclError):
+    """A frame between the run and a party is malformed, or of another kind than its place asks for."""

@@ -207,6 +207,15 @@ def test_a_path_that_is_not_there_is_found() -> None:
         assert not missing(right), right
 
 
+def test_the_loop_has_the_numbered_steps_of_the_page() -> None:
+    code = (ROOT / "secure_fcl" / "running" / "loop.py").read_text(encoding="utf-8")
+    page = (DOCS / "concepts.md").read_text(encoding="utf-8")
+    in_code = dict(re.findall(r"^ +# (\d)\. (.+)$", code, re.MULTILINE))
+    in_page = dict(re.findall(r"^(\d)\. (.+)$", page, re.MULTILINE))
+    assert sorted(in_code) == [str(number) for number in range(1, 6)]
+    assert {number: text.replace("**", "") for number, text in in_page.items()} == in_code
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):

@@ -13,7 +13,7 @@ from attacks.games.standard import groups_of, standardise
 from attacks.membership.leakage import LeakageMatrix, leakage_matrix
 from attacks.membership.losses import losses_at
 from evaluation.evidence import Score
-from secure_fcl.engines.simulation import SIMULATION, load_arrays
+from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 
@@ -27,7 +27,7 @@ def held_after(plan: RowPlan, folder: RunFolder, slot: int) -> Ints:
     """Return the numbers of all examples that any device's memory held when a slot closed; none without a memory."""
     if plan.memory is None:
         return np.empty(0, dtype=np.int64)
-    stored = load_arrays(folder.path / SIMULATION / f"memory-{plan.name}-{slot:03d}.npz")
+    stored = load_arrays(folder.path / SIMULATION / f"memory-{file_stem(plan.name)}-{slot:03d}.npz")
     return np.concatenate([*stored.values()]).astype(np.int64)
 
 

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from crypto.wire.messages import Item, decode, encode, pack, unpack
-
-AnyArray = NDArray[np.generic]
+from secure_fcl.engines.commands import Command
+from secure_fcl.engines.frames import from_batch, to_batch
+from secure_fcl.engines.parties import Party
 
 
 class Channel:
-    """Sends and receives (meta, arrays) frames; `meta` holds JSON-like values and bytes."""
+    """Sends and receives numbered batches of commands by party; an answer has the number of what was asked."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def send(self, meta: Mapping[str, Any], arrays: Mapping[str, AnyArray] | None = None) -> None:
-        """Send one frame."""
-        self._connection.send_bytes(pack(dict(meta), dict(arrays or {})))
+    def send(self, number: int, commands: Mapping[Party, Command]) -> None:
+        """Send one batch.
 
-    def receive(self) -> tuple[dict[str, Any], dict[str, AnyArray]]:
-        """Return the next frame; waits for it.
+        Raises:
+            OSError: the other side is gone.
+            FrameRefused: a command that cannot be written; nothing was sent.
+        """
+        self._connection.send_bytes(to_batch(number, commands))
+
+    def receive(self) -> tuple[int, dict[Party, Command]]:
+        """Return the next batch; waits for it.
 
         Raises:
             EOFError: the other side is gone.
+            FrameRefused: what came is no batch of commands.
         """
-        return unpack(self._connection.recv_bytes())
+        return from_batch(self._connection.recv_bytes())
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when a frame arrives."""
+        """Return the descriptor that becomes readable when a batch arrives."""
         return self._connection.fileno()
 
     def close(self) -> None:
         """Close this side."""
         self._connection.close()
-
-
-def pack_items(items: Sequence[Item]) -> list[bytes]:
-    """Return protocol items as bytes for a frame."""
-    return [encode(item) for item in items]
-
-
-def unpack_items(blobs: list[bytes]) -> list[Item]:
-    """Return the protocol items of a frame."""
-    return [decode(blob) for blob in blobs]  # type: ignore[misc]

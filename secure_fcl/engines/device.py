@@ -20,6 +20,11 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+def exported(plan: RowPlan) -> tuple[str, ...]:
+    """Return the names of what a device keeps between rounds: its memory, and the strategy's own arrays."""
+    return ("index", "item", "arrival", "columns", *(f"own {name}" for name in plan.strategy.kept))
+
+
 class Device:
     """A client's side of one row in simulation. Its retention coins come from the operating system.
 
@@ -101,7 +106,7 @@ class Device:
         return found
 
     def export(self) -> dict[str, NDArray[Any]]:
-        """Return everything kept between rounds, for a simulation that is to be continued; `restore` takes it."""
+        """Return what is kept between rounds, as `exported` names it; `restore` takes it."""
         held = {"index": self.held.index, "item": self.held.item, "arrival": self.held.arrival}
         return {**held, "columns": self.columns, **{f"own {name}": array for name, array in self.kept.items()}}
 

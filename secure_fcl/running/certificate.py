@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
+from secure_fcl.running.folder import RunFolder
 from secure_fcl.streams import Scenario, Wait
 
 
@@ -210,6 +212,15 @@ def _randomness(plan: RowPlan) -> str:
         f"noise: AES-CTR key stream seeded from {source}, Gaussian in double precision; "
         "sampling coins: torch generator seeded likewise"
     )
+
+
+def certify(folder: RunFolder, rows: Iterable[tuple[RowPlan, float]]) -> None:
+    """Write the certificate of a run from the ledgers in its folder; `rows`: plans with their noise multipliers."""
+    found = {}
+    for plan, multiplier in rows:
+        with Ledger(folder.ledger_path(plan.name)) as ledger:
+            found[plan.name] = row_certificate(plan, ledger, multiplier)
+    write_certificate(folder.path, found)
 
 
 def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:

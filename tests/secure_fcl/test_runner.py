@@ -8,7 +8,7 @@ from rich.console import Console
 
 from secure_fcl.cli.display import progress
 from secure_fcl.runner import StopRequest, write_report
-from secure_fcl.running.loop import Tick
+from secure_fcl.running.records import Tick
 
 
 def tick(round: int, epsilon: float = 8.0) -> Tick:

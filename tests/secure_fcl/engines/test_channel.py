@@ -1,14 +1,16 @@
+from collections.abc import Iterator
+from multiprocessing import Pipe
+
 import numpy as np
 import pytest
 
-from crypto.wire.messages import Begin, Message
-from secure_fcl.engines.channel import Channel, pack_items, unpack_items
+from secure_fcl.engines.channel import Channel
+from secure_fcl.engines.commands import Close, Done
+from secure_fcl.errors import FrameRefused
 
 
 @pytest.fixture
-def ends():  # type: ignore[no-untyped-def]
-    from multiprocessing import Pipe
-
+def ends() -> Iterator[tuple[Channel, Channel]]:
     ours, theirs = Pipe()
     first, second = Channel(ours), Channel(theirs)  # type: ignore[arg-type]
     yield first, second
@@ -16,40 +18,32 @@ def ends():  # type: ignore[no-untyped-def]
     second.close()
 
 
-def test_frames_arrive_as_they_were_sent(ends) -> None:  # type: ignore[no-untyped-def]
+def test_batches_arrive_as_they_were_sent(ends: tuple[Channel, Channel]) -> None:
     first, second = ends
-    meta = {
-        "do": "open",
-        "clients": [0, 2],
-        "secret": b"\x00\xff",
-        "none": None,
-        "inf": float("inf"),
-        "deep": {"a": [1.5]},
-    }
-    arrays = {"x": np.arange(6, dtype=np.int64).reshape(2, 3), "empty": np.zeros((0, 3), dtype=np.float32)}
-    first.send(meta, arrays)
-    got, values = second.receive()
-    assert got == meta
-    for name, array in arrays.items():
-        assert values[name].dtype == array.dtype
-        np.testing.assert_array_equal(values[name], array)
+    state = {"x": np.arange(6, dtype=np.int64).reshape(2, 3), "empty": np.zeros((0, 3), dtype=np.float32)}
+    first.send(7, {"client0": Close(slot=3, state=state), "client1": Done()})  # type: ignore[arg-type]
+    number, got = second.receive()
+    assert number == 7
+    assert got.keys() == {"client0", "client1"}
+    assert got["client1"] == Done()
+    closing = got["client0"]
+    assert isinstance(closing, Close)
+    assert closing.slot == 3
+    for name, array in state.items():
+        assert closing.state[name].dtype == array.dtype
+        np.testing.assert_array_equal(closing.state[name], array)
 
 
-def test_the_end_of_the_other_side_is_seen(ends) -> None:  # type: ignore[no-untyped-def]
+def test_the_end_of_the_other_side_is_seen(ends: tuple[Channel, Channel]) -> None:
     first, second = ends
     first.close()
     with pytest.raises(EOFError):
         second.receive()
 
 
-def test_objects_are_refused(ends) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(Exception, match=r".+"):
-        ends[0].send({"do": object()})
-
-
-def test_protocol_items_survive() -> None:
-    items = [
-        Message(sender="a", receiver="server", kind="vector", session="s", round=3, upload="u", payload=b"\x01"),
-        Begin(3, "u"),
-    ]
-    assert unpack_items(pack_items(items)) == items
+def test_objects_are_refused_and_nothing_is_sent(ends: tuple[Channel, Channel]) -> None:
+    first, second = ends
+    with pytest.raises(FrameRefused, match="object cannot be sent"):
+        first.send(1, {"client0": object()})  # type: ignore[dict-item]
+    first.send(2, {})
+    assert second.receive() == (2, {})

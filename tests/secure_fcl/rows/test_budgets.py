@@ -24,8 +24,8 @@ from secure_fcl.rows.budgets import (
 )
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import build_scenario
 
@@ -158,7 +158,7 @@ def test_charges_and_arrivals_come_back(make: Make) -> None:
 
 def finished(config: Config, path: Path) -> RunFolder:
     folder = RunFolder.create(path, config, "run")
-    Job(prepare(config), folder, lambda tick: None).run()
+    train(prepare(config), folder)
     return folder
 
 
@@ -169,7 +169,7 @@ def test_a_run_never_passes_its_budget(make_config: Callable[..., Config], tmp_p
     plan = ready.rows[0][0]
     with Ledger(folder.ledger_path("finetune")) as ledger:
         ledger.charge(plan.charges(0, 0), slot=0, round=0)
-    Job(ready, folder, lambda tick: None).run()
+    train(ready, folder)
     budget = kept_budget(plan, folder.budget_path("finetune"))
     assert isinstance(budget, Budget)
     with Ledger(folder.ledger_path("finetune")) as ledger:
@@ -193,4 +193,4 @@ def test_a_server_that_asks_too_much_is_refused_by_the_clients(
         ledger.charge(plan.charges(0, 0), slot=0, round=0)
     monkeypatch.setattr(job, "kept_budget", lambda plan, path: None)
     with pytest.raises(WorkerLost, match="a client refuses task 0, round 1"):
-        Job(ready, folder, lambda tick: None).run()
+        train(ready, folder)
