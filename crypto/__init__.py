@@ -10,8 +10,9 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity, Roster, make_identities
 from crypto.opening import open_client, open_party
-from crypto.planning.plans import Plan, plan
+from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import ClientSession, Session, plan_roles
 from crypto.running.driver import Party, run_round, set_up
 from crypto.running.processes import host_parties

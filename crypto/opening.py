@@ -1,18 +1,15 @@
-"""The one place that chooses an implementation of a secure sum: sessions for clients and for the other parties."""
+"""The one place that opens the sessions of a secure sum, for clients and for the other parties."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, assert_never
 
 from crypto.errors import PlanRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity, Trust
 from crypto.planning.plans import Plan
+from crypto.protocols.catalogue import entry_of
+from crypto.protocols.entry import ClientSeat, Journal, PartySeat
 from crypto.protocols.envelope import Envelope, SealedClient, SealedParty
-from crypto.protocols.session import BareClient, ClientSession, Session, SumOpener, plan_roles
-
-if TYPE_CHECKING:
-    from crypto.protocols.masks.journal import Journal
+from crypto.protocols.session import ClientSession, Session, SumOpener, plan_roles
 
 
 def open_client(
@@ -35,36 +32,8 @@ def open_client(
     if name not in plan.clients:
         raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
-    envelope = _envelope(plan, identity, trust)
-    return SealedClient(plan, _bare_client(plan, name, random, public, identity, journal), envelope)
-
-
-def _bare_client(
-    plan: Plan,
-    name: str,
-    random: RandomBytes,
-    public: object | None,
-    identity: Identity,
-    journal: Journal | None,
-) -> BareClient:
-    match plan.protocol:
-        case "plain":
-            from crypto.protocols.plain import PlainClient
-
-            return PlainClient(plan, name)
-        case "bfv":
-            from crypto.protocols.bfv.sessions import BfvClient
-
-            return BfvClient(plan, identity, random, public)
-        case "mpc":
-            from crypto.protocols.mpc.client import MpcClient
-
-            return MpcClient(plan, name, random, public)
-        case "secagg" | "secagg+":
-            from crypto.protocols.masks.client import MaskClient
-
-            return MaskClient(plan, identity, random, public, journal)
-    assert_never(plan.protocol)
+    seat = ClientSeat(plan=plan, identity=identity, random=random, public=public, journal=journal)
+    return SealedClient(plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust))
 
 
 def open_party(
@@ -86,38 +55,8 @@ def open_party(
     if role not in plan_roles(plan):
         raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
-    return SealedParty(_bare_party(plan, role, random, opener, trust), _envelope(plan, identity, trust))
-
-
-def _bare_party(plan: Plan, role: str, random: RandomBytes, opener: SumOpener | None, trust: Trust) -> Session:
-    match plan.protocol:
-        case "plain":
-            from crypto.protocols.plain import PlainServer
-
-            return PlainServer(plan)
-        case "bfv":
-            if role == "server":
-                from crypto.protocols.bfv.sessions import BfvServer
-
-                return BfvServer(plan, trust)
-            from crypto.protocols.bfv.keyholder import BfvKeyHolder
-
-            return BfvKeyHolder(plan, trust, random)
-        case "mpc":
-            from crypto.protocols.mpc.servers import ComputeServer, Dealer, MpcServer
-
-            if role == "server":
-                return MpcServer(plan)
-            if role == "dealer":
-                return Dealer()
-            if opener is None:
-                raise PlanRefused(f"{role} runs in a process of its own; start it with crypto.host_parties")
-            return ComputeServer(plan, role, random, opener)
-        case "secagg" | "secagg+":
-            from crypto.protocols.masks.server import MaskServer
-
-            return MaskServer(plan)
-    assert_never(plan.protocol)
+    seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener)
+    return SealedParty(entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust))
 
 
 def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
@@ -132,7 +71,3 @@ def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:
                 f"the plan's roster lacks {missing} or pins another key for {name!r}; write it from these identities"
             )
     return identity
-
-
-def _envelope(plan: Plan, identity: Identity, trust: Trust) -> Envelope:
-    return Envelope(plan, identity, trust)

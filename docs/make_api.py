@@ -14,8 +14,8 @@ FOLDER = Path(__file__).with_name("api")
 # Modules of each page: what a caller may want. A room with a face of its own (`__all__`) shows that face alone.
 MODULES: dict[str, tuple[str, ...]] = {
     "crypto": (
-        "planning", "opening", "running", "wire.messages", "vectors", "keys", "protocols.session",
-        "protocols.bookkeeping", "protocols.masks", "testing", "backends", "errors",
+        "planning", "protocols.plans", "opening", "running", "wire.messages", "vectors", "keys", "protocols.session",
+        "protocols.entry", "protocols.catalogue", "protocols.bookkeeping", "protocols.masks", "testing", "backends", "errors",
     ),
     "privacy": (
         "events", "cohorts", "ledger", "filters", "accountants", "statement", "calibration", "groups", "batches",

@@ -12,14 +12,14 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
 import crypto
 import secure_fcl.data
 from attacks.games import views
-from crypto.planning.upload import ProtocolName
+from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
 from crypto.protocols.session import hiding
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config, load_config
@@ -42,7 +42,7 @@ def strategies() -> tuple[FactSheet, ...]:
 def protections() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return for every protocol what hides a client's vector from the server, and who takes part beside the clients."""
     names, upload = [f"client {number}" for number in range(30)], crypto.Upload(name="update", length=1, bound=1)
-    plans = {name: crypto.plan(name, names, (upload,), rounds=1, max_dropouts=3) for name in get_args(ProtocolName)}
+    plans = {name: crypto.plan(name, names, (upload,), rounds=1, max_dropouts=3) for name in PROTOCOLS}
     return {name: (hiding(plan), crypto.plan_roles(plan)) for name, plan in plans.items()}
 
 

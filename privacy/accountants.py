@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ MOST_LOSS, MOST_LOSS_OF_A_STEP = 2000.0, 200.0
 MOST_STEPS = 2_000_000
 
 
+@runtime_checkable
 class Accountant(Protocol):
     """Interprets events. `events` maps each event to how often it happened; order does not matter.
 

@@ -61,9 +61,12 @@ def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared
     return prepared, RunFolder.create(runs, config, name)
 
 
-def resume(path: Path) -> tuple[Prepared, RunFolder]:
-    """Return the prepared run of an existing folder."""
-    folder = RunFolder.existing(path)
+def resume(path: Path, trust_code: bool = False) -> tuple[Prepared, RunFolder]:
+    """Return the prepared run of an existing folder.
+
+    `trust_code`: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+    """
+    folder = RunFolder.existing(path, trust_code)
     return prepare(folder.config()), folder
 
 

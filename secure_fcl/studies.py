@@ -18,6 +18,7 @@ from evaluation.files import atomic_write, read_json, read_jsonl
 from evaluation.studies import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
 from secure_fcl.config.names import has_place, row_name
+from secure_fcl.engines.simulation import file_stem
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.runner import execute
 from secure_fcl.running.folder import RunFolder
@@ -44,7 +45,7 @@ class Cell:
         """Name of the run's folder: readable, and unique to the whole configuration."""
         digest = hashlib.sha256(json.dumps(self.config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         epsilon = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:g}"
-        return f"{self.strategy}-{self.noise}-eps{epsilon}-{self.protection}-seed{self.seed}-{digest[:8]}"
+        return file_stem(f"{self.strategy}-{self.noise}-eps{epsilon}-{self.protection}-seed{self.seed}-{digest[:8]}")
 
 
 def load_study(path: Path) -> tuple[Cell, ...]:
@@ -128,7 +129,12 @@ def run_study(
             raise Interrupted
         path = folder / "runs" / cell.key
         fresh = not (path / "state.json").exists()
-        run = RunFolder.create(folder / "runs", cell.config, cell.key) if fresh else RunFolder.existing(path)
+        # What runs is the cell of the study file, so code is named by that, and not by the folder.
+        run = (
+            RunFolder.create(folder / "runs", cell.config, cell.key)
+            if fresh
+            else RunFolder.existing(path, trust_code=True)
+        )
         say(f"{number}/{len(cells)} {cell.key}")
         if not run.progress().finished:
             execute(prepare(cell.config), run, stopped=stopped)

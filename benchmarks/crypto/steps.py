@@ -14,7 +14,6 @@ from benchmarks.timing import best
 from crypto import ClientSession, FixedPoint, Identity, Plan, Upload, plan, set_up, system_random
 from crypto.keys.randomness import KeyedStream
 from crypto.planning.packing import pack_fields
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key
 from crypto.protocols.masks.bits import pack_bits
 from crypto.protocols.masks.keys import AgreementKey
@@ -61,9 +60,7 @@ def _streams(make: Callable[[bytes], CipherContext], keys: list[bytes], size: in
             stream.update_into(zeros[: size - start], room)
 
 
-def client_session(
-    protocol: ProtocolName, n: int, x: Floats, repeats: int, bound: int = BOUND, noise_bound: int = 0
-) -> Point:
+def client_session(protocol: str, n: int, x: Floats, repeats: int, bound: int = BOUND, noise_bound: int = 0) -> Point:
     """The whole step of one client, encode to signed message, in a cohort of `n` that is set up in process.
 
     Entries within `bound`. Best of `repeats` clients, each once. With a `noise_bound` the client also adds a noise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import get_args
 
 from crypto.errors import PlanRefused
 from crypto.planning.norms import largest_norm
@@ -13,7 +12,6 @@ from crypto.planning.upload import (
     LOG2_MAX_FAILURE,
     MAX_LENGTH,
     ROLE_NAMES,
-    ProtocolName,
     Upload,
 )
 from crypto.wire.messages import MAX_NAME, MAX_ROUND
@@ -53,7 +51,7 @@ def whole_numbers(upload: Upload) -> Upload:
     )
 
 
-def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...]) -> None:
+def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tuple[str, ...]) -> None:
     """Raise PlanRefused unless all names are text of a fit length, name one thing each, and are no role's."""
     vectors = tuple(upload.name for upload in uploads)
     for what, names in (("client", clients), ("upload", vectors)):
@@ -62,21 +60,19 @@ def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...]) -> None:
                 raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} characters")
         if not names or len(set(names)) != len(names):
             raise PlanRefused(f"there are {len(names)} {what}s, {len(set(names))} different; name each one once")
-    taken = ROLE_NAMES.intersection(clients)
+    taken = ROLE_NAMES.union(roles).intersection(clients)
     if taken:
         raise PlanRefused(f"clients cannot be called {sorted(taken)}: these are roles; rename them")
 
 
-def check_counts(protocol: ProtocolName, n: int, rounds: int, max_dropouts: int) -> None:
-    """Raise PlanRefused for an unknown protocol, numbers out of range, or sums that could hide nothing."""
-    if protocol not in get_args(ProtocolName):
-        raise PlanRefused(f"unknown protocol {protocol!r}; choose one of {sorted(get_args(ProtocolName))}")
+def check_counts(n: int, rounds: int, max_dropouts: int, hides: bool) -> None:
+    """Raise PlanRefused for numbers out of range, or for sums that could hide nothing although the protocol `hides`."""
     if not 1 <= rounds <= MAX_ROUND:
         raise PlanRefused(f"{rounds} rounds are outside 1 to {MAX_ROUND}")
     if not 0 <= max_dropouts < n:
         raise PlanRefused(f"{max_dropouts} dropouts of {n} clients: allow 0 to {n - 1}")
     least = n - max_dropouts
-    if protocol != "plain" and least < 2:
+    if hides and least < 2:
         raise PlanRefused(
             f"with {n} clients and {max_dropouts} dropouts a sum could hold {least} vector, which hides "
             f"nothing; at least 2 must remain: allow at most {max(0, n - 2)} dropouts or add clients"
@@ -99,12 +95,12 @@ def check_upload(upload: Upload, n: int) -> None:
         )
 
 
-def check_norms(upload: Upload, protocol: ProtocolName) -> None:
-    """Raise PlanRefused for norms that the protocol cannot check, or whose squares could wrap."""
+def check_norms(upload: Upload, protocol: str, checks: bool) -> None:
+    """Raise PlanRefused for norms that the protocol does not check, or whose squares could wrap."""
     where, bounds = f"upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
     if min(bounds) < 0 or (upload.noise_norm_bound and not upload.norm_bound):
         raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise")
-    if upload.norm_bound and protocol != "mpc":
+    if upload.norm_bound and not checks:
         raise PlanRefused(f"{where} asks for a norm check, which {protocol} cannot do; use mpc or set norm_bound 0")
     largest = largest_norm(upload.length)
     if max(bounds) > largest:

@@ -24,6 +24,7 @@ from typing import Literal
 from crypto.errors import PlanRefused
 
 Mode = Literal["semi-honest", "active"]
+Graph = Literal["complete", "sparse"]
 LOG2_SECURITY = -40.0
 LOG2_CORRECTNESS = -20.0
 COMPLETE_BELOW = 50
@@ -33,19 +34,6 @@ _DENSEST = 0.6
 # How often the nonces may be drawn again because somebody did not open: each time is one more try for a
 # corrupt client that dislikes the graph.
 ATTEMPTS = 4
-
-
-ASSUMPTIONS: dict[Mode, str] = {
-    "semi-honest": (
-        "The server follows the protocol (semi-honest mode). At most the planned number of corrupt clients work with "
-        "it. X25519, AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
-    ),
-    "active": (
-        "At most the planned number of corrupt clients work with the server. The server may do anything (active "
-        "mode), and still learns only sums of at least clients - dropouts - corrupt honest vectors. X25519, "
-        "AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,20 +78,20 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
 
 
 def parameters_for(
-    protocol: str, n: int, dropouts: int, corrupt: int | None, mode: Mode, pinned: bool
+    protocol: str, graph: Graph | None, n: int, dropouts: int, corrupt: int | None, mode: Mode, pinned: bool
 ) -> MaskParameters | None:
-    """The parameters of a plan; None for protocols without masks. `corrupt` None assumes a tenth.
+    """The parameters of a plan; None for protocols without masks (no `graph`). `corrupt` None assumes a tenth.
 
     Raises:
         PlanRefused: as `choose_parameters`; also mask options of other protocols, and an active mode without a roster.
     """
-    if protocol not in ("secagg", "secagg+"):
+    if graph is None:
         if corrupt is not None or mode != "semi-honest":
             raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}")
         return None
     if mode == "active" and not pinned:
         raise PlanRefused("an active server could invent clients: pin their identities, plan(..., roster=...)")
-    return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, protocol == "secagg")
+    return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, graph == "complete")
 
 
 def eigenvalue_bound(neighbours: int) -> float:

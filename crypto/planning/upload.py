@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from crypto.keys.roster import PROOF_BYTES
 
-ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
 ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
 MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0

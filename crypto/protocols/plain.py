@@ -11,6 +11,7 @@ import numpy.typing as npt
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
+from crypto.protocols.entry import SumProtocol
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 
@@ -101,3 +102,12 @@ class PlainServer:
             return (abort,)
         self._sums.close(key)
         return (Aggregate(self._plan.session, *key, total, in_order(self._plan, arrived)),)
+
+
+plain = SumProtocol(
+    hiding="nothing",
+    assumption="None: the server sees every client's vector in the clear.",
+    client=lambda seat: PlainClient(seat.plan, seat.identity.name),
+    party=lambda seat: PlainServer(seat.plan),
+    client_bytes=lambda _plan, upload: 8 * upload.length,
+)

@@ -12,12 +12,12 @@ change nothing and give an empty answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, assert_never, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.planning.plans import Plan
+from crypto.planning.plans import Hiding, Plan
 from crypto.wire.messages import Input, Item, Message
 
 
@@ -132,32 +132,11 @@ class SumOpener(Protocol):
         ...
 
 
-Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
-
-
 def hiding(plan: Plan) -> Hiding:
     """What keeps one client's vector from the server: nothing, encryption for another party, or secret shares."""
-    match plan.protocol:
-        case "plain":
-            return "nothing"
-        case "bfv":
-            return "ciphertext"
-        case "mpc":
-            return "shares"
-        case "secagg" | "secagg+":
-            return "masks"
-    assert_never(plan.protocol)
+    return plan.rules.hiding
 
 
 def plan_roles(plan: Plan) -> tuple[str, ...]:
     """Name the parties besides the clients, the server first."""
-    match plan.protocol:
-        case "plain":
-            return ("server",)
-        case "bfv":
-            return ("server", "keyholder")
-        case "mpc":
-            return ("server", "compute0", "compute1", *(("dealer",) if plan.checks_norms else ()))
-        case "secagg" | "secagg+":
-            return ("server",)
-    assert_never(plan.protocol)
+    return plan.roles

@@ -16,18 +16,17 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
 from crypto.keys.roster import Identity
 from crypto.opening import open_party
-from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.planning.plans import Plan
+from crypto.protocols.catalogue import entry_of
+from crypto.protocols.entry import Group
+from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import Session
 from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.wire.values import unpack_value
-
-if TYPE_CHECKING:
-    from crypto.protocols.mpc.crypten_backend import CrypTenGroup
 
 COUNT_BYTES = 4
 ORPHAN_CHECK_SECONDS = 1.0
@@ -80,7 +79,8 @@ def _serve(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | N
         return 0
     match unpack_value(first):
         case [bytes(plan), str(role), str(rendezvous), str(identity)]:
-            session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
+            # The parent started this process: code that its plan names is the parent's to trust.
+            session, group = _open(plan_from_bytes(plan, trust_code=True), role, rendezvous, identity)
         case _:
             raise MessageError("the set-up of a hosted party is malformed")
     _answer(channel, session.start())
@@ -96,19 +96,10 @@ def _serve(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | N
     return 0
 
 
-def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, CrypTenGroup | None]:
+def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, Group | None]:
     identity = Identity.load(Path(identity_file)) if identity_file else None
-    if not rendezvous:
-        return open_party(plan, role, identity=identity), None
-    from crypto.protocols.mpc.client import COMPUTE
-    from crypto.protocols.mpc.crypten_backend import CrypTenGroup, serve_triples
-    from crypto.protocols.mpc.servers import DEALER
-
-    world = len(COMPUTE)
-    if role == DEALER:
-        threading.Thread(target=serve_triples, args=(world, Path(rendezvous)), daemon=True).start()
-        return open_party(plan, role, identity=identity), None
-    group = CrypTenGroup(COMPUTE.index(role), world, Path(rendezvous), plan.checks_norms)
+    meeting = entry_of(plan.protocol).meeting
+    group = meeting.join(plan, role, Path(rendezvous)) if meeting is not None and rendezvous else None
     return open_party(plan, role, opener=group, identity=identity), group
 
 

@@ -23,6 +23,7 @@ from typing import Self
 
 from crypto.errors import MessageError, PartyLost, PlanRefused
 from crypto.planning.plans import Plan
+from crypto.protocols.catalogue import entry_of
 from crypto.protocols.session import plan_roles
 from crypto.running.host import COUNT_BYTES
 from crypto.wire.messages import Abort, Aggregate, Input, Item, Message, decode, encode
@@ -47,10 +48,8 @@ class ProcessParty:
         """
         if role not in plan_roles(plan):
             raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}")
-        if _meets(role):
-            from crypto.protocols.mpc.crypten_backend import require_crypten
-
-            require_crypten()
+        if _meets(plan, role):
+            entry_of(plan.protocol).require()
             if rendezvous is None:
                 raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties")
         self.name = role
@@ -193,7 +192,7 @@ class HostedParties:
         self._folder: Path | None = None
         try:
             for role in roles:
-                place = self._meeting_place() if _meets(role) else None
+                place = self._meeting_place() if _meets(plan, role) else None
                 self.parties[role] = ProcessParty(plan, role, place, identities.get(role))
         except BaseException:
             self.close()
@@ -239,13 +238,14 @@ def host_parties(
     return HostedParties(plan, plan_roles(plan) if roles is None else roles, identities or {})
 
 
-def _meets(role: str) -> bool:
-    """Whether the role meets others in CrypTen's group."""
-    return role.startswith("compute") or role == "dealer"
+def _meets(plan: Plan, role: str) -> bool:
+    """Whether the role opens sums together with others, as in CrypTen's group."""
+    meeting = entry_of(plan.protocol).meeting
+    return meeting is not None and role in meeting.roles
 
 
 def child_environment() -> dict[str, str]:
     """The environment of a child process: it finds this very package, and computes with one thread."""
-    home = str(Path(__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])
     paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -19,8 +19,8 @@ from attacks.modules.functions import gradients_of
 from attacks.sums.active_server import ISOLATED, Probe, probe_suppression
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
-from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import ClientSession
 from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.running.rehearsal import rehearse

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from crypto.errors import CryptoError
-from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.planning.plans import Plan
+from crypto.protocols.plans import plan_from_bytes
 from crypto.wire.arrays import pack, unpack
 from crypto.wire.messages import Abort, Aggregate, Item, Message, decode, encode
 from crypto.wire.values import pack_value, unpack_value
@@ -45,7 +46,7 @@ def from_frame(frame: bytes) -> Command:
     """Return the command of a frame.
 
     Raises:
-        FrameRefused, and nothing else, for whatever is not a frame of `to_frame`; names the kind and the field.
+        FrameRefused: whatever is not a frame of `to_frame`, and nothing else is raised; names the kind and the field.
     """
     try:
         meta, arrays = unpack(frame)
@@ -179,7 +180,8 @@ _LEAVES: dict[object, _Leaf] = {
     bytes | None: _plain(lambda value: None if value is None else _exact(bytes)(value)),
     Path: (str, lambda text: Path(_exact(str)(text))),
     Config: (dump_config, lambda text: validate(tomllib.loads(_exact(str)(text)))),
-    Plan: (Plan.to_bytes, lambda data: plan_from_bytes(_exact(bytes)(data))),
+    # Frames travel between a run and the processes that it started itself.
+    Plan: (Plan.to_bytes, lambda data: plan_from_bytes(_exact(bytes)(data), trust_code=True)),
     Items: (lambda items: [encode(item) for item in items], lambda blobs: tuple(map(_item, _exact(list)(blobs)))),
     Arrivals: (arrivals_to_json, _retired),
     tuple[Charge, ...]: (

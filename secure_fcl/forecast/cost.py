@@ -15,6 +15,7 @@ from crypto.errors import CryptoError
 from privacy import PrivacyError, spent, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
+from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.reading import key_path
 from secure_fcl.data import load
 from secure_fcl.errors import SecureFclError
@@ -128,7 +129,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
 
 def _statements(plan: RowPlan) -> tuple[CohortStatement, ...]:
     charged = spent(charge for slot, round in plan.schedule() for charge in plan.charges(slot, round))
-    return statements(charged, plan.accounting_delta)
+    return statements(charged, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
 
 
 def _finite(statement: CohortStatement | None) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 from privacy import Event, NonPrivate, smallest_multiplier
 from secure_fcl.compression import as_declared
 from secure_fcl.config import Config
+from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noise
@@ -107,5 +108,5 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
         # Herding is declared non-private; its noise is that of the same row with a private memory.
         return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
 
-    multiplier = smallest_multiplier(histories, row.epsilon, delta)
+    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=accountant_of(config.privacy.accountant))
     return build_row(config, scenario, name, multiplier), multiplier

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto.planning.plans import Plan, plan
+from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.catalogue import entry_of as protocol_entry
+from crypto.protocols.plans import plan
 from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
 from privacy.cohorts import Spent
 from secure_fcl.compression import Wire
@@ -122,7 +124,7 @@ class RowPlan:
         clients = self.clients_in(slot)
         uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
         dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
-        masked = self.config.protection in ("secagg", "secagg+")
+        masked = protocol_entry(self.config.protection).masks is not None
         # Who may reveal its noise may as well work with the server: the masks must hold against as many.
         corrupt = max(self.config.privacy.colluders, len(clients) // 10) if masked and self.noises else None
         return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from crypto.protocols.catalogue import entry_of as protocol_entry
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import (
@@ -81,7 +82,7 @@ def refuse_channels(config: Config, strategy: Strategy) -> None:
     Raises:
         ConfigInvalid: a side channel that is not allowed; names it and what it would give away.
     """
-    if config.protection == "plain" and config.section(strategy.name).noise == "none":
+    if protocol_entry(config.protection).hiding == "nothing" and config.section(strategy.name).noise == "none":
         return
     for channel in side_channels(strategy):
         if channel.name not in config.side_channels:

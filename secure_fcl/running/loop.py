@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy import Ledger
+from secure_fcl.config.outside import described
 from secure_fcl.engines.commands import Visit
 from secure_fcl.engines.disclosures import informed
 from secure_fcl.engines.federation import Federation
@@ -74,7 +75,7 @@ class Job:
         with Records(self._folder) as records:
             for number in range(records.progress.row, len(self._prepared.rows)):
                 self._row(number, records)
-            certify(self._folder, self._prepared.rows)
+            certify(self._folder, self._prepared.rows, described(self._prepared.config.model_dump()))
             records.commit(finished=True)
 
     def _row(self, number: int, records: Records) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.opening import open_client, open_party
-from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import plan_roles
 from crypto.running.driver import run_round, set_up
 from crypto.vectors.encoding import FixedPoint

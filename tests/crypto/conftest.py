@@ -4,7 +4,6 @@ import pytest
 
 from crypto import Upload, open_client, plan, set_up
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.running.processes import host_parties
 from crypto.running.rehearsal import rehearse
 from crypto.testing import ROUNDS_NEEDED, Bench
@@ -17,7 +16,7 @@ UPLOADS = (
 )
 
 
-def small_plan(protocol: ProtocolName, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
+def small_plan(protocol: str, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
     return plan(protocol, NAMES, UPLOADS, rounds, max_dropouts=2)
 
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Protocol
 
+from crypto.protocols.entry import Journal
 from crypto.protocols.masks.errors import JournalError
 
-
-class Journal(Protocol):
-    """A durable set of entries."""
-
-    def claim(self, entry: str) -> bool:
-        """Record `entry` durably and return True; False if it was recorded before, even before a crash.
-
-        Raises:
-            JournalError: it cannot be recorded; the caller must not answer then.
-        """
-        ...
+__all__ = ["FileJournal", "Journal", "MemoryJournal"]
 
 
 class MemoryJournal:

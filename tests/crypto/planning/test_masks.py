@@ -11,9 +11,9 @@ from crypto import Upload, plan
 from crypto.errors import PlanRefused
 from crypto.keys.roster import Identity, Roster
 from crypto.planning.masks import ATTEMPTS, MaskParameters, choose_parameters, eigenvalue_bound, signatures_needed
-from crypto.planning.plans import plan_from_bytes
 from crypto.protocols.masks.errors import GraphError
 from crypto.protocols.masks.graph import expands, neighbour_graph
+from crypto.protocols.plans import plan_from_bytes
 
 GRID = [(100, 0.1, 0.05), (100, 0.2, 0.1), (300, 0.2, 0.05), (1000, 0.1, 0.05), (1000, 0.33, 0.1), (60, 0.05, 0.1)]
 

@@ -8,7 +8,8 @@ from crypto import Upload, plan
 from crypto.errors import MessageError, PlanRefused
 from crypto.opening import open_client, open_party
 from crypto.planning.checks import log2_decryption_failure
-from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.planning.plans import Plan
+from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import plan_roles
 from crypto.wire.values import pack_value
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.planning.plans import plan
+from crypto.protocols.plans import plan
 from crypto.planning.upload import Upload
 from crypto.wire.arrays import pack
 from crypto.wire.messages import Abort, Aggregate, Begin, Message, encode

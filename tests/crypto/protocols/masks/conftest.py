@@ -11,7 +11,6 @@ from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, p
 from crypto.keys.roster import Identity, Roster
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.server import MaskServer
 from crypto.running.driver import Outcome, Party
@@ -92,7 +91,7 @@ class Cohort:
 
 
 def build(
-    protocol: ProtocolName = "secagg",
+    protocol: str = "secagg",
     mode: Mode = "semi-honest",
     n: int = 8,
     dropouts: int = 2,
