@@ -198,7 +198,7 @@ def test_a_path_that_is_not_there_is_found() -> None:
         assert missing(wrong), wrong
     for right in (
         "secure_fcl/streams/",
-        "crypto.planning.plans.plan",
+        "crypto.planning.plans.make_plan",
         "privacy.delta",
         "attacks.json",
         "plan(x)",

@@ -103,7 +103,7 @@ def test_calibration_keeps_the_budget_of_the_accountant_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_config: Callable[..., Config], tiny_scenario: Scenario
 ) -> None:
     def schedule(sigma: float) -> list[dict[SampledGaussian, int]]:
-        return [{SampledGaussian(0.1, sigma): 100}]
+        return [{SampledGaussian(q=0.1, noise_multiplier=sigma): 100}]
 
     double = Scaled(2.0)
     found = smallest_multiplier(schedule, 4.0, DELTA, accountant=double)
@@ -122,9 +122,9 @@ def test_calibration_keeps_the_budget_of_the_accountant_it_is_given(
 
 
 def test_statements_hold_both_figures() -> None:
-    cohorts = [Cohort("all", task, 0, "discarded") for task in range(3)]
+    cohorts = [Cohort(group="all", arrival=task, chunk=0, fate="discarded") for task in range(3)]
     charges = [
-        Charge(cohorts[0], SampledGaussian(0.1, 1.0), 50), Charge(cohorts[1], SkellamRelease(1e8, 4000.0, 6e4), 3)
+        Charge(cohorts[0], SampledGaussian(q=0.1, noise_multiplier=1.0), 50), Charge(cohorts[1], SkellamRelease(variance=1e8, l2=4000.0, l1=6e4), 3)
     ]  # fmt: skip
     plain, own = (statements(spent(charges), DELTA, accountant) for accountant in (None, Scaled(0.1)))
     for one, other in zip(plain, own, strict=True):
@@ -142,7 +142,7 @@ def test_statements_hold_both_figures() -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_attacks_are_held_against_the_smaller_claim(size: int) -> None:
-    history = {SkellamRelease(1e8, 4000.0, 6e4): 3}
+    history = {SkellamRelease(variance=1e8, l2=4000.0, l1=6e4): 3}
     ours = cost(history, size, DELTA)
     assert cost(history, size, DELTA, Scaled(0.5)) < 0.75 * ours
     assert cost(history, size, DELTA, Scaled(5.0)) == ours

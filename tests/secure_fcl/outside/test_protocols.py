@@ -11,7 +11,7 @@ from crypto.errors import CodeNotFound, MessageError, PlanRefused
 from crypto.protocols.catalogue import ENTRIES, entry_of
 from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import hiding
-from crypto.testing.checks import ROUNDS_NEEDED, Bench, check_protocol, check_set_up_mutations
+from crypto.testing import ROUNDS_NEEDED, Bench, check_protocol, check_set_up_mutations
 from secure_fcl.config import load_config
 from secure_fcl.errors import ConfigInvalid
 
@@ -44,7 +44,13 @@ def here(write_how_to: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("here")
 def test_the_protocol_of_the_how_to_conforms() -> None:
-    made = plan("own_sums:halves", NAMES, (Upload("update", 100, 1000),), rounds=4 * ROUNDS_NEEDED, max_dropouts=2)
+    made = plan(
+        "own_sums:halves",
+        NAMES,
+        (Upload(name="update", length=100, bound=1000),),
+        rounds=4 * ROUNDS_NEEDED,
+        max_dropouts=2,
+    )
 
     def bench(started: bool = True) -> Bench:
         parties: dict[str, Session] = {name: open_client(made, name) for name in NAMES}
@@ -60,7 +66,7 @@ def test_the_protocol_of_the_how_to_conforms() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_bytes_that_name_code_are_read_only_from_who_is_trusted() -> None:
-    made = plan("own_sums:halves", ("a", "b"), (Upload("g", 4, 9),), rounds=2)
+    made = plan("own_sums:halves", ("a", "b"), (Upload(name="g", length=4, bound=9),), rounds=2)
     assert plan_from_bytes(made.to_bytes(), trust_code=True) == made
     with pytest.raises(MessageError, match="the plan names code of its sender's, 'own_sums:halves'; read it"):
         plan_from_bytes(made.to_bytes())
