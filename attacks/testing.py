@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.controls.memorised import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
-from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
 from attacks.errors import CapabilityMissing, ControlFailed
 from attacks.games.attack import Attack, run_attack
 from attacks.games.judging import Terms
@@ -117,8 +117,8 @@ def check_accountant(epsilon_of: EpsilonOf, delta: float = 1e-5, seed: int = 0) 
         ControlFailed: a bug went unnoticed (the accountant charges too much, or the audit is broken), or an honest
             mechanism was accused (the accountant charges too little).
     """
-    plain = PlantedPlan(noise_multiplier=4.0, clients=100, seed=seed)
-    sampled = PlantedPlan(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80, seed=seed)
+    plain = PlantedSchedule(noise_multiplier=4.0, clients=100, seed=seed)
+    sampled = PlantedSchedule(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80, seed=seed)
     for plan, bug in (
         (plain, Bug.NO_NOISE),
         (plain, Bug.ONE_CLIENT_UNMASKED),
@@ -129,7 +129,7 @@ def check_accountant(epsilon_of: EpsilonOf, delta: float = 1e-5, seed: int = 0) 
         for wanted in (bug, Bug.NONE):
             found = contradictions([planted_outcome(plan, wanted, epsilon, delta)])
             _verdict(wanted, bool(found), epsilon)
-    loud = PlantedPlan(noise_multiplier=1.0, seed=seed)
+    loud = PlantedSchedule(noise_multiplier=1.0, seed=seed)
     epsilon = epsilon_of(1.0, 1.0, 1, delta)
     _verdict(Bug.NONE, bool(contradictions([planted_outcome(loud, Bug.NONE, epsilon, delta)])), epsilon)
     epsilon = epsilon_of(1.0, plain.noise_multiplier, 1, delta)

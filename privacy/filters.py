@@ -64,14 +64,14 @@ class Budget:
         """
         curve = RdpAccountant().curve(events)
         gaussian = all(isinstance(event, SampledGaussian) for event in events)
-        kept = [
+        remaining = [
             (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
         ]
-        if not kept:
+        if not remaining:
             raise InvalidParameter("the planned schedule holds a release without any guarantee; no budget bounds it")
         return Budget(
-            orders=tuple(a for a, _ in kept),
-            bounds=tuple(c for _, c in kept),
+            orders=tuple(a for a, _ in remaining),
+            bounds=tuple(c for _, c in remaining),
             delta=delta,
             failure=total_failure(events),
         )

@@ -35,7 +35,7 @@ class Bug(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlantedPlan:
+class PlantedSchedule:
     """The mechanism as its ledger describes it.
 
     Attributes:
@@ -65,7 +65,7 @@ class PlantedPlan:
             raise AuditInvalid(f"{self}: counts and noise must be positive, rates in (0, 1]")
 
 
-def planted_outcome(plan: PlantedPlan, bug: Bug, ledger_epsilon: float, delta: float = 1e-5) -> Outcome:
+def planted_outcome(plan: PlantedSchedule, bug: Bug, ledger_epsilon: float, delta: float = 1e-5) -> Outcome:
     """Runs the mechanism once with the bug and plays membership against it.
 
     Args:
@@ -96,7 +96,7 @@ def planted_outcome(plan: PlantedPlan, bug: Bug, ledger_epsilon: float, delta: f
 
 
 def _round(
-    plan: PlantedPlan, bug: Bug, coins: NDArray[np.bool_], rate: float, random: np.random.Generator
+    plan: PlantedSchedule, bug: Bug, coins: NDArray[np.bool_], rate: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     joins = coins & (random.random(plan.canaries) < rate)
     scale = plan.noise_multiplier
@@ -110,7 +110,7 @@ def _round(
 
 
 def planted_two_run(
-    plan: PlantedPlan,
+    plan: PlantedSchedule,
     bug: Bug,
     *,
     trials: int = 1000,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from attacks import contradictions
 from attacks.bounds.gaussian import gaussian_bound, gaussian_epsilon, two_run_audit
-from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
 from attacks.games.judging import GuessCounts
 from benchmarks.attacks.common import cpu
 from privacy import PldAccountant, SampledGaussian
@@ -61,8 +61,8 @@ def planted(console: Console) -> None:
         title="planted bugs, 2,000 canaries in one run (the batch's noise: 1,000 + 1,000 runs at expected batch 1)",
     )  # fmt: skip
     accountant = PldAccountant()
-    plain = PlantedPlan(noise_multiplier=4.0, clients=100)
-    sampled = PlantedPlan(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80)
+    plain = PlantedSchedule(noise_multiplier=4.0, clients=100)
+    sampled = PlantedSchedule(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80)
     for bug, plan in (
         (Bug.NO_NOISE, plain),
         (Bug.NO_NOISE, sampled),

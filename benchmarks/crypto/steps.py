@@ -118,7 +118,7 @@ def key_steps(n: int, threshold: int, repeats: int) -> Point:
     peers = [peer for peer in range(n) if peer]
 
     def agree() -> dict[int, bytes]:
-        return {peer: channel.agree(setup.members[peer].channel, ("masks channel 1", 0, peer)) for peer in peers}
+        return {peer: channel.agree(setup.members[peer].sealing, ("masks channel 1", 0, peer)) for peer in peers}
 
     channels = agree()
     share = best(lambda: make_offer(agreed, setup, identity, secrets, channels, threshold, system_random), repeats)

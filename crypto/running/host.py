@@ -36,12 +36,12 @@ STOP_SECONDS = 3.0
 def main(descriptor: int) -> int:
     """Run one party until it is told to stop; returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = Connection(descriptor)
+    connection = Connection(descriptor)
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stopped = threading.Event()
-    threading.Thread(target=_read, args=(channel, inbox, stopped), daemon=True).start()
+    threading.Thread(target=_read, args=(connection, inbox, stopped), daemon=True).start()
     try:
-        return _serve(channel, inbox)
+        return _serve(connection, inbox)
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except Exception as error:
@@ -52,17 +52,19 @@ def main(descriptor: int) -> int:
         stopped.set()
 
 
-def _read(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None], stopped: threading.Event) -> None:
+def _read(
+    connection: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None], stopped: threading.Event
+) -> None:
     """Move frames to the inbox, so that the parent never waits to send; end the process if the parent is
     gone.
     """
     parent = os.getppid()
     try:
         while True:
-            while not channel.poll(ORPHAN_CHECK_SECONDS):
+            while not connection.poll(ORPHAN_CHECK_SECONDS):
                 if os.getppid() != parent:
                     raise EOFError
-            frame = channel.recv_bytes()
+            frame = connection.recv_bytes()
             if not frame:
                 break
             inbox.put(frame)
@@ -73,7 +75,7 @@ def _read(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | No
         os._exit(1)
 
 
-def _serve(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None]) -> int:
+def _serve(connection: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None]) -> int:
     first = inbox.get()
     if first is None:
         return 0
@@ -83,10 +85,10 @@ def _serve(channel: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | N
             session, group = _open(plan_from_bytes(plan, trust_code=True), role, rendezvous, identity)
         case _:
             raise MessageError("the set-up of a hosted party is malformed")
-    _answer(channel, session.start())
+    _answer(connection, session.start())
     while (frame := inbox.get()) is not None:
         item = decode(frame)
-        _answer(channel, session.on(item) if isinstance(item, Message | Begin | Deadline) else ())
+        _answer(connection, session.on(item) if isinstance(item, Message | Begin | Deadline) else ())
     if group is not None:
         group.close()
         # If the parent was killed, nobody else deletes the meeting place.
@@ -103,10 +105,10 @@ def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[S
     return open_party(plan, role, opener=group, identity=identity), group
 
 
-def _answer(channel: Connection[bytes, bytes], items: tuple[Item, ...]) -> None:
-    channel.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
+def _answer(connection: Connection[bytes, bytes], items: tuple[Item, ...]) -> None:
+    connection.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
     for item in items:
-        channel.send_bytes(encode(item))
+        connection.send_bytes(encode(item))
 
 
 if __name__ == "__main__":

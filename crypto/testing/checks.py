@@ -38,8 +38,8 @@ def check_dropouts(bench: Bench) -> None:
         vectors = random_vectors(bench.plan, upload, f"dropouts {missing}")
         gone = bench.plan.clients[missing - 1 :: -1][:missing]
         outcome = run_round(bench.parties, number, upload.name, vectors, drop=gone)
-        kept = {name: vector for name, vector in vectors.items() if name not in gone}
-        expect_sum(bench.plan, outcome, kept, number, upload.name)
+        remaining = {name: vector for name, vector in vectors.items() if name not in gone}
+        expect_sum(bench.plan, outcome, remaining, number, upload.name)
 
 
 def check_too_few(bench: Bench) -> None:

@@ -58,7 +58,7 @@ class _Bench:
     @property
     def scale(self) -> float:
         """Length of a canary, such that its gradient is clipped at zero weights and for a while after."""
-        return 10.0 * max(1.0, self.strategy.plan.clipping_norm)
+        return 10.0 * max(1.0, self.strategy.dpsgd.clipping_norm)
 
     def examples(self, present: Bools) -> Examples:
         """Return the canaries that are there, as examples of class 0."""
@@ -155,7 +155,7 @@ def _horizon(world: AuditWorld, history: Mapping[Event, int], rounds: int, rate:
 
     Computed from public numbers: the bound that sampled canaries without any noise would give, minus the charge.
     """
-    delta, total, steps = accounted(world.plan), DEVICES * PER_DEVICE, world.strategy.plan.steps
+    delta, total, steps = accounted(world.plan), DEVICES * PER_DEVICE, world.strategy.dpsgd.steps
     best: tuple[float, int, float] | None = None
     for visits in sorted({min(2**power, rounds) for power in range(6)}):
         drawn = 1.0 - (1.0 - rate) ** (steps * visits)
@@ -226,7 +226,7 @@ def _noise(bench: _Bench) -> dict[str, object]:
     An empty batch must add its full noise: noise that is left out, too small, or scaled by the batch that came shows
     here at once. The entries are independent normals, so the sum of squares is chi-squared.
     """
-    plan = bench.strategy.plan
+    plan = bench.strategy.dpsgd
     nobody = np.zeros(PER_DEVICE, dtype=np.bool_)
     base = public_seed(bench.world.plan.config.seed, "empty visits")
     values = np.concatenate([bench.visit(nobody, nobody, base + number) for number in range(_EMPTY_VISITS)])

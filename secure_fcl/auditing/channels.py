@@ -111,8 +111,8 @@ def _visits(world: AuditWorld, messages: list[dict[str, Any]]) -> tuple[list[lis
         for slot, task in enumerate(calendar):
             held[slot, client] = 0 if task == IDLE else len(scenario.experience(client, task).index)
     above = held > np.median(held, axis=1, keepdims=True)
-    keys = sorted(grouped)
-    return [grouped[key] for key in keys], np.array([above[slot, client] for slot, client in keys])
+    groups = sorted(grouped)
+    return [grouped[key] for key in groups], np.array([above[slot, client] for slot, client in groups])
 
 
 def _record(found: ChannelFinding, values: list[list[float]]) -> dict[str, Any]:

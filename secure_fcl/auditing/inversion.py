@@ -42,7 +42,7 @@ def play_inversion(world: AuditWorld) -> list[Reconstruction]:
     everyone = np.flatnonzero(scenario.data.train & (scenario.task == 0))
     worlds = build_gradient_worlds(
         gradient_of, _examples(scenario, targets), _examples(scenario, everyone),
-        clip_norm=strategy.plan.clipping_norm, n_clients=scenario.clients,
+        clip_norm=strategy.dpsgd.clipping_norm, n_clients=scenario.clients,
         noise_one=world.noise_of_client, noise_sum=world.noise_of_sum, seed=public_seed(config.seed, "worlds") % 2**32,
     )  # fmt: skip
     settings = InversionSettings(steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "starts") % 2**32)

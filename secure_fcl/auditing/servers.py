@@ -40,7 +40,7 @@ class _Sums:
     """Sums of the clients' clipped gradients under the run's kind of protection, with clients left out at will."""
 
     def __init__(self, world: AuditWorld, clients: int, length: int) -> None:
-        norm = world.strategy.plan.clipping_norm
+        norm = world.strategy.dpsgd.clipping_norm
         self._encoder = FixedPoint(scale=_STEPS / norm, clip=norm)
         self._names = tuple(f"client{k}" for k in range(clients))
         made = plan(
@@ -88,7 +88,7 @@ def probe_servers(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
     if len(examples) < 3:
         return [], ("servers that depart from the protocol: fewer than three clients have data in the first slot",)
     module, weights = world.strategy.network(world.strategy.initial()), world.model_after(0)
-    norm = world.strategy.plan.clipping_norm
+    norm = world.strategy.dpsgd.clipping_norm
 
     def gradient(model: NDArray[np.float32], number: int) -> Vector:
         rows = clipped_gradients(gradients_of(module, model), *examples[number], norm)

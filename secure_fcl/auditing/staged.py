@@ -29,7 +29,7 @@ _BATCHES, _NEW, _REPLAYED = 4, 2, 2
 def _rule(world: AuditWorld, noise: bool) -> StagedRule:
     """Return one client's part of one step."""
     sigma = world.noise_of_client if noise else 0.0
-    return StagedRule(clip_norm=world.strategy.plan.clipping_norm, rate=world.strategy.q_current, noise=sigma)
+    return StagedRule(clip_norm=world.strategy.dpsgd.clipping_norm, rate=world.strategy.q_current, noise=sigma)
 
 
 def _noises(world: AuditWorld) -> tuple[bool, ...]:
@@ -102,7 +102,7 @@ def play_clear_updates(world: AuditWorld) -> Played:
     truth = (rng.random(len(items)) < 0.5)[item]
     others = [k for k in rng.permutation(scenario.clients) if k != client and len(own[int(k)])][:_OTHERS]
     models = np.asarray(world.transcript["models"][:_CLEAR_ROUNDS], dtype=np.float32)
-    step = world.strategy.plan
+    step = world.strategy.dpsgd
     epsilon = None
     if world.plan.noise == "local":
         # With shared noise an update in the clear is outside the guarantee, and there is nothing to compare with.
@@ -148,7 +148,7 @@ def play_extraction(world: AuditWorld) -> tuple[list[Reconstruction], tuple[str,
     settings = InversionSettings(
         steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "extraction") % 2**32
     )
-    step = world.strategy.plan
+    step = world.strategy.dpsgd
     module = world.strategy.network(world.strategy.initial())
     sigma = world.noise_of_client
     found = [

@@ -59,7 +59,7 @@ class AuditWorld:
     @property
     def noise_of_sum(self) -> float:
         """Standard deviation per coordinate of the noise of all clients on a sum of gradients, in gradient units."""
-        step = self.strategy.plan
+        step = self.strategy.dpsgd
         one = step.noise_multiplier * step.clipping_norm
         return one * math.sqrt(self.plan.scenario.clients) if self.plan.noise == "local" else one
 

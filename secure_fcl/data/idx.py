@@ -58,25 +58,25 @@ def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
     Raises:
         DataDamaged: another type or number of dimensions, a dimension of 0, or too few or too many bytes.
     """
-    head = 4 + 4 * dimensions
-    if len(content) < head:
-        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {head}; fetch it again")
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {header}; fetch it again")
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataDamaged(
             f"{origin} starts with {content[:4].hex()}, not 000008{dimensions:02x} "
             f"(unsigned bytes, {dimensions} dimensions); is it another file under this name?"
         )
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    if len(content) - head != math.prod(shape) or 0 in shape:
+    if len(content) - header != math.prod(shape) or 0 in shape:
         raise DataDamaged(
-            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - head}; "
+            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - header}; "
             "fetch it again"
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
 def write_idx(values: Bytes, path: Path, *, compress: bool = False) -> None:
     """Write an IDX file of unsigned bytes, the inverse of `unpack` and `parse_idx`."""
-    head = bytes((0, 0, _UNSIGNED_BYTE, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
-    content = head + np.ascontiguousarray(values, dtype=np.uint8).tobytes()
+    header = bytes((0, 0, _UNSIGNED_BYTE, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    content = header + np.ascontiguousarray(values, dtype=np.uint8).tobytes()
     path.write_bytes(gzip.compress(content, mtime=0) if compress else content)

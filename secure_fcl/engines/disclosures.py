@@ -24,7 +24,7 @@ def disclosures_path(folder: Path, row: str, slot: int) -> Path:
 def collect(plan: RowPlan, lab: Lab, step: StepContext, state: State, folder: Path) -> int:
     """Let the clients of a slot send their side channels, record them, and return the bytes sent."""
     said = lab.disclosed(plan.clients_in(step.slot), step.slot, step.round, state)
-    stacked = {channel.name: np.stack([said[k][channel.name] for k in sorted(said)]) for channel in plan.channels}
+    stacked = {link.name: np.stack([said[k][link.name] for k in sorted(said)]) for link in plan.channels}
     save_arrays(disclosures_path(folder, plan.name, step.slot), **stacked)
     return sum(array.nbytes for array in stacked.values())
 

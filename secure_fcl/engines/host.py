@@ -155,7 +155,7 @@ class ClientHost:
         made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
         number = step.slot * plan.rounds_per_slot + step.round
         for party, contribution in zip(views, made, strict=True):
-            row.devices[party].kept = dict(contribution.kept)
+            row.devices[party].carried = dict(contribution.carried)
             values = self._encoded(row, party, carrier, contribution, step)
             trained = time.perf_counter()
             session = row.sessions[party]
@@ -201,13 +201,13 @@ class ClientHost:
         device = row.devices[party]
         match ask:
             case c.GiveCoins():
-                return {"keys": device.keys, "items": device.items}
+                return {"keys": device.draws, "items": device.items}
             case c.GiveHeld():
                 return {"held": device.held.index}
             case c.GiveKept():
                 return device.export()
             case c.GiveOwn():
-                return {"own": device.kept["own"]}
+                return {"own": device.carried["own"]}
             case c.GiveClear():
                 return row.clear.pop(party, {})
             case c.Disclose():

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 
 from crypto.running.processes import child_environment
-from secure_fcl.engines.channel import Channel
 from secure_fcl.engines.commands import Ask, Command, Failed, LabAsk, Reply
+from secure_fcl.engines.link import Link
 from secure_fcl.engines.parties import Answer, Party, party_of
 from secure_fcl.errors import FrameRefused, WorkerLost
 
@@ -31,9 +31,9 @@ class WorkerPool:
 
     def __init__(self, workers: int, clients: int) -> None:
         count = max(1, min(workers or available_cores(), clients))
-        self.shares = [[party_of(k) for k in range(w, clients, count)] for w in range(count)]
+        self.parts = [[party_of(k) for k in range(w, clients, count)] for w in range(count)]
         self._present = tuple(party_of(k) for k in range(clients))
-        self._channels: list[Channel] = []
+        self._channels: list[Link] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         # Clients of each worker whose answer is still out.
         self._owed = [0] * count
@@ -52,7 +52,7 @@ class WorkerPool:
                     process_group=0,
                 )
             )  # fmt: skip
-        self._channels.append(Channel(Connection(ours.detach())))
+        self._channels.append(Link(Connection(ours.detach())))
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -65,10 +65,10 @@ class WorkerPool:
 
     def ask(self, asks: Mapping[Party, Ask | LabAsk], deadline: float | None = None) -> Iterator[Answer]:
         """See `Parties`. A worker that still owes answers to an earlier ask is asked when it has given them."""
-        while len(self._channels) < len(self.shares):
+        while len(self._channels) < len(self.parts):
             self._start()
         self._number += 1
-        mine = [{party: asks[party] for party in share if party in asks} for share in self.shares]
+        mine = [{party: asks[party] for party in share if party in asks} for share in self.parts]
         to_ask = {place for place, share in enumerate(mine) if share}
         end = None if deadline is None else time.monotonic() + deadline
         asked: set[int] = set()
@@ -126,8 +126,8 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers: a closed channel is their sign, then terminate by process id. May be called again."""
-        for channel in self._channels:
-            channel.close()
+        for link in self._channels:
+            link.close()
         for process in self._processes:
             try:
                 process.wait(timeout=STOP_SECONDS)

@@ -60,10 +60,10 @@ def clear_update(
     strategy = plan.strategy
     if not isinstance(strategy, GradientStrategy):
         return {}
-    silent = replace(strategy.plan, noise_multiplier=0.0)
+    silent = replace(strategy.dpsgd, noise_multiplier=0.0)
     return {
         "simulation": np.array(True),
         "weights": state["weights"],
-        "update": strategy.update(state, view, strategy.plan, as_ran),
+        "update": strategy.update(state, view, strategy.dpsgd, as_ran),
         "update_without_noise": strategy.update(state, view, silent, twin),
     }

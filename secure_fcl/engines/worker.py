@@ -8,17 +8,17 @@ import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
-from secure_fcl.engines.channel import Channel
 from secure_fcl.engines.commands import Ask, Command, Failed, LabAsk, Reply, Sent
 from secure_fcl.engines.host import ClientHost
+from secure_fcl.engines.link import Link
 from secure_fcl.engines.parties import Party
 
 
 class Worker:
     """Answers batches of the run's process through one host, one after the other."""
 
-    def __init__(self, channel: Channel, host: ClientHost) -> None:
-        self._channel = channel
+    def __init__(self, link: Link, host: ClientHost) -> None:
+        self._channel = link
         self._host = host
 
     def serve(self) -> None:
@@ -66,7 +66,7 @@ def _asks(commands: Mapping[Party, Command]) -> dict[Party, Ask | LabAsk]:
 def main(descriptor: int) -> None:
     """Serve on an inherited socket. Ctrl-C is the parent's to handle: it ends workers when it has saved."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Worker(Channel(Connection(descriptor)), ClientHost()).serve()
+    Worker(Link(Connection(descriptor)), ClientHost()).serve()
 
 
 if __name__ == "__main__":

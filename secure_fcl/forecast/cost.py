@@ -78,7 +78,7 @@ class Alternative:
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class Forecast:
     """The answer of `secure-fcl plan`. curve: per row, (epsilon, noise in the sum)."""
 
     rows: tuple[RowCost, ...]
@@ -86,7 +86,7 @@ class RunPlan:
     curves: Mapping[str, tuple[tuple[float, float], ...]]
 
 
-def plan_run(config: Config, alternatives: bool = True) -> RunPlan:
+def plan_run(config: Config, alternatives: bool = True) -> Forecast:
     """Return what every row of `config` costs, and what other choices would.
 
     Raises:
@@ -102,7 +102,7 @@ def plan_run(config: Config, alternatives: bool = True) -> RunPlan:
         for plan, multiplier in planned:
             others += [_alternative(config, scenario, plan, multiplier, *c) for c in _choices(config, plan)]
             curves[plan.name] = tuple(_curve(config, scenario, plan))
-    return RunPlan(rows, tuple(others), curves)
+    return Forecast(rows, tuple(others), curves)
 
 
 def _cost(plan: RowPlan, multiplier: float) -> RowCost:
@@ -139,7 +139,7 @@ def _finite(statement: CohortStatement | None) -> float | None:
 def _noise_in_sum(plan: RowPlan, multiplier: float) -> float | None:
     if multiplier == 0.0:
         return None
-    shares = plan.shares
+    shares = plan.train_noise
     if shares is None:
         # Every client adds the full noise to its own.
         return multiplier * math.sqrt(plan.scenario.clients)

@@ -184,7 +184,7 @@ def _shared_end(method: Method) -> np.ndarray:
     plan = DpSgdPlan(steps=1, denominator=4.0, clipping_norm=1.0, noise_multiplier=0.0, learning_rate=0.5)
     strategy = GradientStrategy(
         name="fact",
-        plan=plan,
+        dpsgd=plan,
         rates=rates,
         rounds=3,
         networks=networks,

@@ -11,16 +11,16 @@ from secure_fcl.memory.policy import (
     ThresholdMemory,
     threshold_memory,
 )
-from secure_fcl.memory.storage import Kept, StoragePlan, plan_storage
+from secure_fcl.memory.storage import StoragePlan, StoredItem, plan_storage
 
 __all__ = [
     "OVERFLOW_PROBABILITY",
     "EverythingMemory",
     "Held",
     "HerdingMemory",
-    "Kept",
     "MemoryPolicy",
     "StoragePlan",
+    "StoredItem",
     "ThresholdMemory",
     "plan_storage",
     "threshold_memory",

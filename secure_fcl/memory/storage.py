@@ -15,7 +15,7 @@ KEY_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredItem:
     """An array that a strategy keeps on the device between rounds, beside pool and memory.
 
     Attributes:
@@ -95,7 +95,7 @@ def plan_storage(
     largest_place: int,
     memory_examples: int,
     held_places: int = 0,
-    kept: Sequence[Kept] = (),
+    kept: Sequence[StoredItem] = (),
     examples: int | None = None,
     most_places: int | None = None,
 ) -> StoragePlan:

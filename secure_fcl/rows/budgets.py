@@ -39,10 +39,15 @@ def planned_budget(plan: RowPlan) -> Budget | None:
     curve = np.max([RdpAccountant().curve(history) for history in histories], axis=0)
     gaussian = all(isinstance(event, SampledGaussian) for event in events)
     # Skellam bounds are proven at integers alone.
-    kept = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)]
+    remaining = [
+        (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
+    ]
     failure = max(total_failure(history) for history in histories)
     return Budget(
-        orders=tuple(a for a, _ in kept), bounds=tuple(c for _, c in kept), delta=plan.accounting_delta, failure=failure
+        orders=tuple(a for a, _ in remaining),
+        bounds=tuple(c for _, c in remaining),
+        delta=plan.accounting_delta,
+        failure=failure,
     )
 
 
@@ -92,8 +97,8 @@ def admit(plan: RowPlan, budget: Budget | None, spent: Spent, slot: int, round: 
         for cohort, more in by_cohort(charges).items()
         if budget.refusal(_plus(spent.get(cohort), more)) is not None
     }
-    kept = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
-    return Admitted(kept, frozenset(over))
+    remaining = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
+    return Admitted(remaining, frozenset(over))
 
 
 class RowLedger:

@@ -59,7 +59,7 @@ def gradient_row(
     wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
-        norm = strategy.plan.clipping_norm
+        norm = strategy.dpsgd.clipping_norm
         noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
         if "close" in wires:
             ratio = config.training.fisher_noise

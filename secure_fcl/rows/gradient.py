@@ -44,7 +44,7 @@ def gradient_strategy(
     t, row = config.training, gradient_section(config, name)
     return GradientStrategy(
         name=name,
-        plan=_visit(t, row, noise_multiplier),
+        dpsgd=_visit(t, row, noise_multiplier),
         # Tasks put together are sampled at a lower rate for more rounds: as many steps, of as many examples.
         rates=Rates(
             current=t.q_current / scenario.together, memory=t.q_memory if method.memory else 0.0, fisher=t.q_fisher
@@ -55,7 +55,7 @@ def gradient_strategy(
             shape=scenario.data.shape,
             classes=len(scenario.data.classes),
             seed=config.seed,
-            device=config.device,
+            torch_device=config.device,
             trainer=t.trainer,
         ),
         examples=examples,

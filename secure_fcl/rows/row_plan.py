@@ -47,7 +47,7 @@ class RowPlan:
     """How each phase's upload is sent: in the first slot, and in later ones; the last entry goes on."""
 
     @property
-    def shares(self) -> SumNoise | None:
+    def train_noise(self) -> SumNoise | None:
         """Noise added inside the sums of training rounds, if any."""
         return self.noises.get("train")
 
@@ -76,7 +76,7 @@ class RowPlan:
     @property
     def keeps(self) -> bool:
         """Whether devices keep more between rounds than examples."""
-        return bool(self.strategy.kept) or self.strategy.columns > 0
+        return bool(self.strategy.carried) or self.strategy.columns > 0
 
     def phase(self, round: int) -> Phase:
         """Return what a round of a slot is for."""

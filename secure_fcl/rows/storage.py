@@ -10,9 +10,9 @@ from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import (
     EverythingMemory,
     HerdingMemory,
-    Kept,
     MemoryPolicy,
     StoragePlan,
+    StoredItem,
     plan_storage,
     threshold_memory,
 )
@@ -36,13 +36,13 @@ def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
 
 
-def _kept(strategy: Strategy) -> list[Kept]:
+def _kept(strategy: Strategy) -> list[StoredItem]:
     """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
     sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
-    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.kept.items()}
-    found = [Kept(name, 4 * size) for name, size in (sent | own).items()]
+    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.carried.items()}
+    found = [StoredItem(name, 4 * size) for name, size in (sent | own).items()]
     if strategy.columns:
-        found.append(Kept("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
+        found.append(StoredItem("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
     return found
 
 

@@ -48,7 +48,7 @@ def _bound(strategy: GradientStrategy, source: UploadSpec, recipe: Recipe) -> fl
     """
     if not recipe.rotation:
         return source.largest_bound
-    plan = strategy.plan
+    plan = strategy.dpsgd
     if strategy.shared:
         # The public denominator stands for the examples of a batch, each of the clipping norm.
         return _DEVIATIONS * plan.denominator * plan.clipping_norm / math.sqrt(recipe.block)

@@ -65,7 +65,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
         "scenario_digest": plan.scenario.digest,
         "ledger_entries": len(ledger),
-        "ledger_head": ledger.head,
+        "ledger_head": ledger.last_hash,
         "storage": plan.storage.table() | {"budget": plan.storage.budget},
     }
     return found | parts.of_own_code(plan, rows)
@@ -215,7 +215,7 @@ def _assumptions(plan: RowPlan) -> list[str]:
 
 def _randomness(plan: RowPlan) -> str:
     source = "a secret outside this folder" if plan.config.replay_noise else "the operating system"
-    if plan.shares:
+    if plan.train_noise:
         sampled = parts.trainer(plan) is not None
         coins = "; sampling coins: torch generator seeded likewise" if sampled else ""
         noise = f"noise: AES-CTR key stream seeded from {source}, Skellam by transformed rejection in double precision"

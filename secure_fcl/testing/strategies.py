@@ -70,8 +70,8 @@ class Bench:
     def _view(self, current: Examples, memory: Examples) -> DeviceView:
         """Return a view with made-up columns beside the memory, and the device's arrays as they start."""
         columns = np.random.default_rng(4).normal(size=(len(memory), self.strategy.columns)).astype(np.float32)
-        kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.strategy.kept.items()}
-        return DeviceView(current, replace(memory, columns=columns) if self.strategy.columns else memory, kept)
+        carried = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.strategy.carried.items()}
+        return DeviceView(current, replace(memory, columns=columns) if self.strategy.columns else memory, carried)
 
     @property
     def upload(self) -> UploadSpec:
@@ -184,7 +184,7 @@ def check_repeatable(bench: Bench) -> None:
     again = bench.strategy.contribute(state, view, bench.step, coins("a"))
     same = all(np.array_equal(first.parts[n], again.parts[n]) for n in first.parts)
     _expect(
-        same and all(np.array_equal(first.kept[n], again.kept[n]) for n in first.kept),
+        same and all(np.array_equal(first.carried[n], again.carried[n]) for n in first.carried),
         "equal coins gave two different uploads",
     )
     _expect(all(np.array_equal(state[n], copies[n]) for n in copies), "contribute changed the server's state")

@@ -11,7 +11,7 @@ from evaluation import plots
 from evaluation.canvas import MARKERS, SERIES, render, style_of, themed
 from evaluation.matrix import AccuracyMatrix
 from evaluation.plots import AttackBar, CohortBar, CostBar
-from evaluation.studies import StudyRow, aggregate, plot_study
+from evaluation.studies import StudyLine, aggregate, plot_study
 
 MATRIX = AccuracyMatrix.from_rows([[0.5, None], [0.25, 0.75]])
 COHORTS = [
@@ -25,7 +25,9 @@ ATTACKS = [
 COSTS = [CostBar(row="replay", seconds={"train": 1.0, "encrypt": 0.5}, bytes_up=1e6, bytes_down=2e6)]
 STUDY = aggregate(
     [
-        StudyRow(strategy="replay", noise="local", epsilon=e, seed=s, micro=0.5 + s / 10, task_mean=0.4, forgetting=0.1)
+        StudyLine(
+            strategy="replay", noise="local", epsilon=e, seed=s, micro=0.5 + s / 10, task_mean=0.4, forgetting=0.1
+        )
         for e in (1.0, math.inf)
         for s in (0, 1)
     ]

@@ -5,17 +5,17 @@ import pytest
 from scipy import stats
 
 from evaluation.errors import StorageError, StudyError
-from evaluation.studies import StudyRow, aggregate, parse_study, read_study, write_study
+from evaluation.studies import StudyLine, aggregate, parse_study, read_study, write_study
 
 HEADER = "strategy,noise,epsilon,seed,micro,task_mean,forgetting\n"
 
 
 def test_a_table_round_trips(tmp_path: Path) -> None:
     rows = (
-        StudyRow(
+        StudyLine(
             strategy="replay, 5 %", noise="local", epsilon=0.5, seed=0, micro=0.8125, task_mean=0.7, forgetting=-0.01
         ),
-        StudyRow(
+        StudyLine(
             strategy="class_sums", noise="none", epsilon=math.inf, seed=3, micro=0.9, task_mean=0.8, forgetting=0.0
         ),
     )
@@ -58,12 +58,14 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 def test_means_and_t_intervals_over_seeds() -> None:
     shares = [0.70, 0.74, 0.75]
     rows = [
-        StudyRow(strategy="replay", noise="shared", epsilon=2.0, seed=seed, micro=share, task_mean=0.5, forgetting=0.1)
+        StudyLine(strategy="replay", noise="shared", epsilon=2.0, seed=seed, micro=share, task_mean=0.5, forgetting=0.1)
         for seed, share in enumerate(shares)
     ]
     rows += [
-        StudyRow(strategy="replay", noise="shared", epsilon=1.0, seed=0, micro=0.6, task_mean=math.nan, forgetting=0.2),
-        StudyRow(strategy="replay", noise="local", epsilon=1.0, seed=0, micro=0.4, task_mean=0.3, forgetting=0.2),
+        StudyLine(
+            strategy="replay", noise="shared", epsilon=1.0, seed=0, micro=0.6, task_mean=math.nan, forgetting=0.2
+        ),
+        StudyLine(strategy="replay", noise="local", epsilon=1.0, seed=0, micro=0.4, task_mean=0.3, forgetting=0.2),
     ]
     low, high, other = aggregate(rows)
     assert [(p.noise, p.epsilon) for p in (low, high, other)] == [

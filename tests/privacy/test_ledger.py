@@ -53,7 +53,7 @@ def test_what_was_charged_is_read_back(tmp_path_factory, entries: list[list[Char
     ledger.close()
     again = Ledger(path)
     assert again.spent() == ledger.spent() == spent([c for entry in entries for c in entry])
-    assert (len(again), again.head) == (len(ledger), ledger.head) == (len(entries), again.head)
+    assert (len(again), again.last_hash) == (len(ledger), ledger.last_hash) == (len(entries), again.last_hash)
 
 
 def test_what_a_query_returns_is_the_caller_s_own(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_query_does_not_count_the_entries_again(tmp_path: Path, monkeypatch: p
 
 def test_an_empty_ledger_changes_nothing_on_disk(tmp_path: Path) -> None:
     with Ledger(tmp_path / "new" / "ledger.jsonl") as ledger:
-        assert (len(ledger), ledger.spent(), ledger.head) == (0, {}, "0" * 64)
+        assert (len(ledger), ledger.spent(), ledger.last_hash) == (0, {}, "0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,9 +127,9 @@ def test_a_removed_inserted_or_swapped_entry_is_noticed(tmp_path: Path) -> None:
 def test_a_dropped_end_shows_in_the_head(tmp_path: Path) -> None:
     """The chain cannot know its own end; the quoted head does."""
     path = filled(tmp_path / "ledger.jsonl", 3)
-    head = Ledger(path).head
+    head = Ledger(path).last_hash
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    assert Ledger(path).head != head
+    assert Ledger(path).last_hash != head
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b"null", b"\xff\xfe", b"", b'{"hash": 1}', b'"text"'])

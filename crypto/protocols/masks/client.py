@@ -133,8 +133,8 @@ class MaskClient:
         for peer in setup.neighbours[self._me]:
             ends = sorted((self._me, peer))
             labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
-            self._channels[peer] = self._enrolment.channel.agree(setup.members[peer].channel, labels)
-        self._enrolment.channel.erase()
+            self._channels[peer] = self._enrolment.sealing.agree(setup.members[peer].sealing, labels)
+        self._enrolment.sealing.erase()
         return self._offer(0)
 
     def _offer(self, epoch: int) -> tuple[Item, ...]:

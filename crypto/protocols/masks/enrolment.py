@@ -35,8 +35,8 @@ class Enrolment:
         self._checked = checked
         self._trust = Trust(plan.roster)
         self._nonces = [random(KEY_BYTES) for _ in range(ATTEMPTS)]
-        self.channel = AgreementKey(random(KEY_BYTES))
-        self._hello = write_hello(plan, identity, self.channel.public, self._nonces)
+        self.sealing = AgreementKey(random(KEY_BYTES))
+        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces)
         self._directory: Directory | None = None
         self.setup: Setup | None = None
 
@@ -58,7 +58,7 @@ class Enrolment:
         if self.setup is not None or directory.attempt <= last:
             raise RecordError(f"attempt {directory.attempt} of the set-up is over; {last} was the last one")
         mine = directory.find(self._identity.name)
-        if mine is None or (mine.identity, mine.channel) != (self._identity.public, self.channel.public):
+        if mine is None or (mine.identity, mine.sealing) != (self._identity.public, self.sealing.public):
             raise RecordError("the directory does not hold this client's own keys")
         self._checked.directories[label] = self._directory = directory
         return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])

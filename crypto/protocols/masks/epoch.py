@@ -15,7 +15,7 @@ from crypto.protocols.masks.bits import pack_bits
 from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import Setup, mask_parameters
-from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_head
+from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_preamble
 from crypto.protocols.masks.requests import KeyList
 from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
 
@@ -33,7 +33,7 @@ class ClientEpoch:
         trust: Trust,
         me: int,
         keys: EpochKeys,
-        channels: Mapping[int, bytes],
+        sealings: Mapping[int, bytes],
         listed: KeyList,
     ) -> None:
         """Check the key list and open the shares.
@@ -67,13 +67,15 @@ class ClientEpoch:
         self._peers: dict[int, bytes] = {}
         self._shares: dict[int, SharePair] = {me: keys.own_shares}
         for entry in listed.entries:
-            head = read_head(plan, trust, plan.clients[entry.dealer], entry.record)
-            if head.epoch != self.number:
-                raise RecordError(f"an offer is of epoch {head.epoch}, not {self.number}: a replay")
-            self._peers[entry.dealer] = head.public
+            preamble = read_preamble(plan, trust, plan.clients[entry.dealer], entry.record)
+            if preamble.epoch != self.number:
+                raise RecordError(f"an offer is of epoch {preamble.epoch}, not {self.number}: a replay")
+            self._peers[entry.dealer] = preamble.public
             try:
                 ends = (entry.dealer, me)
-                self._shares[entry.dealer] = open_shares(plan, setup, head, ends, channels[entry.dealer], entry.sealed)
+                self._shares[entry.dealer] = open_shares(
+                    plan, setup, preamble, ends, sealings[entry.dealer], entry.sealed
+                )
             except RecordError:
                 self.bad.append(entry.dealer)
 

@@ -30,7 +30,7 @@ class Member:
     index: int
     name: str
     identity: bytes
-    channel: bytes
+    sealing: bytes
     commitments: tuple[bytes, ...]
 
 
@@ -90,11 +90,11 @@ def commitment(session: str, name: str, attempt: int, nonce: bytes) -> bytes:
     return digest(("masks nonce 1", session, name, attempt, nonce))
 
 
-def write_hello(plan: Plan, identity: Identity, channel: bytes, nonces: Sequence[bytes]) -> bytes:
+def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonces: Sequence[bytes]) -> bytes:
     """A client's signed hello."""
     numbered = enumerate(nonces)
     commitments = [commitment(plan.session, identity.name, attempt, nonce) for attempt, nonce in numbered]
-    return write_record(identity, plan.session, "hello", pack_value([channel, commitments]))
+    return write_record(identity, plan.session, "hello", pack_value([sealing, commitments]))
 
 
 def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
@@ -106,10 +106,10 @@ def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
     if name not in plan.clients:
         raise RecordError(f"the plan has no client {name!r}")
     match unpack(read_record(trust, plan.session, "hello", name, record)):
-        case [bytes(channel), list(commitments)]:
+        case [bytes(sealing), list(commitments)]:
             whole = all(isinstance(entry, bytes) and len(entry) == KEY_BYTES for entry in commitments)
-            if whole and len(channel) == KEY_BYTES and len(commitments) == ATTEMPTS:
-                return Member(plan.clients.index(name), name, record[:KEY_BYTES], channel, tuple(commitments))
+            if whole and len(sealing) == KEY_BYTES and len(commitments) == ATTEMPTS:
+                return Member(plan.clients.index(name), name, record[:KEY_BYTES], sealing, tuple(commitments))
     raise RecordError(f"the hello of {name!r} is malformed")
 
 
@@ -149,7 +149,7 @@ def _directory(plan: Plan, attempt: int, members: Sequence[Member], label: bytes
     indices = [member.index for member in members]
     if indices != sorted(set(indices)) or len(indices) < plan.min_clients:
         raise RecordError(f"{len(indices)} members, in order and each once, are not the {plan.min_clients} needed")
-    if len({member.channel for member in members}) != len(members):
+    if len({member.sealing for member in members}) != len(members):
         raise RecordError("two members have one channel key; every client has its own")
     return Directory(attempt, tuple(members), label)
 

@@ -83,7 +83,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Head:
+class Preamble:
     """The signed part of an offer."""
 
     epoch: int
@@ -113,13 +113,13 @@ def make_offer(
     setup: Setup,
     identity: Identity,
     keys: EpochKeys,
-    channels: Mapping[int, bytes],
+    sealings: Mapping[int, bytes],
     threshold: int,
     random: RandomBytes,
 ) -> bytes:
     """Share the secrets of `keys` among this client's holders; returns the offer's bytes.
 
-    `channels`: the channel key shared with each neighbour. A holder's x-coordinate is its place in the plan
+    `sealings`: the channel key shared with each neighbour. A holder's x-coordinate is its place in the plan
     plus one.
     """
     dealer, epoch = plan.clients.index(identity.name), keys.epoch
@@ -134,14 +134,14 @@ def make_offer(
             boxes.append(b"")
         else:
             context = _box_context(plan, setup, epoch, dealer, holder)
-            boxes.append(seal(channels[holder], pair[SELF] + pair[PAIR], context, random))
+            boxes.append(seal(sealings[holder], pair[SELF] + pair[PAIR], context, random))
     joined = b"".join(commitments)
     seed = seed_commitment(plan.session, epoch, dealer, keys.seed())
     body = pack_value([epoch, keys.pair.public, seed, digest(("shares", joined))])
     return pack_value([write_record(identity, plan.session, "offer", body), joined, boxes])
 
 
-def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
+def read_preamble(plan: Plan, trust: Trust, name: str, record: bytes) -> Preamble:
     """Check the signed part of `name`'s offer.
 
     Raises:
@@ -150,7 +150,7 @@ def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
     match unpack(read_record(trust, plan.session, "offer", name, record)):
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
             if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
-                return Head(epoch, public, seed, shares)
+                return Preamble(epoch, public, seed, shares)
     raise RecordError(f"the offer of {name!r} is malformed")
 
 
@@ -165,18 +165,18 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
             pass
         case _:
             raise RecordError("an offer is malformed")
-    head = read_head(plan, trust, plan.clients[dealer], record)
+    preamble = read_preamble(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
     if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
         raise RecordError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
-    if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
+    if digest(("shares", joined)) != preamble.shares_digest or not all(isinstance(box, bytes) for box in boxes):
         raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
     return Offer(
         dealer=dealer,
-        epoch=head.epoch,
-        public=head.public,
-        seed_commitment=head.seed_commitment,
+        epoch=preamble.epoch,
+        public=preamble.public,
+        seed_commitment=preamble.seed_commitment,
         record=record,
         places=places,
         joined=joined,
@@ -185,7 +185,7 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
 
 
 def open_shares(
-    plan: Plan, setup: Setup, head: Head, ends: tuple[int, int], channel: bytes, sealed: Sequence[bytes]
+    plan: Plan, setup: Setup, preamble: Preamble, ends: tuple[int, int], sealing: bytes, sealed: Sequence[bytes]
 ) -> SharePair:
     """The holder's check of its shares: `ends` are dealer and holder, `sealed` both commitments and the box.
 
@@ -194,12 +194,12 @@ def open_shares(
     """
     dealer, holder = ends
     *commitments, box = sealed
-    plain = open_box(channel, box, _box_context(plan, setup, head.epoch, dealer, holder))
+    plain = open_box(sealing, box, _box_context(plan, setup, preamble.epoch, dealer, holder))
     if len(plain) != 2 * SHARE_BYTES:
         raise RecordError("a sealed share has the wrong size")
     pair = (plain[:SHARE_BYTES], plain[SHARE_BYTES:])
     for kind in KINDS:
-        if share_commitment(plan.session, head.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
+        if share_commitment(plan.session, preamble.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
             raise RecordError(f"a share of {plan.clients[dealer]!r} does not fit its commitment")
     return pair
 

@@ -41,7 +41,7 @@ class Numbers:
 
     Attributes:
         name: of the row, and of the upload.
-        plan: steps, clipping, noise and step size.
+        dpsgd: steps, clipping, noise and step size.
         rates: of the strata.
         networks: which networks, and who computes their gradients.
         method: what the strategy of the literature adds.
@@ -55,7 +55,7 @@ class Numbers:
     """
 
     name: str
-    plan: DpSgdPlan
+    dpsgd: DpSgdPlan
     rates: Rates
     networks: Networks
     method: Method

@@ -40,8 +40,8 @@ class GradientStrategy:
     """A method on federated DP-SGD.
 
     Attributes:
-        plan: steps, clipping, noise and step size; with shared noise it has one step, and `momentum` is the server's.
-        shared: whether the noise is added inside the sum. `plan.noise_multiplier` 0: no noise anywhere.
+        dpsgd: steps, clipping, noise and step size; with shared noise it has one step, and `momentum` is the server's.
+        shared: whether the noise is added inside the sum. `dpsgd.noise_multiplier` 0: no noise anywhere.
         fisher_noise: noise multiplier of Fisher information; 0: none.
         count_noise: noise multiplier of a client's number of examples, where it is its weight; 0: none.
         last_from: the slot from which only the last layer is trained; None: never.
@@ -53,7 +53,7 @@ class GradientStrategy:
     """
 
     name: str
-    plan: DpSgdPlan
+    dpsgd: DpSgdPlan
     rates: Rates
     rounds: int
     networks: Networks
@@ -87,7 +87,7 @@ class GradientStrategy:
         """Its public numbers, which both ends of its uploads read."""
         return Numbers(
             name=self.name,
-            plan=self.plan,
+            dpsgd=self.dpsgd,
             rates=self.rates,
             networks=self.networks,
             method=self.method,
@@ -115,9 +115,9 @@ class GradientStrategy:
         return self.numbers.size
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Strategy.kept`."""
-        return self._sent.training.kept
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
+        """See `Strategy.carried`."""
+        return self._sent.training.carried
 
     @property
     def columns(self) -> int:
@@ -161,7 +161,7 @@ class GradientStrategy:
         yield from self._sent.of[step.phase].fill(round)
 
     def update(self, state: State, view: DeviceView, plan: DpSgdPlan, coins: RandomBytes) -> Values:
-        """Return new weights minus old ones after one visit of `plan` with the first round's loss (for attacks)."""
+        """Return new weights minus old ones after one visit of `dpsgd` with the first round's loss (for attacks)."""
         loss = self.method.loss(self.head, state, StepContext(slot=0, round=0, classes=()))
         trainer = self.trainer(0)
         return next(trainer.visits(state["weights"], [self.visit(state, view, coins)], plan, loss)).update
@@ -175,7 +175,7 @@ class GradientStrategy:
         """Return what one client trains on, with the columns that the loss reads."""
         import torch
 
-        teachers = self.method.teacher_weights(state, view.kept)
+        teachers = self.method.teacher_weights(state, view.carried)
 
         def stratum(examples: Examples, q: float) -> Stratum:
             taught = [self.networks.outputs(weights, examples.x) for weights in teachers]
@@ -184,7 +184,7 @@ class GradientStrategy:
                 taught.append(nothing if examples.columns is None else examples.columns)
             extra = torch.from_numpy(np.concatenate(taught, axis=1)) if taught else None
             x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
-            device = self.networks.device
+            device = self.networks.torch_device
             return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra.to(device) if extra is not None else None)
 
         strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]

@@ -49,7 +49,7 @@ class Glfc(Plain):
         """See `Method.initial`."""
         return {"old": weights.copy()}
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
         return (state["old"],)
 

@@ -59,7 +59,7 @@ class AveragedGradientMemory(Plain):
         """See `Method.initial`."""
         return {"reference": np.zeros_like(weights)}
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         import torch
 

@@ -25,7 +25,7 @@ def test_clients_are_shared_among_no_more_workers_than_clients() -> None:
     settings = ["data.name=digits", "scenario.partition=iid", "scenario.clients=4", "privacy.max_dropouts=1"]
     config = load_config(None, settings)
     with WorkerPool(2, 4) as pool:
-        assert pool.shares == [["client0", "client2"], ["client1", "client3"]]
+        assert pool.parts == [["client0", "client2"], ["client1", "client3"]]
         assert pool.present() == ("client0", "client1", "client2", "client3")
         assert pool.processes == ()
         simulated = Simulated(noise_multiplier=1.0, charged=(), secret=None)
@@ -50,8 +50,8 @@ def test_clients_are_shared_among_no_more_workers_than_clients() -> None:
 
 def test_every_client_has_one_worker() -> None:
     with WorkerPool(2, 7) as pool:
-        assert sorted(k for share in pool.shares for k in share) == sorted(pool.present())
-        assert max(map(len, pool.shares)) - min(map(len, pool.shares)) <= 1
+        assert sorted(k for share in pool.parts for k in share) == sorted(pool.present())
+        assert max(map(len, pool.parts)) - min(map(len, pool.parts)) <= 1
 
 
 def test_a_worker_that_is_gone_is_one_sentence() -> None:

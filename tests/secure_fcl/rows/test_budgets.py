@@ -87,7 +87,7 @@ def test_spare_rounds_make_room_and_cost_noise(make: Make, tmp_path: Path) -> No
     tight, roomy = make("replay"), make("replay", "privacy.spare_rounds=1")
     with Ledger(tmp_path / "l") as ledger:
         assert set(run_through(roomy, RowLedger(roomy, ledger, planned_budget(roomy)), repeat=(0, 1))) == {NOBODY}
-    assert roomy.strategy.plan.noise_multiplier > tight.strategy.plan.noise_multiplier  # type: ignore[attr-defined]
+    assert roomy.strategy.dpsgd.noise_multiplier > tight.strategy.dpsgd.noise_multiplier  # type: ignore[attr-defined]
 
 
 def test_a_row_without_a_guarantee_has_no_budget(make: Make, tmp_path: Path) -> None:

@@ -198,8 +198,8 @@ def test_herding_has_the_noise_of_a_private_row(tiny_scenario: Scenario, make_co
 def test_shared_noise_is_sized_for_dropouts_and_colluders(
     tiny_scenario: Scenario, make_config: Callable[..., Config]
 ) -> None:
-    shared = build_row(make_config("privacy.max_dropouts=2"), tiny_scenario, "class_sums", 2.0).shares
-    local = build_row(make_config("class_sums.noise=local"), tiny_scenario, "class_sums", 2.0).shares
+    shared = build_row(make_config("privacy.max_dropouts=2"), tiny_scenario, "class_sums", 2.0).train_noise
+    local = build_row(make_config("class_sums.noise=local"), tiny_scenario, "class_sums", 2.0).train_noise
     assert shared is not None
     assert local is not None
     assert shared.honest == 5 - 2 - 1

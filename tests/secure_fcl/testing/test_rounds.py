@@ -48,7 +48,7 @@ def strategy(method: Method, sigma: float = 0.0, shared: bool = False, trainer: 
     networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy(
         name="name",
-        plan=plan,
+        dpsgd=plan,
         rates=rates,
         rounds=2,
         networks=networks,
@@ -102,7 +102,7 @@ class Hoarder(Alone):
 
     fault: str = "wide"
 
-    def keep(self, kept, local, step):  # type: ignore[no-untyped-def]
+    def carry(self, carried, local, step):  # type: ignore[no-untyped-def]
         return {
             "wide": {"own": local.astype(np.float64)},
             "more": {"own": local, "diary": local},

@@ -46,7 +46,7 @@ def gradient(name: str, memory_rate: float, sigma: float) -> GradientStrategy:
     networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1)
     return GradientStrategy(
         name=name,
-        plan=plan,
+        dpsgd=plan,
         rates=Rates(current=0.5, memory=memory_rate),
         rounds=3,
         networks=networks,
@@ -92,7 +92,7 @@ def test_every_method_keeps_every_law(name: str, shared: bool) -> None:
     networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer="stacked")
     strategy = GradientStrategy(
         name=name,
-        plan=plan,
+        dpsgd=plan,
         rates=rates,
         rounds=3,
         networks=networks,
@@ -115,7 +115,7 @@ def test_signals_too() -> None:
     )
     replay = GradientStrategy(
         name="replay",
-        plan=plan,
+        dpsgd=plan,
         rates=Rates(current=0.5, memory=0.1),
         rounds=3,
         networks=Networks(kind="auto", shape=(6, 64), classes=12, seed=1),
@@ -136,7 +136,7 @@ class Wrong:
     columns: int = 0
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         return {}
 
     @property

@@ -52,7 +52,7 @@ class PathBeside:
     @property
     def _unit(self) -> float:
         # A coordinate that moves by the whole bound in one step has the path clip^2 / rate: that becomes `clip`.
-        return self.numbers.encoding.update_clip / self.numbers.plan.learning_rate
+        return self.numbers.encoding.update_clip / self.numbers.dpsgd.learning_rate
 
     def declare(self) -> Part:
         """Return the part, in the update's units."""
@@ -90,11 +90,11 @@ class ReferenceBeside:
         """Return one step on the memory."""
         if stratum == "current":
             return {}
-        return replace(self.numbers.plan, steps=1).events(self.numbers.rates.memory)
+        return replace(self.numbers.dpsgd, steps=1).events(self.numbers.rates.memory)
 
     def fill(self, round: ClientRound, visit: Visit, made: Made) -> Values:
         """Return the noisy mean gradient of the memory: minus the step of one visit at rate 1 on the memory alone."""
-        one = replace(self.numbers.plan, steps=1, learning_rate=1.0, momentum=0.0, optimizer="sgd")
+        one = replace(self.numbers.dpsgd, steps=1, learning_rate=1.0, momentum=0.0, optimizer="sgd")
         memory = replace(_of_memory(visit), after=None, moments=None)
         return -next(round.trainer.visits(round.state["weights"], [memory], one, round.loss)).update
 
@@ -115,7 +115,7 @@ class ReferenceSum:
 
     def declare(self) -> Part:
         """Return the part, bounded like the gradient sum."""
-        return Part(self.name, (self.numbers.size,), self.numbers.encoding.sum_clip * self.numbers.plan.clipping_norm)
+        return Part(self.name, (self.numbers.size,), self.numbers.encoding.sum_clip * self.numbers.dpsgd.clipping_norm)
 
     def sampled(self, stratum: StratumName) -> tuple[float, ...]:
         """Return the rate at which an example joins it."""
@@ -123,7 +123,7 @@ class ReferenceSum:
 
     def fill(self, round: ClientRound, visit: Visit) -> Values:
         """Return one client's sum, without noise."""
-        norm = self.numbers.plan.clipping_norm
+        norm = self.numbers.dpsgd.clipping_norm
         return next(round.trainer.sums(round.state["weights"], [_of_memory(visit)], norm, round.loss))
 
     def read(self, total: Values, share: float) -> Floats:

@@ -41,7 +41,7 @@ class FisherUpload:
     def declare(self) -> UploadSpec:
         """Return the diagonal, and its product with the client's weights if the method asks for it."""
         n = self.numbers
-        bound = n.plan.clipping_norm**2
+        bound = n.dpsgd.clipping_norm**2
         largest = n.examples * bound + 12.0 * n.fisher_noise * bound
         names = ("fisher", "fisher_weights") if self._weighs else ("fisher",)
         steps = 2 ** (n.encoding.fisher_bits - 1) - 1
@@ -73,14 +73,14 @@ class FisherUpload:
         n = self.numbers
         for view, visit in zip(round.views, round.visits, strict=True):
             weights = round.state["weights"]
-            own = view.kept.get("local", weights) if self._weighs else weights
+            own = view.carried.get("local", weights) if self._weighs else weights
             found = _squares(n, own, visit)
             if n.fisher_noise > 0.0:
-                found = found + release_noise(n.fisher_noise * n.plan.clipping_norm**2, (n.size,), visit.coins).numpy()
+                found = found + release_noise(n.fisher_noise * n.dpsgd.clipping_norm**2, (n.size,), visit.coins).numpy()
             parts = {"fisher": found}
             if self._weighs:
                 parts["fisher_weights"] = found * np.clip(own / LARGEST_WEIGHT, -1.0, 1.0)
-            yield Contribution(parts, view.kept)
+            yield Contribution(parts, view.carried)
 
     def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
         """Return the state as it is, and the mean diagonal with its product where the noise leaves something of it."""
@@ -105,7 +105,7 @@ class FisherSumUpload:
     def declare(self) -> UploadSpec:
         """Return the diagonal."""
         n = self.numbers
-        bound = n.plan.clipping_norm**2
+        bound = n.dpsgd.clipping_norm**2
         parts = (Part("fisher", (n.size,), n.examples * bound),)
         unit = "one example adds its squared clipped gradient"
         return UploadSpec(
@@ -128,7 +128,7 @@ class FisherSumUpload:
     def fill(self, round: ClientRound) -> Iterator[Contribution]:
         """Yield each client's diagonal, without noise."""
         for view, visit in zip(round.views, round.visits, strict=True):
-            yield Contribution({"fisher": _squares(self.numbers, round.state["weights"], visit)}, view.kept)
+            yield Contribution({"fisher": _squares(self.numbers, round.state["weights"], visit)}, view.carried)
 
     def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
         """Return the state as it is, and the mean diagonal with its product with the server's weights."""
@@ -142,12 +142,12 @@ class FisherSumUpload:
 def _squares(n: Numbers, weights: Floats, visit: Visit) -> Values:
     """Return the summed squares of clipped gradients of one Poisson batch of the current chunk, float64 (P,)."""
     chunk = replace(visit, strata=[replace(visit.strata[0], q=n.rates.fisher)])
-    return n.networks.squares(weights, chunk, n.plan.clipping_norm, n.head.cross_entropy)
+    return n.networks.squares(weights, chunk, n.dpsgd.clipping_norm, n.head.cross_entropy)
 
 
 def _expected(n: Numbers, clients: int) -> float:
     """Return the public number of examples in the sum."""
-    return clients * n.plan.denominator / n.rates.current * n.rates.fisher
+    return clients * n.dpsgd.denominator / n.rates.current * n.rates.fisher
 
 
 def _cleaned(n: Numbers, total: Values, clients: int, noises: int) -> Values:
@@ -156,7 +156,7 @@ def _cleaned(n: Numbers, total: Values, clients: int, noises: int) -> Values:
     Noisy entries below three standard deviations of their noise are set to zero: they say nothing but noise, and a
     negative one would push weights away. Post-processing.
     """
-    floor = 3.0 * n.fisher_noise * n.plan.clipping_norm**2 * np.sqrt(noises)
+    floor = 3.0 * n.fisher_noise * n.dpsgd.clipping_norm**2 * np.sqrt(noises)
     cleaned: Values = np.where(total > floor, np.maximum(total, 0.0), 0.0) / _expected(n, clients)
     return cleaned
 

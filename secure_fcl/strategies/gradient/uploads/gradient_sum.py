@@ -35,7 +35,7 @@ class GradientSumUpload:
     def declare(self) -> UploadSpec:
         """Return the gradient sum, and the memory's own if the method asks for it."""
         n = self.numbers
-        norm = n.plan.clipping_norm
+        norm = n.dpsgd.clipping_norm
         gradient = Part("gradient", (n.size,), n.encoding.sum_clip * norm)
         parts = (gradient, *(each.declare() for each in self._beside))
         unit = "one example adds one gradient clipped to the clipping norm, in each part that reads its stratum"
@@ -61,13 +61,13 @@ class GradientSumUpload:
         return found if rate > 0.0 else ()
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         """No array: no client has a model of its own."""
         return {}
 
     def initial(self) -> State:
         """Return the server's velocity, if it has momentum."""
-        return {"velocity": np.zeros_like(self.numbers.networks.initial)} if self.numbers.plan.momentum else {}
+        return {"velocity": np.zeros_like(self.numbers.networks.initial)} if self.numbers.dpsgd.momentum else {}
 
     def prepared(self, visit: Visit, state: State, view: DeviceView) -> Visit:
         """Return the visit as it is: what is done after the noise, the server does."""
@@ -75,7 +75,7 @@ class GradientSumUpload:
 
     def fill(self, round: ClientRound) -> Iterator[Contribution]:
         """Yield each client's sums, without noise."""
-        sums = round.trainer.sums(round.state["weights"], round.visits, self.numbers.plan.clipping_norm, round.loss)
+        sums = round.trainer.sums(round.state["weights"], round.visits, self.numbers.dpsgd.clipping_norm, round.loss)
         for visit, own in zip(round.visits, sums, strict=True):
             yield Contribution({"gradient": own, **{each.name: each.fill(round, visit) for each in self._beside}})
 
@@ -83,20 +83,20 @@ class GradientSumUpload:
         """Return the weights after one step with the noisy mean gradient, and what else the method learns."""
         n = self.numbers
         before = state["weights"].astype(np.float64)
-        share = n.plan.denominator * clients
+        share = n.dpsgd.denominator * clients
         noisy = total["gradient"] / share
         means: Means = {each.name: each.read(total[each.name], share) for each in self._beside}
         gradient = self._changed(noisy, before, state, means)
         new: State = {}
-        if n.plan.momentum:
-            gradient = n.plan.momentum * state["velocity"].astype(np.float64) + gradient
+        if n.dpsgd.momentum:
+            gradient = n.dpsgd.momentum * state["velocity"].astype(np.float64) + gradient
             new["velocity"] = gradient.astype(np.float32)
-        after = before - n.plan.learning_rate * gradient
+        after = before - n.dpsgd.learning_rate * gradient
         if "path" in n.method.beside:
             # All clients stand at the server's weights: the path is that of its step, and no client sends one.
             means["path"] = (-noisy * (after - before)).astype(np.float32)
         weights = after.astype(np.float32)
-        return {"weights": weights, **new}, Received(state["weights"], weights, means, n.plan.learning_rate)
+        return {"weights": weights, **new}, Received(state["weights"], weights, means, n.dpsgd.learning_rate)
 
     def _changed(self, noisy: Values, before: Values, state: State, means: Means) -> Values:
         """Return the noisy gradient with what the method does after the noise."""
@@ -107,6 +107,6 @@ class GradientSumUpload:
         change = self.numbers.method.after({**state, **known}, {})
         if change is None:
             return noisy
-        learning_rate = self.numbers.plan.learning_rate
+        learning_rate = self.numbers.dpsgd.learning_rate
         moved: Values = change(torch.from_numpy(noisy), torch.from_numpy(before), learning_rate).numpy()
         return moved

@@ -74,7 +74,7 @@ class UpdateUpload:
             weight = self._weights.of(visit)
             parts = {"update": weight * made.update}
             parts |= {each.name: each.fill(round, visit, made) for each in self._beside}
-            yield Contribution(parts | self._weights.fill(weight), made.kept)
+            yield Contribution(parts | self._weights.fill(weight), made.carried)
 
     def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
         """Return the weights moved by the mean update, and the means of the sums beside.
@@ -84,7 +84,7 @@ class UpdateUpload:
         before, share = state["weights"], self._weights.read(total, clients)
         after = before if share is None else (before.astype(np.float64) + total["update"] / share).astype(np.float32)
         means: Means = {each.name: each.read(total[each.name], clients) for each in self._beside}
-        return {"weights": after}, Received(before, after, means, self.numbers.plan.learning_rate)
+        return {"weights": after}, Received(before, after, means, self.numbers.dpsgd.learning_rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +118,9 @@ class NothingUpload:
     def fill(self, round: ClientRound) -> Iterator[Contribution]:
         """Yield a zero, and what each client keeps of its visit."""
         for made in self.visits.made(round):
-            yield Contribution({"nothing": np.zeros(1)}, made.kept)
+            yield Contribution({"nothing": np.zeros(1)}, made.carried)
 
     def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
         """Return the weights as they are."""
         weights: Floats = state["weights"]
-        return {"weights": weights}, Received(weights, weights, {}, self.numbers.plan.learning_rate)
+        return {"weights": weights}, Received(weights, weights, {}, self.numbers.dpsgd.learning_rate)

@@ -60,7 +60,7 @@ class Training(Protocol):
     """What a training round needs beside what is sent: arrays of devices and of the server, and what a visit reads."""
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the arrays that a device keeps between rounds."""
 
     def initial(self) -> State:

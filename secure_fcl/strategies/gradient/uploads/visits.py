@@ -25,12 +25,12 @@ class Made:
 
     update: Values
     path: Values | None
-    kept: Mapping[str, Floats]
+    carried: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class LocalVisits:
-    """Visits of `plan` (local DP-SGD), and second visits of the clients' surrogates where the method has them.
+    """Visits of `dpsgd` (local DP-SGD), and second visits of the clients' surrogates where the method has them.
 
     All that is made of a visit is post-processing of its noisy gradients.
     """
@@ -38,11 +38,11 @@ class LocalVisits:
     numbers: Numbers
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         """The method's arrays, and the optimizer's moments if it goes on."""
         n = self.numbers
-        moments = {"moments": (n.plan.moments(n.size),)} if n.keep_moments else {}
-        return {**n.method.kept(n.size), **moments}
+        moments = {"moments": (n.dpsgd.moments(n.size),)} if n.keep_moments else {}
+        return {**n.method.carried(n.size), **moments}
 
     def initial(self) -> State:
         """Return no array: the server only takes means."""
@@ -50,34 +50,34 @@ class LocalVisits:
 
     def prepared(self, visit: Visit, state: State, view: DeviceView) -> Visit:
         """See `Training.prepared`."""
-        moments = view.kept["moments"] if self.numbers.keep_moments else None
-        return replace(visit, after=self.numbers.method.after(state, view.kept), moments=moments)
+        moments = view.carried["moments"] if self.numbers.keep_moments else None
+        return replace(visit, after=self.numbers.method.after(state, view.carried), moments=moments)
 
     def events(self, stratum: Stratum) -> Counter[Event]:
         """Return what a visit charges; a surrogate's is charged like the client's own."""
         n = self.numbers
         rate = n.rates.current if stratum == "current" else n.rates.memory
-        found = n.plan.events(rate)
+        found = n.dpsgd.events(rate)
         if n.method.surrogate:
-            found += n.plan.events(rate)
+            found += n.dpsgd.events(rate)
         return found
 
     def made(self, round: ClientRound) -> Iterator[Made]:
         """Yield what each client's visit makes, in order."""
         n, state, step = self.numbers, round.state, round.step
-        starts = np.stack([n.method.start(state, view.kept, step) for view in round.views])
+        starts = np.stack([n.method.start(state, view.carried, step) for view in round.views])
         walks = "path" in n.method.beside and not n.method.surrogate
-        visits = round.trainer.visits(starts, round.visits, n.plan, round.loss, walks)
+        visits = round.trainer.visits(starts, round.visits, n.dpsgd, round.loss, walks)
         for view, start, trained, second in zip(round.views, starts, visits, self._surrogates(round), strict=True):
             local = (start + trained.update).astype(np.float32)
-            kept = dict(n.method.keep(view.kept, local, step))
+            carried = dict(n.method.carry(view.carried, local, step))
             if trained.moments is not None:
-                kept["moments"] = trained.moments
+                carried["moments"] = trained.moments
             path = trained.path
             if second is not None:
                 path = second[1].path
-                kept["surrogate"] = (second[0] + second[1].update).astype(np.float32)
-            yield Made(trained.update, path, kept)
+                carried["surrogate"] = (second[0] + second[1].update).astype(np.float32)
+            yield Made(trained.update, path, carried)
 
     def _surrogates(self, round: ClientRound) -> Iterator[tuple[Floats, Trained] | None]:
         """Yield where each client's surrogate started and what its visit made of it; None where there are none."""
@@ -85,7 +85,7 @@ class LocalVisits:
         if not n.method.surrogate:
             yield from [None] * len(round.visits)
             return
-        starts = np.stack([n.method.surrogate_start(round.state, view.kept, round.step) for view in round.views])
+        starts = np.stack([n.method.surrogate_start(round.state, view.carried, round.step) for view in round.views])
         after = n.method.surrogate_after(round.state)
         own = [replace(visit, after=after, moments=None) for visit in round.visits]
-        yield from zip(starts, round.trainer.visits(starts, own, n.plan, round.loss, path=True), strict=True)
+        yield from zip(starts, round.trainer.visits(starts, own, n.dpsgd, round.loss, path=True), strict=True)

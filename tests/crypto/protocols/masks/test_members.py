@@ -134,7 +134,7 @@ def test_malformed_records_are_refused(make_masks: Callable[..., Any]) -> None:
     plan, trust = cohort.plan, Trust(cohort.plan.roster)
     identity = cohort.identities["client000"]
     good = write_hello(plan, identity, bytes(32), [bytes(32)] * ATTEMPTS)
-    assert read_hello(plan, "client000", good, trust).channel == bytes(32)
+    assert read_hello(plan, "client000", good, trust).sealing == bytes(32)
     bad = [b"", good[:-1], good + b"\0", bytes(96) + good[96:]]
     bad.append(write_hello(plan, identity, bytes(31), [bytes(32)] * ATTEMPTS))
     bad.append(write_hello(plan, identity, bytes(32), [bytes(32)]))

@@ -42,7 +42,7 @@ def strategy(method: Method, trainer: str, shared: bool) -> GradientStrategy:
     networks = Networks(kind="cnn", shape=(1, 8, 8), classes=10, seed=3, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy(
         name="row",
-        plan=plan,
+        dpsgd=plan,
         rates=Rates(current=0.5, memory=0.4),
         rounds=3,
         networks=networks,

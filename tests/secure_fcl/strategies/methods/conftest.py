@@ -26,7 +26,7 @@ def make() -> Callable[..., GradientStrategy]:
         )
         networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer=trainer)  # type: ignore[arg-type]
         return GradientStrategy(
-            name="name", plan=plan, rates=Rates(current=q, memory=(q_memory or q) if method.memory else 0.0),
+            name="name", dpsgd=plan, rates=Rates(current=q, memory=(q_memory or q) if method.memory else 0.0),
             rounds=2, networks=networks, examples=12, method=method, shared=shared,
             fisher_noise=8.0 * sigma, count_noise=8.0 * sigma,
         )  # fmt: skip

@@ -91,8 +91,8 @@ def test_the_reference_is_the_mean_gradient_of_the_memories(
     s = make(AveragedGradientMemory(), norm=1e3, shared=True)
     s = replace(s, encoding=replace(s.encoding, sum_clip=1e3))
     rounds = course(s)
-    before, kept = play(s, rounds, 0, 2)
-    state, _ = play(s, rounds, 2, 3, before, kept)
+    before, carried = play(s, rounds, 0, 2)
+    state, _ = play(s, rounds, 2, 3, before, carried)
     network = s.network(before)
     network.zero_grad()
     for client in range(rounds.clients):

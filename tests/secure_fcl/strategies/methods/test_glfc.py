@@ -76,10 +76,10 @@ def test_both_halves_are_alive(make: Make, course: Courses, trainer: str) -> Non
 def test_the_old_model_teaches(make: Make, course: Courses) -> None:
     s = make(Glfc(), q=0.9)
     rounds = course(s)
-    state, kept = play(s, rounds, 0, 2)
+    state, carried = play(s, rounds, 0, 2)
     np.testing.assert_array_equal(state["old"], state["weights"])
     forgetful = {**state, "old": s.initial()["weights"]}
-    taught, untaught = (play(s, rounds, 2, 4, start, kept)[0]["weights"] for start in (state, forgetful))
+    taught, untaught = (play(s, rounds, 2, 4, start, carried)[0]["weights"] for start in (state, forgetful))
     assert np.linalg.norm(taught - untaught) > 1e-3 * np.linalg.norm(untaught)
 
 

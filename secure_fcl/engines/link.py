@@ -10,7 +10,7 @@ from secure_fcl.engines.frames import from_batch, to_batch
 from secure_fcl.engines.parties import Party
 
 
-class Channel:
+class Link:
     """Sends and receives numbered batches of commands by party; an answer has the number of what was asked."""
 
     def __init__(self, connection: Connection) -> None:
