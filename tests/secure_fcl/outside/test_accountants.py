@@ -124,8 +124,9 @@ def test_calibration_keeps_the_budget_of_the_accountant_it_is_given(
 def test_statements_hold_both_figures() -> None:
     cohorts = [Cohort(group="all", arrival=task, chunk=0, fate="discarded") for task in range(3)]
     charges = [
-        Charge(cohorts[0], SampledGaussian(q=0.1, noise_multiplier=1.0), 50), Charge(cohorts[1], SkellamRelease(variance=1e8, l2=4000.0, l1=6e4), 3)
-    ]  # fmt: skip
+        Charge(cohorts[0], SampledGaussian(q=0.1, noise_multiplier=1.0), 50),
+        Charge(cohorts[1], SkellamRelease(variance=1e8, l2=4000.0, l1=6e4), 3),
+    ]
     plain, own = (statements(spent(charges), DELTA, accountant) for accountant in (None, Scaled(0.1)))
     for one, other in zip(plain, own, strict=True):
         assert one.given is None
