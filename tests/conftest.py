@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -109,6 +110,22 @@ class Forked:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="run campaigns whole instead of a fixed sample of them")
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest) -> Callable[[int, int], list[int]]:
+    """`campaign(count, sample)`: which of the seeds 0..count-1 to run: with `--whole` all, else always the same."""
+
+    def seeds(count: int, sample: int) -> list[int]:
+        if request.config.getoption("--whole"):
+            return list(range(count))
+        return sorted(random.Random(request.node.nodeid.rpartition("::")[2]).sample(range(count), sample))
+
+    return seeds
 
 
 @pytest.fixture(scope="session", autouse=True)

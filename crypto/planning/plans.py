@@ -146,7 +146,7 @@ class Plan:
         )  # fmt: skip
 
     def to_bytes(self) -> bytes:
-        """Write the plan for another process; `plan_from_bytes` reads it and checks it again."""
+        """Write the plan for another process; `crypto.protocols.plans.plan_from_bytes` reads and checks it."""
         uploads = [
             [u.name, u.length, u.bound, u.noise_bound, u.noise_excess, u.norm_bound, u.noise_norm_bound]
             for u in self.uploads

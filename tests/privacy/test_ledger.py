@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -243,9 +243,8 @@ for _ in sys.stdin:
 """
 
 
-def lives(path: Path, count: int, seed: int) -> Iterator[int]:
+def lives(path: Path, seeds: Sequence[int]) -> Iterator[int]:
     """Let one process after the other charge and release until it is killed from outside; yield its releases."""
-    draw = random.Random(seed)
     with subprocess.Popen(
         [sys.executable, "-c", NURSERY, str(path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
@@ -253,7 +252,8 @@ def lives(path: Path, count: int, seed: int) -> Iterator[int]:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         assert nursery.stderr is not None
-        for _ in range(count):
+        for seed in seeds:
+            draw = random.Random(seed)
             nursery.stdin.write(b"\n")
             child = int(nursery.stderr.readline())
             # One life in five may end before its first release, or while it reads the ledger.
@@ -266,25 +266,26 @@ def lives(path: Path, count: int, seed: int) -> Iterator[int]:
         nursery.stdin.close()
 
 
-def survives(path: Path, count: int, seed: int) -> None:
+def survives(path: Path, seeds: Sequence[int]) -> None:
     releases = 0
-    for finished, more in enumerate(lives(path, count, seed), 1):
+    for finished, more in enumerate(lives(path, seeds), 1):
         releases += more
         spent = Ledger(path).spent()
         charged = {events[STEP] // 2 for events in spent.values()} or {0}
         assert len(charged) == 1
         # At most one charge of each life had no release.
         assert releases <= charged.pop() <= releases + finished
-    assert releases > count // 2
+    assert releases > len(seeds) // 2
 
 
 def test_sigkill_never_leaves_a_release_uncharged(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", 25, seed=1)
+    survives(tmp_path / "ledger.jsonl", range(1000, 1025))
 
 
 @pytest.mark.slow
-def test_sigkill_two_hundred_times(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", 200, seed=2)
+@pytest.mark.campaign
+def test_sigkill_two_hundred_times(tmp_path: Path, campaign: Callable[[int, int], list[int]]) -> None:
+    survives(tmp_path / "ledger.jsonl", campaign(200, 100))
 
 
 def test_resuming_one_state_twice_charges_twice(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Released, Submissions, ignored
+from crypto.protocols.entry import Journal
 from crypto.protocols.masks import rules
 from crypto.protocols.masks.enrolment import Checked, Enrolment
 from crypto.protocols.masks.epoch import ClientEpoch
 from crypto.protocols.masks.errors import RecordError, UnmaskRefused
-from crypto.protocols.masks.journal import Journal, MemoryJournal
+from crypto.protocols.masks.journal import MemoryJournal
 from crypto.protocols.masks.keys import Labels
 from crypto.protocols.masks.members import Setup, mask_parameters
 from crypto.protocols.masks.offers import EpochKeys, make_offer

@@ -6,10 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from crypto.protocols.entry import Journal
 from crypto.protocols.masks.errors import JournalError
-
-__all__ = ["FileJournal", "Journal", "MemoryJournal"]
 
 
 class MemoryJournal:
@@ -19,7 +16,7 @@ class MemoryJournal:
         self._entries: set[str] = set()
 
     def claim(self, entry: str) -> bool:
-        """See `Journal.claim`."""
+        """See `crypto.protocols.entry.Journal.claim`."""
         if entry in self._entries:
             return False
         self._entries.add(entry)
@@ -52,7 +49,7 @@ class FileJournal:
         self._cut = tuple(text.splitlines()[-1:]) if text and not text.endswith("\n") else ()
 
     def claim(self, entry: str) -> bool:
-        """See `Journal.claim`.
+        """See `crypto.protocols.entry.Journal.claim`.
 
         Raises:
             JournalError: an empty entry, or one of several lines.

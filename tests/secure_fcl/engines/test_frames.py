@@ -51,9 +51,12 @@ arrays = st.dictionaries(
                      dtypes, shapes), max_size=3,
 )  # fmt: skip
 names = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
-messages = st.builds(Message, names, names, names, names, wholes, names, st.binary(max_size=40))
+messages = st.builds(
+    Message, sender=names, receiver=names, kind=names, session=names, round=wholes, upload=names,
+    payload=st.binary(max_size=40),
+)  # fmt: skip
 items = st.lists(messages | st.builds(Abort, names, wholes, names, names), max_size=3).map(tuple)
-cohorts = st.builds(Cohort, texts, wholes, wholes, st.sampled_from(["kept", "discarded"]))
+cohorts = st.builds(Cohort, group=texts, arrival=wholes, chunk=wholes, fate=st.sampled_from(["kept", "discarded"]))
 events = st.builds(NonPrivate, texts) | st.just(SampledGaussian(q=0.25, noise_multiplier=1.5))
 charges = st.lists(st.builds(Charge, cohorts, events, st.integers(1, 99)), max_size=3).map(tuple)
 CONFIGS = [load_config(), load_config(None, ['rows=["glfc"]', "glfc.noise=none", "glfc.epsilon=inf", "seed=7"])]

@@ -9,9 +9,10 @@ import pytest
 from crypto import Begin
 from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
+from crypto.protocols.entry import Journal
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.errors import JournalError
-from crypto.protocols.masks.journal import FileJournal, Journal, MemoryJournal
+from crypto.protocols.masks.journal import FileJournal, MemoryJournal
 from crypto.protocols.masks.requests import UnmaskRequest
 from crypto.wire.messages import Message
 
