@@ -202,13 +202,16 @@ def _face(module: str) -> dict[str, str]:
     tree = _tree(module)
     listed = [n.value for n in tree.body if _assigned(n) == "__all__" and isinstance(n, ast.Assign)]
     names = set(ast.literal_eval(listed[0])) if listed else set()
-    imported = {a.name: n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    return {key: imported.get(key, module) for key in names}
+    return {key: _imported(module).get(key, module) for key in names}
+
+
+def _imported(module: str) -> dict[str, str]:
+    return {a.name: n.module or "" for n in _tree(module).body if isinstance(n, ast.ImportFrom) for a in n.names}
 
 
 def _origin(module: str, key: str) -> str:
-    """Return the module that defines the name, through rooms that hand it on."""
-    while (further := _face(module).get(key, module)) != module:
+    """Return the module that defines the name, through rooms and modules that hand it on."""
+    while (further := _imported(module).get(key, module)) != module:
         module = further
     return module
 
