@@ -56,6 +56,11 @@ def _one_sentence() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
 
 
+def _tell(text: str) -> None:
+    """Print from a signal's handler, which may run in the middle of an import or of a write: no library is safe there."""
+    os.write(2, f"{text}\n".encode())
+
+
 def _fail(sentence: str) -> None:
     typer.echo(f"secure-fcl: {sentence}", err=True)
     raise typer.Exit(REFUSED)
@@ -102,7 +107,7 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
     console = Console()
     stop = StopRequest()
     try:
-        with stop.listening(lambda text: console.print(text)), progress(console, prepared.rounds) as watch:
+        with stop.listening(_tell), progress(console, prepared.rounds) as watch:
             report = execute(
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop
             )
@@ -182,7 +187,7 @@ def study(
         stop = StopRequest()
         folder = out or Path("studies") / file.stem
         try:
-            with stop.listening(lambda text: console.print(text)):
+            with stop.listening(_tell):
                 table, plot = run_study(
                     load_study(file), folder, lambda text: console.print(text, highlight=False), stop
                 )
