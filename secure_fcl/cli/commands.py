@@ -57,7 +57,7 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _tell(text: str) -> None:
-    """Print from a signal's handler, which may run in the middle of an import or of a write: no library is safe there."""
+    """Print from a signal's handler: it may run in the middle of an import or a write, where no library is safe."""
     os.write(2, f"{text}\n".encode())
 
 
