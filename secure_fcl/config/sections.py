@@ -141,7 +141,7 @@ class Attacks(Section):
     )
     inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
-        True, description="let one worker write one clear update of `client` to a file marked simulation"
+        True, description="have one clear update of `client` written to a file marked simulation"
     )
     client: int = Field(0, ge=0, description="whose clear update the one-client view shows")
 
