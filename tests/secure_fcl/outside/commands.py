@@ -1,8 +1,8 @@
 """Run command lines of secure-fcl, each in a new process, and print what came of each: `python -P commands.py JSON`.
 
 JSON is a list of [arguments, stop]: `stop` is a file of a run folder, and Ctrl-C comes as it is replaced; or null.
-Processes are forked from this one, which has loaded the big libraries once and nothing of secure-fcl, so that each
-command starts as `python -P -m secure_fcl` does: the working folder is not on the path.
+Processes are forked from this one, which has imported the packages once and run nothing of them; none of them has seen
+the user's code. As for `python -P -m secure_fcl`, the working folder is not on the path.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ def _interrupt(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in ("torch", "opacus", "scipy.stats", "matplotlib.figure", "pydantic", "rich.console", "typer", "jinja2"):
+    for name in (
+        "secure_fcl.runner",
+        "secure_fcl.cli.plan_tables",
+        "evaluation.summary",
+        "opacus",
+        "scipy.stats",
+        "matplotlib.figure",
+        "jinja2",
+        "sklearn.datasets",
+        "dp_accounting.rdp.rdp_privacy_accountant",
+    ):
         importlib.import_module(name)
     print(json.dumps([command(arguments, stop) for arguments, stop in json.loads(sys.argv[1])]))
