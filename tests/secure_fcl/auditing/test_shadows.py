@@ -101,18 +101,18 @@ def test_every_example_is_current_in_its_own_slot_once(make_config: Callable[...
 def test_memories_hold_earlier_members_at_the_runs_rate(prepared: Prepared) -> None:
     made, candidates = course(prepared)
     thresholds = prepared.rows[0][0].memory.thresholds  # type: ignore[union-attr]
-    assert not made.carried(-1).any()
+    assert not made.kept(-1).any()
     for slot in range(2):
-        kept, could = made.carried(slot), made.coins & (candidates.task <= slot)
+        kept, could = made.kept(slot), made.coins & (candidates.task <= slot)
         assert not (kept & ~could).any()
         share, n = kept.sum() / could.sum(), could.sum()
         assert abs(share - thresholds[slot]) < 5 * np.sqrt(0.25 / n)
-    assert not (made.carried(1) & ~made.carried(0) & (candidates.task == 0)).any()
+    assert not (made.kept(1) & ~made.kept(0) & (candidates.task == 0)).any()
 
 
 def test_a_memory_without_coins_is_imitated_by_filling_it(make_config: Callable[..., Config]) -> None:
     made, _ = course(prepare(make_config(*SHADOWED, "memory.policy=herding", "memory.capacity=30")))
-    held = made.carried(1).sum(axis=1).mean()
+    held = made.kept(1).sum(axis=1).mean()
     assert 0.35 * 5 * 30 < held < 0.65 * 5 * 30
 
 

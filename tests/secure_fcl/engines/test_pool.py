@@ -44,7 +44,7 @@ def test_clients_are_shared_among_no_more_workers_than_clients() -> None:
         pool.close()
         assert time.monotonic() - begun < 15
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-    assert WorkerPool(3, 2).shares == [["client0"], ["client1"]]
+    assert WorkerPool(3, 2).parts == [["client0"], ["client1"]]
     assert available_cores() >= 1
 
 
