@@ -1,14 +1,17 @@
 # make demo   set up and run the main job on the shipped HAPT data
 # make test   set up and run the tests
+# make campaign   every seed and every kill of the tests of which the slow stage runs a sample
 # TORCH_INDEX: URL of a wheel index with a CPU build of torch, where pip's own index holds a CUDA build.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+# Two processes of tests; each takes over what the other has not begun.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format docs bench bench-attacks bench-bytes bench-crypto bench-privacy bench-reproduce bench-strategies clean
+.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-privacy bench-reproduce bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -23,10 +26,13 @@ demo: setup
 	$(BIN)/secure-fcl run
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(PYTEST) --durations 10
 
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow --timeout 1800
+	$(PYTEST) -m slow --timeout 1800 --durations 10
+
+campaign: setup
+	$(PYTEST) -m campaign --whole --timeout 7200
 
 lint: setup
 	$(BIN)/ruff check
@@ -41,6 +47,8 @@ format: setup
 docs: setup
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_strategies.py
+	$(BIN)/python docs/make_lists.py
+	$(BIN)/python docs/make_api.py
 
 bench: setup
 	$(BIN)/python -m benchmarks

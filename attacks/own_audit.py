@@ -119,11 +119,11 @@ def audit(
     """
     begun, losses = time.perf_counter(), losses_of(subject.module)
     transcript = subject.transcript()
-    terms = Terms(name, seed, coin, delta, ledger_epsilon)
+    terms = Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon)
     outcomes, skipped = _play_all(
         MEMBERSHIP, _member_attacks(losses, shadows), transcript, subject.candidates, subject.trained, terms
     )
-    about = Terms(f"{name}, memory", seed, memory_coin, delta, memory_epsilon)
+    about = Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon)
     more, left = _play_memory(subject, losses, transcript, shadows, about)
     outcomes, skipped = outcomes + more, skipped + left
     if shadows is None:

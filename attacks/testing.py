@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.controls.memorised import ControlWorld, MakeAttack, membership_world, negative_control, positive_control
-from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
 from attacks.errors import CapabilityMissing, ControlFailed
 from attacks.games.attack import Attack, run_attack
 from attacks.games.judging import Terms
@@ -62,7 +62,7 @@ def check_attack(make_attack: MakeAttack, world: ControlWorld | None = None, see
             f"attack {attack.name!r} reaches AUC {positive.auc.value:.3f} on an unprotected network that "
             "knows its data by heart; above .9 is expected: is its score the wrong way round?"
         )
-    terms = replace(Terms("random coins", seed=seed), confidence=_CONFIDENCE)
+    terms = replace(Terms(target="random coins", seed=seed), confidence=_CONFIDENCE)
     negative = negative_control(played.game, attack, played.view, played.candidates, terms)
     if 0.5 not in negative.auc.interval:
         raise ControlFailed(
@@ -94,7 +94,7 @@ def control_shadows(world: ControlWorld, models: int = 16, seed: int = 1) -> Sha
     """
     labels = int(world.candidates.y.max()) + 1
     trainer = BatchedMlp((world.candidates.x.shape[1], 96, labels))
-    recipe = ContinualRecipe(Rule(0.5, 0.9), batch=40, steps=150)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.5, momentum=0.9), batch=40, steps=150)
     return continual_models(trainer, world.candidates, recipe, models=models, seed=seed)
 
 
@@ -117,8 +117,8 @@ def check_accountant(epsilon_of: EpsilonOf, delta: float = 1e-5, seed: int = 0) 
         ControlFailed: a bug went unnoticed (the accountant charges too much, or the audit is broken), or an honest
             mechanism was accused (the accountant charges too little).
     """
-    plain = PlantedPlan(noise_multiplier=4.0, clients=100, seed=seed)
-    sampled = PlantedPlan(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80, seed=seed)
+    plain = PlantedSchedule(noise_multiplier=4.0, clients=100, seed=seed)
+    sampled = PlantedSchedule(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80, seed=seed)
     for plan, bug in (
         (plain, Bug.NO_NOISE),
         (plain, Bug.ONE_CLIENT_UNMASKED),
@@ -129,7 +129,7 @@ def check_accountant(epsilon_of: EpsilonOf, delta: float = 1e-5, seed: int = 0) 
         for wanted in (bug, Bug.NONE):
             found = contradictions([planted_outcome(plan, wanted, epsilon, delta)])
             _verdict(wanted, bool(found), epsilon)
-    loud = PlantedPlan(noise_multiplier=1.0, seed=seed)
+    loud = PlantedSchedule(noise_multiplier=1.0, seed=seed)
     epsilon = epsilon_of(1.0, 1.0, 1, delta)
     _verdict(Bug.NONE, bool(contradictions([planted_outcome(loud, Bug.NONE, epsilon, delta)])), epsilon)
     epsilon = epsilon_of(1.0, plain.noise_multiplier, 1, delta)

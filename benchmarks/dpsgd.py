@@ -25,8 +25,10 @@ def main() -> None:
     for size in (8, 16, 64):
         x = torch.from_numpy(rng.normal(size=(size, 6, 64)).astype(np.float32))
         y = torch.from_numpy(rng.integers(0, 12, size=size))
-        visit = DpSgdPlan(STEPS, size, 1.0, 1.0, 0.1)
-        private = best(lambda x=x, y=y, visit=visit: trainer.visit(weights, [Stratum(x, y, 1.0)], visit, system_bytes))
+        visit = DpSgdPlan(steps=STEPS, denominator=size, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.1)
+        private = best(
+            lambda x=x, y=y, visit=visit: trainer.visit(weights, [Stratum(x=x, y=y, q=1.0)], visit, system_bytes)
+        )
         plain = best(lambda x=x, y=y: _sgd(model, x, y))
         per_step = [1e3 * t / STEPS for t in (plain, private)]
         table.add_row(str(size), *(f"{t:.2f}" for t in per_step), f"{private / plain:.1f}")

@@ -21,12 +21,12 @@ def main() -> None:
     clear = best(lambda: np.add(total, vector, out=total), 50)
     table = Table("step", "ms", "times a plain add", "bytes per entry", title=f"{LENGTH} entries, {CLIENTS} clients")
     table.add_row("plain add", f"{1e3 * clear:.3f}", "1", "8.00")
-    encoder = FixedPoint(2.0**16 - 1, 1.0)
+    encoder = FixedPoint(scale=2.0**16 - 1, clip=1.0)
     spent = best(lambda: encoder.encode(rng.uniform(-1, 1, LENGTH), system_random))
     table.add_row("encode", f"{1e3 * spent:.3f}", f"{spent / clear:.0f}", "")
     for protocol in ("plain", "bfv", "mpc"):
         names = [f"client{k}" for k in range(CLIENTS)]
-        secure = plan(protocol, names, [Upload("update", LENGTH, 2**16 - 1)], ROUNDS)
+        secure = plan(protocol, names, [Upload(name="update", length=LENGTH, bound=2**16 - 1)], ROUNDS)
         with host_parties(secure) as hosted:
             keys = set_up({**hosted.parties})
             client = open_client(secure, "client0")

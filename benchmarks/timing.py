@@ -1,5 +1,7 @@
 """Best CPU time of a few repetitions: on a shared machine the least disturbed one says most."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 

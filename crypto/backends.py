@@ -1,5 +1,7 @@
 """Which cryptographic libraries work on this machine."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.keys.sealed import BoxKey, seal
 from crypto.planning.packing import RING_DEGREE
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv import tenseal_backend
 from crypto.protocols.mpc import crypten_backend
 from crypto.running.processes import child_environment
@@ -78,17 +79,3 @@ def _crypten() -> BackendStatus:
         last = (done.stderr.strip().splitlines() or ["it does not import"])[-1]
         return BackendStatus("crypten", False, last[:300], remedy)
     return BackendStatus("crypten", True, metadata.version("crypten"), "")
-
-
-def require_backend(protocol: ProtocolName) -> None:
-    """Refuse a protocol whose library is not installed, before any work is done.
-
-    Raises BackendMissing, naming the command that installs it.
-    """
-    match protocol:
-        case "plain" | "secagg" | "secagg+":
-            return
-        case "bfv":
-            tenseal_backend.KeyPair()
-        case "mpc":
-            crypten_backend.require_crypten()

@@ -1,5 +1,7 @@
 """Everything that can go wrong in `crypto`, under one base class."""
 
+from __future__ import annotations
+
 
 class CryptoError(Exception):
     """Base of every error that this package raises on purpose."""

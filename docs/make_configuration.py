@@ -8,6 +8,7 @@ from typing import Any
 from crypto import Upload
 from crypto.planning.assumptions import assumption
 from crypto.planning.masks import Mode
+from crypto.protocols.catalogue import ENTRIES
 from secure_fcl.config import Config
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -37,16 +38,16 @@ def render() -> str:
         if target:
             body = schema["$defs"][target]
             parts += [f"## [{name}]\n", body["description"].strip() + "\n", _table(f"{name}.", body["properties"])]
-    assumed = [_assumption(name) for name in schema["properties"]["protection"]["enum"]]
+    assumed = [_assumption(name) for name in ENTRIES]
     return "\n".join([*parts, _ASSUMED, *assumed, ""])
 
 
-def _assumption(protocol: Any) -> str:
-    uploads = (Upload("update", 1, 1),)
-    masked = protocol in ("secagg", "secagg+")
+def _assumption(protocol: str) -> str:
+    uploads, entry = (Upload(name="update", length=1, bound=1),), ENTRIES[protocol]
+    masked = entry.masks is not None
     modes: tuple[Mode, ...] = ("active", "semi-honest") if masked else ("semi-honest",)
     which = [f"`{protocol}`, `server = {mode!r}`" if masked else f"`{protocol}`" for mode in modes]
-    said = [assumption(protocol, uploads, pinned=True, mode=mode) for mode in modes]
+    said = [assumption(entry, uploads, pinned=True, mode=mode) for mode in modes]
     return "\n".join(f"- {name}: {text}" for name, text in zip(which, said, strict=True))
 
 

@@ -17,19 +17,19 @@ from evaluation.errors import SampleError
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Shares = dict[int, float | None]
+Fractions = dict[int, float | None]
 
 
 def _share(correct: Bools) -> float | None:
     return float(correct.mean()) if correct.size else None
 
 
-def _by_group(correct: Bools, keys: Ints, groups: Iterable[int] | None) -> Shares:
-    wanted = np.unique(keys).tolist() if groups is None else list(groups)
-    return {int(group): _share(correct[keys == group]) for group in wanted}
+def _by_group(correct: Bools, sorts: Ints, groups: Iterable[int] | None) -> Fractions:
+    wanted = np.unique(sorts).tolist() if groups is None else list(groups)
+    return {int(group): _share(correct[sorts == group]) for group in wanted}
 
 
-def _mean(shares: Shares) -> float | None:
+def _mean(shares: Fractions) -> float | None:
     known = [value for value in shares.values() if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -78,15 +78,15 @@ class Tally:
         """Share of all test windows that were classified correctly."""
         return _share(self.correct)
 
-    def per_task(self, groups: Iterable[int] | None = None) -> Shares:
+    def per_task(self, groups: Iterable[int] | None = None) -> Fractions:
         """Accuracy per task; `groups` lists the tasks to report, by default those that occur."""
         return _by_group(self.correct, self.tasks, groups)
 
-    def per_class(self, groups: Iterable[int] | None = None) -> Shares:
+    def per_class(self, groups: Iterable[int] | None = None) -> Fractions:
         """Accuracy (recall) per class; `groups` lists the classes to report, by default those that occur."""
         return _by_group(self.correct, self.labels, groups)
 
-    def per_client(self, groups: Iterable[int] | None = None) -> Shares:
+    def per_client(self, groups: Iterable[int] | None = None) -> Fractions:
         """Accuracy per client; `groups` lists the clients to report, by default those that occur."""
         return _by_group(self.correct, self.clients, groups)
 

@@ -75,9 +75,9 @@ def _gaussian(bound: object) -> str:
 
 def adjusted_p(run: Run, outcome: dict[str, object]) -> float | None:
     """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games."""
-    keys = ("game", "attack", "target")
+    names = ("game", "attack", "target")
     for found in objects(mapping(run.attacks).get("discoveries")):
-        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in keys):
+        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in names):
             return number(found.get("adjusted"))
     return None
 

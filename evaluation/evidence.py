@@ -34,7 +34,7 @@ def checked_delta(delta: float) -> float:
     return delta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interval:
     """A two-sided confidence interval [low, high]; both NaN when the data do not determine one."""
 
@@ -51,7 +51,7 @@ class Interval:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A statistic measured on a sample of `n` units, with its interval; it claims nothing about privacy."""
 
@@ -64,10 +64,10 @@ class Score:
     @property
     def interval(self) -> Interval:
         """The interval alone."""
-        return Interval(self.low, self.high, self.confidence)
+        return Interval(low=self.low, high=self.high, confidence=self.confidence)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """An estimate of epsilon at `delta`, right only under `assumption`; not a bound in either direction."""
 
@@ -76,7 +76,7 @@ class Estimate:
     assumption: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LowerBound:
     """At `confidence`, the audited mechanism is not (epsilon, delta)-DP for any epsilon below `value`.
 

@@ -63,7 +63,7 @@ def intransigence(matrix: AccuracyMatrix, joint: ArrayLike) -> float:
     Raises:
         MatrixError: `joint` does not have shape (T,), or an accuracy outside [0, 1].
     """
-    reference = _shares("joint", joint)
+    reference = _fractions("joint", joint)
     if reference.shape != (matrix.tasks,):
         raise MatrixError(f"joint has shape {reference.shape}; it needs one accuracy per task, ({matrix.tasks},)")
     return _mean(reference[j] - matrix.values[j, j] for j in range(matrix.stages))
@@ -83,7 +83,7 @@ def class_client_change(accuracies: ArrayLike) -> float:
     Raises:
         MatrixError: another number of axes, no round, or an accuracy outside [0, 1].
     """
-    values = _shares("accuracies", accuracies)
+    values = _fractions("accuracies", accuracies)
     if values.ndim != 3 or not len(values):
         raise MatrixError(f"accuracies has shape {values.shape}; it must be (rounds, clients, classes), rounds > 0")
     change = values[-1] - np.fmax.reduce(values, axis=0)
@@ -122,7 +122,7 @@ def spatial_forgetting(local: ArrayLike, aggregated: ArrayLike) -> float:
 
 
 def _drop(first_name: str, first: ArrayLike, second_name: str, second: ArrayLike) -> float:
-    high, low = _shares(first_name, first), _shares(second_name, second)
+    high, low = _fractions(first_name, first), _fractions(second_name, second)
     if high.ndim != 1 or high.shape != low.shape:
         raise MatrixError(
             f"{first_name} has shape {high.shape} and {second_name} {low.shape}; both need one accuracy per client"
@@ -130,7 +130,7 @@ def _drop(first_name: str, first: ArrayLike, second_name: str, second: ArrayLike
     return _mean(high - low)
 
 
-def _shares(name: str, values: ArrayLike) -> Floats:
+def _fractions(name: str, values: ArrayLike) -> Floats:
     result = np.asarray(values, dtype=np.float64)
     measured = result[~np.isnan(result)]
     if measured.size and (measured.min() < 0.0 or measured.max() > 1.0):

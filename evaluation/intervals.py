@@ -36,7 +36,7 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> In
         raise SampleError(f"successes={successes} must lie between 0 and trials={trials}")
     low = float(special.betaincinv(successes, trials - successes + 1, alpha / 2)) if successes else 0.0
     high = float(special.betainccinv(successes + 1, trials - successes, alpha / 2)) if successes < trials else 1.0
-    return Interval(low, high, confidence)
+    return Interval(low=low, high=high, confidence=confidence)
 
 
 def split_by_truth(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]:
@@ -114,14 +114,14 @@ def delong_auc(scores: ArrayLike, truth: ArrayLike, confidence: float = 0.95) ->
     if placed.auc in (0.0, 1.0):
         pairs = min(positives.size, negatives.size)
         exact = clopper_pearson(pairs if placed.auc == 1.0 else 0, pairs, confidence)
-        return Score(placed.auc, exact.low, exact.high, confidence, total)
+        return Score(value=placed.auc, low=exact.low, high=exact.high, confidence=confidence, n=total)
     error = math.sqrt(_variance_of_mean(placed.positives) + _variance_of_mean(placed.negatives))
     half = -float(special.ndtri(alpha / 2)) * error
     low, high = np.clip([placed.auc - half, placed.auc + half], 0.0, 1.0)
-    return Score(placed.auc, float(low), float(high), confidence, total)
+    return Score(value=placed.auc, low=float(low), high=float(high), confidence=confidence, n=total)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """First minus second, with an interval and the two-sided p-value of "no difference"."""
 
@@ -150,9 +150,17 @@ def delong_difference(first: ArrayLike, second: ArrayLike, truth: ArrayLike, con
         _variance_of_mean(one.positives - two.positives) + _variance_of_mean(one.negatives - two.negatives)
     )
     if error == 0.0:
-        return Difference(value, value, value, 1.0 if value == 0.0 else 0.0, confidence)
+        return Difference(
+            value=value, low=value, high=value, p_value=1.0 if value == 0.0 else 0.0, confidence=confidence
+        )
     half = -float(special.ndtri(alpha / 2)) * error
-    return Difference(value, value - half, value + half, float(2 * special.ndtr(-abs(value) / error)), confidence)
+    return Difference(
+        value=value,
+        low=value - half,
+        high=value + half,
+        p_value=float(2 * special.ndtr(-abs(value) / error)),
+        confidence=confidence,
+    )
 
 
 def cluster_bootstrap(
@@ -197,7 +205,13 @@ def cluster_bootstrap(
     if defined.size * 2 < repeats:
         raise SampleError(f"the statistic was undefined in {repeats - defined.size} of {repeats} draws; merge clusters")
     low, high = np.quantile(defined, [alpha / 2, 1 - alpha / 2])
-    return Score(float(statistic(np.arange(inverse.size))), float(low), float(high), confidence, int(labels.size))
+    return Score(
+        value=float(statistic(np.arange(inverse.size))),
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        n=int(labels.size),
+    )
 
 
 def holm(p_values: Sequence[float]) -> Floats:
@@ -232,9 +246,9 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Score:
     alpha = 1.0 - checked_confidence(confidence)
     known = np.asarray([value for value in values if not math.isnan(value)], dtype=np.float64)
     if known.size == 0:
-        return Score(math.nan, math.nan, math.nan, confidence, 0)
+        return Score(value=math.nan, low=math.nan, high=math.nan, confidence=confidence, n=0)
     mean = float(known.mean())
     if known.size == 1:
-        return Score(mean, math.nan, math.nan, confidence, 1)
+        return Score(value=mean, low=math.nan, high=math.nan, confidence=confidence, n=1)
     half = -float(special.stdtrit(known.size - 1, alpha / 2)) * math.sqrt(_variance_of_mean(known))
-    return Score(mean, mean - half, mean + half, confidence, int(known.size))
+    return Score(value=mean, low=mean - half, high=mean + half, confidence=confidence, n=int(known.size))

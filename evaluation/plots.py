@@ -102,7 +102,7 @@ def _cell(corner: tuple[float, float], **style: Any) -> Patch:
     return Rectangle(corner, 0.96, 0.96, linewidth=0.0, **style)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortBar:
     """One bar: examples of one group and arrival task (0-based), all kept in a memory or all discarded."""
 
@@ -221,7 +221,7 @@ def _whisker(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CostBar:
     """One row's cost over the run: seconds per phase, bytes per client up and down, and seconds by the clock."""
 

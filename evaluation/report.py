@@ -13,7 +13,7 @@ from typing import Any
 
 from evaluation import audit_tables, plots, tables
 from evaluation.canvas import themed
-from evaluation.run_folder import Run, mapping, number, read_run, texts
+from evaluation.run_folder import Run, mapping, number, objects, read_run, texts
 from evaluation.verdict import banners, verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -34,6 +34,7 @@ _CLAIMS = (
     ("mechanism", "Mechanism"),
     ("noise", "Place of the noise"),
     ("accountant", "Accountant"),
+    ("hiding", "One client's vector hidden by"),
     ("sampling", "Sampling"),
     ("randomness", "Randomness"),
     ("max_dropouts", "Dropouts tolerated"),
@@ -52,6 +53,9 @@ _CLAIMS = (
 def _claims(entry: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     epsilon, delta = tables.epsilon_above(entry.get("epsilon")), tables.small(entry.get("delta"))
     head = "no guarantee" if epsilon == "none" else f"epsilon {epsilon}, delta {delta}"
+    if "epsilon_built_in" in entry and epsilon != "none":
+        ours = f"epsilon {tables.epsilon_above(entry['epsilon_built_in'])} ({entry.get('accountant_built_in')})"
+        head += f", by {entry.get('accountant')}, which is not part of secure-fcl; its own accountants: {ours}"
     found: list[tuple[str, tuple[str, ...]]] = [("Worst cohort", (head,))]
     for key, title in _CLAIMS:
         value = entry.get(key)
@@ -87,6 +91,14 @@ def _curve(run: Run) -> str | None:
         tasks = run.tasks(row)
         curves[row] = [number(mapping(tasks.get(t)).get("seen")) for t in range(max(tasks, default=-1) + 1)]
     return plots.accuracy_over_tasks(curves) if any(curves.values()) else None
+
+
+def _own_code(run: Run) -> list[str]:
+    """A sentence for each piece of the user's own code that ran."""
+    return [
+        f"Code of the user's own: {one.get('reference')} in {one.get('path')}, SHA-256 {one.get('digest')}."
+        for one in objects(mapping(run.certificate).get("outside_code"))
+    ]
 
 
 def _environment(run: Run) -> tuple[tuple[str, str], ...] | None:
@@ -142,6 +154,6 @@ def render_report(folder: Path) -> str:
         not_tested=texts(mapping(run.attacks).get("not_tested")),
         costs=tables.costs(run),
         cost_figure=inline(plots.cost(cost_bars)) if cost_bars else None,
-        notes=texts(mapping(run.certificate).get("notes")),
+        notes=[*_own_code(run), *texts(mapping(run.certificate).get("notes"))],
         environment=_environment(run),
     )

@@ -45,7 +45,7 @@ def auc(scores: ArrayLike, truth: ArrayLike) -> float:
     return float((ranks[: positives.size].sum() - smallest) / (positives.size * negatives.size))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TprAtFpr:
     """Share of members found at a fixed rate of false alarms.
 
@@ -107,7 +107,16 @@ def tpr_at_fpr(
     _, negatives = split_by_truth(scores, truth)
 
     def refused(reason: str) -> TprAtFpr:
-        return TprAtFpr(fpr, None, None, None, confidence, None, None, reason)
+        return TprAtFpr(
+            fpr=fpr,
+            value=None,
+            low=None,
+            high=None,
+            confidence=confidence,
+            threshold=None,
+            measured_fpr=None,
+            reason=reason,
+        )
 
     if fpr * negatives.size < 10 * (1 - 1e-12):
         return refused(f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}")
@@ -121,7 +130,16 @@ def tpr_at_fpr(
     interval = clopper_pearson(hits, found.size, confidence)
     alarms = values[judged & ~members]
     measured = float((alarms > threshold).mean()) if alarms.size else None
-    return TprAtFpr(fpr, hits / found.size, interval.low, interval.high, confidence, threshold, measured, None)
+    return TprAtFpr(
+        fpr=fpr,
+        value=hits / found.size,
+        low=interval.low,
+        high=interval.high,
+        confidence=confidence,
+        threshold=threshold,
+        measured_fpr=measured,
+        reason=None,
+    )
 
 
 def _bound(tp: int, fp: int, members: int, nonmembers: int, delta: float, confidence: float) -> float:
@@ -155,7 +173,9 @@ def epsilon_lower_bound(
         raise SampleError(f"n_members={n_members}, n_nonmembers={n_nonmembers}; both need at least one trial")
     value = _bound(tp, fp, n_members, n_nonmembers, delta, confidence)
     ceiling = _bound(n_members, 0, n_members, n_nonmembers, delta, confidence)
-    return LowerBound(value, ceiling, confidence, delta, "Clopper-Pearson on both error rates")
+    return LowerBound(
+        value=value, ceiling=ceiling, confidence=confidence, delta=delta, method="Clopper-Pearson on both error rates"
+    )
 
 
 def epsilon_lower_bound_from_scores(
@@ -249,4 +269,6 @@ def epsilon_lower_bound_one_run(
         raise SampleError(f"correct={correct}, guesses={guesses}, candidates={candidates} must not decrease")
     value = _largest_rejected(correct, guesses, candidates, delta, alpha)
     ceiling = _largest_rejected(guesses, guesses, candidates, delta, alpha)
-    return LowerBound(value, ceiling, confidence, delta, "one training run, fair coins")
+    return LowerBound(
+        value=value, ceiling=ceiling, confidence=confidence, delta=delta, method="one training run, fair coins"
+    )

@@ -72,8 +72,8 @@ class Run:
             return None
         rows: list[list[float | None]] = [[] for _ in range(max(tasks) + 1)]
         for task, record in tasks.items():
-            shares = record.get("accuracy")
-            rows[task] = [number(share) for share in shares] if isinstance(shares, list) else []
+            accuracies = record.get("accuracy")
+            rows[task] = [number(share) for share in accuracies] if isinstance(accuracies, list) else []
         try:
             return AccuracyMatrix.from_rows(rows)
         except EvaluationError:

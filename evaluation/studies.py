@@ -29,8 +29,8 @@ METRICS = ("micro", "task_mean", "forgetting")
 COLUMNS = ("strategy", "noise", "epsilon", "seed", *METRICS)
 
 
-@dataclass(frozen=True)
-class StudyRow:
+@dataclass(frozen=True, kw_only=True)
+class StudyLine:
     """One run of a study; `epsilon` is infinite without noise, a metric NaN where the run has none."""
 
     strategy: str
@@ -63,7 +63,7 @@ def _number(text: str, column: str, line: int, empty: float) -> float:
         raise StudyError(f"line {line}, column {column}: {text!r} is no number; leave it empty if unknown") from None
 
 
-def parse_study(text: str) -> tuple[StudyRow, ...]:
+def parse_study(text: str) -> tuple[StudyLine, ...]:
     """The rows of a study table in CSV; no lines under the header give no rows.
 
     Raises:
@@ -81,11 +81,11 @@ def parse_study(text: str) -> tuple[StudyRow, ...]:
         if not epsilon > 0.0:
             raise StudyError(f"line {line}: epsilon={epsilon} must be positive, or empty for a run without noise")
         seed = int(_number(found["seed"], "seed", line, 0.0))
-        rows.append(StudyRow(found["strategy"], found["noise"], epsilon, seed, **metrics))
+        rows.append(StudyLine(strategy=found["strategy"], noise=found["noise"], epsilon=epsilon, seed=seed, **metrics))
     return tuple(rows)
 
 
-def read_study(path: Path) -> tuple[StudyRow, ...]:
+def read_study(path: Path) -> tuple[StudyLine, ...]:
     """The rows of the study table at `path`.
 
     Raises:
@@ -98,7 +98,7 @@ def read_study(path: Path) -> tuple[StudyRow, ...]:
         raise StudyError(f"{path}: {error}") from error
 
 
-def write_study(path: Path, rows: Iterable[StudyRow]) -> None:
+def write_study(path: Path, rows: Iterable[StudyLine]) -> None:
     """Write `rows` as a study table, atomically; infinite epsilon and NaN become empty fields.
 
     Raises:
@@ -113,13 +113,13 @@ def write_study(path: Path, rows: Iterable[StudyRow]) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def aggregate(rows: Iterable[StudyRow], confidence: float = 0.95) -> tuple[StudyPoint, ...]:
+def aggregate(rows: Iterable[StudyLine], confidence: float = 0.95) -> tuple[StudyPoint, ...]:
     """Means over seeds, in the order in which settings first occur; epsilons of one line ascend.
 
     Raises:
         LevelError: `confidence` is outside (0, 1).
     """
-    settings: dict[tuple[str, str], dict[float, list[StudyRow]]] = {}
+    settings: dict[tuple[str, str], dict[float, list[StudyLine]]] = {}
     for row in rows:
         settings.setdefault((row.strategy, row.noise), {}).setdefault(row.epsilon, []).append(row)
     return tuple(
@@ -189,11 +189,11 @@ def _line(
     for private in (True, False):
         part = [point for point in line if math.isfinite(point.epsilon) is private]
         scores = [getattr(point, metric) for point in part]
-        kept = [(point, score) for point, score in zip(part, scores, strict=True) if not math.isnan(score.value)]
-        if not kept:
+        remaining = [(point, score) for point, score in zip(part, scores, strict=True) if not math.isnan(score.value)]
+        if not remaining:
             continue
-        x = [(point.epsilon if private else beyond) * shift for point, _ in kept]
-        y = [100 * score.value for _, score in kept]
-        spread = [0.0 if math.isnan(score.high) else 100 * (score.high - score.value) for _, score in kept]
+        x = [(point.epsilon if private else beyond) * shift for point, _ in remaining]
+        y = [100 * score.value for _, score in remaining]
+        spread = [0.0 if math.isnan(score.high) else 100 * (score.high - score.value) for _, score in remaining]
         axes.errorbar(x, y, yerr=spread, capsize=2.5, linewidth=1.5, markersize=4.5, label=label, **style)
         label = "_nolegend_"

@@ -94,7 +94,7 @@ def cost_bars(run: Run) -> tuple[CostBar, ...]:
         ]
         if records:
             wall = sum(number(r.get("wall")) or 0.0 for r in records) or sum(seconds.values())
-            bars.append(CostBar(row, seconds, per_client[0], per_client[1], wall))
+            bars.append(CostBar(row=row, seconds=seconds, bytes_up=per_client[0], bytes_down=per_client[1], wall=wall))
     return tuple(bars)
 
 
@@ -145,8 +145,8 @@ def cohort_bars(run: Run, row: str) -> tuple[CohortBar, ...]:
     """The cohorts of a row as its certificate lists them."""
     return tuple(
         CohortBar(
-            str(c.get("group", "?")), int(number(c.get("arrival")) or 0), str(c.get("fate", "?")),
-            number(c.get("epsilon")),
+            group=str(c.get("group", "?")), arrival=int(number(c.get("arrival")) or 0), fate=str(c.get("fate", "?")),
+            epsilon=number(c.get("epsilon")),
         )
         for c in objects(mapping(run.guarantee(row)).get("cohorts"))
     )  # fmt: skip

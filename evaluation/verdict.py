@@ -43,18 +43,32 @@ def _row_banners(run: Run) -> list[Banner]:
     for row in run.rows:
         final, entry = _of(run, row), run.guarantee(row)
         protection = mapping(entry).get("protection", final.get("protection", "bfv"))
-        if str(protection).lower() in _UNENCRYPTED:
+        hiding = str(mapping(entry).get("hiding", "unsaid"))
+        if str(protection).lower() in _UNENCRYPTED or hiding == "nothing":
             found.append(Banner(f"{row}: uploads were not encrypted; the server saw every client's update.", True))
         if entry is not None:
             certified = mapping(entry)
             if number(certified.get("epsilon")) is None:
                 found.append(Banner(f"{row}: no differential privacy; epsilon is not bounded.", True))
+            if "epsilon_built_in" in certified and number(certified.get("epsilon")) is not None:
+                found.append(_on_whose_word(row, certified))
             found += [Banner(f"{row}: not private: {part}.", True) for part in texts(certified.get("non_private"))]
         elif run.certificate is not None:
             found.append(Banner(f"{row}: the certificate does not mention this row; it claims nothing.", True))
         if final.get("noise") == "none" and number(mapping(entry).get("epsilon")) is not None:
             found.append(Banner(f"{row}: ran without noise, yet its certificate states an epsilon.", True))
     return found
+
+
+def _on_whose_word(row: str, certified: dict[str, object]) -> Banner:
+    """Say that an epsilon is by an accountant of the user's own; severe where ours does not give as little."""
+    claimed, ours = number(certified.get("epsilon")), number(certified.get("epsilon_built_in"))
+    lower = ours is None or (claimed or 0.0) < ours
+    return Banner(
+        f"{row}: epsilon {epsilon_above(claimed)} is by {certified.get('accountant')}, code of the user's own; the "
+        f"program's accountants give {epsilon_above(ours)}.",
+        lower,
+    )
 
 
 def _audit_banners(run: Run) -> list[Banner]:

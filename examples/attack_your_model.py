@@ -3,6 +3,8 @@
 Members are chosen by fair coins from one pool, so that nothing but training tells them from non-members.
 """
 
+from __future__ import annotations
+
 import json
 
 import numpy as np
@@ -38,7 +40,7 @@ def main() -> None:
     view = attacks.View.of(attacks.FINAL_MODEL, {"final_model": weights})
     each = np.arange(len(pool))
     candidates = attacks.Candidates(x, y, cluster=each, task=np.zeros_like(each))
-    terms = attacks.Terms("digits, no protection", seed=1, coin=attacks.Coin(0.5), delta=1e-5)
+    terms = attacks.Terms(target="digits, no protection", seed=1, coin=attacks.Coin(0.5), delta=1e-5)
     attack = attacks.LossScore(attacks.losses_of(network))
     outcome = attacks.play(attacks.MEMBERSHIP, attack, view, candidates, member, terms)
     print(json.dumps(attacks.outcome_record(outcome), indent=2))

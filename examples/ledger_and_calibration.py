@@ -3,6 +3,8 @@
 Forty rounds of DP-SGD on current data, then forty on newer data while a replay memory still samples what was kept.
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -10,13 +12,15 @@ from pathlib import Path
 import privacy
 
 ROUNDS, Q_CURRENT, Q_MEMORY, DELTA = 40, 0.25, 0.05, 1e-5
-KEPT = privacy.Cohort("all clients", arrival=0, chunk=0, fate="kept")
-DISCARDED = privacy.Cohort("all clients", arrival=0, chunk=0, fate="discarded")
+KEPT = privacy.Cohort(group="all clients", arrival=0, chunk=0, fate="kept")
+DISCARDED = privacy.Cohort(group="all clients", arrival=0, chunk=0, fate="discarded")
 
 
 def charges(multiplier: float, task: int) -> list[privacy.Charge]:
     """Return what one round of a task costs the examples that arrived in task 0."""
-    plan = privacy.DpSgdPlan(2, 16.0, 1.0, multiplier, learning_rate=0.5)
+    plan = privacy.DpSgdPlan(
+        steps=2, denominator=16.0, clipping_norm=1.0, noise_multiplier=multiplier, learning_rate=0.5
+    )
     cohorts, q = ((KEPT, DISCARDED), Q_CURRENT) if task == 0 else ((KEPT,), Q_MEMORY)
     return [privacy.Charge(cohort, event, n) for cohort in cohorts for event, n in plan.events(q).items()]
 

@@ -3,10 +3,11 @@
 The helper parties (server and key holder) run in processes of their own.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from crypto import Abort, FixedPoint, Upload, host_parties, open_client, plan, run_round, set_up, system_random
-from crypto.running.driver import Party
+from crypto import Abort, FixedPoint, Party, Upload, host_parties, open_client, plan, run_round, set_up, system_random
 
 CLIENTS = ("ada", "bob", "cyd", "dan", "eve")
 LENGTH = 10_000
@@ -15,7 +16,9 @@ LENGTH = 10_000
 def main() -> None:
     """Run one sum under BFV and compare it with the sum in the clear."""
     encoder = FixedPoint(scale=2.0**16, clip=1.0)
-    planned = plan("bfv", CLIENTS, (Upload("update", LENGTH, encoder.bound),), rounds=1, max_dropouts=1)
+    planned = plan(
+        "bfv", CLIENTS, (Upload(name="update", length=LENGTH, bound=encoder.bound),), rounds=1, max_dropouts=1
+    )
     print("assumption:", planned.assumption)
     print("bytes per client:", planned.client_bytes("update"))
 

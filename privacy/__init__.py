@@ -13,21 +13,20 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - testing: the laws that accountants and mechanisms must keep, as checks for your own
 """
 
+from __future__ import annotations
+
 from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.after_noise import AfterNoise, Chain, Projection, Pull, Quadratic
-from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy
+from privacy.batches import Batch, ExampleLoss, Stratum
 from privacy.calibration import smallest_multiplier
-from privacy.clipping import Clipping
 from privacy.cohorts import Charge, Cohort, spent
-from privacy.distributed import ClippedGradients, DistributedSum, choose_scale
+from privacy.distributed import DistributedSum
 from privacy.dpsgd import DpSgdPlan, DpSgdTrainer
 from privacy.errors import PrivacyError
 from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
 from privacy.filters import Budget, BudgetFilter, BudgetSpent
-from privacy.groups import group_epsilon
 from privacy.ledger import Ledger
 from privacy.noise_shares import SkellamSum
-from privacy.per_client import ClientSum
 from privacy.randomness import RandomBytes, system_bytes
 from privacy.statement import CohortStatement, statements, worst
 
@@ -40,9 +39,6 @@ __all__ = [
     "BudgetSpent",
     "Chain",
     "Charge",
-    "ClientSum",
-    "ClippedGradients",
-    "Clipping",
     "Cohort",
     "CohortStatement",
     "DistributedSum",
@@ -64,9 +60,6 @@ __all__ = [
     "SkellamRelease",
     "SkellamSum",
     "Stratum",
-    "choose_scale",
-    "cross_entropy",
-    "group_epsilon",
     "smallest_multiplier",
     "spent",
     "statements",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ MOST_LOSS, MOST_LOSS_OF_A_STEP = 2000.0, 200.0
 MOST_STEPS = 2_000_000
 
 
+@runtime_checkable
 class Accountant(Protocol):
     """Interprets events. `events` maps each event to how often it happened; order does not matter.
 
@@ -158,10 +159,10 @@ class RdpAccountant:
 
     def epsilon(self, events: Mapping[Event, int], delta: float) -> float:
         """See `Accountant.epsilon`."""
-        kept = _checked(self, events, delta)
-        if not kept:
+        remaining = _checked(self, events, delta)
+        if not remaining:
             return 0.0
-        return epsilon_at(ORDERS, self.curve(kept).tolist(), delta, total_failure(kept))
+        return epsilon_at(ORDERS, self.curve(remaining).tolist(), delta, total_failure(remaining))
 
 
 def _expected_loss(event: SampledGaussian) -> float:
@@ -205,11 +206,11 @@ class PldAccountant:
 
     def epsilon(self, events: Mapping[Event, int], delta: float) -> float:
         """See `Accountant.epsilon`."""
-        kept = _checked(self, events, delta)
-        if any(isinstance(event, NonPrivate) for event in kept):
+        remaining = _checked(self, events, delta)
+        if any(isinstance(event, NonPrivate) for event in remaining):
             return math.inf
-        gaussians = sorted(event for event in kept if isinstance(event, SampledGaussian))
-        loss = sum(kept[event] * _expected_loss(event) for event in gaussians)
-        if loss > MOST_LOSS or sum(kept[event] for event in gaussians) > MOST_STEPS:
+        gaussians = sorted(event for event in remaining if isinstance(event, SampledGaussian))
+        loss = sum(remaining[event] * _expected_loss(event) for event in gaussians)
+        if loss > MOST_LOSS or sum(remaining[event] for event in gaussians) > MOST_STEPS:
             return math.inf
-        return composed_epsilon({event: kept[event] for event in gaussians}, delta, self.interval)
+        return composed_epsilon({event: remaining[event] for event in gaussians}, delta, self.interval)

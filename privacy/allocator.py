@@ -64,7 +64,7 @@ def split_releases(epsilon: float, delta: float, fractions: Sequence[float]) -> 
     return tuple((1.0 + 1e-9) / (mu * math.sqrt(f)) for f in fractions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReplaySchedule:
     """A planned stream with a memory: every task takes `steps` noisy steps on its own data and on the memory.
 
@@ -104,10 +104,12 @@ class ReplaySchedule:
             raise InvalidParameter(f"arrival={arrival} in a stream of {self.tasks} tasks")
         found: Counter[Event] = Counter()
         if self.q_current > 0.0:
-            found[SampledGaussian(self.q_current, self.noise_multiplier)] += self.steps
+            found[SampledGaussian(q=self.q_current, noise_multiplier=self.noise_multiplier)] += self.steps
         later = (self.tasks - 1 - arrival) * self.steps
         if kept and later and self.q_memory > 0.0:
-            found[SampledGaussian(self.q_memory, self.noise_multiplier / self.replay_weight)] += later
+            found[SampledGaussian(q=self.q_memory, noise_multiplier=self.noise_multiplier / self.replay_weight)] += (
+                later
+            )
         return found
 
     def histories(self) -> list[Counter[Event]]:
@@ -123,18 +125,18 @@ class ReplaySchedule:
         return max(PldAccountant().epsilon(h, delta) for h in undominated(self.histories()))
 
 
-def solve_noise(plan: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
+def solve_noise(schedule: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
     """Return the plan with the least noise multiplier (to 0.1 %) whose worst cohort stays within epsilon.
 
     Raises:
         BudgetUnreachable: no noise does.
         InvalidParameter: epsilon or delta is outside its range.
     """
-    found = smallest_multiplier(lambda s: replace(plan, noise_multiplier=s).histories(), epsilon, delta)
-    return replace(plan, noise_multiplier=found)
+    found = smallest_multiplier(lambda s: replace(schedule, noise_multiplier=s).histories(), epsilon, delta)
+    return replace(schedule, noise_multiplier=found)
 
 
-def solve_memory_rate(plan: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
+def solve_memory_rate(schedule: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
     """Return the plan with the largest memory rate (to 0.1 %) whose worst cohort stays within epsilon.
 
     Raises:
@@ -143,14 +145,14 @@ def solve_memory_rate(plan: ReplaySchedule, epsilon: float, delta: float) -> Rep
     """
 
     def at(rate: float) -> ReplaySchedule:
-        return replace(plan, q_memory=rate)
+        return replace(schedule, q_memory=rate)
 
     if at(0.0).epsilon(delta) > epsilon:
         raise BudgetUnreachable(_too_much(at(0.0), epsilon, delta))
     return _largest(at, 1e-6, epsilon, delta) or at(0.0)
 
 
-def solve_replay_weight(plan: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
+def solve_replay_weight(schedule: ReplaySchedule, epsilon: float, delta: float) -> ReplaySchedule:
     """Return the plan with the largest replay weight (to 0.1 %, at most 1) whose worst cohort stays within epsilon.
 
     Raises:
@@ -159,7 +161,7 @@ def solve_replay_weight(plan: ReplaySchedule, epsilon: float, delta: float) -> R
     """
 
     def at(weight: float) -> ReplaySchedule:
-        return replace(plan, replay_weight=weight)
+        return replace(schedule, replay_weight=weight)
 
     found = _largest(at, 1e-3, epsilon, delta)
     if found is None:
@@ -182,8 +184,8 @@ def _largest(
     return at(low)
 
 
-def _too_much(plan: ReplaySchedule, epsilon: float, delta: float) -> str:
+def _too_much(schedule: ReplaySchedule, epsilon: float, delta: float) -> str:
     return (
-        f"epsilon={epsilon:g} at delta={delta:g} cannot be reached: {plan} still spends {plan.epsilon(delta):.3g}; "
-        "raise the noise or epsilon, or lower steps, tasks or q_current"
+        f"epsilon={epsilon:g} at delta={delta:g} cannot be reached: {schedule} still spends "
+        f"{schedule.epsilon(delta):.3g}; raise the noise or epsilon, or lower steps, tasks or q_current"
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Stratum:
     """Examples that share one public sampling rate. x: float32 (n, ...), y: int64 (n,); n may be 0.
 

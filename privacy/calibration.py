@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from privacy.accountants import PldAccountant, RdpAccountant
+from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.cohorts import undominated
 from privacy.errors import BudgetUnreachable, InvalidParameter
 from privacy.events import Event
-from privacy.statement import best_epsilon
+from privacy.statement import best_epsilon, given_epsilon
 
 #: Noise multipliers beyond this drown any signal: a budget that needs more is called unreachable.
 LARGEST_MULTIPLIER = 1000.0
@@ -19,24 +19,29 @@ SMALLEST_MULTIPLIER = 0.05
 Schedule = Callable[[float], Iterable[Mapping[Event, int]]]
 
 
-def smallest_multiplier(schedule: Schedule, epsilon: float, delta: float, tolerance: float = 1e-3) -> float:
+def smallest_multiplier(
+    schedule: Schedule, epsilon: float, delta: float, tolerance: float = 1e-3, accountant: Accountant | None = None
+) -> float:
     """Return the smallest noise multiplier whose worst cohort stays within epsilon.
 
     To `tolerance` (relative), rounded up; never below 0.05, which is also the answer for a schedule that charges
     nothing.
 
     *Guarantee*: at the multiplier returned, every history's `privacy.statement.best_epsilon` (the smaller of PLD and
-    RDP) is at most `epsilon`, so a certificate of the finished schedule meets the budget.
+    RDP), or the epsilon of the `accountant` given, is at most `epsilon`, so a certificate of the finished schedule
+    meets the budget.
 
     Args:
         schedule: noise multiplier -> the event histories of all cohorts of the planned run.
         epsilon: target, positive and finite.
         delta: target, in (0, 1); what other parts of the run add to delta is to be taken off first.
         tolerance: relative width at which the search ends, in (0, 1).
+        accountant: of the user's own, asked instead of PLD and RDP.
 
     Raises:
         BudgetUnreachable: even a multiplier of 1000 spends more.
         InvalidParameter: a target or the tolerance is outside its range, or a count is negative.
+        ConformanceError, UnsupportedEvent: as `privacy.statement.given_epsilon`.
     """
     if not (epsilon > 0.0 and math.isfinite(epsilon)):
         raise InvalidParameter(f"epsilon={epsilon} must be positive and finite; turn the noise off to train without it")
@@ -45,23 +50,31 @@ def smallest_multiplier(schedule: Schedule, epsilon: float, delta: float, tolera
     if not 0.0 < tolerance < 1.0:
         raise InvalidParameter(f"tolerance={tolerance} is outside (0, 1); 1e-3 is usual")
 
+    if accountant is not None:
+        cost = _worst_cost(schedule, lambda history: given_epsilon(accountant, history, delta))
+        found = _search(cost, epsilon, 1.0, tolerance)
+    else:
+        cost = _worst_cost(schedule, lambda history: _cost(history, delta))
+        thorough_cost = _worst_cost(schedule, lambda history: _thorough_cost(history, delta))
+        found = _search(cost, epsilon, 1.0, tolerance)
+        # RDP or finer losses seldom give less: asked just below what was found, and searched only if they help.
+        below = LARGEST_MULTIPLIER if found is None else found / (1.0 + tolerance)
+        if below >= SMALLEST_MULTIPLIER and thorough_cost(below) <= epsilon:
+            found = _search(thorough_cost, epsilon, below, tolerance)
+    if found is None:
+        raise BudgetUnreachable(_unreachable(schedule, epsilon, delta, accountant))
+    return found
+
+
+def _worst_cost(schedule: Schedule, price: Callable[[Mapping[Event, int]], float]) -> Callable[[float], float]:
+    """Return the function from a noise multiplier to the price of its worst cohort."""
+
     # The search comes back to the ends of its bracket.
     @cache
     def cost(multiplier: float) -> float:
-        return max((_cost(h, delta) for h in undominated(schedule(multiplier))), default=0.0)
+        return max((price(history) for history in undominated(schedule(multiplier))), default=0.0)
 
-    @cache
-    def thorough_cost(multiplier: float) -> float:
-        return max((_thorough_cost(h, delta) for h in undominated(schedule(multiplier))), default=0.0)
-
-    found = _search(cost, epsilon, 1.0, tolerance)
-    # RDP or finer losses seldom give less: they are asked just below what was found, and searched only if they help.
-    below = LARGEST_MULTIPLIER if found is None else found / (1.0 + tolerance)
-    if below >= SMALLEST_MULTIPLIER and thorough_cost(below) <= epsilon:
-        found = _search(thorough_cost, epsilon, below, tolerance)
-    if found is None:
-        raise BudgetUnreachable(_unreachable(schedule, epsilon, delta))
-    return found
+    return cost
 
 
 def _cost(history: Mapping[Event, int], delta: float) -> float:
@@ -124,8 +137,9 @@ def _between(
     return high[0]
 
 
-def _unreachable(schedule: Schedule, epsilon: float, delta: float) -> str:
-    spent = max(RdpAccountant().epsilon(h, delta) for h in undominated(schedule(LARGEST_MULTIPLIER)))
+def _unreachable(schedule: Schedule, epsilon: float, delta: float, accountant: Accountant | None) -> str:
+    judge = RdpAccountant() if accountant is None else accountant
+    spent = max(given_epsilon(judge, h, delta) for h in undominated(schedule(LARGEST_MULTIPLIER)))
     start = f"epsilon={epsilon:g} at delta={delta:g} cannot be reached: "
     if math.isinf(spent):
         return start + "the schedule holds a release without any guarantee, which no noise mends; take it out"

@@ -19,7 +19,7 @@ Kind = Literal["flat", "per_layer", "adaptive"]
 _TINY = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Clipping:
     """A clipping rule as public numbers.
 

@@ -13,7 +13,7 @@ from privacy.events import Event, from_json, to_json
 Fate = Literal["kept", "discarded"]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class Cohort:
     """The examples of one client group that arrived in one task and chunk and shared one fate.
 
@@ -37,8 +37,14 @@ class Cohort:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Cohort:
-        """Return the cohort of a JSON object made by `to_json`; raises KeyError for a missing field."""
-        return Cohort(record["group"], int(record["arrival"]), int(record["chunk"]), record["fate"])
+        """Return the cohort of a JSON object made by `to_json`.
+
+        Raises:
+            KeyError: a missing field.
+        """
+        return Cohort(
+            group=record["group"], arrival=int(record["arrival"]), chunk=int(record["chunk"]), fate=record["fate"]
+        )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ FAILURE = 1e-15
 PIECE = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DistributedSum:
     """One noisy integer sum of clipped per-example gradients over `parties`: mechanism and event made together.
 
@@ -97,7 +97,7 @@ class DistributedSum:
         check_weight(weight)
         weighed = weight * self.clipping_norm * self.scale
         l2, l1 = high_probability_sensitivity(weighed, self.dimension, self.failure)
-        return SampledSkellam(q, self.guaranteed_variance, l2, l1, self.failure)
+        return SampledSkellam(q=q, variance=self.guaranteed_variance, l2=l2, l1=l1, failure=self.failure)
 
     def encode(self, clipped_sum: NDArray[np.float64], random: RandomBytes) -> NDArray[np.int64]:
         """Return the integers one party sends, int64 (dimension,): the rounded scaled sum plus a fresh share.
@@ -139,7 +139,9 @@ def choose_scale(
         BudgetUnreachable: even 2^30 integers per clipping norm cost more.
         InvalidParameter: delta or a rate is outside its range, or nothing is sampled.
     """
-    ideal: dict[Event, int] = {SampledGaussian(q, plan.noise_multiplier): n for q, n in rates.items()}
+    ideal: dict[Event, int] = {
+        SampledGaussian(q=q, noise_multiplier=plan.noise_multiplier): n for q, n in rates.items()
+    }
     curve = RdpAccountant().curve(ideal)
     whole = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if a % 1 == 0]
     goal = epsilon_at([a for a, _ in whole], [c for _, c in whole], delta) * (1.0 + inflation)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Mode = Literal["hooks", "ghost"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DpSgdPlan:
     """A DP-SGD visit as public numbers: what runs and what it costs, made together.
 
@@ -82,7 +82,7 @@ class DpSgdPlan:
             return Counter()
         if self.noise_multiplier == 0.0:
             return Counter({NonPrivate("DP-SGD without noise"): self.steps})
-        return Counter({SampledGaussian(q, self.noise_multiplier / weight): self.steps})
+        return Counter({SampledGaussian(q=q, noise_multiplier=self.noise_multiplier / weight): self.steps})
 
     @property
     def proportional_rate(self) -> float:

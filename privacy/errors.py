@@ -1,5 +1,7 @@
 """What can go wrong in `privacy`; every error of this toolkit is a `PrivacyError`."""
 
+from __future__ import annotations
+
 
 class PrivacyError(Exception):
     """Base class of the errors of this toolkit."""

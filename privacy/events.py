@@ -12,7 +12,7 @@ from typing import Any
 from privacy.errors import InvalidParameter, UnsupportedEvent
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class SampledGaussian:
     """One Gaussian mechanism on a Poisson sample: each example joins with probability `q` by its own coin.
 
@@ -37,7 +37,7 @@ class SampledGaussian:
             )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class SkellamRelease:
     """One release of an integer vector plus independent Skellam noise of the given variance per entry.
 
@@ -59,7 +59,7 @@ class SkellamRelease:
                 raise InvalidParameter(f"SkellamRelease {name}={value} must be positive and finite")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class SampledSkellam:
     """One Skellam release of a rounded sum over a Poisson sample of rate `q`.
 

@@ -24,7 +24,7 @@ class BudgetSpent(PrivacyError):
     """A charge would pass the budget of a cohort; nothing was charged and nothing may be released."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """A Renyi curve laid down before the run: at `orders[i]` a cohort may spend `bounds[i]`.
 
@@ -64,12 +64,17 @@ class Budget:
         """
         curve = RdpAccountant().curve(events)
         gaussian = all(isinstance(event, SampledGaussian) for event in events)
-        kept = [
+        remaining = [
             (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
         ]
-        if not kept:
+        if not remaining:
             raise InvalidParameter("the planned schedule holds a release without any guarantee; no budget bounds it")
-        return Budget(tuple(a for a, _ in kept), tuple(c for _, c in kept), delta, total_failure(events))
+        return Budget(
+            orders=tuple(a for a, _ in remaining),
+            bounds=tuple(c for _, c in remaining),
+            delta=delta,
+            failure=total_failure(events),
+        )
 
     @staticmethod
     def single_order(epsilon: float, delta: float, order: float | None = None) -> Budget:
@@ -89,7 +94,7 @@ class Budget:
         chosen = max((a for a in ORDERS if a % 1 == 0), key=lambda a: bound(a) / a) if order is None else order
         if not chosen > 1.0 or bound(chosen) <= 0.0:
             raise InvalidParameter(f"epsilon={epsilon} leaves nothing at order {chosen:g}; raise it, or the order")
-        return Budget((chosen,), (bound(chosen),), delta)
+        return Budget(orders=(chosen,), bounds=(bound(chosen),), delta=delta)
 
     @property
     def epsilon(self) -> float:

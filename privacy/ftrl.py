@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FtrlPlan:
     """A one-pass training as public numbers.
 
@@ -80,7 +80,7 @@ class FtrlTrainer:
         start, total = weights.double(), torch.zeros(self._gradients.dimension, dtype=torch.float64)
         now, found = weights, []
         for number, (x, y) in enumerate(steps):
-            whole = [Stratum(x, y, 1.0)]
+            whole = [Stratum(x=x, y=y, q=1.0)]
             total += torch.from_numpy(self._gradients.sum(now, whole, plan.stream.clipping_norm, random, loss))
             step = plan.learning_rate / plan.denominator
             now = (start - step * (total + noise[number])).to(weights.dtype)

@@ -28,7 +28,7 @@ class Ledger:
     a process that dies at any instant never leaves a release uncharged; what was charged but not released stays
     charged, and running a round again charges it again. A torn last line (death inside the write) was never acted
     upon and is cut off by the next charge. The chain shows every change but one made by somebody who rewrites all
-    entries after it, or drops the last ones: quote `head` elsewhere to pin the whole.
+    entries after it, or drops the last ones: quote `last_hash` elsewhere to pin the whole.
 
     One process writes at a time; a charge that finds the file grown by another is refused.
 
@@ -69,8 +69,8 @@ class Ledger:
             raise LedgerDamaged(f"{where} is not a ledger entry; restore the file from a backup") from error
         if not sound:
             raise LedgerDamaged(
-                f"{where} does not continue the hash chain: an entry was changed, removed or inserted. "
-                "No epsilon is computed from it; restore the file from a backup"
+                f"{where} does not continue the hash chain: an entry was changed, removed or inserted; "
+                "no epsilon is computed from it; restore the file from a backup"
             )
         add_to(self._spent, charges)
         self._head = claimed
@@ -142,7 +142,7 @@ class Ledger:
         return self._count
 
     @property
-    def head(self) -> str:
+    def last_hash(self) -> str:
         """SHA-256 of the last entry (64 zeros before the first): quoting it pins the whole ledger."""
         return self._head
 

@@ -30,7 +30,7 @@ MOST_POINTS = 1 << 25
 _EXPONENTS = np.concatenate([-np.geomspace(0.3, 1e-6, 16), np.geomspace(1e-6, 0.3, 16)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LossMasses:
     """Masses at the losses (first + i) * interval, one direction, and the mass of infinite losses.
 
@@ -151,7 +151,7 @@ def _masses(pmf: object) -> LossMasses:
     masses = np.asarray(getattr(pmf, "_probs"), dtype=np.float64)  # noqa: B009
     first, infinite = int(getattr(pmf, "_lower_loss")), float(getattr(pmf, "_infinity_mass"))  # noqa: B009
     there = np.flatnonzero(masses)
-    return LossMasses(first + int(there[0]), masses[there[0] : there[-1] + 1], infinite)
+    return LossMasses(first=first + int(there[0]), masses=masses[there[0] : there[-1] + 1], infinite=infinite)
 
 
 # Keyed by the part's identity: a transform is as long as the window, and the windows of neighbouring rounds agree.

@@ -180,7 +180,7 @@ class BinaryTree:
         return np.stack([seeds[[rows[n] for n in self.nodes(t)]].sum(0) for t in range(1, self.steps + 1)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PrefixStream:
     """Noisy prefix sums of one pass over a stream: mechanism and event made together.
 
@@ -205,7 +205,7 @@ class PrefixStream:
     @property
     def event(self) -> SampledGaussian:
         """What the whole stream charges each of its examples: one Gaussian mechanism, not sampled."""
-        return SampledGaussian(1.0, self.noise_multiplier)
+        return SampledGaussian(q=1.0, noise_multiplier=self.noise_multiplier)
 
     @property
     def std(self) -> float:

@@ -17,7 +17,7 @@ from privacy.skellam import rounded_sensitivity, sample_skellam, skellam_bound
 Placement = Literal["shared", "local"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SkellamSum:
     """One noisy integer sum over `parties`: mechanism and event made together.
 
@@ -76,7 +76,7 @@ class SkellamSum:
     def event(self) -> SkellamRelease:
         """What one release charges."""
         l2, l1 = rounded_sensitivity(self.l2, self.dimension)
-        return SkellamRelease(self.guaranteed_variance, l2, l1)
+        return SkellamRelease(variance=self.guaranteed_variance, l2=l2, l1=l1)
 
     def share(self, entries: int, random: RandomBytes) -> NDArray[np.int64]:
         """Return one party's share, int64 (entries,); fresh bytes at every call, or two releases share their noise."""

@@ -22,7 +22,7 @@ from privacy.randomness import RandomBytes
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClientSum:
     """One noisy integer sum of clipped client updates, and of their bits: mechanism and event made together.
 
@@ -63,8 +63,9 @@ class ClientSum:
     def _sum(self) -> DistributedSum:
         joint = math.sqrt(1.0 + self.bit_weight**2 / 4.0)
         return DistributedSum(
-            self.parties, self.max_dropouts, self.colluders, joint, self.noise_multiplier,
-            self.dimension + 1, 2.0**self.bits, self.failure,
+            parties=self.parties, max_dropouts=self.max_dropouts, colluders=self.colluders, clipping_norm=joint,
+            noise_multiplier=self.noise_multiplier, dimension=self.dimension + 1, scale=2.0**self.bits,
+            failure=self.failure,
         )  # fmt: skip
 
     @property

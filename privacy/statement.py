@@ -6,28 +6,43 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from privacy.accountants import PldAccountant, RdpAccountant
+from privacy.accountants import Accountant, PldAccountant, RdpAccountant
 from privacy.cohorts import Cohort, Spent
-from privacy.events import Event, describe
+from privacy.errors import ConformanceError
+from privacy.events import Event, NonPrivate, describe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortStatement:
-    """What one cohort spent. `epsilon_pld` is None where PLD refuses an event of the cohort."""
+    """What one cohort spent. `epsilon_pld` is None where PLD refuses an event of the cohort.
+
+    `given`: name and epsilon of an accountant of the user's own, where one was asked.
+    """
 
     cohort: Cohort
     epsilon_rdp: float
     epsilon_pld: float | None
     events: tuple[str, ...]
+    given: tuple[str, float] | None = None
 
     @property
     def epsilon(self) -> float:
-        """The smaller of the valid bounds."""
-        return self.epsilon_rdp if self.epsilon_pld is None else min(self.epsilon_rdp, self.epsilon_pld)
+        """The bound of the accountant that was given; without one, the smaller of the valid bounds."""
+        return self.epsilon_built_in if self.given is None else self.given[1]
 
     @property
     def accountant(self) -> str:
         """Name of the accountant whose bound `epsilon` is."""
+        return self.accountant_built_in if self.given is None else self.given[0]
+
+    @property
+    def epsilon_built_in(self) -> float:
+        """The smaller of the valid bounds of this package's accountants."""
+        return self.epsilon_rdp if self.epsilon_pld is None else min(self.epsilon_rdp, self.epsilon_pld)
+
+    @property
+    def accountant_built_in(self) -> str:
+        """Name of the accountant whose bound `epsilon_built_in` is."""
         return "PLD" if self.epsilon_pld is not None and self.epsilon_pld <= self.epsilon_rdp else "RDP"
 
 
@@ -55,16 +70,46 @@ def best_epsilon(events: Mapping[Event, int], delta: float) -> tuple[float, floa
     return rdp, pld
 
 
-def statements(spent: Spent, delta: float) -> tuple[CohortStatement, ...]:
-    """Return one statement per cohort, in cohort order. An empty ledger gives an empty tuple."""
+def given_epsilon(accountant: Accountant, events: Mapping[Event, int], delta: float) -> float:
+    """Return what an accountant of somebody else's certifies; inf, without asking it, for a release without guarantee.
+
+    Raises:
+        ConformanceError: it gives a negative number, or none.
+        UnsupportedEvent, InvalidParameter: as `Accountant.epsilon`.
+    """
+    if any(isinstance(event, NonPrivate) for event, count in events.items() if count):
+        return math.inf
+    claimed = accountant.epsilon(events, delta)
+    # Written so that a NaN fails.
+    if not (isinstance(claimed, float | int) and claimed >= 0.0):
+        raise ConformanceError(
+            f"accountant {accountant.name!r} gives epsilon {claimed!r} for {dict(events)}; it must be 0 or more"
+        )
+    return float(claimed)
+
+
+def statements(spent: Spent, delta: float, accountant: Accountant | None = None) -> tuple[CohortStatement, ...]:
+    """Return one statement per cohort, in cohort order. An empty ledger gives an empty tuple.
+
+    `accountant`: of the user's own, whose figures then stand beside those of this package.
+
+    Raises:
+        ConformanceError, UnsupportedEvent: as `given_epsilon`.
+    """
     known: dict[frozenset[tuple[Event, int]], tuple[float, float | None]] = {}
+    asked: dict[frozenset[tuple[Event, int]], tuple[str, float]] = {}
     rows = []
     for cohort, events in sorted(spent.items()):
         key = frozenset(events.items())
         if key not in known:
             known[key] = best_epsilon(events, delta)
+            if accountant is not None:
+                asked[key] = accountant.name, given_epsilon(accountant, events, delta)
         lines = tuple(f"{count} x {describe(event)}" for event, count in sorted(events.items(), key=str))
-        rows.append(CohortStatement(cohort, *known[key], events=lines))
+        rdp, pld = known[key]
+        rows.append(
+            CohortStatement(cohort=cohort, epsilon_rdp=rdp, epsilon_pld=pld, events=lines, given=asked.get(key))
+        )
     return tuple(rows)
 
 

@@ -34,7 +34,7 @@ def clip_rows(x: Floats, bound: float) -> Floats:
         return np.asarray(np.where(norms > 0.0, unit * (length / np.where(norms > 0.0, norms, 1.0)), 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """The class-free moments of vectors clipped to `bound`: count, sum and Gram matrix, each if asked for.
 
@@ -78,7 +78,7 @@ class Moments:
     @property
     def event(self) -> SampledGaussian:
         """What one release charges an example that takes part."""
-        return SampledGaussian(1.0, self.noise_multiplier)
+        return SampledGaussian(q=1.0, noise_multiplier=self.noise_multiplier)
 
     def flat(self, x: Floats) -> Floats:
         """Return the exact moments of x (n, dimension), float64 (length,), without noise: not to be released.
@@ -158,7 +158,7 @@ class MomentEstimate:
         return np.asarray((vectors * np.maximum(values, floor)) @ vectors.T)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FisherDiagonal:
     """Diagonal of the empirical Fisher information: the sum of squared per-example gradients clipped to `bound`.
 
@@ -186,7 +186,7 @@ class FisherDiagonal:
     @property
     def event(self) -> SampledGaussian:
         """What one release charges an example that takes part."""
-        return SampledGaussian(1.0, self.noise_multiplier)
+        return SampledGaussian(q=1.0, noise_multiplier=self.noise_multiplier)
 
     def release(self, gradients: Floats, denominator: float, random: RandomBytes) -> Floats:
         """Return the diagonal (d,) over per-example gradients (n, d), divided by a public denominator.
@@ -201,7 +201,7 @@ class FisherDiagonal:
         return np.asarray(np.maximum(noisy, 0.0) / denominator)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantile:
     """A quantile of non-negative numbers (gradient or update norms) by a geometric search with noisy counts.
 
@@ -236,7 +236,7 @@ class Quantile:
     @property
     def event(self) -> SampledGaussian:
         """What one round charges an example that takes part; a search charges `rounds` of them."""
-        return SampledGaussian(1.0, self.noise_multiplier)
+        return SampledGaussian(q=1.0, noise_multiplier=self.noise_multiplier)
 
     def search(self, values: Floats, random: RandomBytes) -> float:
         """Return the estimate after all rounds; values (n,), NaN counts as above every threshold."""

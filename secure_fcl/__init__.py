@@ -28,8 +28,8 @@ def _check_siblings() -> None:
         if origin is None or origin.parent.parent != home or origin.parent.name != name:
             found = origin or "nothing"
             raise ImportError(
-                f"secure_fcl needs its own package {name!r} from {home / name}, but Python finds {found}. "
-                f"Rename that file or folder, or start Python from another folder."
+                f"secure_fcl needs its own package {name!r} from {home / name}, but Python finds {found}; "
+                "rename that file or folder, or start Python from another folder"
             )
 
 

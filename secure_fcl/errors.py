@@ -1,5 +1,7 @@
 """Errors that the federation raises on purpose; each message names the value, the bound and the remedy."""
 
+from __future__ import annotations
+
 
 class SecureFclError(Exception):
     """Something the user can mend. The command line prints it in one line and exits with code 2."""
@@ -23,3 +25,7 @@ class SumAborted(SecureFclError):
 
 class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
+
+
+class FrameRefused(SecureFclError):
+    """A frame between the run and a party is malformed, or of another kind than its place asks for."""

@@ -49,7 +49,7 @@ class Coins:
         return "Coins([redacted])"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("Coins hold a secret and are not pickled")
+        raise TypeError("coins hold a secret and are not pickled; make new ones in the process that needs them")
 
 
 def noise_secret() -> bytes:

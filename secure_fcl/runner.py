@@ -12,11 +12,14 @@ from evaluation.files import atomic_write
 from evaluation.report import render_report
 from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
+from secure_fcl.engines.federation import simulated
+from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job, Watcher
+from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
+from secure_fcl.running.records import Watcher, unwatched
 
 Say = Callable[[str], None]
 
@@ -58,16 +61,36 @@ def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared
     return prepared, RunFolder.create(runs, config, name)
 
 
-def resume(path: Path) -> tuple[Prepared, RunFolder]:
-    """Return the prepared run of an existing folder."""
-    folder = RunFolder.existing(path)
+def resume(path: Path, trust_code: bool = False) -> tuple[Prepared, RunFolder]:
+    """Return the prepared run of an existing folder.
+
+    `trust_code`: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+    """
+    folder = RunFolder.existing(path, trust_code)
     return prepare(folder.config()), folder
+
+
+def train(
+    prepared: Prepared,
+    folder: RunFolder,
+    watch: Watcher = unwatched,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run what is left of a run and certify it; worker processes of this machine play its clients.
+
+    Raises:
+        secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
+        WorkerLost: a worker ended or reported an error.
+    """
+    clients = prepared.scenario.clients
+    with WorkerPool(prepared.config.workers, clients) as pool:
+        Job(prepared, folder, simulated(pool, clients), watch, stopped).run()
 
 
 def execute(
     prepared: Prepared,
     folder: RunFolder,
-    watch: Watcher = lambda tick: None,
+    watch: Watcher = unwatched,
     say: Say = lambda text: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -79,7 +102,7 @@ def execute(
     """
     with folder.locked():
         try:
-            Job(prepared, folder, watch, stopped).run()
+            train(prepared, folder, watch, stopped)
         except WorkerLost as error:
             if notes := getattr(error, "__notes__", None):
                 # A trace may quote values of the data, so it goes where nothing is promised.

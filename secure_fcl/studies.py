@@ -18,6 +18,7 @@ from evaluation.files import atomic_write, read_json, read_jsonl
 from evaluation.studies import COLUMNS, aggregate, plot_study, read_study
 from secure_fcl.config import Config, load_tree, validate
 from secure_fcl.config.names import has_place, row_name
+from secure_fcl.engines.simulation import file_stem
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.runner import execute
 from secure_fcl.running.folder import RunFolder
@@ -28,7 +29,7 @@ AXES = ("strategy", "noise", "epsilon", "protection", "seed")
 _EXTRA = ("protection", "epsilon_spent", "class_mean", "worst_client", "bytes_up_per_client", "run")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One run of a study: its place in the grid and its configuration."""
 
@@ -44,7 +45,7 @@ class Cell:
         """Name of the run's folder: readable, and unique to the whole configuration."""
         digest = hashlib.sha256(json.dumps(self.config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         epsilon = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:g}"
-        return f"{self.strategy}-{self.noise}-eps{epsilon}-{self.protection}-seed{self.seed}-{digest[:8]}"
+        return file_stem(f"{self.strategy}-{self.noise}-eps{epsilon}-{self.protection}-seed{self.seed}-{digest[:8]}")
 
 
 def load_study(path: Path) -> tuple[Cell, ...]:
@@ -106,7 +107,9 @@ def _cell(base: dict[str, Any], strategy: str, noise: str, epsilon: float, prote
     tree.setdefault("transcript", "full" if attacked else "latest")
     tree |= {"rows": [strategy], "protection": protection, "seed": seed}
     tree[strategy] = tree.get(strategy, {}) | {"epsilon": epsilon, "noise": place}
-    return Cell(strategy, place, float(epsilon), protection, seed, validate(tree))
+    return Cell(
+        strategy=strategy, noise=place, epsilon=float(epsilon), protection=protection, seed=seed, config=validate(tree)
+    )
 
 
 def run_study(
@@ -126,7 +129,12 @@ def run_study(
             raise Interrupted
         path = folder / "runs" / cell.key
         fresh = not (path / "state.json").exists()
-        run = RunFolder.create(folder / "runs", cell.config, cell.key) if fresh else RunFolder.existing(path)
+        # What runs is the cell of the study file, so code is named by that, and not by the folder.
+        run = (
+            RunFolder.create(folder / "runs", cell.config, cell.key)
+            if fresh
+            else RunFolder.existing(path, trust_code=True)
+        )
         say(f"{number}/{len(cells)} {cell.key}")
         if not run.progress().finished:
             execute(prepare(cell.config), run, stopped=stopped)

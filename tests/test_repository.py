@@ -1,5 +1,8 @@
 import ast
+import dataclasses
+import importlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,12 +25,60 @@ def project() -> dict[str, object]:
     return found
 
 
-def test_the_import_contract_holds() -> None:
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     tool = Path(sys.executable).with_name("lint-imports")
     if not tool.exists():
         pytest.skip("import-linter is not installed")
-    done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([tool], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_import_contract_holds() -> None:
+    done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the packages and their contract, to plant imports in."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def broken(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return re.findall(r"^(.+) BROKEN$", done.stdout, flags=re.MULTILINE)
+
+
+def test_the_import_contract_refuses_circles(copied: Path) -> None:
+    for name in PACKAGES:
+        room = copied / name / "planted"
+        room.mkdir()
+        (room / "__init__.py").write_text("")
+        (room / "one.py").write_text(f"from {name}.planted.two import HERE\n")
+        # Inside a function too: a circle that is put off is one.
+        (room / "two.py").write_text(f"def late() -> None:\n    from {name}.planted.one import HERE\n")
+    done = lint_imports(copied)
+    assert done.returncode == 1
+    assert broken(done) == ["No import circles"]
+    assert all(f"No cycles are allowed in {name}.planted." in done.stdout for name in PACKAGES)
+    for name in PACKAGES:
+        (copied / name / "planted" / "two.py").write_text("HERE = 1\n")
+    assert lint_imports(copied).returncode == 0
+
+
+def test_the_import_contract_sees_the_engines(copied: Path) -> None:
+    planted = copied / "secure_fcl" / "engines" / "planted.py"
+    planted.write_text("import opacus\n")
+    done = lint_imports(copied)
+    assert done.returncode == 1
+    assert broken(done) == ["Opacus only in privacy"]
+    assert "secure_fcl.engines.planted" in done.stdout
+
+
+def test_no_folder_is_hidden_from_the_import_contract() -> None:
+    # The contract sees modules of packages only: a folder without this file is read by nobody.
+    assert [str(path) for path in FILES if not (path.parent / "__init__.py").exists()] == []
 
 
 def test_one_version() -> None:
@@ -112,3 +163,42 @@ def test_every_public_name_exists() -> None:
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", ()):
             assert getattr(module, public) is not None
+
+
+def _positional_numbers(of: type) -> list[str]:
+    """Names of the class's numbers, if it has two or more and takes any of its fields by position; else none."""
+    numbers = [f for f in dataclasses.fields(of) if f.init and f.name in vars(of).get("__annotations__", {})]
+    numbers = [
+        f
+        for f in numbers
+        if f.type in (int, float, int | None, float | None, "int", "float", "int | None", "float | None")
+    ]
+    taken = any(f.init and not f.kw_only for f in dataclasses.fields(of) if f.name in vars(of)["__annotations__"])
+    return [f.name for f in numbers] if len(numbers) > 1 and taken else []
+
+
+def _frozen_dataclasses(package: str) -> list[type]:
+    names = [name for name in NAMES if name.startswith(f"{package}/") and not name.endswith("__main__.py")]
+    found = []
+    for name in names:
+        module = importlib.import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        for key, value in vars(module).items():
+            ours = isinstance(value, type) and value.__module__ == module.__name__ and not key.startswith("_")
+            if ours and dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen:
+                found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_numbers_are_given_by_name(package: str) -> None:
+    found = _frozen_dataclasses(package)
+    assert len(found) > 5
+    swapped = {f"{of.__module__}.{of.__name__}": numbers for of in found if (numbers := _positional_numbers(of))}
+    assert swapped == {}, "two numbers by position can change places unnoticed: kw_only=True"
+
+
+def test_numbers_by_position_are_seen() -> None:
+    planted = dataclasses.make_dataclass("Planted", [("name", "str"), ("low", "float"), ("high", "float | None")])
+    assert _positional_numbers(planted) == ["low", "high"]
+    named = dataclasses.make_dataclass("Named", [("low", "float"), ("high", "float")], kw_only=True)
+    assert _positional_numbers(named) == []

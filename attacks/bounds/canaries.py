@@ -88,7 +88,11 @@ class DirectionScore:
     requires: frozenset[Capability] = frozenset({Capability.SUMS})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Inner products, (n,). Raises CandidatesInvalid if dimensions differ."""
+        """Inner products, (n,).
+
+        Raises:
+            CandidatesInvalid: dimensions differ.
+        """
         total = view.array("sums").astype(np.float64).sum(axis=0)
         directions = candidates.x.reshape(len(candidates), -1).astype(np.float64)
         if directions.shape[1:] != total.shape:
@@ -119,4 +123,8 @@ def one_shot_estimate(cosines: FloatArray, delta: float) -> Estimate:
         raise AuditInvalid(f"{len(cosines)} cosines; at least two finite ones are needed")
     spread = max(float(np.std(cosines, ddof=1)), 1.0)
     mu = max(float(np.mean(cosines)), 0.0) / spread
-    return Estimate(gaussian_epsilon(mu, delta), delta, "canaries as strong as the worst case, normal cosines")
+    return Estimate(
+        value=gaussian_epsilon(mu, delta),
+        delta=delta,
+        assumption="canaries as strong as the worst case, normal cosines",
+    )

@@ -22,7 +22,7 @@ from evaluation.roc import epsilon_lower_bound_from_scores, halves
 _LARGEST_MU = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GaussianBound:
     """At `confidence`, the mechanism is not mu-GDP for any mu below `mu` (Dong, Roth and Su 2019).
 
@@ -137,7 +137,13 @@ def gaussian_bound(counts: GuessCounts, delta: float, confidence: float = 0.95) 
         for right, made in zip(counts.correct, counts.guessed, strict=True)
     ]
     best = [gaussian_mu_lower(made, made, candidates=counts.candidates, confidence=level) for made in counts.guessed]
-    return GaussianBound(max(found), max(best), gaussian_epsilon(max(found), delta), delta, confidence)
+    return GaussianBound(
+        mu=max(found),
+        ceiling=max(best),
+        epsilon=gaussian_epsilon(max(found), delta),
+        delta=delta,
+        confidence=confidence,
+    )
 
 
 @dataclass(frozen=True)
@@ -187,4 +193,8 @@ def two_run_audit(
     mu, size = mu_at(best, judged), int((judged & truth).sum())
     limit = clopper_pearson(0, size, confidence).high
     ceiling = float(-2 * stats.norm.ppf(limit))
-    return TwoRunAudit(trials, epsilon, GaussianBound(mu, ceiling, gaussian_epsilon(mu, delta), delta, confidence))
+    return TwoRunAudit(
+        trials,
+        epsilon,
+        GaussianBound(mu=mu, ceiling=ceiling, epsilon=gaussian_epsilon(mu, delta), delta=delta, confidence=confidence),
+    )

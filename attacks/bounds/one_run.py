@@ -67,7 +67,7 @@ def audit_retained(
         ledger: epsilon of the steps that sampled from the memory, by task of arrival.
 
     Raises:
-        As `audit_tasks`.
+        CapabilityMissing, ScoresInvalid, GameInvalid: as `audit_tasks`.
     """
     trained, kept = coins
     own = np.flatnonzero(trained)

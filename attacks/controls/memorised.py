@@ -117,7 +117,7 @@ def retained_world(seed: int = 0) -> ControlWorld:
 def positive_control(make_attack: MakeAttack, world: ControlWorld, seed: int = 0) -> Outcome:
     """The outcome of an attack on a control world. Expected: an AUC above .9 (`testing` insists on it)."""
     target = "unprotected network that knows its data by heart"
-    terms = Terms(target, seed=seed, coin=Coin(), control="positive")
+    terms = Terms(target=target, seed=seed, coin=Coin(), control="positive")
     return play(world.game, make_attack(world.losses), world.view, world.candidates, world.truth, terms)
 
 

@@ -34,8 +34,8 @@ class Bug(Enum):
     ONE_CLIENT_UNMASKED = "one client's upload, which carries its noise share only, is seen in the clear"
 
 
-@dataclass(frozen=True)
-class PlantedPlan:
+@dataclass(frozen=True, kw_only=True)
+class PlantedSchedule:
     """The mechanism as its ledger describes it.
 
     Attributes:
@@ -65,7 +65,7 @@ class PlantedPlan:
             raise AuditInvalid(f"{self}: counts and noise must be positive, rates in (0, 1]")
 
 
-def planted_outcome(plan: PlantedPlan, bug: Bug, ledger_epsilon: float, delta: float = 1e-5) -> Outcome:
+def planted_outcome(plan: PlantedSchedule, bug: Bug, ledger_epsilon: float, delta: float = 1e-5) -> Outcome:
     """Runs the mechanism once with the bug and plays membership against it.
 
     Args:
@@ -87,14 +87,16 @@ def planted_outcome(plan: PlantedPlan, bug: Bug, ledger_epsilon: float, delta: f
     zeros = np.zeros(plan.canaries, dtype=np.int64)
     released = {"sums": np.stack(sums), "sum_clients": np.full(len(sums), plan.clients)}
     view = View.of(ONE_CLIENT_CLEAR if bug is Bug.ONE_CLIENT_UNMASKED else SUMS_ONLY, released)
-    terms = Terms(f"planted bug: {bug.value}", plan.seed, Coin(), delta, ledger_epsilon)
+    terms = Terms(
+        target=f"planted bug: {bug.value}", seed=plan.seed, coin=Coin(), delta=delta, ledger_epsilon=ledger_epsilon
+    )
     # Axes tell nothing of coins: the blind baseline is one half by construction, and costs minutes to compute.
-    blind = Score(0.5, 0.5, 0.5, terms.confidence, plan.canaries)
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=plan.canaries)
     return play(MEMBERSHIP, DirectionScore(), view, Candidates(axes, zeros, numbers, zeros), coins, terms, blind)
 
 
 def _round(
-    plan: PlantedPlan, bug: Bug, coins: NDArray[np.bool_], rate: float, random: np.random.Generator
+    plan: PlantedSchedule, bug: Bug, coins: NDArray[np.bool_], rate: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     joins = coins & (random.random(plan.canaries) < rate)
     scale = plan.noise_multiplier
@@ -108,7 +110,7 @@ def _round(
 
 
 def planted_two_run(
-    plan: PlantedPlan,
+    plan: PlantedSchedule,
     bug: Bug,
     *,
     trials: int = 1000,

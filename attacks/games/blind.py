@@ -111,4 +111,6 @@ def blind_auc(candidates: Candidates, truth: NDArray[np.bool_], *, seed: int, co
     aucs = np.array([auc(column, coins) for column, coins in zip(scores.T, truths.T > 0.5, strict=True)])
     half = float(norm.isf((1 - confidence) / 2) * aucs[1:].std())
     value = float(aucs[0])
-    return Score(value, max(0.0, value - half), min(1.0, value + half), confidence, len(candidates))
+    return Score(
+        value=value, low=max(0.0, value - half), high=min(1.0, value + half), confidence=confidence, n=len(candidates)
+    )

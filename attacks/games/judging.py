@@ -41,7 +41,7 @@ class Coin:
             raise GameInvalid(f"the coin's rate is {self.rate}; it must lie strictly between 0 and 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """How a game is judged.
 
@@ -155,11 +155,11 @@ class GuessCounts:
             for right, made in zip(self.correct, self.guessed, strict=True)
         ]
         return LowerBound(
-            max(bound.value for bound in bounds),
-            max(bound.ceiling for bound in bounds),
-            confidence,
-            delta,
-            "one training run, best of four numbers of guesses, union bound",
+            value=max(bound.value for bound in bounds),
+            ceiling=max(bound.ceiling for bound in bounds),
+            confidence=confidence,
+            delta=delta,
+            method="one training run, best of four numbers of guesses, union bound",
         )
 
 

@@ -56,7 +56,7 @@ apart are the steps that sampled from the memory, so an epsilon to compare with 
 alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What one attack achieved in one game: scores with intervals, a bound on epsilon with its ceiling."""
 
@@ -161,7 +161,11 @@ def blind_baseline(candidates: Candidates, truth: BoolArray, terms: Terms) -> Sc
 
 
 def checked_truth(candidates: Candidates, truth: BoolArray) -> BoolArray:
-    """The truth as a boolean array that fits the candidates. Raises GameInvalid if it does not, or is one-sided."""
+    """The truth as a boolean array that fits the candidates.
+
+    Raises:
+        GameInvalid: it does not, or is one-sided.
+    """
     coins = np.asarray(truth)
     if coins.dtype != np.bool_ or coins.shape != (len(candidates),) or coins.all() or not coins.any():
         raise GameInvalid(

@@ -16,7 +16,7 @@ LOUD = 0.999
 """Simultaneous confidence at which a bound above the ledger's epsilon fails an audit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contradiction:
     """A bound on epsilon above what the ledger charged: the accounting is wrong, or the run did not do what it says.
 
@@ -57,7 +57,16 @@ def contradictions(outcomes: Sequence[Outcome], confidence: float = LOUD) -> tup
             shown = outcome.guesses.bound(terms.delta, level).value if outcome.guesses is not None else 0.0
             ledger = terms.ledger_epsilon if terms.ledger_epsilon is not None else math.inf
             if shown > ledger:
-                found.append(Contradiction(outcome.game, outcome.attack, terms.target, shown, ledger, confidence))
+                found.append(
+                    Contradiction(
+                        game=outcome.game,
+                        attack=outcome.attack,
+                        target=terms.target,
+                        bound=shown,
+                        ledger_epsilon=ledger,
+                        confidence=confidence,
+                    )
+                )
             else:
                 left.append(outcome)
         if len(left) == len(open_):
@@ -83,12 +92,12 @@ def require_consistent(outcomes: Sequence[Outcome], confidence: float = LOUD) ->
         raise LedgerContradicted(
             f"{len(found)} of {len(outcomes)} games contradict the ledger at simultaneous confidence {confidence}; the "
             f"worst: {worst.game}, {worst.attack}, {worst.target} shows epsilon {worst.bound:.3f} where "
-            f"{worst.ledger_epsilon:.3f} was charged. Look for noise that is missing or too small, charges left out, "
+            f"{worst.ledger_epsilon:.3f} was charged; look for noise that is missing or too small, charges left out, "
             "or uploads that someone saw in the clear"
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Discovery:
     """One game's test of AUC = .5 against more, before and after Holm."""
 
@@ -118,6 +127,8 @@ def discoveries(outcomes: Sequence[Outcome]) -> tuple[Discovery, ...]:
         rows.append((outcome, value))
     adjusted = holm([value for _, value in rows])
     return tuple(
-        Discovery(o.game, o.attack, o.terms.target, o.auc.value, value, float(after))
+        Discovery(
+            game=o.game, attack=o.attack, target=o.terms.target, auc=o.auc.value, p_value=value, adjusted=float(after)
+        )
         for (o, value), after in zip(rows, adjusted, strict=True)
     )

@@ -52,7 +52,7 @@ def matched(found: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray
     return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """Reconstruction quality over targets.
 
@@ -105,10 +105,10 @@ def fidelity(
     nearest = np.array([((row - others) ** 2).sum(axis=1).min(initial=np.inf) for row in flat])
     named, n = int((to_true < nearest).sum()), len(truth)
     return Fidelity(
-        n,
-        float(np.median(own)),
-        float(np.median(guess)),
-        mean_interval(gains.tolist(), confidence),
-        (good / n, clopper_pearson(good, n, confidence)),
-        (named / n, clopper_pearson(named, n, confidence)),
+        n=n,
+        median=float(np.median(own)),
+        blind=float(np.median(guess)),
+        gain=mean_interval(gains.tolist(), confidence),
+        recovered=(good / n, clopper_pearson(good, n, confidence)),
+        identified=(named / n, clopper_pearson(named, n, confidence)),
     )

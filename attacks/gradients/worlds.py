@@ -45,7 +45,7 @@ def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
     """Each row g becomes g * min(1, C / |g|): norm at most C (up to rounding). A zero row stays zero.
 
     Raises:
-        InversionInvalid: C is not a positive finite number, or a row is not finite.
+        InversionInvalid: the clipping norm C is not a positive finite number, or a row is not finite.
     """
     if not (np.isfinite(clip_norm) and clip_norm > 0):
         raise InversionInvalid(f"clip norm is {clip_norm}; give a positive finite number")
@@ -57,7 +57,11 @@ def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
 
 
 def clipped_gradients(gradient_of: GradientOf, x: NDArray[Any], y: NDArray[Any], clip_norm: float) -> torch.Tensor:
-    """Clipped gradients of examples (n, ...), n at least 1, one row each: (n, d). Raises as `clip_rows`."""
+    """Clipped gradients of examples (n, ...), n at least 1, one row each: (n, d).
+
+    Raises:
+        InversionInvalid: as `clip_rows`.
+    """
     import torch
 
     parts = [

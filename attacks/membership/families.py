@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 _TINY = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One member of the exponential family of scores.
 
@@ -58,16 +58,18 @@ class Family:
         return replace(self, name=f"{self.name}, offline", online=False)
 
 
-LIRA = Family("LiRA", mean_weight=0.0, variance_weight=0.0)
+LIRA = Family(name="LiRA", mean_weight=0.0, variance_weight=0.0)
 """Carlini et al. 2022, algorithm 1: own means and own variances. Needs many shadows (64 and more)."""
-LIRA_FIXED = Family("LiRA, common variance", mean_weight=0.0, variance_weight=math.inf)
+LIRA_FIXED = Family(name="LiRA, common variance", mean_weight=0.0, variance_weight=math.inf)
 """Carlini et al. 2022, section VI.C: own means, one variance for all IN and one for all OUT signals."""
-RATIO = Family("ratio", "log probability", math.inf, math.inf, "probability")
+RATIO = Family(
+    name="ratio", signal="log probability", mean_weight=math.inf, variance_weight=math.inf, centre="probability"
+)
 """RMIA's core, the likelihood ratio against the mean OUT probability (Zarifzadeh et al. 2024; BASE1): an increasing
 function of log p - log mean OUT p, as every parameter but the centre is common. `rmia_scores` compares with others."""
-BAVARIA = Family("BaVarIA-n", mean_weight=1.0, variance_weight=4.0)
+BAVARIA = Family(name="BaVarIA-n", mean_weight=1.0, variance_weight=4.0)
 """Stabilised variance, normal predictive (arXiv 2603.11799). The weights are this package's choice."""
-BAVARIA_T = Family("BaVarIA-t", mean_weight=1.0, variance_weight=4.0, predictive="student")
+BAVARIA_T = Family(name="BaVarIA-t", mean_weight=1.0, variance_weight=4.0, predictive="student")
 """As `BAVARIA`, with the Student-t predictive."""
 
 

@@ -51,7 +51,7 @@ class HistoryScores:
     cluster: IntArray | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ForgettingCurve:
     """AUCs by checkpoint, over one attacked model (DeLong, or bootstrap over blocks) or several (t intervals of means).
 
@@ -141,7 +141,14 @@ def forgetting_curve(
         )
     rows = [_row(targets, number, confidence) for number in range(len(checkpoints))]
     last, sequence, premium = zip(*rows, strict=True)
-    return ForgettingCurve(task, tuple(checkpoints), last, sequence, premium, _half_life(last))
+    return ForgettingCurve(
+        task=task,
+        checkpoints=tuple(checkpoints),
+        last=last,
+        sequence=sequence,
+        premium=premium,
+        half_life=_half_life(last),
+    )
 
 
 def _row(targets: Sequence[HistoryScores], row: int, confidence: float) -> tuple[Score, Score, Score]:
@@ -155,9 +162,9 @@ def _row(targets: Sequence[HistoryScores], row: int, confidence: float) -> tuple
     late, early, truth, cluster = only.last[row], only.sequence[row], only.truth, only.cluster
     if cluster is None or len(np.unique(cluster)) == len(cluster):
         paired = delong_difference(early, late, truth, confidence)
-        gain = Score(paired.value, paired.low, paired.high, confidence, len(truth))
+        gain = Score(value=paired.value, low=paired.low, high=paired.high, confidence=confidence, n=len(truth))
         return delong_auc(late, truth, confidence), delong_auc(early, truth, confidence), gain
-    terms = Terms("history", confidence=confidence)
+    terms = Terms(target="history", confidence=confidence)
 
     def difference(chosen: NDArray[np.intp]) -> float:
         drawn = truth[chosen]

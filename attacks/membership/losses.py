@@ -61,7 +61,11 @@ def closing_rows(view: View, candidates: Candidates) -> IntArray:
 
 
 def first_rows(view: View, candidates: Candidates) -> IntArray:
-    """For each candidate, the row of the first checkpoint taken in its own task. Raises as `closing_rows`."""
+    """For each candidate, the row of the first checkpoint taken in its own task.
+
+    Raises:
+        CandidatesInvalid: as `closing_rows`.
+    """
     tasks = [int(task) for task in view.array("model_tasks")]
     return _rows(candidates, {task: tasks.index(task) for task in set(tasks)})
 

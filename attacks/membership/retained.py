@@ -53,7 +53,11 @@ class RetainedDifference:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Standardised difference, (n,). Raises CandidatesInvalid for candidates of the last task."""
+        """Standardised difference, (n,).
+
+        Raises:
+            CandidatesInvalid: candidates of the last task.
+        """
         close = _closed_before_last(view, candidates)
         rows = np.unique(np.append(close, len(view.array("models")) - 1))
         table = odds_table(self.losses, view, candidates, rows)
@@ -70,7 +74,11 @@ class RetainedSlope:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Standardised slope per checkpoint, (n,). Raises as `RetainedDifference`."""
+        """Standardised slope per checkpoint, (n,).
+
+        Raises:
+            CandidatesInvalid: as `RetainedDifference`.
+        """
         if not len(candidates):
             return np.zeros(0)
         close = _closed_before_last(view, candidates)

@@ -45,7 +45,11 @@ class CheckpointDifference:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Gain in log odds, (n,). Raises CandidatesInvalid if a task lacks a checkpoint before or in it."""
+        """Gain in log odds, (n,).
+
+        Raises:
+            CandidatesInvalid: a task lacks a checkpoint before or in it.
+        """
         before, after = opening_rows(view, candidates), closing_rows(view, candidates)
         rows = np.unique(np.concatenate([before, after]))
         table = odds_table(self.losses, view, candidates, rows)
@@ -67,7 +71,11 @@ class CheckpointRatio:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Log ratio of losses, (n,). Raises CandidatesInvalid if a task lacks a checkpoint before or in it."""
+        """Log ratio of losses, (n,).
+
+        Raises:
+            CandidatesInvalid: a task lacks a checkpoint before or in it.
+        """
         models, out = view.array("models"), np.zeros(len(candidates))
         before, after = opening_rows(view, candidates), closing_rows(view, candidates)
         for pair in {(int(b), int(a)) for b, a in zip(before, after, strict=True)}:
@@ -99,7 +107,11 @@ class SequenceMean:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Mean standardised log odds, (n,). Raises CandidatesInvalid if a task has no checkpoint."""
+        """Mean standardised log odds, (n,).
+
+        Raises:
+            CandidatesInvalid: a task has no checkpoint.
+        """
         fair, seen = _since_arrival(self.losses, view, candidates)
         mean: FloatArray = (fair * seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1.0)
         return mean
@@ -117,7 +129,11 @@ class SequenceBest:
     requires: frozenset[Capability] = frozenset({Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Largest standardised log odds, (n,). Raises CandidatesInvalid if a task has no checkpoint."""
+        """Largest standardised log odds, (n,).
+
+        Raises:
+            CandidatesInvalid: a task has no checkpoint.
+        """
         fair, seen = _since_arrival(self.losses, view, candidates)
         best: FloatArray = np.where(seen > 0, fair, -np.inf).max(axis=0, initial=-np.inf)
         return best

@@ -49,9 +49,9 @@ def losses_of(module: torch.nn.Module) -> Losses:
     The function takes weights (d,), x float32 (n, ...) and y int64 (n,) and returns float32 (n,). Evaluated
     in chunks of 512 examples without gradients, in evaluation mode.
 
-    Raises (when called):
-        LossesInvalid: the vector's length is not the module's number of parameters, or the module has
-            buffers.
+    Raises:
+        LossesInvalid: raised by the function, where the vector's length is not the module's number of parameters, or
+            the module has buffers.
     """
 
     def losses(weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[Any]:

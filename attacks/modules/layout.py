@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearPart:
     """Slices of one linear layer with bias: weight (outputs, inputs) row by row, bias (outputs,)."""
 
@@ -38,7 +38,12 @@ def _linear_parts(module: torch.nn.Module) -> list[LinearPart]:
         if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
             prefix = f"{name}." if name else ""
             parts.append(
-                LinearPart(starts[f"{prefix}weight"], starts[f"{prefix}bias"], layer.out_features, layer.in_features)
+                LinearPart(
+                    weight=starts[f"{prefix}weight"],
+                    bias=starts[f"{prefix}bias"],
+                    outputs=layer.out_features,
+                    inputs=layer.in_features,
+                )
             )
     return parts
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attacks.errors import ShadowsInvalid
 from attacks.modules.functions import losses_of, named_weights
 from attacks.shadows.mlp import BatchedMlp
-from attacks.shadows.rule import Data, Rule, Schedule, Seeds, Trainer, Weights, checked, present_rows
+from attacks.shadows.rule import Data, Rule, Schedule, Seeds, ShadowTrainer, Weights, checked, present_rows
 
 if TYPE_CHECKING:
     import torch
@@ -97,17 +97,17 @@ class ModuleTrainer:
 
     @property
     def label(self) -> str:
-        """See `Trainer.label`."""
+        """See `ShadowTrainer.label`."""
         return " ".join(str(self.inner).split()) + ", uniform initialisation"
 
     def initial(self, seeds: Seeds) -> Weights:
-        """See `Trainer.initial`."""
+        """See `ShadowTrainer.initial`."""
         return _initial(self.inner, seeds)
 
     def train(
         self, weights: Weights, data: Data, schedule: Schedule, rule: Rule, noise_seeds: Seeds | None = None
     ) -> Weights:
-        """See `Trainer.train`."""
+        """See `ShadowTrainer.train`."""
         import torch
 
         checked(weights, data, schedule, rule, noise_seeds)
@@ -127,7 +127,7 @@ class ModuleTrainer:
         return out
 
     def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Trainer.losses`."""
+        """See `ShadowTrainer.losses`."""
         rows = [losses_of(self.inner)(row, x, y) for row in weights]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, len(y)), dtype=np.float32)
 
@@ -145,7 +145,7 @@ def _plain_gradient(module: torch.nn.Module) -> Any:
     return gradient
 
 
-def trainer_for(module: torch.nn.Module) -> Trainer:
+def trainer_for(module: torch.nn.Module) -> ShadowTrainer:
     """The fastest trainer for a module: batched products for plain ReLU or tanh networks, otherwise vmap.
 
     Raises:

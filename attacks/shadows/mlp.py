@@ -45,7 +45,7 @@ class BatchedMlp:
 
     @property
     def label(self) -> str:
-        """See `Trainer.label`."""
+        """See `ShadowTrainer.label`."""
         return f"{self.activation} mlp {'-'.join(map(str, self.sizes))}, uniform initialisation"
 
     @property
@@ -77,7 +77,7 @@ class BatchedMlp:
     def train(
         self, weights: Weights, data: Data, schedule: Schedule, rule: Rule, noise_seeds: Seeds | None = None
     ) -> Weights:
-        """See `Trainer.train`."""
+        """See `ShadowTrainer.train`."""
         import torch
 
         checked(weights, data, schedule, rule, noise_seeds)
@@ -95,7 +95,7 @@ class BatchedMlp:
         return out
 
     def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Trainer.losses`."""
+        """See `ShadowTrainer.losses`."""
         import torch
 
         self._check_dimension(weights)

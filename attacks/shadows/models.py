@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attacks.errors import CandidatesInvalid, ShadowsInvalid
 from attacks.games.attack import Candidates, IntArray
 from attacks.shadows.cache import cache_key, cached
-from attacks.shadows.rule import Rule, Trainer
+from attacks.shadows.rule import Rule, ShadowTrainer
 from attacks.shadows.schedules import Bools, balanced_coins, epochs, fixed_batches, joined, kept_exactly
 
 
@@ -30,7 +30,7 @@ class ShadowModels:
         kept: bool (S, n), whether a model's memory kept it when its task closed; all false without a memory.
     """
 
-    trainer: Trainer = field(repr=False)
+    trainer: ShadowTrainer = field(repr=False)
     pool: Candidates = field(repr=False)
     weights: NDArray[np.float32] = field(repr=False)
     tasks: IntArray
@@ -57,7 +57,11 @@ class ShadowModels:
         )
 
     def row_of(self, task: int) -> int:
-        """The last checkpoint taken in a task. Raises ShadowsInvalid if there is none."""
+        """The last checkpoint taken in a task.
+
+        Raises:
+            ShadowsInvalid: there is none.
+        """
         rows = np.flatnonzero(self.tasks == task)
         if not len(rows):
             raise ShadowsInvalid(
@@ -103,7 +107,7 @@ def _keys(candidates: Candidates) -> list[bytes]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContinualRecipe:
     """How one model is trained task after task; the same for the attacked model and its shadows.
 
@@ -127,7 +131,7 @@ class ContinualRecipe:
 
 
 def continual_models(
-    trainer: Trainer,
+    trainer: ShadowTrainer,
     pool: Candidates,
     recipe: ContinualRecipe,
     *,
@@ -173,7 +177,7 @@ def continual_models(
 
 
 def _train(
-    trainer: Trainer, pool: Candidates, recipe: ContinualRecipe, trained: Bools, kept: Bools, seed: int
+    trainer: ShadowTrainer, pool: Candidates, recipe: ContinualRecipe, trained: Bools, kept: Bools, seed: int
 ) -> NDArray[np.float32]:
     seeds = np.random.SeedSequence([seed, 1])
     initial, *rest = seeds.spawn(1 + 3 * len(np.unique(pool.task)))

@@ -18,7 +18,7 @@ Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Examples x (n, ...) and labels y (n,)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """Stochastic gradient descent with momentum on cross-entropy, with or without DP-SGD's clipping and noise.
 
@@ -57,7 +57,7 @@ class Rule:
         return float(slots if self.denominator is None else self.denominator)
 
 
-class Trainer(Protocol):
+class ShadowTrainer(Protocol):
     """Trains many models of one architecture, each on its own batches; weights are flat vectors of one layout."""
 
     @property
@@ -88,7 +88,7 @@ class Trainer(Protocol):
 
 
 def checked(weights: Weights, data: Data, schedule: Schedule, rule: Rule, noise_seeds: Seeds | None) -> None:
-    """Refuses inputs of `Trainer.train` that do not fit together.
+    """Refuses inputs of `ShadowTrainer.train` that do not fit together.
 
     Raises:
         ShadowsInvalid: see there.

@@ -94,5 +94,5 @@ def kept_exactly(present: Bools, size: int, seed: int) -> Bools:
     fewest = int(present.sum(axis=1).min(initial=size))
     if fewest < size or size < 0:
         raise ShadowsInvalid(f"{size} examples cannot be kept of {fewest}; keep fewer")
-    keys = np.where(present, np.random.default_rng(seed).random(present.shape), 2.0)
-    return np.asarray((keys.argsort(axis=1).argsort(axis=1) < size) & present)
+    draws = np.where(present, np.random.default_rng(seed).random(present.shape), 2.0)
+    return np.asarray((draws.argsort(axis=1).argsort(axis=1) < size) & present)

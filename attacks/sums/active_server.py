@@ -30,7 +30,7 @@ ISOLATED = 0.99
 """Cosine from which an update counts as isolated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """What a test of the defence found.
 
@@ -51,7 +51,7 @@ class Probe:
     similarity: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Imprint:
     """A two-layer perceptron whose first layer sorts inputs into bins (Fowl et al. 2022, "Robbing the Fed").
 
@@ -133,11 +133,23 @@ def probe_imprint(
     try:
         total = np.asarray(system(crafted), dtype=np.float64)
     except Exception as refusal:
-        return Probe("imprint", f"{type(refusal).__name__}: {refusal}", 0.0, len(targets), None)
+        return Probe(
+            name="imprint",
+            refused=f"{type(refusal).__name__}: {refusal}",
+            recovered=0.0,
+            n=len(targets),
+            median_psnr=None,
+        )
     found = imprint.recover(total)
     padded = np.concatenate([found, np.zeros((max(0, len(targets) - len(found)), imprint.inputs))])
     quality = psnr(padded[matched(padded, targets)], targets)
-    return Probe("imprint", None, float((quality > above).mean()), len(targets), float(np.median(quality)))
+    return Probe(
+        name="imprint",
+        refused=None,
+        recovered=float((quality > above).mean()),
+        n=len(targets),
+        median_psnr=float(np.median(quality)),
+    )
 
 
 def silenced(weights: NDArray[np.float32], first_layer: tuple[int, int]) -> NDArray[np.float32]:
@@ -186,14 +198,20 @@ def probe_inconsistency(
     try:
         total = np.asarray(system(sent), dtype=np.float64)
     except Exception as refusal:
-        return Probe("model inconsistency", f"{type(refusal).__name__}: {refusal}", 0.0, 1, None)
+        return Probe(
+            name="model inconsistency",
+            refused=f"{type(refusal).__name__}: {refusal}",
+            recovered=0.0,
+            n=1,
+            median_psnr=None,
+        )
     matrix = total[: outputs * inputs].reshape(outputs, inputs)
     try:
         found = analytic_linear(matrix, total[outputs * inputs : outputs * (inputs + 1)])
     except AttackError:
         found = np.zeros(inputs)
     quality = float(psnr(found[None], np.asarray(example, dtype=np.float64).reshape(1, -1))[0])
-    return Probe("model inconsistency", None, float(quality > 40.0), 1, quality)
+    return Probe(name="model inconsistency", refused=None, recovered=float(quality > 40.0), n=1, median_psnr=quality)
 
 
 def silenced_head(module: torch.nn.Module, weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -209,7 +227,11 @@ def silenced_head(module: torch.nn.Module, weights: NDArray[np.float32]) -> NDAr
 
 
 def before_the_head(module: torch.nn.Module, size: int) -> NDArray[np.bool_]:
-    """Which entries of a flat vector lie before the last linear layer, bool (size,). Raises as `silenced_head`."""
+    """Which entries of a flat vector lie before the last linear layer, bool (size,).
+
+    Raises:
+        InversionInvalid: as `silenced_head`.
+    """
     head, early = last_linear(module), np.ones(size, dtype=np.bool_)
     early[head.weight] = early[head.bias] = False
     if not early.any():
@@ -248,8 +270,21 @@ def probe_suppression(
     try:
         total = np.asarray(system(sent), dtype=np.float64)
     except Exception as refusal:
-        return Probe("a model for each client", f"{type(refusal).__name__}: {refusal}", 0.0, 1, None)
+        return Probe(
+            name="a model for each client",
+            refused=f"{type(refusal).__name__}: {refusal}",
+            recovered=0.0,
+            n=1,
+            median_psnr=None,
+        )
     one, other = total[early], np.asarray(alone, dtype=np.float64)[early]
     scale = float(np.linalg.norm(one) * np.linalg.norm(other))
     cosine = float(one @ other) / scale if scale > 0 else 0.0
-    return Probe("a model for each client", None, float(cosine > ISOLATED), 1, None, cosine)
+    return Probe(
+        name="a model for each client",
+        refused=None,
+        recovered=float(cosine > ISOLATED),
+        n=1,
+        median_psnr=None,
+        similarity=cosine,
+    )

@@ -74,7 +74,7 @@ REQUIRES = frozenset({Capability.SUMS})
 """What `class_arrival` needs of a view."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Isolation:
     """A client whose update can be computed from sums over cohorts.
 
@@ -113,7 +113,7 @@ def isolated_clients(participation: NDArray[np.generic]) -> tuple[Isolation, ...
     # Diagonal of the projector onto the row space: 1 exactly for the unit vectors inside it.
     inside = np.einsum("ij,ji->i", inverse, matrix)
     return tuple(
-        Isolation(int(client), inverse[client], float(np.linalg.norm(inverse[client])))
+        Isolation(client=int(client), rounds=inverse[client], noise_gain=float(np.linalg.norm(inverse[client])))
         for client in np.flatnonzero(inside > 1 - 1e-9)
     )
 

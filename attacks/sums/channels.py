@@ -117,7 +117,11 @@ def channel_finding(
     half = float(norm.isf((1 - confidence) / 2) * aucs[1:].std())
     value = float(aucs[0])
     return ChannelFinding(
-        channel, Score(value, max(0.0, value - half), min(1.0, value + half), confidence, len(coins)), charged
+        channel,
+        Score(
+            value=value, low=max(0.0, value - half), high=min(1.0, value + half), confidence=confidence, n=len(coins)
+        ),
+        charged,
     )
 
 
@@ -152,7 +156,7 @@ def expose_prototype_gradients(
     return fidelity(found.x, truth, blind, pool)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrototypeExposure:
     """Prototypes (means of `count` examples) whose nearest known example is one of those they were made from."""
 
@@ -194,5 +198,5 @@ def prototype_exposure(
         near = [int(((pool - prototypes[row]) ** 2).sum(axis=1).argmin()) for row in rows]
         hits = sum(who in members[row] for row, who in zip(rows, near, strict=True))
         interval = clopper_pearson(hits, len(rows), confidence)
-        out.append(PrototypeExposure(int(count), len(rows), hits / len(rows), interval))
+        out.append(PrototypeExposure(count=int(count), n=len(rows), identified=hits / len(rows), interval=interval))
     return tuple(out)

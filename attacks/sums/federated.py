@@ -74,7 +74,11 @@ class GradientCosine:
     requires: frozenset[Capability] = frozenset({Capability.CLIENT_CLEAR, Capability.MODEL_SEQUENCE})
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
-        """Mean cosine, (n,). Raises CandidatesInvalid if there are fewer models than rounds."""
+        """Mean cosine, (n,).
+
+        Raises:
+            CandidatesInvalid: there are fewer models than rounds.
+        """
         updates = view.array("client_updates")
         table = update_cosines(self.module, _round_models(view, len(updates)), updates[:, None], candidates)
         mean: FloatArray = table[:, 0].mean(axis=0)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StagedRule:
     """One client's part of one round.
 
@@ -52,7 +52,7 @@ class StagedRule:
             raise GameInvalid(f"{self}: clip norm positive, rate in (0, 1] and noise at least 0 are needed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attribution:
     """How often the client that brought a class was named from every client's update in the clear.
 
@@ -116,7 +116,7 @@ def stage_arrival(
     nothing = np.zeros(rounds, dtype=np.int64)
     asked = Candidates(np.zeros((rounds, 1), dtype=np.float32), nothing, np.arange(rounds), nothing)
     # Without the sums there is nothing to see: the blind guess is one half by construction.
-    blind = Score(0.5, 0.5, 0.5, terms.confidence, rounds)
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=rounds)
     scores = class_arrival(view, whole, label).rounds
     names = ("bias of the class", view.threat.name)
     outcome = judge(ARRIVAL, names, scores, asked, arrives, replace(terms, coin=Coin()), blind)
@@ -147,7 +147,9 @@ def _arrival_rounds(
 def _attribution(clear: FloatArray, who: NDArray[np.int64], label: int) -> Attribution:
     rise = clear[:, :, label] - np.delete(clear, label, axis=2).mean(axis=2)
     hits = int((rise.argmax(axis=1) == who).sum())
-    return Attribution(len(who), hits / len(who), clopper_pearson(hits, len(who)), 1.0 / clear.shape[1])
+    return Attribution(
+        rounds=len(who), right=hits / len(who), interval=clopper_pearson(hits, len(who)), chance=1.0 / clear.shape[1]
+    )
 
 
 def stage_clear_updates(

@@ -6,8 +6,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from attacks import GuessCounts, contradictions, gaussian_bound, gaussian_epsilon, two_run_audit
-from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks import contradictions
+from attacks.bounds.gaussian import gaussian_bound, gaussian_epsilon, two_run_audit
+from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
+from attacks.games.judging import GuessCounts
 from benchmarks.attacks.common import cpu
 from privacy import PldAccountant, SampledGaussian
 
@@ -59,8 +61,8 @@ def planted(console: Console) -> None:
         title="planted bugs, 2,000 canaries in one run (the batch's noise: 1,000 + 1,000 runs at expected batch 1)",
     )  # fmt: skip
     accountant = PldAccountant()
-    plain = PlantedPlan(noise_multiplier=4.0, clients=100)
-    sampled = PlantedPlan(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80)
+    plain = PlantedSchedule(noise_multiplier=4.0, clients=100)
+    sampled = PlantedSchedule(noise_multiplier=2.0, rate=0.1, rounds=20, replay_rounds=80)
     for bug, plan in (
         (Bug.NO_NOISE, plain),
         (Bug.NO_NOISE, sampled),
@@ -68,7 +70,9 @@ def planted(console: Console) -> None:
         (Bug.REPLAY_NOT_CHARGED, sampled),
         (Bug.NOISE_BY_REALISED_BATCH, plain),
     ):
-        epsilon = accountant.epsilon({SampledGaussian(plan.rate, plan.noise_multiplier): plan.rounds}, DELTA)
+        epsilon = accountant.epsilon(
+            {SampledGaussian(q=plan.rate, noise_multiplier=plan.noise_multiplier): plan.rounds}, DELTA
+        )
         cells = []
         with cpu() as used:
             for wanted in (bug, Bug.NONE):

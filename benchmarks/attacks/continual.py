@@ -8,33 +8,29 @@ from rich.table import Table
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
-    LIRA_FIXED,
-    BatchedMlp,
     Candidates,
-    ContinualRecipe,
     RetainedDifference,
     RetainedLoss,
-    Rule,
-    ShadowModels,
     ShadowRetained,
     Terms,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
-    leakage_matrix,
     losses_of,
-    run_attack,
 )
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, LIRA_FIXED
+from attacks.membership.history import history_scores
+from attacks.membership.leakage import leakage_matrix
 from attacks.membership.shadow import checkpoint_scores
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 from benchmarks.attacks.common import cpu, digits, pool
 from evaluation import auc, mean_interval
 
 MLP = BatchedMlp((64, 64, 10))
 SHADOWS, TARGETS = 128, 32
-PLAIN, CLIPPED = Rule(0.1, 0.9), Rule(0.25, clip_norm=1.0)
-NOISED = Rule(0.25, clip_norm=1.0, noise_multiplier=1.0)
+PLAIN, CLIPPED = Rule(learning_rate=0.1, momentum=0.9), Rule(learning_rate=0.25, clip_norm=1.0)
+NOISED = Rule(learning_rate=0.25, clip_norm=1.0, noise_multiplier=1.0)
 SETTINGS = (
     ("20 kept, 16 per step", PLAIN, 20, 16),
     ("20 kept, 4 per step", PLAIN, 20, 4),
@@ -89,7 +85,7 @@ def main() -> None:
     first = None
     for name, rule, memory, replay in SETTINGS:
         with cpu() as used:
-            recipe = ContinualRecipe(rule, batch=32, steps=280, memory=memory, replay=replay)
+            recipe = ContinualRecipe(rule=rule, batch=32, steps=280, memory=memory, replay=replay)
             models = continual_models(MLP, candidates, recipe, models=SHADOWS + TARGETS, seed=0)
             shadows = models.take(np.arange(SHADOWS))
             cells = []
@@ -116,7 +112,7 @@ def _leakage(console: Console, models: ShadowModels) -> None:
     def after(task: int, part: Candidates) -> np.ndarray:
         return checkpoint_scores(BAVARIA.offline(), shadows, view, part, [shadows.row_of(task)])
 
-    matrix = leakage_matrix(after, models.pool, models.trained[target], models.kept[target], Terms("digits"))
+    matrix = leakage_matrix(after, models.pool, models.trained[target], models.kept[target], Terms(target="digits"))
     accuracy = np.full((2, 2), np.nan)
     for i in range(2):
         weights = models.weights[target, 1 + i]

@@ -9,23 +9,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from attacks import (
-    InversionSettings,
-    batch_gradients_of,
-    extract_exemplars,
-    fidelity,
-    gradients_of,
-    invert,
-    label_counts,
-    label_of,
-    last_linear,
-    local_updates_of,
-    matched,
-    psnr,
-    reconstruct_best,
-    weights_of,
-)
-from attacks.gradients.portfolio import Method
+from attacks import gradients_of
+from attacks.gradients.extraction import extract_exemplars
+from attacks.gradients.fidelity import fidelity, matched, psnr
+from attacks.gradients.inversion import InversionSettings, invert
+from attacks.gradients.labels import label_counts, label_of
+from attacks.gradients.portfolio import Method, reconstruct_best
+from attacks.modules.layout import last_linear
+from attacks.modules.local_updates import batch_gradients_of, local_updates_of
+from attacks.own_audit import weights_of
 from benchmarks.attacks.common import Data, cpu, digits
 
 SETTINGS = InversionSettings(steps=300, learning_rate=0.1, total_variation=1e-3)

@@ -8,20 +8,18 @@ from rich.table import Table
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
     Candidates,
-    ContinualRecipe,
     RetainedLoss,
-    Rule,
     ShadowRetained,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
     losses_of,
-    run_attack,
-    trainer_for,
 )
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA
+from attacks.membership.history import history_scores
+from attacks.shadows import ContinualRecipe, Rule, trainer_for
 from benchmarks.attacks.common import cpu
 from evaluation import auc, mean_interval
 from secure_fcl.data import load
@@ -37,7 +35,7 @@ def main() -> None:
     own = np.flatnonzero(data.train & (units.item != NO_ITEM))
     pool = Candidates(data.x[own], data.y[own], units.item[own], data.y[own] // 2)
     module = build_model("cnn", data.shape, len(data.classes), 1)
-    recipe = ContinualRecipe(Rule(0.05, 0.9), batch=32, steps=120, memory=8, replay=16)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.05, momentum=0.9), batch=32, steps=120, memory=8, replay=16)
     with cpu() as used:
         models = continual_models(trainer_for(module), pool, recipe, models=SHADOWS + TARGETS, seed=0, per_cluster=True)
         shadows = models.take(np.arange(SHADOWS))

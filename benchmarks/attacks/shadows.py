@@ -7,24 +7,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from attacks import (
-    BAVARIA,
-    BAVARIA_T,
-    FINAL_MODEL,
-    LIRA,
-    LIRA_FIXED,
-    RATIO,
-    BatchedMlp,
-    ContinualRecipe,
-    LossScore,
-    ModuleTrainer,
-    Rule,
-    ShadowMembership,
-    View,
-    continual_models,
-    losses_of,
-    run_attack,
-)
+from attacks import FINAL_MODEL, LossScore, ShadowMembership, View, continual_models, losses_of
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO
+from attacks.shadows import BatchedMlp, ContinualRecipe, ModuleTrainer, Rule
 from attacks.shadows.schedules import balanced_coins, epochs
 from benchmarks.attacks.common import cpu, digits, pool
 from evaluation import auc, mean_interval
@@ -56,9 +42,9 @@ def throughput() -> None:
     base = 6 / plain.value
     table.add_row("plain torch loop", "6", f"{base:.1f}", "1.0")
     ways = (
-        ("vmap", ModuleTrainer(MLP.module(), chunk=16), 32, Rule(0.1, 0.9)),
-        ("batched products", MLP, 64, Rule(0.1, 0.9)),
-        ("batched products, clipped per example", MLP, 64, Rule(0.1, 0.9, clip_norm=1.0)),
+        ("vmap", ModuleTrainer(MLP.module(), chunk=16), 32, Rule(learning_rate=0.1, momentum=0.9)),
+        ("batched products", MLP, 64, Rule(learning_rate=0.1, momentum=0.9)),
+        ("batched products, clipped per example", MLP, 64, Rule(learning_rate=0.1, momentum=0.9, clip_norm=1.0)),
     )
     for name, trainer, models, rule in ways:
         with cpu() as used:
@@ -70,7 +56,7 @@ def throughput() -> None:
 def membership() -> None:
     everyone = pool(digits())
     with cpu() as used:
-        recipe = ContinualRecipe(Rule(0.1, 0.9), batch=64, steps=STEPS)
+        recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=64, steps=STEPS)
         models = continual_models(MLP, everyone, recipe, models=128 + TARGETS, seed=0)
     table = Table(
         "attack", "16 shadows", "64", "128",

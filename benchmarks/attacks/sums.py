@@ -7,23 +7,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from attacks import (
-    ALL_CLIENTS_CLEAR,
-    SUMS_ONLY,
-    BatchedMlp,
-    Candidates,
-    FedMia,
-    GradientCosine,
-    Imprint,
-    View,
-    class_arrival,
-    gradients_of,
-    isolated_clients,
-    last_linear,
-    probe_imprint,
-    probe_inconsistency,
-    run_attack,
-)
+from attacks import ALL_CLIENTS_CLEAR, SUMS_ONLY, Candidates, View, gradients_of
+from attacks.games.attack import run_attack
+from attacks.modules.layout import last_linear
+from attacks.shadows import BatchedMlp
+from attacks.sums.active_server import Imprint, probe_imprint, probe_inconsistency
+from attacks.sums.arrival import class_arrival, isolated_clients
+from attacks.sums.federated import FedMia, GradientCosine
 from benchmarks.attacks.common import Data, cpu, digits
 from evaluation import auc, mean_interval
 
@@ -87,7 +77,7 @@ def cohorts(console: Console) -> None:
 
 
 def active(data: Data, console: Console) -> None:
-    (x, y), imprint = data, Imprint(64, 1024, 10)
+    (x, y), imprint = data, Imprint(inputs=64, bins=1024, classes=10)
     mlp = BatchedMlp((64, 1024, 10))
     table = Table(
         "clients x examples", "noise", "recovered above 40 dB", "CPU-s", title="imprint on the sum, 1024 bins"

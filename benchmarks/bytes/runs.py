@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.bytes.cells import Cell
 from evaluation.files import read_jsonl
 from secure_fcl.config import load_config
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import prepare
 
 Line = dict[str, Any]
@@ -23,7 +23,7 @@ def run(cell: Cell) -> Line:
         prepared = prepare(load_config(None, cell.settings()))
         folder = RunFolder.create(Path(runs), prepared.config, "run")
         with folder.locked():
-            Job(prepared, folder, lambda tick: None).run()
+            train(prepared, folder)
         final = read_jsonl(folder.path / "metrics.jsonl").records[-1]
         costs = read_jsonl(folder.path / "cost.jsonl").records
         certificate = json.loads((folder.path / "certificate.json").read_text())["rows"][cell.row]

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from benchmarks.crypto.results import Point
 from crypto import Aggregate, ClientSession, Message, Plan, Upload, open_client, open_party, plan, plan_roles
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import Session
 from crypto.running.driver import Party, run_round, set_up
 from crypto.wire.messages import Input, Item
@@ -111,7 +110,7 @@ class TimedClient(TimedParty):
         return sent
 
 
-def share_plan(protocol: ProtocolName, n: int, dropout: float, lengths: tuple[int, ...]) -> Plan:
+def share_plan(protocol: str, n: int, dropout: float, lengths: tuple[int, ...]) -> Plan:
     """The plan of a cohort: 16-bit entries, `dropout` of the clients may vanish, rounded up.
 
     A tenth of the clients may be corrupt, or a hundredth where 30 % may drop out (more cannot be had from a sparse
@@ -119,7 +118,7 @@ def share_plan(protocol: ProtocolName, n: int, dropout: float, lengths: tuple[in
     """
     masked = protocol in ("secagg", "secagg+")
     corrupt = (n // 100 if dropout > 0.2 else n // 10) if masked else None
-    uploads = [Upload(str(length), length, BOUND) for length in lengths]
+    uploads = [Upload(name=str(length), length=length, bound=BOUND) for length in lengths]
     return plan(protocol, [f"client{i}" for i in range(n)], uploads, ROUNDS, math.ceil(dropout * n), corrupt=corrupt)
 
 

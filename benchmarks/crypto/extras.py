@@ -25,8 +25,15 @@ def norm_check(clients: int, length: int, checked: bool, rounds: int = 4) -> Poi
 
     Seconds of the clock, and CPU seconds of all helper processes together, for each sum after a first one.
     """
-    norms = (NORM, NOISE_NORM) if checked else (0, 0)
-    upload = Upload("update", length, NORM, clients * NOISE_NORM, 0.0, *norms)
+    norm, noise_norm = (NORM, NOISE_NORM) if checked else (0, 0)
+    upload = Upload(
+        name="update",
+        length=length,
+        bound=NORM,
+        noise_bound=clients * NOISE_NORM,
+        norm_bound=norm,
+        noise_norm_bound=noise_norm,
+    )
     agreed = plan("mpc", [f"client{i}" for i in range(clients)], [upload], rounds + 1, max_dropouts=1)
     vector = np.random.default_rng(0).integers(-SIZE, SIZE + 1, length)
     vectors, halves = dict.fromkeys(agreed.clients, vector), dict.fromkeys(agreed.clients, vector // 2)

@@ -11,7 +11,6 @@ import numpy as np
 from benchmarks.crypto import extras, peers, steps
 from benchmarks.crypto.cohorts import Cohort, lazily, share_plan
 from benchmarks.crypto.results import Point, Results
-from crypto.planning.upload import ProtocolName
 
 MILLION = 1_000_000
 LENGTHS = (100_000, MILLION, 10 * MILLION)
@@ -85,14 +84,14 @@ def _peers(x: steps.Floats) -> dict[str, Callable[[], Point]]:
     }
 
 
-def planned(full: bool) -> list[tuple[ProtocolName, int, int, float]]:
+def planned(full: bool) -> list[tuple[str, int, int, float]]:
     """(protocol, clients, length, dropouts) of the sums to run, in the order in which they are run."""
-    masked: ProtocolName = "secagg+"
+    masked: str = "secagg+"
     if not full:
         grid = [(masked, n, LENGTHS[0], dropout) for n in SIZES[:2] for dropout in DROPOUTS]
         return [*grid, (masked, 10, MILLION, 0.05), (masked, 100, MILLION, 0.05), ("bfv", 10, LENGTHS[0], 0.05)]
     small = [(masked, n, m, dropout) for n in SIZES[:2] for m in LENGTHS for dropout in DROPOUTS]
-    sealed: list[tuple[ProtocolName, int, int, float]] = [("bfv", n, m, 0.05) for n in SIZES[:2] for m in LENGTHS[:2]]
+    sealed: list[tuple[str, int, int, float]] = [("bfv", n, m, 0.05) for n in SIZES[:2] for m in LENGTHS[:2]]
     large = [(masked, 1000, m, dropout) for dropout in DROPOUTS for m in LENGTHS[:2]]
     return [*small, *sealed, *large, ("bfv", 1000, LENGTHS[0], 0.05)]
 

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
-from crypto import ClientSession, FixedPoint, Identity, KeyedStream, Plan, Upload, plan, set_up, system_random
+from crypto import ClientSession, FixedPoint, Identity, Plan, Upload, plan, set_up, system_random
+from crypto.keys.randomness import KeyedStream
 from crypto.planning.packing import pack_fields
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key
 from crypto.protocols.masks.bits import pack_bits
 from crypto.protocols.masks.keys import AgreementKey
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 def client_functions(x: Floats, neighbours: int, bits: int, repeats: int) -> Point:
     """Encode to 16 bits, mask with `neighbours` pairwise streams and the self mask, pack: ns for each parameter."""
-    encoder, coins = FixedPoint(float(BOUND), 1.0), KeyedStream(system_random(32))
+    encoder, coins = FixedPoint(scale=float(BOUND), clip=1.0), KeyedStream(system_random(32))
     values = encoder.encode(x, coins).values
     ring = values.astype(ring_dtype(bits))
     keys = [system_random(32) for _ in range(neighbours + 1)]
@@ -60,19 +60,17 @@ def _streams(make: Callable[[bytes], CipherContext], keys: list[bytes], size: in
             stream.update_into(zeros[: size - start], room)
 
 
-def client_session(
-    protocol: ProtocolName, n: int, x: Floats, repeats: int, bound: int = BOUND, noise_bound: int = 0
-) -> Point:
+def client_session(protocol: str, n: int, x: Floats, repeats: int, bound: int = BOUND, noise_bound: int = 0) -> Point:
     """The whole step of one client, encode to signed message, in a cohort of `n` that is set up in process.
 
     Entries within `bound`. Best of `repeats` clients, each once. With a `noise_bound` the client also adds a noise
     share, drawn before.
     """
-    upload = Upload("update", x.size, bound, noise_bound=noise_bound)
+    upload = Upload(name="update", length=x.size, bound=bound, noise_bound=noise_bound)
     agreed = plan(protocol, [f"client{i}" for i in range(n)], [upload], rounds=1)
     parties = rehearse(agreed)
     set_up(parties)
-    encoder, coins = FixedPoint(float(bound), 1.0), KeyedStream(system_random(32))
+    encoder, coins = FixedPoint(scale=float(bound), clip=1.0), KeyedStream(system_random(32))
     share = np.full(x.size, noise_bound // n, dtype=np.int64) if noise_bound else None
     sizes: list[int] = []
 
@@ -90,10 +88,10 @@ def client_session(
 
 def encrypt_only(x: Floats, repeats: int) -> Point:
     """BFV without encoding, pads and signature: pack and encrypt to bytes, as the peer's figure is."""
-    agreed = plan("bfv", ["a", "b"], [Upload("update", x.size, BOUND)], rounds=1)
+    agreed = plan("bfv", ["a", "b"], [Upload(name="update", length=x.size, bound=BOUND)], rounds=1)
     pair = KeyPair()
     public = parse_public_key(pair.public_bytes())
-    values = FixedPoint(float(BOUND), 1.0).encode(x, KeyedStream(system_random(32))).values
+    values = FixedPoint(scale=float(BOUND), clip=1.0).encode(x, KeyedStream(system_random(32))).values
 
     def send() -> list[bytes]:
         return [encrypt(public, row) for row in pack_fields(values, agreed.packing("update"))]
@@ -108,13 +106,19 @@ def key_steps(n: int, threshold: int, repeats: int) -> Point:
     `channels_s` is paid once a session (X25519 and HKDF with every neighbour), `share_s` for every sum.
     """
     corrupt = 2 * (threshold - 1) - n
-    agreed = plan("secagg", [f"client{i}" for i in range(n)], [Upload("update", 1, 1)], rounds=1, corrupt=corrupt)
+    agreed = plan(
+        "secagg",
+        [f"client{i}" for i in range(n)],
+        [Upload(name="update", length=1, bound=1)],
+        rounds=1,
+        corrupt=corrupt,
+    )
     setup, identity, channel = _complete_setup(agreed)
     secrets = EpochKeys(0, system_random)
     peers = [peer for peer in range(n) if peer]
 
     def agree() -> dict[int, bytes]:
-        return {peer: channel.agree(setup.members[peer].channel, ("masks channel 1", 0, peer)) for peer in peers}
+        return {peer: channel.agree(setup.members[peer].sealing, ("masks channel 1", 0, peer)) for peer in peers}
 
     channels = agree()
     share = best(lambda: make_offer(agreed, setup, identity, secrets, channels, threshold, system_random), repeats)

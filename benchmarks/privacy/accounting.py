@@ -12,7 +12,11 @@ from privacy import Event, PldAccountant, RdpAccountant, SampledGaussian
 from privacy.accountants import _rdp_curve
 from privacy.loss_distributions import _one_step, _transform
 
-CURRENT, MEMORY, DELTA = SampledGaussian(0.01, 1.1), SampledGaussian(0.02, 1.1), 1e-5
+CURRENT, MEMORY, DELTA = (
+    SampledGaussian(q=0.01, noise_multiplier=1.1),
+    SampledGaussian(q=0.02, noise_multiplier=1.1),
+    1e-5,
+)
 FEW = 200
 
 
@@ -54,7 +58,7 @@ def main() -> None:
     """Print times in milliseconds and write them to the page."""
     # Imports and first calls are not what is measured.
     for accountant in (RdpAccountant(), PldAccountant()):
-        accountant.epsilon({SampledGaussian(0.3, 1.0): 2}, DELTA)
+        accountant.epsilon({SampledGaussian(q=0.3, noise_multiplier=1.0): 2}, DELTA)
     rows = []
     for name, accountant, aims in (
         ("RDP", RdpAccountant(), ("100", "50")), ("PLD, interval 1e-3", PldAccountant(), ("300", "50"))

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from benchmarks.privacy.page import Section, save_section
 from benchmarks.privacy.plotting import curve_figure
-from privacy import DistributedSum, Event, SampledGaussian, Stratum, choose_scale, smallest_multiplier
+from privacy import DistributedSum, Event, SampledGaussian, Stratum, smallest_multiplier
+from privacy.distributed import choose_scale
 from privacy.randomness import RandomBytes
 from privacy.secure_gaussian import release_noise
 from privacy.stacked import StackedTrainer
@@ -78,8 +79,8 @@ class People:
     def strata(self, q: float, together: bool) -> list[list[Stratum]]:
         """One stratum per person, or one of all people."""
         if together:
-            return [[Stratum(self.x, self.y, q)]]
-        return [[Stratum(p.x, p.y, q)] for p in (self.where(self.owner == k) for k in np.unique(self.owner))]
+            return [[Stratum(x=self.x, y=self.y, q=q)]]
+        return [[Stratum(x=p.x, y=p.y, q=q)] for p in (self.where(self.owner == k) for k in np.unique(self.owner))]
 
 
 def people() -> tuple[People, NDArray[np.bool_], int]:
@@ -93,11 +94,21 @@ def people() -> tuple[People, NDArray[np.bool_], int]:
 def multiplier(place: Place, setting: Setting, epsilon: float, dimension: int) -> tuple[float, DistributedSum | None]:
     """Return the least noise multiplier, and for shared noise the plan of the sum."""
     if not place.startswith("shared"):
-        gaussian = smallest_multiplier(lambda s: [{SampledGaussian(setting.q, s): setting.rounds}], epsilon, DELTA)
+        gaussian = smallest_multiplier(
+            lambda s: [{SampledGaussian(q=setting.q, noise_multiplier=s): setting.rounds}], epsilon, DELTA
+        )
         return gaussian, None
 
     def plan(s: float) -> DistributedSum:
-        return DistributedSum(CLIENTS, MISSING, 1, setting.clipping_norm, s, dimension, 2.0**16)
+        return DistributedSum(
+            parties=CLIENTS,
+            max_dropouts=MISSING,
+            colluders=1,
+            clipping_norm=setting.clipping_norm,
+            noise_multiplier=s,
+            dimension=dimension,
+            scale=2.0**16,
+        )
 
     def history(s: float) -> list[dict[Event, int]]:
         return [{plan(s).event(setting.q): setting.rounds}]

@@ -46,9 +46,12 @@ def _row(build, shape: tuple[int, ...], classes: int, batch: int) -> list[str]:
     rng = np.random.default_rng(0)
     x = [torch.from_numpy(rng.normal(size=(batch, *shape)).astype(np.float32)) for _ in range(CLIENTS)]
     y = [torch.from_numpy(rng.integers(0, classes, size=batch)) for _ in range(CLIENTS)]
-    strata = [[Stratum(a, b, 1.0)] for a, b in zip(x, y, strict=True)]
+    strata = [[Stratum(x=a, y=b, q=1.0)] for a, b in zip(x, y, strict=True)]
     weights = torch.from_numpy(to_vector(build()))
-    noisy, quiet = DpSgdPlan(STEPS, batch, 1.0, 1.0, 0.1), DpSgdPlan(STEPS, batch, 1.0, 0.0, 0.1)
+    noisy, quiet = (
+        DpSgdPlan(steps=STEPS, denominator=batch, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.1),
+        DpSgdPlan(steps=STEPS, denominator=batch, clipping_norm=1.0, noise_multiplier=0.0, learning_rate=0.1),
+    )
     opacus, model = DpSgdTrainer(build()), build()
     sources = [KeyedStream(bytes([k]) * 32) for k in range(CLIENTS)]
     runs = [

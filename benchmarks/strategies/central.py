@@ -12,8 +12,8 @@ from benchmarks.strategies.cells import digest_of
 from benchmarks.strategies.protocols import Protocol, Row
 from evaluation.files import read_jsonl
 from secure_fcl.config import Config, validate
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import prepare
 
 TASKS = 5
@@ -89,7 +89,7 @@ def measured(protocol: Protocol, rows: Sequence[Row], seed: int, data_dir: str =
         prepared = prepare(configuration(protocol, rows, seed, data_dir))
         folder = RunFolder.create(Path(parent), prepared.config, "run")
         with folder.locked():
-            Job(prepared, folder, lambda tick: None).run()
+            train(prepared, folder)
         records = read_jsonl(folder.path / "metrics.jsonl").records
     spent = (_cpu_seconds() - before) / len(rows)
     finals = [record for record in records if record["kind"] == "final"]

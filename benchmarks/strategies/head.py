@@ -1,5 +1,7 @@
 """What stands above the tables of the page."""
 
+from __future__ import annotations
+
 HEAD = """# Strategies: accuracy, forgetting, epsilon and bytes
 
 Made by `make bench-strategies` (resumable; MNIST's files are looked for in `$SECURE_FCL_DATA`), which writes

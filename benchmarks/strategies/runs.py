@@ -16,8 +16,7 @@ from typing import Any
 from benchmarks.strategies.cells import Cell
 from evaluation.files import JsonLines, read_jsonl
 from secure_fcl.config import load_config
-from secure_fcl.runner import resume, start
-from secure_fcl.running.loop import Job
+from secure_fcl.runner import resume, start, train
 
 Line = dict[str, Any]
 
@@ -37,7 +36,7 @@ def run_cell(cell: Cell, data_dir: str, runs: Path) -> list[Line]:
         shutil.rmtree(place, ignore_errors=True)
         prepared, folder = start(config, runs, place.name)
     with folder.locked():
-        Job(prepared, folder, lambda tick: None).run()
+        train(prepared, folder)
     lines = [_line(cell, row, place, time.monotonic() - begun) for row in cell.rows]
     shutil.rmtree(place)
     return lines

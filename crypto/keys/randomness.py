@@ -4,6 +4,8 @@ Everything in this package that needs randomness takes a `RandomBytes`, so a tes
 a real run takes its bytes from the operating system.
 """
 
+from __future__ import annotations
+
 import os
 from typing import Protocol
 
@@ -31,10 +33,11 @@ class RandomBytes(Protocol):
 def system_random(n: int) -> bytes:
     """Return `n` bytes of the operating system's generator; `n` = 0 gives no bytes.
 
-    Raises RandomnessError if `n` < 0.
+    Raises:
+        RandomnessError: `n` < 0.
     """
     if n < 0:
-        raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more.")
+        raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more")
     return os.urandom(n)
 
 
@@ -50,27 +53,36 @@ class KeyedStream:
     __slots__ = ("_stream",)
 
     def __init__(self, key: bytes) -> None:
-        """Start the stream of a `key` of 32 bytes; raises RandomnessError for another length."""
+        """Start the stream of a `key` of 32 bytes.
+
+        Raises:
+            RandomnessError: another length.
+        """
         if len(key) != KEY_BYTES:
-            raise RandomnessError(f"A stream key has {KEY_BYTES} bytes, this one {len(key)}; make one with derive_key.")
+            raise RandomnessError(f"a stream key has {KEY_BYTES} bytes, this one {len(key)}; make one with derive_key")
         self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
     def __call__(self, n: int, /) -> bytes:
-        """Return the next `n` bytes of the stream; raises RandomnessError if `n` < 0."""
+        """Return the next `n` bytes of the stream.
+
+        Raises:
+            RandomnessError: `n` < 0.
+        """
         if n < 0:
-            raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more.")
+            raise RandomnessError(f"{n} random bytes were asked for; ask for 0 or more")
         return self._stream.update(bytes(n))
 
 
 def encode_labels(labels: tuple[str | int | bytes, ...]) -> bytes:
     """Join `labels` so that no two different lists give the same bytes (type, length, content of each).
 
-    Raises RandomnessError for a label of another type.
+    Raises:
+        RandomnessError: a label of another type.
     """
     parts = bytearray()
     for label in labels:
         if isinstance(label, bool) or not isinstance(label, str | int | bytes):
-            raise RandomnessError(f"A label is text, a whole number or bytes, not {type(label).__name__}.")
+            raise RandomnessError(f"a label is text, a whole number or bytes, not {type(label).__name__}")
         kind = b"s" if isinstance(label, str) else b"i" if isinstance(label, int) else b"b"
         body = label if isinstance(label, bytes) else str(label).encode()
         parts += kind + len(body).to_bytes(_LABEL_HEADER, "big") + body
@@ -80,11 +92,13 @@ def encode_labels(labels: tuple[str | int | bytes, ...]) -> bytes:
 def derive_key(secret: bytes, *labels: str | int | bytes) -> bytes:
     """Derive 32 bytes from `secret` for the purpose that `labels` names (HKDF-SHA256, RFC 5869, empty salt).
 
-    Different label lists give independent keys. Raises RandomnessError if `secret` is shorter than 16 bytes,
-    as less could be guessed.
+    Different label lists give independent keys.
+
+    Raises:
+        RandomnessError: `secret` is shorter than 16 bytes, as less could be guessed.
     """
     if len(secret) < 16:
-        raise RandomnessError(f"The secret has {len(secret)} bytes; give at least 16, better 32.")
+        raise RandomnessError(f"the secret has {len(secret)} bytes; give at least 16, better 32")
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=encode_labels(labels)).derive(secret)
 
 

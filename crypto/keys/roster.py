@@ -4,6 +4,8 @@ A roster is part of the plan when it is known beforehand. Without one, the first
 (trust on first use): that holds against whoever comes later, not against the first to speak.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterable
@@ -34,9 +36,13 @@ class Identity:
     """A party's name and its private Ed25519 key (RFC 8032)."""
 
     def __init__(self, name: str, private: bytes) -> None:
-        """Take a private key of 32 bytes; raises RosterError for another length or a bad name."""
+        """Take a private key of 32 bytes.
+
+        Raises:
+            RosterError: another length or a bad name.
+        """
         if len(private) != KEY_BYTES:
-            raise RosterError(f"An identity key has {KEY_BYTES} bytes, this one {len(private)}; make a new identity.")
+            raise RosterError(f"an identity key has {KEY_BYTES} bytes, this one {len(private)}; make a new identity")
         self.name = _checked_name(name)
         self._raw = private
         self._private = Ed25519PrivateKey.from_private_bytes(private)
@@ -54,25 +60,30 @@ class Identity:
     def save(self, path: Path) -> None:
         """Write the private key to a new file that only its owner may read (mode 0600).
 
-        Raises RosterError if the file exists: an identity is never overwritten.
+        Raises:
+            RosterError: the file exists: an identity is never overwritten.
         """
         text = json.dumps({"format": FORMAT, "name": self.name, "private": self._raw.hex()}) + "\n"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
-            raise RosterError(f"{path} exists and is not overwritten; move it away first.") from error
+            raise RosterError(f"{path} exists and is not overwritten; move it away first") from error
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; raises RosterError if it is malformed or others may read it."""
+        """Read what `save` wrote.
+
+        Raises:
+            RosterError: it is malformed or others may read it.
+        """
         if path.stat().st_mode & 0o077:
             raise RosterError(f"{path} is open to other users; run: chmod 600 {path}")
         match _json(path.read_text(), str(path)):
             case {"format": "crypto roster 1", "name": str(name), "private": str(private), **rest} if not rest:
                 return cls(name, _hex(private, str(path)))
-        raise RosterError(f"{path} is no identity file of format {FORMAT!r}.")
+        raise RosterError(f"{path} is no identity file of format {FORMAT!r}")
 
 
 @dataclass(frozen=True)
@@ -82,13 +93,17 @@ class Roster:
     entries: tuple[tuple[str, bytes], ...]
 
     def __post_init__(self) -> None:
-        """Check and sort the entries; raises RosterError."""
+        """Check and sort the entries.
+
+        Raises:
+            RosterError: an entry is malformed or doubled.
+        """
         for name, key in self.entries:
             _checked_name(name)
             _checked_key(name, key)
         for what, several in (("name", [name for name, _ in self.entries]), ("key", [key for _, key in self.entries])):
             if len(set(several)) != len(several):
-                raise RosterError(f"A {what} is in the roster twice; give every party one identity of its own.")
+                raise RosterError(f"a {what} is in the roster twice; give every party one identity of its own")
         object.__setattr__(self, "entries", tuple(sorted(self.entries)))
 
     @property
@@ -108,11 +123,15 @@ class Roster:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read `to_json`; raises RosterError for anything else, names given twice included."""
+        """Read `to_json`.
+
+        Raises:
+            RosterError: anything else, names given twice included.
+        """
         match _json(text, "The roster"):
             case {"format": "crypto roster 1", "keys": dict() as keys, **rest} if not rest:
                 return cls(tuple((name, _hex(key, f"the roster for {name!r}")) for name, key in keys.items()))
-        raise RosterError(f"The text is no roster of format {FORMAT!r}.")
+        raise RosterError(f"the text is no roster of format {FORMAT!r}")
 
 
 class Trust:
@@ -147,26 +166,30 @@ class Trust:
 
 
 def make_identities(names: Iterable[str], random: RandomBytes = system_random) -> dict[str, Identity]:
-    """Make a fresh identity for every name; raises RosterError if a name is given twice."""
+    """Make a fresh identity for every name.
+
+    Raises:
+        RosterError: a name is given twice.
+    """
     found: dict[str, Identity] = {}
     for name in names:
         if name in found:
-            raise RosterError(f"The name {name!r} is given twice; name each party once.")
+            raise RosterError(f"the name {name!r} is given twice; name each party once")
         found[name] = Identity.new(name, random)
     return found
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-        raise RosterError(f"The name {name!r} is not text of 1 to {MAX_NAME} characters.")
+        raise RosterError(f"the name {name!r} is not text of 1 to {MAX_NAME} characters")
     return name
 
 
 def _checked_key(name: str, key: object) -> None:
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-        raise RosterError(f"The key of {name!r} is not {KEY_BYTES} bytes; write the roster anew.")
+        raise RosterError(f"the key of {name!r} is not {KEY_BYTES} bytes; write the roster anew")
     if _weak(key):
-        raise RosterError(f"The key of {name!r} is a point of small order, which anybody can sign for; replace it.")
+        raise RosterError(f"the key of {name!r} is a point of small order, which anybody can sign for; replace it")
 
 
 def _weak(key: bytes) -> bool:
@@ -177,22 +200,22 @@ def _json(text: str, what: str) -> object:
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise RosterError(f"{what} names something twice; write it anew.")
+            raise RosterError(f"{what} names something twice; write it anew")
         return found
 
     if len(text) > MAX_FILE:
-        raise RosterError(f"{what} has {len(text)} characters; at most {MAX_FILE} are read.")
+        raise RosterError(f"{what} has {len(text)} characters; at most {MAX_FILE} are read")
     try:
         value: object = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise RosterError(f"{what} is not valid JSON: {str(error)[:100]}.") from None
+        raise RosterError(f"{what} is not valid JSON: {str(error)[:100]}") from None
     return value
 
 
 def _hex(value: object, what: str) -> bytes:
     if not isinstance(value, str) or len(value) != 2 * KEY_BYTES:
-        raise RosterError(f"The key in {what} is not {2 * KEY_BYTES} hexadecimal digits.")
+        raise RosterError(f"the key in {what} is not {2 * KEY_BYTES} hexadecimal digits")
     try:
         return bytes.fromhex(value)
     except ValueError:
-        raise RosterError(f"The key in {what} is not hexadecimal.") from None
+        raise RosterError(f"the key in {what} is not hexadecimal") from None

@@ -1,5 +1,7 @@
 """One class decorator that keeps an object's secrets out of prints, logs and pickles."""
 
+from __future__ import annotations
+
 from typing import NoReturn, TypeVar
 
 from crypto.errors import SecretExposed
@@ -21,7 +23,7 @@ def holds_secrets(cls: type[T]) -> type[T]:
     def refuse(self: object, *_: object) -> NoReturn:
         raise SecretExposed(
             f"{type(self).__name__} holds secrets and is neither copied nor pickled; "
-            "open a new session in the process that needs one."
+            "open a new session in the process that needs one"
         )
 
     for name, method in (

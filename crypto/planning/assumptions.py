@@ -1,29 +1,14 @@
-"""What each protocol assumes, in words."""
+"""What a plan assumes, in words: those of its protocol, and those that hold for all."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
-from crypto.planning.masks import ASSUMPTIONS, Mode
-from crypto.planning.upload import ProtocolName, Upload
+from crypto.planning.masks import Mode
+from crypto.planning.upload import Upload
 
-_ASSUMPTIONS: dict[ProtocolName, str] = {
-    "plain": "None: the server sees every client's vector in the clear.",
-    "bfv": (
-        "Server and key holder do not collude. The key holder sees each sum. A server that adds other ciphertexts "
-        "than those of the clients it lists gets noise. Clients follow the protocol: one that encrypts something else "
-        "spoils the sum. BFV with N=4096 and a 109-bit modulus: 128-bit security by "
-        "the HomomorphicEncryption.org tables."
-    ),
-    "mpc": (
-        "The server and both computing servers follow the protocol; the computing servers do not collude. The "
-        "computing servers see each sum and open it over an unauthenticated local connection. CrypTen is "
-        "research-grade software; its random numbers are torch's, seeded with 64 bits."
-    ),
-}
-_NORMS = (
-    "Norms are checked on shares with products from a dealer process that colludes with neither computing server. "
-    "Server and computing servers learn one accept bit for each client and sum, which is constant for honest clients "
-    "as they clip first; nobody learns a norm."
-)
 _PINNED = "Messages are signed by identities that the plan's roster pins."
 _FIRST_USE = (
     "Messages are signed; without a roster the first key that each name shows is believed, so the network must "
@@ -31,10 +16,42 @@ _FIRST_USE = (
 )
 
 
-def assumption(protocol: ProtocolName, uploads: Iterable[Upload], pinned: bool, mode: Mode = "semi-honest") -> str:
+@dataclass(frozen=True, kw_only=True)
+class NormCheck:
+    """How a protocol checks the norms of vectors that nobody sees.
+
+    Attributes:
+        assumption: what the check assumes and gives away, in words.
+        roles: parties that only plans with norm bounds have.
+    """
+
+    assumption: str
+    roles: tuple[str, ...] = ()
+
+
+class Assumes(Protocol):
+    """What a protocol's entry says of its own assumptions."""
+
+    @property
+    def assumption(self) -> str:
+        """In words; under masks against a semi-honest server."""
+        ...
+
+    @property
+    def active_assumption(self) -> str:
+        """The same against a server that may do anything; empty where a plan has no such mode."""
+        ...
+
+    @property
+    def norms(self) -> NormCheck | None:
+        """How norms are checked; None where they cannot be."""
+        ...
+
+
+def assumption(entry: Assumes, uploads: Iterable[Upload], pinned: bool, mode: Mode = "semi-honest") -> str:
     """What a plan of these parts assumes, in words; `pinned`: it has a roster."""
-    first = ASSUMPTIONS[mode] if protocol in ("secagg", "secagg+") else _ASSUMPTIONS[protocol]
+    first = entry.active_assumption if mode == "active" and entry.active_assumption else entry.assumption
     parts = [first, _PINNED if pinned else _FIRST_USE]
-    if any(upload.norm_bound for upload in uploads):
-        parts.insert(1, _NORMS)
+    if entry.norms is not None and any(upload.norm_bound for upload in uploads):
+        parts.insert(1, entry.norms.assumption)
     return " ".join(parts)

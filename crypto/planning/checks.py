@@ -1,8 +1,9 @@
 """What a plan refuses: names, counts, bounds, norms, and fields that could overflow or decrypt wrongly."""
 
+from __future__ import annotations
+
 import math
 import operator
-from typing import get_args
 
 from crypto.errors import PlanRefused
 from crypto.planning.norms import largest_norm
@@ -11,115 +12,129 @@ from crypto.planning.upload import (
     LOG2_MAX_FAILURE,
     MAX_LENGTH,
     ROLE_NAMES,
-    ProtocolName,
     Upload,
 )
 from crypto.wire.messages import MAX_NAME, MAX_ROUND
 
 
 def whole(value: int, what: str) -> int:
-    """Return a whole number as an int. Raises PlanRefused, naming `what`, for anything else."""
+    """Return a whole number as an int.
+
+    Raises:
+        PlanRefused: anything else; names `what`.
+    """
     # NumPy's integers overflow silently, so nothing is multiplied before this.
     try:
         return operator.index(value)
     except TypeError as error:
-        raise PlanRefused(f"{what} is {value!r}, not a whole number; round it up yourself.") from error
+        raise PlanRefused(f"{what} is {value!r}, not a whole number; round it up yourself") from error
 
 
 def whole_numbers(upload: Upload) -> Upload:
-    """Return the upload with Python's own integers. Raises PlanRefused for an entry that is no whole number."""
+    """Return the upload with Python's own integers.
+
+    Raises:
+        PlanRefused: an entry that is no whole number.
+    """
     length, bound, noise, norm, noise_norm = (
         whole(getattr(upload, what), f"{what} of upload {upload.name!r}")
         for what in ("length", "bound", "noise_bound", "norm_bound", "noise_norm_bound")
     )
-    return Upload(upload.name, length, bound, noise, float(upload.noise_excess), norm, noise_norm)
+    return Upload(
+        name=upload.name,
+        length=length,
+        bound=bound,
+        noise_bound=noise,
+        noise_excess=float(upload.noise_excess),
+        norm_bound=norm,
+        noise_norm_bound=noise_norm,
+    )
 
 
-def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...]) -> None:
+def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tuple[str, ...]) -> None:
     """Raise PlanRefused unless all names are text of a fit length, name one thing each, and are no role's."""
     vectors = tuple(upload.name for upload in uploads)
     for what, names in (("client", clients), ("upload", vectors)):
         for name in names:
             if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-                raise PlanRefused(f"The {what} name {name!r} is not text of 1 to {MAX_NAME} characters.")
+                raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} characters")
         if not names or len(set(names)) != len(names):
-            raise PlanRefused(f"There are {len(names)} {what}s, {len(set(names))} different; name each one once.")
-    taken = ROLE_NAMES.intersection(clients)
+            raise PlanRefused(f"there are {len(names)} {what}s, {len(set(names))} different; name each one once")
+    taken = ROLE_NAMES.union(roles).intersection(clients)
     if taken:
-        raise PlanRefused(f"Clients cannot be called {sorted(taken)}: these are roles; rename them.")
+        raise PlanRefused(f"clients cannot be called {sorted(taken)}: these are roles; rename them")
 
 
-def check_counts(protocol: ProtocolName, n: int, rounds: int, max_dropouts: int) -> None:
-    """Raise PlanRefused for an unknown protocol, numbers out of range, or sums that could hide nothing."""
-    if protocol not in get_args(ProtocolName):
-        raise PlanRefused(f"Unknown protocol {protocol!r}; choose one of {sorted(get_args(ProtocolName))}.")
+def check_counts(n: int, rounds: int, max_dropouts: int, hides: bool) -> None:
+    """Raise PlanRefused for numbers out of range, or for sums that could hide nothing although the protocol `hides`."""
     if not 1 <= rounds <= MAX_ROUND:
-        raise PlanRefused(f"{rounds} rounds are outside 1 to {MAX_ROUND}.")
+        raise PlanRefused(f"{rounds} rounds are outside 1 to {MAX_ROUND}")
     if not 0 <= max_dropouts < n:
-        raise PlanRefused(f"{max_dropouts} dropouts of {n} clients: allow 0 to {n - 1}.")
+        raise PlanRefused(f"{max_dropouts} dropouts of {n} clients: allow 0 to {n - 1}")
     least = n - max_dropouts
-    if protocol != "plain" and least < 2:
+    if hides and least < 2:
         raise PlanRefused(
-            f"With {n} clients and {max_dropouts} dropouts a sum could hold {least} vector, which hides "
-            f"nothing; at least 2 must remain: allow at most {max(0, n - 2)} dropouts or add clients."
+            f"with {n} clients and {max_dropouts} dropouts a sum could hold {least} vector, which hides "
+            f"nothing; at least 2 must remain: allow at most {max(0, n - 2)} dropouts or add clients"
         )
 
 
 def check_upload(upload: Upload, n: int) -> None:
     """Raise PlanRefused for a length, bound or probability out of range, or a sum of `n` that could leave 64 bits."""
-    where = f"Upload {upload.name!r}"
+    where = f"upload {upload.name!r}"
     if not 1 <= upload.length <= MAX_LENGTH:
-        raise PlanRefused(f"{where} has {upload.length} entries; 1 to {MAX_LENGTH} are allowed.")
+        raise PlanRefused(f"{where} has {upload.length} entries; 1 to {MAX_LENGTH} are allowed")
     if upload.bound < 0 or upload.noise_bound < 0:
-        raise PlanRefused(f"{where} has a negative bound ({upload.bound}, {upload.noise_bound}); give 0 or more.")
+        raise PlanRefused(f"{where} has a negative bound ({upload.bound}, {upload.noise_bound}); give 0 or more")
     if not 0.0 <= upload.noise_excess <= 1.0:
-        raise PlanRefused(f"{where} has noise_excess {upload.noise_excess}; a probability is needed.")
+        raise PlanRefused(f"{where} has noise_excess {upload.noise_excess}; a probability is needed")
     worst = n * upload.bound + upload.noise_bound
     if worst >= 1 << 63:
         raise PlanRefused(
-            f"{where}: a sum of {n} clients can reach 2^{math.log2(worst):.1f}, the limit is 2^63; lower the scale."
+            f"{where}: a sum of {n} clients can reach 2^{math.log2(worst):.1f}, the limit is 2^63; lower the scale"
         )
 
 
-def check_norms(upload: Upload, protocol: ProtocolName) -> None:
-    """Raise PlanRefused for norms that the protocol cannot check, or whose squares could wrap."""
-    where, bounds = f"Upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
+def check_norms(upload: Upload, protocol: str, checks: bool) -> None:
+    """Raise PlanRefused for norms that the protocol does not check, or whose squares could wrap."""
+    where, bounds = f"upload {upload.name!r}", (upload.norm_bound, upload.noise_norm_bound)
     if min(bounds) < 0 or (upload.noise_norm_bound and not upload.norm_bound):
-        raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise.")
-    if upload.norm_bound and protocol != "mpc":
-        raise PlanRefused(f"{where} asks for a norm check, which {protocol} cannot do; use mpc or set norm_bound 0.")
+        raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise")
+    if upload.norm_bound and not checks:
+        raise PlanRefused(f"{where} asks for a norm check, which {protocol} cannot do; use mpc or set norm_bound 0")
     largest = largest_norm(upload.length)
     if max(bounds) > largest:
         raise PlanRefused(
             f"{where}: norms up to {max(bounds)} are to be checked, but for {upload.length} entries a sum of squares "
-            f"could wrap above {largest}; lower the scale."
+            f"could wrap above {largest}; lower the scale"
         )
 
 
 def checked_packing(upload: Upload, n: int, rounds: int) -> Packing:
     """Return how sums of `n` clients lie in BFV plaintexts.
 
-    Raises PlanRefused if they do not fit, noise could leave its field, or decryption could fail, each with probability
-    above 2^-40 over all rounds.
+    Raises:
+        PlanRefused: they do not fit, noise could leave its field, or decryption could fail, each with probability above
+            2^-40 over all rounds.
     """
-    where, worst = f"Upload {upload.name!r}", n * upload.bound + upload.noise_bound
+    where, worst = f"upload {upload.name!r}", n * upload.bound + upload.noise_bound
     packing = choose_packing(upload.length, worst)
     if packing is None:
         raise PlanRefused(
             f"{where}: a sum can reach {worst}, a BFV slot holds less than {PLAIN_MODULUS // 2}; lower the "
-            "scale or use mpc."
+            "scale or use mpc"
         )
     excess = rounds * upload.noise_excess
     if excess > 2.0**LOG2_MAX_FAILURE:
         raise PlanRefused(
             f"{where}: over {rounds} rounds the noise leaves its field with probability {excess:.2g}, the "
-            "limit is 2^-40, as it would corrupt the neighbour; raise noise_bound."
+            "limit is 2^-40, as it would corrupt the neighbour; raise noise_bound"
         )
     failure = log2_decryption_failure(n) + math.log2(rounds * packing.chunks)
     if failure > LOG2_MAX_FAILURE:
         raise PlanRefused(
             f"{where}: decrypting sums of {n} ciphertexts may fail with probability 2^{failure:.0f}, the "
-            "limit is 2^-40; use fewer clients or mpc."
+            "limit is 2^-40; use fewer clients or mpc"
         )
     return packing
 

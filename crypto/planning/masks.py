@@ -15,6 +15,8 @@ A client's two round secrets are shared among its k neighbours and itself, H = k
 - *Enough answers*: with d dropouts independent of the graph, every client keeps t holders.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +24,7 @@ from typing import Literal
 from crypto.errors import PlanRefused
 
 Mode = Literal["semi-honest", "active"]
+Graph = Literal["complete", "sparse"]
 LOG2_SECURITY = -40.0
 LOG2_CORRECTNESS = -20.0
 COMPLETE_BELOW = 50
@@ -33,20 +36,7 @@ _DENSEST = 0.6
 ATTEMPTS = 4
 
 
-ASSUMPTIONS: dict[Mode, str] = {
-    "semi-honest": (
-        "The server follows the protocol (semi-honest mode). At most the planned number of corrupt clients work with "
-        "it. X25519, AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
-    ),
-    "active": (
-        "At most the planned number of corrupt clients work with the server. The server may do anything (active "
-        "mode), and still learns only sums of at least clients - dropouts - corrupt honest vectors. X25519, "
-        "AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
-    ),
-}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskParameters:
     """The public numbers of a masked sum.
 
@@ -67,8 +57,10 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     """Choose the fewest neighbours, and the lowest threshold, that keep 2^-40 security and 2^-20 correctness.
 
     `complete` asks for all pairs; otherwise a regular graph is used from 50 clients on, where it is sparser.
-    Correctness is for one sum, with dropouts that do not depend on the graph. Raises PlanRefused, with value,
-    bound and remedy, if no choice exists.
+    Correctness is for one sum, with dropouts that do not depend on the graph.
+
+    Raises:
+        PlanRefused: no choice exists; names value, bound and remedy.
     """
     _check(n, corrupt, dropouts, mode)
     if not complete and n >= COMPLETE_BELOW:
@@ -78,28 +70,28 @@ def choose_parameters(n: int, corrupt: int, dropouts: int, mode: Mode, complete:
     threshold = (n + corrupt) // 2 + 1
     if threshold > n - dropouts:
         raise PlanRefused(
-            f"With {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
+            f"with {n} clients, {corrupt} of them corrupt, {threshold} answers are needed, more than "
             f"(clients + corrupt)/2; {dropouts} dropouts leave {n - dropouts}: allow at most "
-            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients."
+            f"{max(0, n - threshold)} dropouts, assume fewer corrupt clients, or add clients"
         )
-    return MaskParameters(mode, corrupt, n - 1, threshold, True)
+    return MaskParameters(mode=mode, corrupt=corrupt, neighbours=n - 1, threshold=threshold, complete=True)
 
 
 def parameters_for(
-    protocol: str, n: int, dropouts: int, corrupt: int | None, mode: Mode, pinned: bool
+    protocol: str, graph: Graph | None, n: int, dropouts: int, corrupt: int | None, mode: Mode, pinned: bool
 ) -> MaskParameters | None:
-    """The parameters of a plan; None for protocols without masks. `corrupt` None assumes a tenth.
+    """The parameters of a plan; None for protocols without masks (no `graph`). `corrupt` None assumes a tenth.
 
-    Raises PlanRefused as `choose_parameters` does, for mask options of other protocols, and for an active mode
-    without a roster.
+    Raises:
+        PlanRefused: as `choose_parameters`; also mask options of other protocols, and an active mode without a roster.
     """
-    if protocol not in ("secagg", "secagg+"):
+    if graph is None:
         if corrupt is not None or mode != "semi-honest":
-            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}.")
+            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}")
         return None
     if mode == "active" and not pinned:
-        raise PlanRefused("An active server could invent clients: pin their identities, plan(..., roster=...).")
-    return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, protocol == "secagg")
+        raise PlanRefused("an active server could invent clients: pin their identities, plan(..., roster=...)")
+    return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, graph == "complete")
 
 
 def eigenvalue_bound(neighbours: int) -> float:
@@ -119,23 +111,23 @@ def overhead_bytes(parameters: MaskParameters | None) -> int:
 
 def _check(n: int, corrupt: int, dropouts: int, mode: Mode) -> None:
     if mode not in ("semi-honest", "active"):
-        raise PlanRefused(f"Unknown mode {mode!r}; choose 'semi-honest' or 'active'.")
+        raise PlanRefused(f"unknown mode {mode!r}; choose 'semi-honest' or 'active'")
     if not 0 <= corrupt < n:
-        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}.")
+        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}")
     honest = n - dropouts - corrupt
     if honest < 2:
         raise PlanRefused(
-            f"With {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
-            "at least 2 must remain: allow fewer dropouts or add clients."
+            f"with {n} clients, {dropouts} dropouts and {corrupt} corrupt, a sum could hold {honest} honest vectors; "
+            "at least 2 must remain: allow fewer dropouts or add clients"
         )
     needed = signatures_needed(n, corrupt)
     if mode == "active" and needed > n - dropouts:
         raise PlanRefused(
-            f"An active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
-            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts."
+            f"an active server is stopped by {needed} signatures, more than half of {n} clients and {corrupt} corrupt; "
+            f"{dropouts} dropouts leave {n - dropouts}: allow at most {n - needed} dropouts"
         )
     if n > MOST_CLIENTS:
-        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them.")
+        raise PlanRefused(f"{n} clients exceed {MOST_CLIENTS}, where checking the graph takes too long; split them")
 
 
 def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters | None:
@@ -150,7 +142,14 @@ def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters |
         if threshold > k + 1 or not _connected(n, k, together, n - dropouts - corrupt):
             continue
         if _log2_shortage(n, dropouts, k, threshold) <= correct:
-            return MaskParameters(mode, corrupt, k, threshold, False, eigenvalue_bound(k))
+            return MaskParameters(
+                mode=mode,
+                corrupt=corrupt,
+                neighbours=k,
+                threshold=threshold,
+                complete=False,
+                eigenvalue=eigenvalue_bound(k),
+            )
     return None
 
 

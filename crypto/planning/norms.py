@@ -13,6 +13,8 @@ variance proxy 1/2, since (1 + cosh t)/2 <= exp(t^2/4); a vector of norm at most
 2 REPETITIONS exp(-(E/C)^2) <= 2^-50.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -5,6 +5,8 @@ packed sums, as long as no field's sum leaves [-bound, bound] and |v| stays belo
 to both.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ COEFFICIENT_BITS = (60, 49)
 COEFFICIENT_PRIMES = (1152921504606830593, 562949953216513)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Packing:
     """How a vector of `length` entries lies in `chunks` plaintexts of 4,096 slots with `fields` fields
     each.
@@ -46,7 +48,7 @@ def choose_packing(length: int, bound: int) -> Packing | None:
     if fields == 0:
         return None
     slots = -(-length // fields)
-    return Packing(length, fields, width, -(-slots // RING_DEGREE))
+    return Packing(length=length, fields=fields, width=width, chunks=-(-slots // RING_DEGREE))
 
 
 def pack_fields(x: npt.NDArray[np.int64], packing: Packing) -> npt.NDArray[np.int64]:

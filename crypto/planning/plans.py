@@ -1,14 +1,15 @@
 """The plan: everything public about a run of secure sums, fixed and checked before it starts."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Literal, Protocol
 
 from crypto.errors import MessageError, PlanRefused, RosterError
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Roster
-from crypto.keys.sealed import OVERHEAD as SEAL_OVERHEAD
-from crypto.planning.assumptions import assumption
+from crypto.planning.assumptions import Assumes, assumption
 from crypto.planning.checks import (
     check_counts,
     check_names,
@@ -18,18 +19,54 @@ from crypto.planning.checks import (
     whole,
     whole_numbers,
 )
-from crypto.planning.masks import MaskParameters, Mode, overhead_bytes, parameters_for
+from crypto.planning.masks import Graph, MaskParameters, Mode, parameters_for
 from crypto.planning.packing import Packing
-from crypto.planning.upload import CIPHERTEXT_BYTES, SEED_BYTES, STATEMENT_BYTES, ProtocolName, Upload
+from crypto.planning.upload import Upload
 from crypto.wire.messages import MAX_NAME
 from crypto.wire.values import pack_value, unpack_value
 
+Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
 
-@dataclass(frozen=True)
+
+class Rules(Assumes, Protocol):
+    """What a plan asks of its protocol; `crypto.protocols.entry.SumProtocol` says what each member means."""
+
+    @property
+    def hiding(self) -> Hiding:
+        """What keeps one client's vector from the server."""
+        ...
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The parties besides the clients, the server first."""
+        ...
+
+    @property
+    def packed(self) -> bool:
+        """Whether vectors lie in BFV plaintexts."""
+        ...
+
+    @property
+    def masks(self) -> Graph | None:
+        """Which clients mask each other's vectors; None without masks."""
+        ...
+
+    @property
+    def client_bytes(self) -> Callable[[Plan, Upload], int]:
+        """Bytes of payload that one client sends for one sum of an upload."""
+        ...
+
+    @property
+    def check(self) -> Callable[[Plan], None]:
+        """Refuses a plan that all other checks let through, with PlanRefused."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A checked plan; make it with `plan`. All of it is public."""
+    """A checked plan; make it with `crypto.plan`. All of it is public."""
 
-    protocol: ProtocolName
+    protocol: str
     clients: tuple[str, ...]
     uploads: tuple[Upload, ...]
     rounds: int
@@ -40,6 +77,13 @@ class Plan:
     packings: tuple[Packing, ...] = field(repr=False)
     roster: Roster | None = field(default=None, repr=False)
     masks: MaskParameters | None = None
+    rules: Rules = field(kw_only=True, repr=False, compare=False)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The parties besides the clients, the server first."""
+        norms = self.rules.norms
+        return (*self.rules.roles, *(norms.roles if norms is not None and self.checks_norms else ()))
 
     @property
     def checks_norms(self) -> bool:
@@ -47,11 +91,15 @@ class Plan:
         return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:
-        """Return the upload of that name; raises PlanRefused if there is none."""
+        """Return the upload of that name.
+
+        Raises:
+            PlanRefused: there is none.
+        """
         for upload in self.uploads:
             if upload.name == name:
                 return upload
-        raise PlanRefused(f"No upload {name!r} in the plan; it has {[u.name for u in self.uploads]}.")
+        raise PlanRefused(f"no upload {name!r} in the plan; it has {[u.name for u in self.uploads]}")
 
     def sum_bound(self, name: str) -> int:
         """Public bound on |entry| of the sum over all clients, noise included."""
@@ -62,49 +110,43 @@ class Plan:
         """Bytes of payload that one client sends for one sum of this upload (envelopes, about 250 bytes, and
         digests of models aside).
         """
-        upload = self.find(name)
-        match self.protocol:
-            case "plain":
-                return 8 * upload.length
-            case "bfv":
-                chunks = self.packing(name).chunks
-                header = 1 if chunks < 16 else 3 if chunks < 1 << 16 else 5
-                return STATEMENT_BYTES + header + chunks * (CIPHERTEXT_BYTES + 5)
-            case "mpc":
-                vectors = 2 if upload.noise_norm_bound else 1
-                return 8 * vectors * upload.length + SEED_BYTES + 2 * (SEAL_OVERHEAD + 1)
-            case "secagg" | "secagg+":
-                return -(-upload.length * self.ring_bits(name) // 8) + overhead_bytes(self.masks)
-        assert_never(self.protocol)
+        return self.rules.client_bytes(self, self.find(name))
 
     def ring_bits(self, name: str) -> int:
         """Bits of an entry under masks: the smallest ring in which the sum does not wrap."""
         return max(1, (2 * self.sum_bound(name)).bit_length())
 
     def packing(self, name: str) -> Packing:
-        """How the upload lies in BFV plaintexts; raises PlanRefused under another protocol."""
+        """How the upload lies in BFV plaintexts.
+
+        Raises:
+            PlanRefused: another protocol, or an upload that is not in the plan.
+        """
         for upload, packing in zip(self.uploads, self.packings, strict=False):
             if upload.name == name:
                 return packing
-        raise PlanRefused(f"No packing for {name!r}: the protocol is {self.protocol} or the upload is unknown.")
+        raise PlanRefused(f"no packing for {name!r}: the protocol is {self.protocol} or the upload is unknown")
 
     def covers(self, number: int, name: str) -> bool:
         """Whether (round `number`, upload `name`) belongs to this plan."""
         return 0 <= number < self.rounds and any(upload.name == name for upload in self.uploads)
 
-    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> "Plan":
+    def pinned(self, roster: Roster, mode: Mode = "semi-honest") -> Plan:
         """Return this plan, in its session, with the identities of `roster` and, under masks, what the server may do.
 
-        For who plans first and makes, or is given, identities later. Raises PlanRefused as `plan` does.
+        For who plans first and makes, or is given, identities later.
+
+        Raises:
+            PlanRefused: as `plan`.
         """
         corrupt = None if self.masks is None else self.masks.corrupt
-        return plan(
-            self.protocol, self.clients, self.uploads, self.rounds, self.max_dropouts, self.session, roster, corrupt,
-            "semi-honest" if self.masks is None else mode,
+        return make_plan(
+            self.protocol, self.rules, self.clients, self.uploads, self.rounds, self.max_dropouts, self.session,
+            roster, corrupt, "semi-honest" if self.masks is None else mode,
         )  # fmt: skip
 
     def to_bytes(self) -> bytes:
-        """Write the plan for another process; `plan_from_bytes` reads it and checks it again."""
+        """Write the plan for another process; `crypto.protocols.plans.plan_from_bytes` reads and checks it."""
         uploads = [
             [u.name, u.length, u.bound, u.noise_bound, u.noise_excess, u.norm_bound, u.noise_norm_bound]
             for u in self.uploads
@@ -114,8 +156,9 @@ class Plan:
         return pack_value([*parts, *([] if self.masks is None else [self.masks.corrupt, self.masks.mode])])
 
 
-def plan(
-    protocol: ProtocolName,
+def make_plan(
+    protocol: str,
+    rules: Rules,
     clients: Iterable[str],
     uploads: Iterable[Upload],
     rounds: int,
@@ -125,34 +168,28 @@ def plan(
     corrupt: int | None = None,
     mode: Mode = "semi-honest",
 ) -> Plan:
-    """Check everything public about a run and return its plan.
+    """Check everything public about a run and return its plan; `crypto.protocols.plans.plan` knows the `rules` by name.
 
-    `session` names the run; None draws 128 random bits, the only thing here that is not a function of the
-    arguments. `roster` pins the identities of clients and roles; None believes the first key that each name
-    shows. `corrupt` (how many clients may work with the server; None: a tenth) and `mode` are for "secagg" and
-    "secagg+", see `crypto.planning.masks`. Raises PlanRefused, with the value, the limit and the remedy, if names
-    clash or the roster lacks one, a number is out of range, fewer than two clients would be summed (unless
-    "plain"), a sum could leave 64 bits, a norm cannot be checked, or, under "bfv", a sum does not fit a packed
-    field, noise could exceed it with probability above 2^-40 over all rounds, or decryption could fail with
-    probability above 2^-40.
+    Raises:
+        PlanRefused: as that does.
     """
     names, vectors = tuple(clients), tuple(whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = whole(rounds, "rounds"), whole(max_dropouts, "max_dropouts")
-    check_names(names, vectors)
-    check_counts(protocol, len(names), rounds, max_dropouts)
+    check_names(names, vectors, rules.roles)
+    check_counts(len(names), rounds, max_dropouts, hides=rules.hiding != "nothing")
     session = system_random(16).hex() if session is None else session
     if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"The session name has {len(session)} characters; give 1 to {MAX_NAME}.")
+        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
     for upload in vectors:
         check_upload(upload, len(names))
-        check_norms(upload, protocol)
+        check_norms(upload, protocol, checks=rules.norms is not None)
     missing = set(names) - set(names if roster is None else roster.keys)
     if missing:
-        raise PlanRefused(f"The roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys.")
+        raise PlanRefused(f"the roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys")
     corrupt = None if corrupt is None else whole(corrupt, "corrupt")
-    masks = parameters_for(protocol, len(names), max_dropouts, corrupt, mode, roster is not None)
-    packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if protocol == "bfv" else ()
-    return Plan(
+    masks = parameters_for(protocol, rules.masks, len(names), max_dropouts, corrupt, mode, roster is not None)
+    packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if rules.packed else ()
+    made = Plan(
         protocol=protocol,
         clients=names,
         uploads=vectors,
@@ -160,21 +197,27 @@ def plan(
         max_dropouts=max_dropouts,
         session=session,
         min_clients=len(names) - max_dropouts,
-        assumption=assumption(protocol, vectors, roster is not None, mode),
+        assumption=assumption(rules, vectors, roster is not None, mode),
         packings=packings,
         roster=roster,
         masks=masks,
+        rules=rules,
     )
+    rules.check(made)
+    return made
 
 
-def plan_from_bytes(data: bytes) -> Plan:
-    """Read `Plan.to_bytes` and check the plan again.
+def read_plan(data: bytes, find: Callable[[str], Rules]) -> Plan:
+    """Read `Plan.to_bytes` and check the plan again; `find` returns the rules of a protocol by its name.
 
-    Raises MessageError for malformed bytes and PlanRefused for a plan that `plan` would refuse.
+    Raises:
+        MessageError: malformed bytes.
+        PlanRefused: a plan that `make_plan` would refuse.
+        CryptoError: what `find` raises.
     """
     match unpack_value(data):
         case [
-            ("plain" | "bfv" | "mpc" | "secagg" | "secagg+") as protocol,
+            str(protocol),
             list(clients),
             list(uploads),
             int(rounds),
@@ -183,19 +226,31 @@ def plan_from_bytes(data: bytes) -> Plan:
             (list() | None) as entries,
             *rest,
         ]:
+            rules, roster = find(protocol), _roster(entries)
             vectors = []
             for entry in uploads:
                 match entry:
                     case [str(name), int(length), int(bound), int(noise), float(excess), int(norm), int(noise_norm)]:
-                        vectors.append(Upload(name, length, bound, noise, excess, norm, noise_norm))
+                        vectors.append(
+                            Upload(
+                                name=name,
+                                length=length,
+                                bound=bound,
+                                noise_bound=noise,
+                                noise_excess=excess,
+                                norm_bound=norm,
+                                noise_norm_bound=noise_norm,
+                            )
+                        )
                     case _:
-                        raise MessageError("An upload of the plan is malformed.")
+                        raise MessageError("an upload of the plan is malformed")
             match rest:
-                case [] if protocol in ("plain", "bfv", "mpc"):
-                    return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries))
+                case [] if rules.masks is None:
+                    return make_plan(protocol, rules, clients, vectors, rounds, drops, session, roster)
                 case [int(corrupt), ("semi-honest" | "active") as mode]:
-                    return plan(protocol, clients, vectors, rounds, drops, session, _roster(entries), corrupt, mode)
-    raise MessageError("The bytes are not a plan.")
+                    given = (clients, vectors, rounds, drops, session, roster, corrupt, mode)
+                    return make_plan(protocol, rules, *given)
+    raise MessageError("the bytes are not a plan")
 
 
 def _roster(entries: list[object] | None) -> Roster | None:
@@ -207,7 +262,7 @@ def _roster(entries: list[object] | None) -> Roster | None:
             case [str(name), bytes(key)]:
                 found.append((name, key))
             case _:
-                raise MessageError("The roster of the plan is malformed.")
+                raise MessageError("the roster of the plan is malformed")
     try:
         return Roster(tuple(found))
     except RosterError as error:

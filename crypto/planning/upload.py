@@ -1,11 +1,11 @@
 """One vector that every client sends, the protocols that can sum it, and the limits of both."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
 
 from crypto.keys.roster import PROOF_BYTES
 
-ProtocolName = Literal["plain", "bfv", "mpc", "secagg", "secagg+"]
 ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
 MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0
@@ -15,7 +15,7 @@ SEED_BYTES = 32
 STATEMENT_BYTES = 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Upload:
     """One vector that every client sends once a round.
 

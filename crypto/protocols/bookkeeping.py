@@ -1,5 +1,7 @@
 """What every protocol must keep straight: which sums are open, who has arrived, who may submit what."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -73,27 +75,31 @@ class Submissions:
     _done: set[Key] = field(default_factory=set)
 
     def check(self, number: int, name: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> None:
-        """Record the submission; raises SubmissionRefused as `ClientSession.submit` says."""
+        """Record the submission.
+
+        Raises:
+            SubmissionRefused: as `ClientSession.submit` says.
+        """
         key = (number, name)
         if len(model) > MAX_MODEL:
             raise SubmissionRefused(
-                f"The model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256."
+                f"the model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256"
             )
         if not self.plan.covers(*key):
-            raise SubmissionRefused(f"Round {number}, upload {name!r} is not in the plan of {self.plan.rounds} rounds.")
+            raise SubmissionRefused(f"round {number}, upload {name!r} is not in the plan of {self.plan.rounds} rounds")
         upload = self.plan.find(name)
         if not isinstance(vector, np.ndarray) or vector.dtype != np.int64 or vector.shape != (upload.length,):
             found = f"{vector.dtype} {vector.shape}" if isinstance(vector, np.ndarray) else type(vector).__name__
-            raise SubmissionRefused(f"Upload {name!r} takes int64 of shape ({upload.length},), this is {found}.")
+            raise SubmissionRefused(f"upload {name!r} takes int64 of shape ({upload.length},), this is {found}")
         limit = upload.bound + upload.noise_bound
         if int(vector.max()) > limit or int(vector.min()) < -limit:
             raise SubmissionRefused(
-                f"An entry of upload {name!r} exceeds the plan's bound {limit} (noise included); clip before "
-                "submitting, or plan a larger bound."
+                f"an entry of upload {name!r} exceeds the plan's bound {limit} (noise included); clip before "
+                "submitting, or plan a larger bound"
             )
         if key in self._done:
             raise SubmissionRefused(
-                f"Round {number}, upload {name!r} was already submitted; a second vector is refused."
+                f"round {number}, upload {name!r} was already submitted; a second vector is refused"
             )
         self._done.add(key)
 

@@ -6,6 +6,8 @@ number. A receiver passes on what is signed by the party it names, addressed to 
 ignores everything else.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -177,7 +179,7 @@ class SealedClient:
         else:
             if noise.shape != vector.shape or noise.dtype != vector.dtype:
                 raise SubmissionRefused(
-                    f"The noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector."
+                    f"the noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector"
                 )
             sent = self._inner.submit(round, upload, vector + noise, model)
         return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))

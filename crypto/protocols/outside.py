@@ -1,8 +1,11 @@
 """Objects that somebody else's code defines, by the text `module:name`, without a registration call."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -43,9 +46,30 @@ def load_code(reference: str) -> object:
 
 
 def file_of(reference: str) -> Path | None:
-    """Return the file of a loaded reference's module; None for a module without one."""
-    file = sys.modules[reference.partition(":")[0]].__file__
+    """Return the file of a reference's module, loaded or not; None for a module without one, or that is not found.
+
+    Nothing is imported: neither the module nor a package around it.
+    """
+    name = reference.partition(":")[0]
+    file = getattr(sys.modules[name], "__file__", None) if name in sys.modules else _origin(name)
     return None if file is None else Path(file).resolve()
+
+
+def _origin(name: str) -> str | None:
+    """Return where importing a module would find its file, without importing the packages around it."""
+    first, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+        for part in rest:
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None:
+        return spec.origin if spec.has_location else None
+    beside = Path.cwd() / f"{name}.py"
+    return str(beside) if beside.is_file() else None
 
 
 def _imported(name: str, reference: str) -> ModuleType:

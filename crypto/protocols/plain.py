@@ -3,12 +3,15 @@
 For tests, for comparisons, and for runs whose protection lies elsewhere. Sums are modulo 2^64.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
+from crypto.protocols.entry import SumProtocol
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 
 
@@ -37,7 +40,17 @@ class PlainClient:
         """See `ClientSession.submit`: one message of 8 bytes an entry."""
         self._submissions.check(round, upload, vector, model)
         raw = vector.astype("<i8", copy=False).tobytes()
-        return (Message(self.name, "server", "vector", self._plan.session, round, upload, raw),)
+        return (
+            Message(
+                sender=self.name,
+                receiver="server",
+                kind="vector",
+                session=self._plan.session,
+                round=round,
+                upload=upload,
+                payload=raw,
+            ),
+        )
 
 
 @holds_secrets
@@ -89,3 +102,12 @@ class PlainServer:
             return (abort,)
         self._sums.close(key)
         return (Aggregate(self._plan.session, *key, total, in_order(self._plan, arrived)),)
+
+
+plain = SumProtocol(
+    hiding="nothing",
+    assumption="None: the server sees every client's vector in the clear.",
+    client=lambda seat: PlainClient(seat.plan, seat.identity.name),
+    party=lambda seat: PlainServer(seat.plan),
+    client_bytes=lambda _plan, upload: 8 * upload.length,
+)

@@ -9,13 +9,15 @@ is opened once; messages of rounds that are not open, of other sessions, duplica
 change nothing and give an empty answer.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal, Protocol, assert_never, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.planning.plans import Plan
+from crypto.planning.plans import Hiding, Plan
 from crypto.wire.messages import Input, Item, Message
 
 
@@ -65,13 +67,15 @@ class ClientSession(Session, Protocol):
         """Protect one vector (int64, flat, of the upload's length) and return the messages to send.
 
         `noise`: the client's noise share, of the same type and shape. It is added to the vector, or travels apart
-        if the upload's norms are checked. Raises SubmissionRefused for a wrong type or shape, an entry beyond the
-        plan's bound (noise included), a norm beyond it, a round or upload outside the plan, a second vector for
-        the same sum, or if the keys have not arrived.
+        if the upload's norms are checked.
         `model`: a digest, at most 64 bytes, of the model or the statistic that the vector belongs to. Vectors of
         different models do not add up, and whoever opens sums (the clients under masks, the key holder, both
         computing servers) opens no second sum of an upload at one model whose cohort differs by fewer than the
         plan's `min_clients` clients. "plain" hides nothing and ignores it.
+
+        Raises:
+            SubmissionRefused: a wrong type or shape, an entry beyond the plan's bound (noise included), a norm beyond
+                it, a round or upload outside the plan, a second vector for the same sum, or keys that have not arrived.
         """
         ...
 
@@ -128,32 +132,11 @@ class SumOpener(Protocol):
         ...
 
 
-Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
-
-
 def hiding(plan: Plan) -> Hiding:
     """What keeps one client's vector from the server: nothing, encryption for another party, or secret shares."""
-    match plan.protocol:
-        case "plain":
-            return "nothing"
-        case "bfv":
-            return "ciphertext"
-        case "mpc":
-            return "shares"
-        case "secagg" | "secagg+":
-            return "masks"
-    assert_never(plan.protocol)
+    return plan.rules.hiding
 
 
 def plan_roles(plan: Plan) -> tuple[str, ...]:
     """Name the parties besides the clients, the server first."""
-    match plan.protocol:
-        case "plain":
-            return ("server",)
-        case "bfv":
-            return ("server", "keyholder")
-        case "mpc":
-            return ("server", "compute0", "compute1", *(("dealer",) if plan.checks_norms else ()))
-        case "secagg" | "secagg+":
-            return ("server",)
-    assert_never(plan.protocol)
+    return plan.roles

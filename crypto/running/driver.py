@@ -1,5 +1,7 @@
 """Carry messages between the parties of one program until nothing is under way."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
@@ -53,7 +55,10 @@ def set_up(parties: Mapping[str, Party], timeout: float = DEFAULT_TIMEOUT) -> tu
     """Let every party start and deliver the key messages; call it once, before the first round.
 
     Returns the messages for clients, to be given to `on` of client sessions that live elsewhere. `timeout` in
-    seconds. Raises PartyLost if a party in a process of its own ends or does not answer in time.
+    seconds.
+
+    Raises:
+        PartyLost: a party in a process of its own ends or does not answer in time.
     """
     first: list[Item] = []
     for party in parties.values():
@@ -76,8 +81,12 @@ def run_round(
     """Run one sum: every client with a vector submits it, except those in `drop`; then deadlines until it ends.
 
     `noise`: noise shares by client, if any. `parties` holds the clients' sessions and the helpers
-    (`plan_roles`), after `set_up`. Raises SubmissionRefused for a vector that does not fit, PartyLost if a process
-    ends or does not answer within `timeout` seconds, and CryptoError if the round was already run.
+    (`plan_roles`), after `set_up`.
+
+    Raises:
+        SubmissionRefused: a vector that does not fit.
+        PartyLost: a process ends or does not answer within `timeout` seconds.
+        CryptoError: the round was already run.
     """
     outcomes = deliver(parties, (), timeout, {"server": (Begin(round, upload),)})
     for name, vector in vectors.items():
@@ -85,7 +94,7 @@ def run_round(
             continue
         client = parties.get(name)
         if not isinstance(client, ClientSession):
-            raise SubmissionRefused(f"{name!r} is not a client among the parties {sorted(parties)}.")
+            raise SubmissionRefused(f"{name!r} is not a client among the parties {sorted(parties)}")
         if noise is None or name not in noise:
             sent = client.submit(round, upload, vector)
         else:
@@ -96,9 +105,7 @@ def run_round(
         if not outcomes:
             outcomes += deliver(parties, (), timeout, {"server": (Deadline(round, upload),)})
     if len(outcomes) != 1:
-        raise CryptoError(
-            f"Round {round} of {upload!r} gave {len(outcomes)} outcomes; a sum is run once, after set_up."
-        )
+        raise CryptoError(f"round {round} of {upload!r} gave {len(outcomes)} outcomes; a sum is run once, after set_up")
     return outcomes[0]
 
 
@@ -114,8 +121,10 @@ def deliver(
 
     Returns the aggregates and aborts that came out. Messages for parties that are not here are appended to
     `elsewhere`, or dropped if it is None. With `settle` False, parties in processes of their own may still be
-    at work when it returns; a later call takes their answers. Raises PartyLost if a process ends or nothing
-    moves for `timeout` seconds.
+    at work when it returns; a later call takes their answers.
+
+    Raises:
+        PartyLost: a process ends or nothing moves for `timeout` seconds.
     """
     outcomes: list[Outcome] = []
     queue: deque[Item] = deque(items)
@@ -144,7 +153,7 @@ def deliver(
                 last = time.monotonic()
         if time.monotonic() - last > timeout:
             names = ", ".join(remote.name for remote in busy)
-            raise PartyLost(f"No answer from {names} within {timeout:g} s; close the parties and start again.")
+            raise PartyLost(f"no answer from {names} within {timeout:g} s; close the parties and start again")
 
 
 def _receivers(parties: Mapping[str, Party], receiver: str) -> list[Party]:

@@ -6,6 +6,8 @@ every input is answered by one frame with the number of items and one frame for 
 of the stream ends the process.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import queue
@@ -14,18 +16,17 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crypto.errors import MessageError
 from crypto.keys.roster import Identity
 from crypto.opening import open_party
-from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.planning.plans import Plan
+from crypto.protocols.catalogue import entry_of
+from crypto.protocols.entry import Group
+from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import Session
 from crypto.wire.messages import Begin, Deadline, Item, Message, decode, encode
 from crypto.wire.values import unpack_value
-
-if TYPE_CHECKING:
-    from crypto.protocols.mpc.crypten_backend import CrypTenGroup
 
 COUNT_BYTES = 4
 ORPHAN_CHECK_SECONDS = 1.0
@@ -35,12 +36,12 @@ STOP_SECONDS = 3.0
 def main(descriptor: int) -> int:
     """Run one party until it is told to stop; returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = Connection(descriptor)
+    connection = Connection(descriptor)
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stopped = threading.Event()
-    threading.Thread(target=_read, args=(channel, inbox, stopped), daemon=True).start()
+    threading.Thread(target=_read, args=(connection, inbox, stopped), daemon=True).start()
     try:
-        return _serve(channel, inbox)
+        return _serve(connection, inbox)
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except Exception as error:
@@ -52,7 +53,7 @@ def main(descriptor: int) -> int:
 
 
 def _read(
-    channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]", stopped: threading.Event
+    connection: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None], stopped: threading.Event
 ) -> None:
     """Move frames to the inbox, so that the parent never waits to send; end the process if the parent is
     gone.
@@ -60,10 +61,10 @@ def _read(
     parent = os.getppid()
     try:
         while True:
-            while not channel.poll(ORPHAN_CHECK_SECONDS):
+            while not connection.poll(ORPHAN_CHECK_SECONDS):
                 if os.getppid() != parent:
                     raise EOFError
-            frame = channel.recv_bytes()
+            frame = connection.recv_bytes()
             if not frame:
                 break
             inbox.put(frame)
@@ -74,19 +75,20 @@ def _read(
         os._exit(1)
 
 
-def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes | None]") -> int:
+def _serve(connection: Connection[bytes, bytes], inbox: queue.SimpleQueue[bytes | None]) -> int:
     first = inbox.get()
     if first is None:
         return 0
     match unpack_value(first):
         case [bytes(plan), str(role), str(rendezvous), str(identity)]:
-            session, group = _open(plan_from_bytes(plan), role, rendezvous, identity)
+            # The parent started this process: code that its plan names is the parent's to trust.
+            session, group = _open(plan_from_bytes(plan, trust_code=True), role, rendezvous, identity)
         case _:
-            raise MessageError("The set-up of a hosted party is malformed.")
-    _answer(channel, session.start())
+            raise MessageError("the set-up of a hosted party is malformed")
+    _answer(connection, session.start())
     while (frame := inbox.get()) is not None:
         item = decode(frame)
-        _answer(channel, session.on(item) if isinstance(item, Message | Begin | Deadline) else ())
+        _answer(connection, session.on(item) if isinstance(item, Message | Begin | Deadline) else ())
     if group is not None:
         group.close()
         # If the parent was killed, nobody else deletes the meeting place.
@@ -96,26 +98,17 @@ def _serve(channel: "Connection[bytes, bytes]", inbox: "queue.SimpleQueue[bytes 
     return 0
 
 
-def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, "CrypTenGroup | None"]:
+def _open(plan: Plan, role: str, rendezvous: str, identity_file: str) -> tuple[Session, Group | None]:
     identity = Identity.load(Path(identity_file)) if identity_file else None
-    if not rendezvous:
-        return open_party(plan, role, identity=identity), None
-    from crypto.protocols.mpc.client import COMPUTE
-    from crypto.protocols.mpc.crypten_backend import CrypTenGroup, serve_triples
-    from crypto.protocols.mpc.servers import DEALER
-
-    world = len(COMPUTE)
-    if role == DEALER:
-        threading.Thread(target=serve_triples, args=(world, Path(rendezvous)), daemon=True).start()
-        return open_party(plan, role, identity=identity), None
-    group = CrypTenGroup(COMPUTE.index(role), world, Path(rendezvous), plan.checks_norms)
+    meeting = entry_of(plan.protocol).meeting
+    group = meeting.join(plan, role, Path(rendezvous)) if meeting is not None and rendezvous else None
     return open_party(plan, role, opener=group, identity=identity), group
 
 
-def _answer(channel: "Connection[bytes, bytes]", items: tuple[Item, ...]) -> None:
-    channel.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
+def _answer(connection: Connection[bytes, bytes], items: tuple[Item, ...]) -> None:
+    connection.send_bytes(len(items).to_bytes(COUNT_BYTES, "big"))
     for item in items:
-        channel.send_bytes(encode(item))
+        connection.send_bytes(encode(item))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ Frames over a socket pair carry `crypto.wire.messages` bytes; nothing is pickled
 when its socket closes, or when its parent is gone. For POSIX systems, as a child inherits its socket.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -21,6 +23,7 @@ from typing import Self
 
 from crypto.errors import MessageError, PartyLost, PlanRefused
 from crypto.planning.plans import Plan
+from crypto.protocols.catalogue import entry_of
 from crypto.protocols.session import plan_roles
 from crypto.running.host import COUNT_BYTES
 from crypto.wire.messages import Abort, Aggregate, Input, Item, Message, decode, encode
@@ -37,18 +40,18 @@ class ProcessParty:
         """Start the process; it opens its session and answers with its start messages.
 
         `rendezvous`: for the computing servers and the dealer of "mpc", a file in a private folder through which
-        they meet. `identity`: the role's identity file, which only the child reads. Raises PlanRefused for a role
-        that the plan does not have, or a computing server without `rendezvous`, and BackendMissing if the
-        protocol's library is not installed.
+        they meet. `identity`: the role's identity file, which only the child reads.
+
+        Raises:
+            PlanRefused: a role that the plan does not have, or a computing server without `rendezvous`.
+            BackendMissing: the protocol's library is not installed.
         """
         if role not in plan_roles(plan):
-            raise PlanRefused(f"The protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}.")
-        if _meets(role):
-            from crypto.protocols.mpc.crypten_backend import require_crypten
-
-            require_crypten()
+            raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; it has {plan_roles(plan)}")
+        if _meets(plan, role):
+            entry_of(plan.protocol).require()
             if rendezvous is None:
-                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties.")
+                raise PlanRefused(f"{role} needs a rendezvous file; start both with host_parties")
         self.name = role
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         ours, theirs = socket.socketpair()
@@ -97,17 +100,22 @@ class ProcessParty:
         return self._channel.fileno()
 
     def send(self, item: Input) -> None:
-        """Give the party one input; raises PartyLost if its process has ended."""
+        """Give the party one input.
+
+        Raises:
+            PartyLost: its process has ended.
+        """
         self._send(encode(item))
 
     def collect(self, timeout: float = DEFAULT_TIMEOUT) -> tuple[Item, ...]:
         """Wait for the answer to one input and return its items, often none.
 
-        Raises PartyLost if the process ended, or gave no answer within `timeout` seconds.
+        Raises:
+            PartyLost: the process ended, or gave no answer within `timeout` seconds.
         """
         try:
             if not self._channel.poll(timeout):
-                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it.")
+                raise PartyLost(f"{self.name} (process {self.pid}) gave no answer within {timeout:g} s; close it")
             count = int.from_bytes(self._channel.recv_bytes(COUNT_BYTES), "big")
             items = [decode(self._channel.recv_bytes()) for _ in range(count)]
         except (EOFError, OSError) as error:
@@ -115,13 +123,14 @@ class ProcessParty:
         self._pending -= 1
         answer = tuple(item for item in items if isinstance(item, Message | Aggregate | Abort))
         if len(answer) != len(items):
-            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort.")
+            raise MessageError(f"{self.name} answered with something that is no message, aggregate or abort")
         return answer
 
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Item | None:
         """Return the next item, or None if all inputs are answered or nothing comes within `timeout` seconds.
 
-        Raises PartyLost if the process ended.
+        Raises:
+            PartyLost: the process ended.
         """
         end = time.monotonic() + timeout
         while not self._items and self._pending:
@@ -183,7 +192,7 @@ class HostedParties:
         self._folder: Path | None = None
         try:
             for role in roles:
-                place = self._meeting_place() if _meets(role) else None
+                place = self._meeting_place() if _meets(plan, role) else None
                 self.parties[role] = ProcessParty(plan, role, place, identities.get(role))
         except BaseException:
             self.close()
@@ -229,13 +238,14 @@ def host_parties(
     return HostedParties(plan, plan_roles(plan) if roles is None else roles, identities or {})
 
 
-def _meets(role: str) -> bool:
-    """Whether the role meets others in CrypTen's group."""
-    return role.startswith("compute") or role == "dealer"
+def _meets(plan: Plan, role: str) -> bool:
+    """Whether the role opens sums together with others, as in CrypTen's group."""
+    meeting = entry_of(plan.protocol).meeting
+    return meeting is not None and role in meeting.roles
 
 
 def child_environment() -> dict[str, str]:
     """The environment of a child process: it finds this very package, and computes with one thread."""
-    home = str(Path(__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])
     paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -1,5 +1,7 @@
 """All parties of a plan in one process, for tests and demonstrations: whoever runs it sees every secret."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +26,7 @@ class OpenerPair:
     _offers: dict[bytes, dict[int, Shares]] = field(default_factory=dict)
     _opened: dict[bytes, Opened] = field(default_factory=dict)
 
-    def end(self, rank: int) -> "OpenerEnd":
+    def end(self, rank: int) -> OpenerEnd:
         """The opener of compute0 or compute1."""
         return OpenerEnd(self, rank)
 
@@ -77,7 +79,8 @@ def _opened(vectors: Shares, bounds: tuple[int, ...], least: int) -> Opened:
 def rehearse(plan: Plan, identities: dict[str, Identity] | None = None) -> dict[str, Session]:
     """Open every client and role of the plan here, before set-up; call `crypto.set_up` with the result.
 
-    Raises PlanRefused as `open_client` and `open_party` do.
+    Raises:
+        PlanRefused: as `open_client` and `open_party`.
     """
     own = identities or {}
     pair = OpenerPair()

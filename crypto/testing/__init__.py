@@ -1,1 +1,32 @@
-"""Laws of secure sums for any protocol: a bench, checks of one round, faults, mutations, and what stays hidden."""
+"""Laws of secure sums for any protocol: a bench, checks of one round, faults, mutations, and what stays hidden.
+
+- bench, checks: `check_protocol` on a function that returns a new `Bench`, or the functions of `CHECKS` one by one
+- faults, fault_checks: a network that loses, repeats and spoils messages, and what must survive it
+- hiding: what a linear view determines about the inputs
+"""
+
+from __future__ import annotations
+
+from crypto.testing.bench import ROUNDS_NEEDED, Bench, ConformanceError, expect_sum, random_vectors
+from crypto.testing.checks import CHECKS, check_protocol
+from crypto.testing.fault_checks import check_faults, check_mutations, check_set_up_mutations
+from crypto.testing.faults import Faults, FaultyNetwork, Schedule
+from crypto.testing.hiding import determined, probe
+
+__all__ = [
+    "CHECKS",
+    "ROUNDS_NEEDED",
+    "Bench",
+    "ConformanceError",
+    "Faults",
+    "FaultyNetwork",
+    "Schedule",
+    "check_faults",
+    "check_mutations",
+    "check_protocol",
+    "check_set_up_mutations",
+    "determined",
+    "expect_sum",
+    "probe",
+    "random_vectors",
+]

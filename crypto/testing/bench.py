@@ -1,5 +1,7 @@
 """What the checks of `crypto.testing.checks` work on: a plan with its parties, vectors to sum, and the verdict."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -43,7 +45,7 @@ class Bench:
         """The session of one client."""
         session = self.parties[name]
         if not isinstance(session, ClientSession):
-            raise ConformanceError(f"{name} has no client session in this process.")
+            raise ConformanceError(f"{name} has no client session in this process")
         return session
 
     @property
@@ -70,7 +72,7 @@ def random_vectors(plan: Plan, upload: Upload, seed: str) -> Vectors:
 def expect_sum(plan: Plan, outcome: Outcome, vectors: Vectors, number: int, upload: str) -> None:
     """Raise ConformanceError unless the outcome is the exact sum of these vectors, rightly labelled."""
     if not isinstance(outcome, Aggregate):
-        raise ConformanceError(f"Round {number} of {upload}: {outcome.reason}")
+        raise ConformanceError(f"round {number} of {upload}: {outcome.reason}")
     expected = np.sum(list(vectors.values()), axis=0, dtype=np.int64)
     same = outcome.total.dtype == np.int64 and np.array_equal(outcome.total, expected)
     expect(same, f"round {number} of {upload}: the sum is wrong")
@@ -83,4 +85,4 @@ def expect_sum(plan: Plan, outcome: Outcome, vectors: Vectors, number: int, uplo
 def expect(condition: bool, problem: str) -> None:
     """Raise ConformanceError if the condition does not hold."""
     if not condition:
-        raise ConformanceError(f"Conformance: {problem}.")
+        raise ConformanceError(f"conformance: {problem}")

@@ -4,6 +4,8 @@ Give `check_protocol` a function that returns a `Bench`, or run the functions of
 example through pytest's parametrize). A failed check raises ConformanceError.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,29 +17,9 @@ from crypto.errors import SecretExposed, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import Outcome, deliver, run_round
-from crypto.testing.bench import ROUNDS_NEEDED, Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
-from crypto.testing.fault_checks import check_faults, check_mutations, check_set_up_mutations
+from crypto.testing.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.testing.fault_checks import check_faults, check_mutations
 from crypto.wire.messages import Abort, Begin, Deadline, Message
-
-__all__ = [
-    "CHECKS",
-    "ROUNDS_NEEDED",
-    "Bench",
-    "ConformanceError",
-    "check_dropouts",
-    "check_exact",
-    "check_faults",
-    "check_garbage",
-    "check_mutations",
-    "check_protocol",
-    "check_replays",
-    "check_secrecy",
-    "check_set_up_mutations",
-    "check_submissions",
-    "check_too_few",
-    "check_unopened",
-    "random_vectors",
-]
 
 
 def check_exact(bench: Bench) -> None:
@@ -56,8 +38,8 @@ def check_dropouts(bench: Bench) -> None:
         vectors = random_vectors(bench.plan, upload, f"dropouts {missing}")
         gone = bench.plan.clients[missing - 1 :: -1][:missing]
         outcome = run_round(bench.parties, number, upload.name, vectors, drop=gone)
-        kept = {name: vector for name, vector in vectors.items() if name not in gone}
-        expect_sum(bench.plan, outcome, kept, number, upload.name)
+        remaining = {name: vector for name, vector in vectors.items() if name not in gone}
+        expect_sum(bench.plan, outcome, remaining, number, upload.name)
 
 
 def check_too_few(bench: Bench) -> None:
@@ -140,7 +122,7 @@ def check_secrecy(bench: Bench) -> None:
             party.__reduce_ex__(4)
         except SecretExposed:
             continue
-        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets.")
+        raise ConformanceError(f"the session of {name} can be pickled; use crypto.keys.secrecy.holds_secrets")
     number, upload = bench.fresh(), bench.plan.uploads[0]
     vectors = random_vectors(bench.plan, upload, "secrecy")
     messages = _submit_all(bench, number, upload.name, vectors)
@@ -194,7 +176,9 @@ def check_garbage(bench: Bench) -> None:
     bodies += [genuine[:-1], genuine[: len(genuine) // 2], genuine + b"\x00", bytes(reversed(genuine))]
     session = bench.plan.session
     crowd = [
-        Message(sender, receiver, kind, session, number, upload.name, body)
+        Message(
+            sender=sender, receiver=receiver, kind=kind, session=session, round=number, upload=upload.name, payload=body
+        )
         for receiver in (*(name for name in bench.parties if name not in bench.plan.clients), "clients")
         for kind in sorted(kinds)
         for sender in senders
@@ -222,7 +206,8 @@ CHECKS: tuple[Callable[[Bench], object], ...] = (
 def check_protocol(make_bench: Callable[[], Bench]) -> None:
     """Run all checks, each on what `make_bench` returns (a new bench, or the same one with rounds left).
 
-    Raises ConformanceError at the first rule broken.
+    Raises:
+        ConformanceError: at the first rule broken.
     """
     for check in CHECKS:
         check(make_bench())
@@ -255,4 +240,4 @@ def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt
         client.submit(number, upload, vector)
     except SubmissionRefused:
         return
-    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload}).")
+    raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload})")

@@ -1,5 +1,7 @@
 """Checks of the conformance suite (`checks`) that need all parties in one process: faults and mutations."""
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import replace
 
@@ -34,7 +36,7 @@ def check_faults(bench: Bench, schedules: int = SCHEDULES, seed: str = "faults")
         try:
             judge(bench.plan, upload, number, vectors, schedule)
         except ConformanceError as error:
-            raise ConformanceError(f"{error} Seed {seed!r}, faults {network.faults}.") from error
+            raise ConformanceError(f"{error}; seed {seed!r}, faults {network.faults}") from error
 
 
 def judge(plan: Plan, upload: Upload, number: int, vectors: Vectors, schedule: Schedule) -> None:
@@ -46,7 +48,7 @@ def judge(plan: Plan, upload: Upload, number: int, vectors: Vectors, schedule: S
         expect((outcome.round, outcome.upload) == (number, upload.name), "the Abort names another sum")
         return
     if not isinstance(outcome, Aggregate):
-        raise ConformanceError(f"Round {number} of {upload.name} has no outcome after {MAX_DEADLINES} deadlines.")
+        raise ConformanceError(f"round {number} of {upload.name} has no outcome after {MAX_DEADLINES} deadlines")
     names = outcome.contributors
     expect(set(names) <= set(schedule.submitted), f"round {number}: {names} are said to be in the sum")
     expect(len(names) >= plan.min_clients, f"round {number}: a sum of {len(names)} clients was opened")
@@ -120,7 +122,7 @@ def _mutated_round(bench: Bench, sessions: dict[str, Session], copies: int, draw
         queue.extend(sessions["server"].on(Deadline(number, upload.name)))
     expect(len(outcomes) == 1, f"round {number} among mutated messages had {len(outcomes)} outcomes")
     if not isinstance(outcomes[0], Aggregate):
-        raise ConformanceError(f"Round {number} among mutated messages: {outcomes[0]}")
+        raise ConformanceError(f"round {number} among mutated messages: {outcomes[0]}")
     expect_sum(bench.plan, outcomes[0], vectors, number, upload.name)
     return delivered
 

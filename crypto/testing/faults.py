@@ -2,6 +2,8 @@
 messages between parties of one process. The same seed gives the same schedule.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -19,7 +21,7 @@ from crypto.wire.messages import Begin, Deadline, Input, Item, Message, decode, 
 HISTORY = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Faults:
     """For each message on its way, the probability of each fault.
 

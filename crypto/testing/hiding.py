@@ -6,6 +6,8 @@ if they are multiples of the honest sum. It treats every pseudo-random expansion
 unknown, so the protocol's real guarantee is computational.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 from crypto.errors import CryptoError
@@ -17,12 +19,14 @@ def determined(observations: Sequence[Sequence[int]], inputs: int, modulus: int)
     """The combinations of the inputs that the observations determine: rows of `inputs` coefficients in echelon form.
 
     `observations`: one row of coefficients for each observed ring element, first of the inputs, then of the
-    unknowns, which are uniform and independent. `modulus`: a prime or a power of 2. Raises CryptoError for rows of
-    different lengths or fewer coefficients than inputs.
+    unknowns, which are uniform and independent. `modulus`: a prime or a power of 2.
+
+    Raises:
+        CryptoError: rows of different lengths or fewer coefficients than inputs.
     """
     width = len(observations[0]) if observations else inputs
     if width < inputs or any(len(row) != width for row in observations):
-        raise CryptoError(f"Every observation has one coefficient for each of {inputs} inputs and each unknown.")
+        raise CryptoError(f"every observation has one coefficient for each of {inputs} inputs and each unknown")
     # Unknowns first: what is left of a row once all unknowns are gone speaks of inputs alone.
     rows = [[entry % modulus for entry in (*row[inputs:], *row[:inputs])] for row in observations]
     unknowns = width - inputs
@@ -40,16 +44,17 @@ def probe(view: Callable[[Row], Sequence[int]], width: int) -> list[Row]:
     """The coefficients of a linear view, found by trying it: `view` maps inputs and unknowns, `width` integers in
     all, to what is observed. Returns one row for each observed element.
 
-    Raises CryptoError if the view is not linear (checked on one more point) or observes at zero what is not zero.
+    Raises:
+        CryptoError: the view is not linear (checked on one more point) or observes at zero what is not zero.
     """
     if any(view([0] * width)):
-        raise CryptoError("The view of zeros is not zero; pass a linear view.")
+        raise CryptoError("the view of zeros is not zero; pass a linear view")
     columns = [view([int(at == column) for at in range(width)]) for column in range(width)]
     rows = [list(row) for row in zip(*columns, strict=True)]
     point = [3 + column for column in range(width)]
     expected = [sum(a * b for a, b in zip(row, point, strict=True)) for row in rows]
     if any((a - b) % (1 << 64) for a, b in zip(view(point), expected, strict=True)):
-        raise CryptoError("The view is not linear in its inputs and unknowns; observe it modulo the ring.")
+        raise CryptoError("the view is not linear in its inputs and unknowns; observe it modulo the ring")
     return rows
 
 

@@ -1,5 +1,7 @@
 """Real vectors to integers and back: clip, scale, unbiased stochastic rounding."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -29,7 +31,7 @@ class Encoded:
     saturated: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FixedPoint:
     """Fixed-point encoding: entries clipped to [-clip, clip], `scale` integer steps for each unit.
 
@@ -49,14 +51,18 @@ class FixedPoint:
     clip: float
 
     def __post_init__(self) -> None:
-        """Check the parameters; raises EncodingError unless both are positive and clip * scale <= 2^52."""
+        """Check the parameters.
+
+        Raises:
+            EncodingError: one is not positive, or clip * scale exceeds 2^52.
+        """
         for name, value in (("scale", self.scale), ("clip", self.clip)):
             if not (math.isfinite(value) and value > 0):
-                raise EncodingError(f"The {name} is {value}; give a positive finite number.")
+                raise EncodingError(f"the {name} is {value}; give a positive finite number")
         product = self.scale * self.clip
         if not product <= MAX_SCALED:
             raise EncodingError(
-                f"clip * scale is {product:g}, beyond 2^52, where float64 has no fractions; lower the scale."
+                f"clip * scale is {product:g}, beyond 2^52, where float64 has no fractions; lower the scale"
             )
 
     @property
@@ -67,8 +73,8 @@ class FixedPoint:
     def encode(self, x: npt.ArrayLike, random: RandomBytes) -> Encoded:
         """Encode real `x` of any shape, also empty; draws the 32-byte key of an AES-256-CTR stream of coins.
 
-        Raises EncodingError if an entry is NaN or infinite: an infinity is a sign of divergence and is not
-        clipped.
+        Raises:
+            EncodingError: an entry is NaN or infinite: an infinity is a sign of divergence and is not clipped.
         """
         values = np.asarray(x)
         if values.dtype not in (np.float32, np.float64):
@@ -84,7 +90,7 @@ class FixedPoint:
             lowest, highest = float(piece.min()), float(piece.max())
             if not (math.isfinite(lowest) and math.isfinite(highest)):
                 bad = int(flat.size - np.isfinite(flat).sum())
-                raise EncodingError(f"{bad} of {flat.size} entries are NaN or infinite; check the training step.")
+                raise EncodingError(f"{bad} of {flat.size} entries are NaN or infinite; check the training step")
             part[0] = piece
             if lowest < -self.clip or highest > self.clip:
                 np.clip(part[0], -self.clip, self.clip, out=part[1])
@@ -117,8 +123,9 @@ class FixedPoint:
         """Turn an integer sum into real numbers (divide by the scale); exact for |total| <= 2^53 before
         dividing.
 
-        Raises EncodingError if `total` is not of an integer type.
+        Raises:
+            EncodingError: `total` is not of an integer type.
         """
         if not np.issubdtype(total.dtype, np.integer):
-            raise EncodingError(f"A total is an integer array, not {total.dtype}; decode what the sum returned.")
+            raise EncodingError(f"a total is an integer array, not {total.dtype}; decode what the sum returned")
         return np.asarray(total, dtype=np.float64) / self.scale

@@ -5,6 +5,8 @@ H D x / sqrt(n): random signs D, then the Walsh-Hadamard transform H, as in Sure
 and an unbiased encoding of the rotated vector is an unbiased encoding of the vector.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,9 +32,13 @@ class Rotation:
     length: int
 
     def __post_init__(self) -> None:
-        """Check the arguments; raises EncodingError for a seed of another size or a length below 1."""
+        """Check the arguments.
+
+        Raises:
+            EncodingError: a seed of another size or a length below 1.
+        """
         if len(self.seed) != KEY_BYTES or self.length < 1:
-            raise EncodingError(f"A rotation takes {KEY_BYTES} bytes and a length of at least 1, not {self.length}.")
+            raise EncodingError(f"a rotation takes {KEY_BYTES} bytes and a length of at least 1, not {self.length}")
 
     @property
     def padded(self) -> int:
@@ -42,7 +48,10 @@ class Rotation:
     def forward(self, x: npt.ArrayLike) -> Reals:
         """Rotate a flat vector of `length` entries to `padded` entries.
 
-        Raises EncodingError for another shape. NaN and infinity spread to every entry: the encoding refuses them.
+        NaN and infinity spread to every entry: the encoding refuses them.
+
+        Raises:
+            EncodingError: another shape.
         """
         values = self._checked(x, self.length)
         wide = np.zeros(self.padded)
@@ -50,13 +59,17 @@ class Rotation:
         return _hadamard(wide * self._signs())
 
     def inverse(self, y: npt.ArrayLike) -> Reals:
-        """Turn a vector of `padded` entries back; raises EncodingError for another shape."""
+        """Turn a vector of `padded` entries back.
+
+        Raises:
+            EncodingError: another shape.
+        """
         return (_hadamard(self._checked(y, self.padded).copy()) * self._signs())[: self.length]
 
     def _checked(self, x: npt.ArrayLike, size: int) -> Reals:
         values = np.asarray(x, dtype=np.float64)
         if values.shape != (size,):
-            raise EncodingError(f"This rotation takes a flat vector of {size} entries here, not {values.shape}.")
+            raise EncodingError(f"this rotation takes a flat vector of {size} entries here, not {values.shape}")
         return values
 
     def _signs(self) -> Reals:

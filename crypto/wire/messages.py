@@ -5,6 +5,8 @@ item's tag. There is no pickle, no extension type, and every length is capped be
 it. `crypto.protocols.envelope` numbers and signs messages, and says which are authentic.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,7 +41,7 @@ MAX_SEQUENCE = 2**63 - 1
 MAX_PROOF = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """One message from `sender` to `receiver` (a party's name, or "clients" for all of them).
 
@@ -121,8 +123,8 @@ _Part = TypeVar("_Part")
 def encode(item: AnyItem) -> bytes:
     """Write one item as bytes.
 
-    Raises MessageError if a field has the wrong type or exceeds its cap, so that nothing is sent that
-    `decode` would refuse.
+    Raises:
+        MessageError: a field has the wrong type or exceeds its cap, so that nothing is sent that `decode` would refuse.
     """
     match item:
         case Message():
@@ -138,7 +140,7 @@ def encode(item: AnyItem) -> bytes:
         case Aggregate():
             total = np.asarray(item.total)
             if total.dtype != np.int64 or total.ndim != 1:
-                raise MessageError(f"A total is a flat int64 array, not {total.dtype} of shape {total.shape}.")
+                raise MessageError(f"a total is a flat int64 array, not {total.dtype} of shape {total.shape}")
             raw = total.astype("<i8", copy=False).tobytes()
             fields = ["aggregate", item.session, item.round, item.upload, raw, list(item.contributors)]
         case Abort():
@@ -148,7 +150,7 @@ def encode(item: AnyItem) -> bytes:
         case Deadline():
             fields = ["deadline", item.round, item.upload]
         case _:
-            raise MessageError(f"{type(item).__name__} is not a message; send one of {AnyItem}.")
+            raise MessageError(f"{type(item).__name__} is not a message; send one of {AnyItem}")
     _build(fields)
     return bytes((WIRE_VERSION,)) + pack_value(fields)
 
@@ -156,38 +158,39 @@ def encode(item: AnyItem) -> bytes:
 def decode(data: bytes | bytearray | memoryview) -> AnyItem:
     """Read one item from bytes written by `encode`.
 
-    Raises MessageError, and nothing else, for every input that is not such bytes: empty, cut, of another
-    version, with trailing bytes, wrong types, or lengths beyond the caps.
+    Raises:
+        MessageError: every input that is not such bytes (empty, cut, of another version, with trailing bytes, wrong
+            types, or lengths beyond the caps); no other error is raised.
     """
     view = memoryview(data)
     if len(view) == 0:
-        raise MessageError("The message is empty; the sender must send what encode returned.")
+        raise MessageError("the message is empty; the sender must send what encode returned")
     if view[0] != WIRE_VERSION:
-        raise MessageError(f"The message has wire version {view[0]}, this program speaks {WIRE_VERSION}.")
+        raise MessageError(f"the message has wire version {view[0]}, this program speaks {WIRE_VERSION}")
     return _build(unpack_value(view[1:]))
 
 
 def _build(fields: object) -> AnyItem:
     """Check tag, number and types of the fields, and make the item."""
     if not isinstance(fields, list) or not fields or not isinstance(fields[0], str):
-        raise MessageError("The message is not a list that starts with a tag.")
+        raise MessageError("the message is not a list that starts with a tag")
     match fields:
         case ["message", sender, receiver, kind, session, number, upload, payload, sequence, proof]:
             return Message(
-                _text(sender, "sender"),
-                _text(receiver, "receiver"),
-                _text(kind, "kind"),
-                _text(session, "session"),
-                _round(number),
-                _text(upload, "upload"),
-                _raw(payload),
-                _sequence(sequence),
-                _raw(proof, MAX_PROOF),
+                sender=_text(sender, "sender"),
+                receiver=_text(receiver, "receiver"),
+                kind=_text(kind, "kind"),
+                session=_text(session, "session"),
+                round=_round(number),
+                upload=_text(upload, "upload"),
+                payload=_raw(payload),
+                sequence=_sequence(sequence),
+                proof=_raw(proof, MAX_PROOF),
             )
         case ["aggregate", session, number, upload, total, names]:
             raw = _raw(total)
             if len(raw) % 8:
-                raise MessageError(f"A total has 8 bytes an entry; {len(raw)} bytes were sent.")
+                raise MessageError(f"a total has 8 bytes an entry; {len(raw)} bytes were sent")
             values = np.frombuffer(raw, dtype="<i8").astype(np.int64, copy=False)
             return Aggregate(_text(session, "session"), _round(number), _text(upload, "upload"), values, _names(names))
         case ["abort", session, number, upload, reason]:
@@ -197,45 +200,45 @@ def _build(fields: object) -> AnyItem:
             return Begin(_round(number), _text(upload, "upload"))
         case ["deadline", number, upload]:
             return Deadline(_round(number), _text(upload, "upload"))
-    raise MessageError(f"Unknown message tag or wrong number of fields: {fields[0][:32]!r} with {len(fields)}.")
+    raise MessageError(f"unknown message tag or wrong number of fields: {fields[0][:32]!r} with {len(fields)}")
 
 
 def _exact(value: object, kind: type[_Part], what: str) -> _Part:
     if type(value) is not kind:
-        raise MessageError(f"The field {what} is {type(value).__name__}, not {kind.__name__}.")
+        raise MessageError(f"the field {what} is {type(value).__name__}, not {kind.__name__}")
     return value
 
 
 def _text(value: object, what: str, cap: int = MAX_NAME) -> str:
     text = _exact(value, str, what)
     if not 0 < len(text) <= cap:
-        raise MessageError(f"The field {what} has {len(text)} characters; 1 to {cap} are allowed.")
+        raise MessageError(f"the field {what} has {len(text)} characters; 1 to {cap} are allowed")
     return text
 
 
 def _round(value: object) -> int:
     number = _exact(value, int, "round")
     if not 0 <= number <= MAX_ROUND:
-        raise MessageError(f"Round {number} is outside 0 to {MAX_ROUND}.")
+        raise MessageError(f"round {number} is outside 0 to {MAX_ROUND}")
     return number
 
 
 def _sequence(value: object) -> int:
     number = _exact(value, int, "sequence")
     if not 0 <= number <= MAX_SEQUENCE:
-        raise MessageError(f"Sequence {number} is outside 0 to {MAX_SEQUENCE}.")
+        raise MessageError(f"sequence {number} is outside 0 to {MAX_SEQUENCE}")
     return number
 
 
 def _raw(value: object, cap: int = MAX_PAYLOAD) -> bytes:
     data = _exact(value, bytes, "payload")
     if len(data) > cap:
-        raise MessageError(f"{len(data)} bytes exceed the cap of {cap}; split the upload.")
+        raise MessageError(f"{len(data)} bytes exceed the cap of {cap}; split the upload")
     return data
 
 
 def _names(value: object) -> tuple[str, ...]:
     names = _exact(value, list, "contributors")
     if len(names) > MAX_NAMES:
-        raise MessageError(f"{len(names)} names exceed the cap of {MAX_NAMES}.")
+        raise MessageError(f"{len(names)} names exceed the cap of {MAX_NAMES}")
     return tuple(_text(name, "contributor") for name in names)

@@ -1,5 +1,7 @@
 """Msgpack with strict limits: the only serialisation of this package."""
 
+from __future__ import annotations
+
 import msgpack
 
 from crypto.errors import MessageError
@@ -10,19 +12,22 @@ MAX_PAYLOAD = 1 << 30
 def pack_value(value: object) -> bytes:
     """Write nested lists, string-keyed maps, text, bytes, numbers, booleans and None as msgpack.
 
-    Raises MessageError for any other type and for integers outside 64 bits.
+    Raises:
+        MessageError: any other type, or an integer outside 64 bits.
     """
     try:
         return bytes(msgpack.packb(value, use_bin_type=True))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise MessageError(f"This value cannot be written as msgpack: {error}.") from error
+        raise MessageError(f"this value cannot be written as msgpack: {error}") from error
 
 
 def unpack_value(data: bytes | bytearray | memoryview) -> object:
-    """Read one msgpack value; raises MessageError for anything malformed, with lengths checked against the
-    input.
+    """Read one msgpack value, with lengths checked against the input.
 
     Lists and maps are bounded by the input's own length, so a short input cannot ask for a long allocation.
+
+    Raises:
+        MessageError: anything malformed.
     """
     size = len(data)
     try:
@@ -39,5 +44,5 @@ def unpack_value(data: bytes | bytearray | memoryview) -> object:
         )
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         detail = str(error) or type(error).__name__
-        raise MessageError(f"The bytes are not valid msgpack: {detail[:200]}.") from None
+        raise MessageError(f"the bytes are not valid msgpack: {detail[:200]}") from None
     return value

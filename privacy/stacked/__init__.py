@@ -7,6 +7,8 @@ An accelerator of simulations on one machine; deployed clients and the tests' or
 - trainer: DP-SGD visits of many clients at once; noise: where its normals come from
 """
 
+from __future__ import annotations
+
 from privacy.stacked.noise import FastNoise, NoiseSource, OpacusNoise, SecureNoise
 from privacy.stacked.trainer import StackedTrainer
 

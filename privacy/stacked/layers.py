@@ -191,7 +191,7 @@ class LayerNormLayer:
         return normal * weight + bias, ScaleTrace(normal.detach(), tuple(range(2, 2 + between)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupNormLayer:
     """`torch.nn.GroupNorm` with scale and shift, on (K, B, C, *space)."""
 

@@ -165,7 +165,7 @@ def _translate(layer: nn.Module) -> Layer | nn.Module:
         case nn.LayerNorm() if len(shapes) == 2:
             return LayerNormLayer(shapes, layer.eps)
         case nn.GroupNorm() if len(shapes) == 2:
-            return GroupNormLayer(shapes, layer.num_groups, layer.eps)
+            return GroupNormLayer(shapes=shapes, groups=layer.num_groups, eps=layer.eps)
         case nn.Embedding() if layer.padding_idx is None and layer.max_norm is None and not layer.scale_grad_by_freq:
             return EmbeddingLayer(shapes)
         case _ if isinstance(layer, _PLAIN):

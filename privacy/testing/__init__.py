@@ -10,6 +10,8 @@
 A broken law raises ConformanceError.
 """
 
+from __future__ import annotations
+
 from privacy.testing.accountants import CHECKS, check_accountant, check_not_above, check_refusals
 from privacy.testing.exact import exact_gaussian, exact_sampled_gaussian, exact_skellam_bit
 from privacy.testing.losses import check_example_loss

@@ -18,13 +18,13 @@ DELTA = 1e-5
 SLACK = 1e-6
 
 _SAMPLES: tuple[Event, ...] = (
-    SampledGaussian(0.01, 1.1),
-    SampledGaussian(0.25, 1.4),
-    SampledGaussian(1.0, 2.0),
-    SkellamRelease(400.0, 5.0, 9.0),
-    SkellamRelease(1e8, 4000.0, 60000.0),
-    SampledSkellam(0.05, 1e4, 50.0, 2500.0),
-    SampledSkellam(0.25, 1e8, 4000.0, 60000.0, failure=1e-15),
+    SampledGaussian(q=0.01, noise_multiplier=1.1),
+    SampledGaussian(q=0.25, noise_multiplier=1.4),
+    SampledGaussian(q=1.0, noise_multiplier=2.0),
+    SkellamRelease(variance=400.0, l2=5.0, l1=9.0),
+    SkellamRelease(variance=1e8, l2=4000.0, l1=60000.0),
+    SampledSkellam(q=0.05, variance=1e4, l2=50.0, l1=2500.0),
+    SampledSkellam(q=0.25, variance=1e8, l2=4000.0, l1=60000.0, failure=1e-15),
 )
 
 
@@ -38,10 +38,10 @@ class _Foreign:
 def check_free(accountant: Accountant) -> None:
     """Nothing costs nothing: no events, events counted 0 times, a stratum that is never sampled."""
     histories: list[dict[Event, int]] = [{}, *({event: 0} for event in _supported(accountant))]
-    if accountant.supports(SampledGaussian(0.0, 1.0)):
-        histories.append({SampledGaussian(0.0, 1.0): 100})
-    if accountant.supports(SampledSkellam(0.0, 1.0, 1.0, 1.0)):
-        histories.append({SampledSkellam(0.0, 1.0, 1.0, 1.0, failure=0.5): 100})
+    if accountant.supports(SampledGaussian(q=0.0, noise_multiplier=1.0)):
+        histories.append({SampledGaussian(q=0.0, noise_multiplier=1.0): 100})
+    if accountant.supports(SampledSkellam(q=0.0, variance=1.0, l2=1.0, l1=1.0)):
+        histories.append({SampledSkellam(q=0.0, variance=1.0, l2=1.0, l1=1.0, failure=0.5): 100})
     for history in histories:
         _expect(accountant.epsilon(history, DELTA) == 0.0, accountant, f"{history} must cost 0")
 
@@ -79,28 +79,49 @@ def check_monotone(accountant: Accountant) -> None:
         for other in _supported(accountant):
             _expect_order(accountant, {event: 10}, {event: 10} | ({other: 10} if other != event else {}))
     rates, multipliers = (0.0, 1e-3, 0.01, 0.2, 1.0), (8.0, 2.0, 1.1, 0.7)
-    if accountant.supports(SampledGaussian(0.1, 1.0)):
+    if accountant.supports(SampledGaussian(q=0.1, noise_multiplier=1.0)):
         for low, high in itertools.pairwise(rates):
-            _expect_order(accountant, {SampledGaussian(low, 1.3): 40}, {SampledGaussian(high, 1.3): 40})
+            _expect_order(
+                accountant,
+                {SampledGaussian(q=low, noise_multiplier=1.3): 40},
+                {SampledGaussian(q=high, noise_multiplier=1.3): 40},
+            )
         for much, little in itertools.pairwise(multipliers):
-            _expect_order(accountant, {SampledGaussian(0.1, much): 40}, {SampledGaussian(0.1, little): 40})
-    if accountant.supports(SkellamRelease(1.0, 1.0, 1.0)):
+            _expect_order(
+                accountant,
+                {SampledGaussian(q=0.1, noise_multiplier=much): 40},
+                {SampledGaussian(q=0.1, noise_multiplier=little): 40},
+            )
+    if accountant.supports(SkellamRelease(variance=1.0, l2=1.0, l1=1.0)):
         for large, small in itertools.pairwise((1e6, 1e4, 100.0, 30.0)):
-            _expect_order(accountant, {SkellamRelease(large, 5.0, 9.0): 3}, {SkellamRelease(small, 5.0, 9.0): 3})
+            _expect_order(
+                accountant,
+                {SkellamRelease(variance=large, l2=5.0, l1=9.0): 3},
+                {SkellamRelease(variance=small, l2=5.0, l1=9.0): 3},
+            )
     _check_sampled_skellam(accountant, rates)
 
 
 def _check_sampled_skellam(accountant: Accountant, rates: tuple[float, ...]) -> None:
-    if not accountant.supports(SampledSkellam(0.1, 400.0, 5.0, 9.0)):
+    if not accountant.supports(SampledSkellam(q=0.1, variance=400.0, l2=5.0, l1=9.0)):
         return
     for low, high in itertools.pairwise(rates):
-        less, more = SampledSkellam(low, 400.0, 5.0, 9.0), SampledSkellam(high, 400.0, 5.0, 9.0)
+        less, more = (
+            SampledSkellam(q=low, variance=400.0, l2=5.0, l1=9.0),
+            SampledSkellam(q=high, variance=400.0, l2=5.0, l1=9.0),
+        )
         _expect_order(accountant, {less: 10}, {more: 10})
     for large, small in itertools.pairwise((1e6, 1e4, 100.0, 30.0)):
-        less, more = SampledSkellam(0.1, large, 5.0, 9.0), SampledSkellam(0.1, small, 5.0, 9.0)
+        less, more = (
+            SampledSkellam(q=0.1, variance=large, l2=5.0, l1=9.0),
+            SampledSkellam(q=0.1, variance=small, l2=5.0, l1=9.0),
+        )
         _expect_order(accountant, {less: 10}, {more: 10})
     for sure, unsure in itertools.pairwise((0.0, 1e-12, 1e-8, 1e-3, 0.5)):
-        less, more = SampledSkellam(0.1, 400.0, 5.0, 9.0, sure), SampledSkellam(0.1, 400.0, 5.0, 9.0, unsure)
+        less, more = (
+            SampledSkellam(q=0.1, variance=400.0, l2=5.0, l1=9.0, failure=sure),
+            SampledSkellam(q=0.1, variance=400.0, l2=5.0, l1=9.0, failure=unsure),
+        )
         _expect_order(accountant, {less: 10}, {more: 10})
 
 
@@ -120,16 +141,19 @@ def check_not_below_truth(accountant: Accountant) -> None:
     one Skellam release of a bit.
     """
     known: list[tuple[Event, int, float]] = [
-        (SampledGaussian(1.0, sigma), steps, exact_gaussian(math.sqrt(steps) / sigma, DELTA))
+        (SampledGaussian(q=1.0, noise_multiplier=sigma), steps, exact_gaussian(math.sqrt(steps) / sigma, DELTA))
         for sigma, steps in ((0.5, 1), (1.0, 1), (4.0, 16), (2.0, 100))
     ]
     known += [
-        (SampledGaussian(q, sigma), 1, exact_sampled_gaussian(q, sigma, DELTA))
+        (SampledGaussian(q=q, noise_multiplier=sigma), 1, exact_sampled_gaussian(q, sigma, DELTA))
         for q, sigma in ((0.01, 1.1), (0.25, 0.8), (0.5, 1.4))
     ]
     for variance in (2.0, 30.0):
         exact = exact_skellam_bit(variance, DELTA)
-        known += [(SkellamRelease(variance, 1.0, 1.0), 1, exact), (SampledSkellam(1.0, variance, 1.0, 1.0), 1, exact)]
+        known += [
+            (SkellamRelease(variance=variance, l2=1.0, l1=1.0), 1, exact),
+            (SampledSkellam(q=1.0, variance=variance, l2=1.0, l1=1.0), 1, exact),
+        ]
     for event, count, exact in known:
         if accountant.supports(event):
             claimed = accountant.epsilon({event: count}, DELTA)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import attacks
+from attacks.report import audit_document
 from evaluation.files import write_json
 from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.channels import play_channels
@@ -66,7 +66,7 @@ def audit(
     channels, silent = play_channels(world)
     probes, untried = probe_servers(world)
     missing += [*more, *silent, *untried, *([] if count else [_NO_SHADOWS]), *_NOT_TESTED]
-    document = attacks.audit_document(
+    document = audit_document(
         seconds=time.perf_counter() - begun,
         row=world.plan.name,
         outcomes=outcomes,

@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-import attacks
+from attacks.games.attack import Candidates
+from attacks.games.judging import Coin, Terms
+from attacks.games.play import MEMBERSHIP, RETAINED, Outcome, judge
+from attacks.games.views import ONE_CLIENT_CLEAR, SUMS_ONLY
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.vectors.encoding import FixedPoint
 from evaluation.evidence import Score
@@ -55,7 +58,7 @@ class _Bench:
     @property
     def scale(self) -> float:
         """Length of a canary, such that its gradient is clipped at zero weights and for a while after."""
-        return 10.0 * max(1.0, self.strategy.plan.clipping_norm)
+        return 10.0 * max(1.0, self.strategy.dpsgd.clipping_norm)
 
     def examples(self, present: Bools) -> Examples:
         """Return the canaries that are there, as examples of class 0."""
@@ -71,7 +74,7 @@ class _Bench:
         with warnings.catch_warnings():
             # A network of one layer has no inputs to differentiate, which torch finds worth a line per process.
             warnings.filterwarnings("ignore", "Full backward hook is firing")
-            made = self.strategy.contribute(state, view, StepContext(0, 0, (0, 1)), coins).parts
+            made = self.strategy.contribute(state, view, StepContext(slot=0, round=0, classes=(0, 1)), coins).parts
         if not self.strategy.shared:
             return _along(made["update"])
         return -_along(self._with_shares(made, coins))
@@ -83,7 +86,7 @@ class _Bench:
             # The steps of the run, which rounds coarser where few bits are sent; its maps turn no canary.
             upload = replace(upload, scale=noise.scale)
         vector, _ = upload.clip(upload.flatten(made))
-        total = FixedPoint(upload.scale, upload.largest_bound).encode(vector, coins).values
+        total = FixedPoint(scale=upload.scale, clip=upload.largest_bound).encode(vector, coins).values
         if noise is not None:
             total = total + sum(noise.share(len(total), coins) for _ in range(shares_in_a_sum(noise)))
         return upload.split(total / upload.scale)["gradient"]
@@ -152,7 +155,7 @@ def _horizon(world: AuditWorld, history: Mapping[Event, int], rounds: int, rate:
 
     Computed from public numbers: the bound that sampled canaries without any noise would give, minus the charge.
     """
-    delta, total, steps = accounted(world.plan), DEVICES * PER_DEVICE, world.strategy.plan.steps
+    delta, total, steps = accounted(world.plan), DEVICES * PER_DEVICE, world.strategy.dpsgd.steps
     best: tuple[float, int, float] | None = None
     for visits in sorted({min(2**power, rounds) for power in range(6)}):
         drawn = 1.0 - (1.0 - rate) ** (steps * visits)
@@ -172,7 +175,7 @@ def _horizon(world: AuditWorld, history: Mapping[Event, int], rounds: int, rate:
     return best[1], best[2]
 
 
-def _game(bench: _Bench, fate: str) -> attacks.Outcome | None:
+def _game(bench: _Bench, fate: str) -> Outcome | None:
     world = bench.world
     charged = _charged(world, fate)
     if charged is None or charged[1] < 1:
@@ -189,17 +192,17 @@ def _game(bench: _Bench, fate: str) -> attacks.Outcome | None:
         current, memory = (here, nobody) if fate == "discarded" else (nobody, here)
         numbers = range(base + visits * device, base + visits * (device + 1))
         scores.append(np.sum([bench.visit(current, memory, number) for number in numbers], axis=0))
-    view = attacks.SUMS_ONLY.name if bench.strategy.shared else attacks.ONE_CLIENT_CLEAR.name
+    view = SUMS_ONLY.name if bench.strategy.shared else ONE_CLIENT_CLEAR.name
     rounds = f"{visits} round{'s' if visits > 1 else ''}"
     target = (
         f"canaries in the client's own code, sampled as current data for {rounds}"
         if fate == "discarded"
         else f"canaries in the client's own code, sampled from the memory for {rounds}"
     )
-    terms = attacks.Terms(
-        target,
+    terms = Terms(
+        target=target,
         seed=public_seed(world.plan.config.seed, "judge", target),
-        coin=attacks.Coin(0.5),
+        coin=Coin(0.5),
         delta=audit_delta(world.plan),
         ledger_epsilon=finite(epsilon),
         guess="members",
@@ -207,14 +210,14 @@ def _game(bench: _Bench, fate: str) -> attacks.Outcome | None:
     return _judged(np.concatenate(scores), truth.ravel(), terms, fate, view)
 
 
-def _judged(scores: Floats, truth: Bools, terms: attacks.Terms, fate: str, view: str) -> attacks.Outcome:
+def _judged(scores: Floats, truth: Bools, terms: Terms, fate: str, view: str) -> Outcome:
     nothing = np.zeros(len(scores), dtype=np.int64)
-    asked = attacks.Candidates(np.zeros((len(scores), 1), dtype=np.float32), nothing, np.arange(len(scores)), nothing)
+    asked = Candidates(np.zeros((len(scores), 1), dtype=np.float32), nothing, np.arange(len(scores)), nothing)
     # Axes tell nothing of coins: the blind baseline is one half by construction.
-    blind = Score(0.5, 0.5, 0.5, terms.confidence, len(scores))
-    game = attacks.MEMBERSHIP if fate == "discarded" else attacks.RETAINED
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=len(scores))
+    game = MEMBERSHIP if fate == "discarded" else RETAINED
     names = ("direction of a canary", view)
-    return attacks.judge(game, names, scores, asked, truth, terms, blind)
+    return judge(game, names, scores, asked, truth, terms, blind)
 
 
 def _noise(bench: _Bench) -> dict[str, object]:
@@ -223,7 +226,7 @@ def _noise(bench: _Bench) -> dict[str, object]:
     An empty batch must add its full noise: noise that is left out, too small, or scaled by the batch that came shows
     here at once. The entries are independent normals, so the sum of squares is chi-squared.
     """
-    plan = bench.strategy.plan
+    plan = bench.strategy.dpsgd
     nobody = np.zeros(PER_DEVICE, dtype=np.bool_)
     base = public_seed(bench.world.plan.config.seed, "empty visits")
     values = np.concatenate([bench.visit(nobody, nobody, base + number) for number in range(_EMPTY_VISITS)])

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-import attacks
-from attacks.sums.channels import ChannelFinding
+from attacks.games.views import SIDE_CHANNELS, View
+from attacks.sums.channels import ChannelFinding, channel_finding, message_features
 from evaluation.files import read_jsonl
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools
 from secure_fcl.engines.disclosures import disclosures_path
@@ -40,7 +40,7 @@ def play_channels(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
         features = np.stack([_features(field, visit) for visit in values])
         seed = public_seed(world.plan.config.seed, "channel", channel) % 2**32
         try:
-            found = attacks.channel_finding(channel, features, secrets, charged=0.0, seed=seed)
+            found = channel_finding(channel, features, secrets, charged=0.0, seed=seed)
         except TOO_LITTLE as error:
             missing.append(f"side channel, {channel}: {error}")
             continue
@@ -69,7 +69,7 @@ def _declared(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, ...]]
         features = np.log1p(np.array(sizes)[:, None])
         seed = public_seed(plan.config.seed, "channel", channel.name) % 2**32
         try:
-            found = attacks.channel_finding(channel.name, features, np.array(secrets), charged=0.0, seed=seed)
+            found = channel_finding(channel.name, features, np.array(secrets), charged=0.0, seed=seed)
         except TOO_LITTLE as error:
             missing.append(f"side channel, {channel.name}: {error}")
             continue
@@ -90,7 +90,7 @@ def _features(field: str, values: list[float]) -> np.ndarray:
     fields = {"message_bytes": np.array(sizes, dtype=np.float64)}
     if field == "seconds":
         fields["message_seconds"] = np.array(values, dtype=np.float64)
-    return attacks.message_features(attacks.View.of(attacks.SIDE_CHANNELS, fields))
+    return message_features(View.of(SIDE_CHANNELS, fields))
 
 
 def _messages(world: AuditWorld) -> list[dict[str, Any]]:
@@ -111,8 +111,8 @@ def _visits(world: AuditWorld, messages: list[dict[str, Any]]) -> tuple[list[lis
         for slot, task in enumerate(calendar):
             held[slot, client] = 0 if task == IDLE else len(scenario.experience(client, task).index)
     above = held > np.median(held, axis=1, keepdims=True)
-    keys = sorted(grouped)
-    return [grouped[key] for key in keys], np.array([above[slot, client] for slot, client in keys])
+    groups = sorted(grouped)
+    return [grouped[key] for key in groups], np.array([above[slot, client] for slot, client in groups])
 
 
 def _record(found: ChannelFinding, values: list[list[float]]) -> dict[str, Any]:

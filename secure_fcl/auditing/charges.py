@@ -7,39 +7,49 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from privacy import Event, Ledger, RdpAccountant
+from privacy import Accountant, Event, Ledger, RdpAccountant
 from privacy.cohorts import undominated
 from privacy.errors import UnsupportedEvent
 from privacy.groups import group_epsilon
+from privacy.statement import given_epsilon
 from secure_fcl.auditing.world import AuditWorld, accounted
+from secure_fcl.config.accountants import accountant_of
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import NO_ITEM
 
 #: Group privacy divides delta; beyond this power of ten, or this epsilon of the group, no bound is worth printing.
 _SMALLEST_SHARE, _HOPELESS = 60, 200.0
 
 
-def cost(history: Mapping[Event, int], size: int, delta: float) -> float:
+def cost(history: Mapping[Event, int], size: int, delta: float, given: Accountant | None = None) -> float:
     """Return what a history costs a group of `size` examples: tightly where that is known, else by group privacy.
+
+    `given`: an accountant of the user's own; where it claims less, its claim is what attacks are held against.
 
     Group privacy (Vadhan 2017, lemma 2.2): k examples of an (epsilon, d)-private mechanism have k epsilon at
     d (e^(k epsilon) - 1) / (e^epsilon - 1). The largest d of a grid that suffices is taken; inf if none does.
     """
     try:
-        return group_epsilon(history, size, delta)
+        own = group_epsilon(history, size, delta)
     except UnsupportedEvent:
-        accountant = RdpAccountant()
-        for power in range(_SMALLEST_SHARE):
-            share = delta * 10.0**-power
-            one = accountant.epsilon(history, share)
-            if size * one > _HOPELESS:
-                return math.inf
-            if size == 1 or one == 0.0 or share * math.expm1(size * one) <= delta * math.expm1(one):
-                return size * one
-        return math.inf
+        own = _by_group_privacy(RdpAccountant(), history, size, delta)
+    return own if given is None else min(own, _by_group_privacy(given, history, size, delta))
 
 
-def _worst(histories: list[Mapping[Event, int]], size: int, delta: float) -> float | None:
-    return max((cost(history, size, delta) for history in undominated(histories)), default=None)
+def _by_group_privacy(accountant: Accountant, history: Mapping[Event, int], size: int, delta: float) -> float:
+    for power in range(_SMALLEST_SHARE):
+        share = delta * 10.0**-power
+        one = given_epsilon(accountant, history, share)
+        if size * one > _HOPELESS:
+            return math.inf
+        if size == 1 or one == 0.0 or share * math.expm1(size * one) <= delta * math.expm1(one):
+            return size * one
+    return math.inf
+
+
+def _worst(histories: list[Mapping[Event, int]], size: int, plan: RowPlan) -> float | None:
+    given = accountant_of(plan.config.privacy.accountant)
+    return max((cost(history, size, accounted(plan), given) for history in undominated(histories)), default=None)
 
 
 def _item_size(world: AuditWorld) -> int:
@@ -52,7 +62,7 @@ def spent_by_item(world: AuditWorld) -> float | None:
     """Return what the ledger charged everything that one hold-out coin decides about, in the worst cohort."""
     with Ledger(world.folder.ledger_path(world.plan.name)) as ledger:
         histories = list(ledger.spent().values())
-    return _worst([*histories], _item_size(world), accounted(world.plan))
+    return _worst([*histories], _item_size(world), world.plan)
 
 
 def spent_by_slot(world: AuditWorld) -> dict[int, float | None]:
@@ -75,7 +85,7 @@ def spent_by_slot(world: AuditWorld) -> dict[int, float | None]:
     for slot, slots in touched.items():
         cohorts = set().union(*(tasks[s] for s in slots))
         histories: list[Mapping[Event, int]] = [h for c, h in spent.items() if (c.group, c.arrival) in cohorts]
-        found[slot] = _worst(histories, _item_size(world), accounted(world.plan))
+        found[slot] = _worst(histories, _item_size(world), world.plan)
     return found
 
 
@@ -87,7 +97,7 @@ def spent_in_memory(world: AuditWorld, since: int = 0) -> float:
     plan = world.plan
     rounds = plan.training_rounds * (plan.scenario.slots - 1 - since)
     history = {event: count * rounds for event, count in plan.events("memory").items()}
-    return cost(history, plan.scenario.units.largest_item, accounted(plan)) if rounds else 0.0
+    return (_worst([history], plan.scenario.units.largest_item, plan) or 0.0) if rounds else 0.0
 
 
 def spent_by_fate(world: AuditWorld, fate: str) -> dict[Event, int] | None:

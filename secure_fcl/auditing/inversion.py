@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.gradients.inversion import InversionSettings, invert
+from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
+from attacks.gradients.worlds import build_gradient_worlds
+from attacks.modules.functions import gradients_of
 from evaluation.intervals import mean_interval
 from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.engines.simulation import clear_update_path, load_arrays
@@ -20,7 +23,7 @@ Ints = NDArray[np.int64]
 _TRIES = 4
 
 
-def play_inversion(world: AuditWorld) -> list[attacks.Reconstruction]:
+def play_inversion(world: AuditWorld) -> list[Reconstruction]:
     """Return the four gradient worlds on the same targets, then the update that the run recorded, if it did.
 
     The targets are windows of the first task's first class, one per person; a round's gradient is that of one
@@ -35,19 +38,15 @@ def play_inversion(world: AuditWorld) -> list[attacks.Reconstruction]:
     if len(targets) == 0 or len(reference) == 0:
         return []
     module, weights = strategy.network(strategy.initial()), strategy.initial()["weights"]
-    gradient_of = attacks.gradients_of(module, weights)
+    gradient_of = gradients_of(module, weights)
     everyone = np.flatnonzero(scenario.data.train & (scenario.task == 0))
-    worlds = attacks.build_gradient_worlds(
+    worlds = build_gradient_worlds(
         gradient_of, _examples(scenario, targets), _examples(scenario, everyone),
-        clip_norm=strategy.plan.clipping_norm, n_clients=scenario.clients,
+        clip_norm=strategy.dpsgd.clipping_norm, n_clients=scenario.clients,
         noise_one=world.noise_of_client, noise_sum=world.noise_of_sum, seed=public_seed(config.seed, "worlds") % 2**32,
     )  # fmt: skip
-    settings = attacks.InversionSettings(
-        steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "starts") % 2**32
-    )
-    found = attacks.reconstruct(
-        module, weights, worlds, _examples(scenario, targets), _examples(scenario, reference), settings
-    )
+    settings = InversionSettings(steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "starts") % 2**32)
+    found = reconstruct(module, weights, worlds, _examples(scenario, targets), _examples(scenario, reference), settings)
     if strategy.shared:
         # What the run recorded in the clear is a visit with noise of its own, which no client of this row sent.
         return list(found)
@@ -68,8 +67,8 @@ def _split(scenario: Scenario, label: int, count: int, rng: np.random.Generator)
 
 
 def _recorded(
-    plan: RowPlan, strategy: GradientStrategy, folder: Path, settings: attacks.InversionSettings
-) -> list[attacks.Reconstruction]:
+    plan: RowPlan, strategy: GradientStrategy, folder: Path, settings: InversionSettings
+) -> list[Reconstruction]:
     """Invert the recorded clear update as if it were one example's gradient, once per announced class and try.
 
     A reconstruction counts as near as its best match among the client's own windows of that class; a blind guess
@@ -91,17 +90,17 @@ def _recorded(
     file = load_arrays(path)
     recorded = {"off": file["update_without_noise"], "as ran": file["update"]}
     weights = file["weights"]
-    gradient_of = attacks.gradients_of(strategy.network({"weights": weights}), weights)
+    gradient_of = gradients_of(strategy.network({"weights": weights}), weights)
     asked = np.repeat(labels, _TRIES)
-    blind_means, blind_typical = attacks.blind_guesses(asked, _examples(scenario, others))
+    blind_means, blind_typical = blind_guesses(asked, _examples(scenario, others))
     best_blind = np.maximum(_nearest(scenario, own, asked, blind_means), _nearest(scenario, own, asked, blind_typical))
     rows = []
     for noise, update in recorded.items():
         observed = torch.from_numpy(-update.astype(np.float32)).repeat(len(asked), 1)
-        found = attacks.invert(gradient_of, observed, asked, scenario.data.shape, settings).x
+        found = invert(gradient_of, observed, asked, scenario.data.shape, settings).x
         near = _nearest(scenario, own, asked, found)
         rows.append(
-            attacks.Reconstruction(
+            Reconstruction(
                 f"client {client}, recorded update",
                 noise,
                 len(asked),
@@ -118,5 +117,5 @@ def _nearest(scenario: Scenario, own: Ints, labels: Ints, guesses: NDArray[np.fl
     best = np.empty(len(guesses))
     for i, (label, guess) in enumerate(zip(labels, guesses, strict=True)):
         pool = scenario.x[own[scenario.data.y[own] == label]]
-        best[i] = attacks.centred_correlation(np.broadcast_to(guess, pool.shape), pool).max()
+        best[i] = centred_correlation(np.broadcast_to(guess, pool.shape), pool).max()
     return best

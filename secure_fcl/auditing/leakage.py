@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.games.attack import Candidates, Losses
+from attacks.games.judging import Terms
 from attacks.games.standard import groups_of, standardise
 from attacks.membership.leakage import LeakageMatrix, leakage_matrix
 from attacks.membership.losses import losses_at
 from evaluation.evidence import Score
-from secure_fcl.engines.simulation import SIMULATION, load_arrays
+from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 
@@ -26,18 +27,18 @@ def held_after(plan: RowPlan, folder: RunFolder, slot: int) -> Ints:
     """Return the numbers of all examples that any device's memory held when a slot closed; none without a memory."""
     if plan.memory is None:
         return np.empty(0, dtype=np.int64)
-    stored = load_arrays(folder.path / SIMULATION / f"memory-{plan.name}-{slot:03d}.npz")
+    stored = load_arrays(folder.path / SIMULATION / f"memory-{file_stem(plan.name)}-{slot:03d}.npz")
     return np.concatenate([*stored.values()]).astype(np.int64)
 
 
 def leakage(
     plan: RowPlan,
     folder: RunFolder,
-    losses: attacks.Losses,
+    losses: Losses,
     transcript: dict[str, NDArray[np.generic]],
     pool: Ints,
-    candidates: attacks.Candidates,
-    terms: attacks.Terms,
+    candidates: Candidates,
+    terms: Terms,
 ) -> dict[str, Any]:
     """Return the leakage matrix of a row as JSON: advantage on the examples of slot j by the model after slot i.
 
@@ -50,7 +51,7 @@ def leakage(
     known = [int(slot) for slot in np.unique(candidates.task)]
     kept = np.stack([np.isin(pool, held_after(plan, folder, slot)) for slot in known])
 
-    def score_after(slot: int, asked: attacks.Candidates) -> NDArray[np.float64]:
+    def score_after(slot: int, asked: Candidates) -> NDArray[np.float64]:
         weights = transcript["models"][last[slot]]
         return standardise(-losses_at(losses, weights, asked), groups_of(asked))
 

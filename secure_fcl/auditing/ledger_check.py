@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attacks
+from attacks.errors import LedgerContradicted
+from attacks.games.play import Outcome
 from attacks.games.simultaneous import LOUD
 from evaluation.tables import epsilon_above, epsilon_below
 
@@ -19,7 +20,7 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
     """
     noise = document.get("noise") or {}
     if noise.get("too_small"):
-        raise attacks.LedgerContradicted(
+        raise LedgerContradicted(
             f"the audit contradicts the ledger: an empty batch was released with noise multiplier "
             f"{noise['measured']:.3g} where {noise['declared']:.3g} was charged; do not rely on the certificate, and "
             f"see {report}"
@@ -28,14 +29,14 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
     if found:
         worst = max(found, key=lambda one: float(one["bound"] - one["ledger_epsilon"]))
         shown, spent = epsilon_below(worst["bound"]), epsilon_above(worst["ledger_epsilon"])
-        raise attacks.LedgerContradicted(
+        raise LedgerContradicted(
             f"the audit contradicts the ledger: {worst['game']}, {worst['attack']} ({worst['target']}) shows epsilon "
             f"{shown} where {spent} was charged, at confidence {worst['confidence']} for all games together; do not "
             f"rely on the certificate, and see {report}"
         )
 
 
-def beyond_reach(outcomes: Sequence[attacks.Outcome]) -> list[str]:
+def beyond_reach(outcomes: Sequence[Outcome]) -> list[str]:
     """Return a sentence if even a faultless attack could not have contradicted the ledger, else nothing."""
     asked = [(o.guesses, o.terms) for o in outcomes if o.guesses is not None and o.terms.ledger_epsilon is not None]
     level = 1.0 - (1.0 - LOUD) / max(len(asked), 1)

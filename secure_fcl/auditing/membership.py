@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 
-import attacks
-from attacks.membership.history import ForgettingCurve, curve_record, loss_history
+from attacks.bounds.one_run import audit_tasks
+from attacks.games.attack import Attack, Candidates
+from attacks.games.judging import Terms
+from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, play
+from attacks.games.views import ALL_MODELS, FINAL_MODEL, ThreatModel, View
+from attacks.membership.families import BAVARIA, LIRA_FIXED
+from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
+from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
+from attacks.membership.shadow import Rmia, ShadowMembership
 from evaluation.errors import EvaluationError
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
@@ -32,11 +39,9 @@ def play_membership(world: AuditWorld) -> Played:
         return Played(missing=("membership: scenario.holdout leaves no non-members by coin, so it cannot be played",))
     candidates = world.candidates(pool)
     terms = world.terms(f"training data of {world.plan.name}", 1.0 - share, spent_by_item(world))
-    blind = attacks.blind_baseline(candidates, truth, terms)
+    blind = blind_baseline(candidates, truth, terms)
     outcomes = [
-        attacks.play(
-            attacks.MEMBERSHIP, attack, attacks.View.of(threat, world.transcript), candidates, truth, terms, blind
-        )
+        play(MEMBERSHIP, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)
         for attack, threat in _attacks(world)
     ]
     by_task, missing = _by_task(world, candidates, truth, terms)
@@ -47,53 +52,53 @@ def play_membership(world: AuditWorld) -> Played:
     return Played((*outcomes, *by_task), missing, more)
 
 
-def _attacks(world: AuditWorld) -> list[tuple[attacks.Attack, attacks.ThreatModel]]:
+def _attacks(world: AuditWorld) -> list[tuple[Attack, ThreatModel]]:
     losses, shadows = world.losses(), world.shadows
-    played: list[tuple[attacks.Attack, attacks.ThreatModel]] = [
-        (attacks.Standardised(attacks.LossScore(losses)), attacks.FINAL_MODEL),
-        (attacks.CheckpointDifference(losses), attacks.ALL_MODELS),
-        (attacks.Standardised(attacks.CheckpointRatio(losses)), attacks.ALL_MODELS),
-        (attacks.SequenceMean(losses), attacks.ALL_MODELS),
+    played: list[tuple[Attack, ThreatModel]] = [
+        (Standardised(LossScore(losses)), FINAL_MODEL),
+        (CheckpointDifference(losses), ALL_MODELS),
+        (Standardised(CheckpointRatio(losses)), ALL_MODELS),
+        (SequenceMean(losses), ALL_MODELS),
     ]
     if shadows is None:
         return played
-    families = (attacks.BAVARIA, attacks.LIRA_FIXED, attacks.LIRA_FIXED.offline())
-    played += [(attacks.ShadowMembership(shadows, family), attacks.FINAL_MODEL) for family in families]
-    played.append((attacks.Rmia(shadows, _population(world)), attacks.FINAL_MODEL))
-    played.append((attacks.ShadowMembership(shadows, history="all"), attacks.ALL_MODELS))
+    families = (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline())
+    played += [(ShadowMembership(shadows, family), FINAL_MODEL) for family in families]
+    played.append((Rmia(shadows, _population(world)), FINAL_MODEL))
+    played.append((ShadowMembership(shadows, history="all"), ALL_MODELS))
     return played
 
 
-def _population(world: AuditWorld) -> attacks.Candidates:
+def _population(world: AuditWorld) -> Candidates:
     """Test windows: nobody trained on them, and no game asks about them."""
     test = np.flatnonzero(~world.plan.scenario.data.train)
     return world.candidates(test[:: max(1, len(test) // _POPULATION)])
 
 
 def _by_task(
-    world: AuditWorld, candidates: attacks.Candidates, truth: Bools, terms: attacks.Terms
-) -> tuple[tuple[attacks.Outcome, ...], tuple[str, ...]]:
+    world: AuditWorld, candidates: Candidates, truth: Bools, terms: Terms
+) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
     """One run, one bound per task, each against its own cohorts' charge (G-DP1)."""
     few = _thin_tasks(candidates, truth)
     asked = np.flatnonzero(~np.isin(candidates.task, few))
     missing = [f"membership in task {task + 1}: fewer than {FEWEST_BLOCKS} held-out items" for task in few]
-    attack: attacks.Attack = (
-        attacks.ShadowMembership(world.shadows, history="all")
+    attack: Attack = (
+        ShadowMembership(world.shadows, history="all")
         if world.shadows is not None
-        else attacks.CheckpointDifference(world.losses())
+        else CheckpointDifference(world.losses())
     )
-    view = attacks.View.of(attacks.ALL_MODELS, world.transcript)
+    view = View.of(ALL_MODELS, world.transcript)
     if not len(asked):
         return (), tuple(missing)
     own = replace(terms, target=f"training data of {world.plan.name}")
     try:
-        found = attacks.audit_tasks(attack, view, candidates.take(asked), truth[asked], own, spent_by_slot(world))
+        found = audit_tasks(attack, view, candidates.take(asked), truth[asked], own, spent_by_slot(world))
     except TOO_LITTLE as error:
         return (), (*missing, f"membership task by task: too few examples to judge ({error})")
     return found, tuple(missing)
 
 
-def _thin_tasks(candidates: attacks.Candidates, truth: Bools) -> list[int]:
+def _thin_tasks(candidates: Candidates, truth: Bools) -> list[int]:
     """Tasks with too few held-out items for a bound of their own."""
     found = []
     for task in np.unique(candidates.task):
@@ -103,9 +108,7 @@ def _thin_tasks(candidates: attacks.Candidates, truth: Bools) -> list[int]:
     return found
 
 
-def _matrix(
-    world: AuditWorld, pool: Ints, candidates: attacks.Candidates, terms: attacks.Terms
-) -> dict[str, Any] | None:
+def _matrix(world: AuditWorld, pool: Ints, candidates: Candidates, terms: Terms) -> dict[str, Any] | None:
     say_less = replace(terms, repeats=_REPEATS_PER_CELL)
     try:
         return leakage(world.plan, world.folder, world.losses(), world.transcript, pool, candidates, say_less)
@@ -113,21 +116,21 @@ def _matrix(
         return None
 
 
-def _curves(world: AuditWorld, candidates: attacks.Candidates, truth: Bools) -> list[ForgettingCurve]:
+def _curves(world: AuditWorld, candidates: Candidates, truth: Bools) -> list[ForgettingCurve]:
     """One curve per task that was followed by another and has enough held out."""
     few, last = _thin_tasks(candidates, truth), world.plan.scenario.slots - 1
-    view = attacks.View.of(attacks.ALL_MODELS, world.transcript)
+    view = View.of(ALL_MODELS, world.transcript)
     curves = []
     for task in (int(task) for task in np.unique(candidates.task) if int(task) not in few and task < last):
         chosen = np.flatnonzero(candidates.task == task)
         part, coins = candidates.take(chosen), truth[chosen]
         scores = (
-            attacks.history_scores(attacks.BAVARIA, world.shadows, view, part, coins)
+            history_scores(BAVARIA, world.shadows, view, part, coins)
             if world.shadows is not None
             else loss_history(world.losses(), view, part, coins)
         )
         try:
-            curves.append(attacks.forgetting_curve(task, range(task, last + 1), [scores]))
+            curves.append(forgetting_curve(task, range(task, last + 1), [scores]))
         except EvaluationError:
             continue
     return curves

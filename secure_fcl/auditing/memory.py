@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-import attacks
 from attacks.bounds.one_run import audit_retained
+from attacks.games.attack import Attack, Candidates
+from attacks.games.play import RETAINED, blind_baseline, play
+from attacks.games.views import ALL_MODELS, FINAL_MODEL, ThreatModel, View
+from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
+from attacks.membership.shadow import ShadowRetained
 from secure_fcl.auditing.charges import spent_in_memory
 from secure_fcl.auditing.leakage import held_after
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
@@ -38,16 +42,14 @@ def play_retained(world: AuditWorld) -> Played:
     candidates = world.candidates(pool)
     terms = world.terms(f"memory of {plan.name} in the last task", rate, spent_in_memory(world))
     played, missing = _attacks(world, candidates)
-    blind = attacks.blind_baseline(candidates, truth, terms)
+    blind = blind_baseline(candidates, truth, terms)
     outcomes = [
-        attacks.play(
-            attacks.RETAINED, attack, attacks.View.of(threat, world.transcript), candidates, truth, terms, blind
-        )
+        play(RETAINED, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)
         for attack, threat in played
     ]
     strongest, threat = played[-1]
     ledger = {slot: spent_in_memory(world, slot) for slot in range(last + 1)}
-    view, everyone = attacks.View.of(threat, world.transcript), np.ones(len(pool), dtype=np.bool_)
+    view, everyone = View.of(threat, world.transcript), np.ones(len(pool), dtype=np.bool_)
     try:
         by_task = audit_retained(strongest, view, candidates, (everyone, truth), terms, ledger)
     except TOO_LITTLE as error:
@@ -56,15 +58,13 @@ def play_retained(world: AuditWorld) -> Played:
     return Played((*outcomes, *(by_task if last > 0 else ())), missing)
 
 
-def _attacks(
-    world: AuditWorld, candidates: attacks.Candidates
-) -> tuple[list[tuple[attacks.Attack, attacks.ThreatModel]], tuple[str, ...]]:
+def _attacks(world: AuditWorld, candidates: Candidates) -> tuple[list[tuple[Attack, ThreatModel]], tuple[str, ...]]:
     """Return the attacks, the one that is also asked task by task last, and what could not be played."""
     losses, shadows = world.losses(), world.shadows
-    played: list[tuple[attacks.Attack, attacks.ThreatModel]] = [
-        (attacks.RetainedLoss(losses), attacks.FINAL_MODEL),
-        (attacks.RetainedSlope(losses), attacks.ALL_MODELS),
-        (attacks.RetainedDifference(losses), attacks.ALL_MODELS),
+    played: list[tuple[Attack, ThreatModel]] = [
+        (RetainedLoss(losses), FINAL_MODEL),
+        (RetainedSlope(losses), ALL_MODELS),
+        (RetainedDifference(losses), ALL_MODELS),
     ]
     if shadows is None:
         return played, ()
@@ -72,8 +72,8 @@ def _attacks(
         return played, ("retained or merely seen, by shadow models: none of them kept a candidate; train more",)
     return [
         *played,
-        (attacks.ShadowRetained(shadows), attacks.FINAL_MODEL),
-        (attacks.ShadowRetained(shadows, since_closing=True), attacks.ALL_MODELS),
+        (ShadowRetained(shadows), FINAL_MODEL),
+        (ShadowRetained(shadows, since_closing=True), ALL_MODELS),
     ], ()
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-import attacks
 from attacks.controls.memorised import negative_control
+from attacks.games.attack import Candidates
+from attacks.games.judging import Coin, Terms
+from attacks.games.play import MEMBERSHIP, Outcome, play
+from attacks.games.views import FINAL_MODEL, View
+from attacks.membership.scores import LossScore, Standardised
+from attacks.modules.functions import losses_of
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
@@ -15,7 +20,7 @@ _EXAMPLES = 400
 _EPOCHS = 120
 
 
-def overfit_control(plan: RowPlan, strategy: GradientStrategy) -> list[attacks.Outcome]:
+def overfit_control(plan: RowPlan, strategy: GradientStrategy) -> list[Outcome]:
     """Train the row's network on few examples, without clipping or noise, until it knows them; play membership.
 
     One example per item, labels drawn at random (Zhang et al. 2017, section 2): such a label can only be learnt by
@@ -39,16 +44,16 @@ def overfit_control(plan: RowPlan, strategy: GradientStrategy) -> list[attacks.O
         optimiser.step()
     weights = torch.cat([p.detach().reshape(-1) for p in network.parameters()]).numpy()
     zeros = np.zeros(len(chosen), dtype=np.int64)
-    candidates = attacks.Candidates(scenario.x[chosen], labels, scenario.units.item[chosen], zeros)
-    terms = attacks.Terms(
-        "unprotected network that learnt random labels by heart",
+    candidates = Candidates(scenario.x[chosen], labels, scenario.units.item[chosen], zeros)
+    terms = Terms(
+        target="unprotected network that learnt random labels by heart",
         seed=public_seed(plan.config.seed, "judge", "positive control"),
-        coin=attacks.Coin(0.5),
+        coin=Coin(0.5),
         delta=plan.config.privacy.delta,
         control="positive",
     )
-    view = attacks.View.of(attacks.FINAL_MODEL, {"final_model": weights})
-    attack = attacks.Standardised(attacks.LossScore(attacks.losses_of(network)))
-    outcome = attacks.play(attacks.MEMBERSHIP, attack, view, candidates, truth, terms)
-    fresh = negative_control(attacks.MEMBERSHIP, attack, view, candidates, terms)
+    view = View.of(FINAL_MODEL, {"final_model": weights})
+    attack = Standardised(LossScore(losses_of(network)))
+    outcome = play(MEMBERSHIP, attack, view, candidates, truth, terms)
+    fresh = negative_control(MEMBERSHIP, attack, view, candidates, terms)
     return [outcome, fresh]

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.errors import InversionInvalid
 from attacks.gradients.worlds import clipped_gradients
 from attacks.modules.functions import gradients_of
-from attacks.sums.active_server import ISOLATED
+from attacks.sums.active_server import ISOLATED, Probe, probe_suppression
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
-from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import ClientSession
 from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.running.rehearsal import rehearse
@@ -40,10 +40,16 @@ class _Sums:
     """Sums of the clients' clipped gradients under the run's kind of protection, with clients left out at will."""
 
     def __init__(self, world: AuditWorld, clients: int, length: int) -> None:
-        norm = world.strategy.plan.clipping_norm
-        self._encoder = FixedPoint(_STEPS / norm, norm)
+        norm = world.strategy.dpsgd.clipping_norm
+        self._encoder = FixedPoint(scale=_STEPS / norm, clip=norm)
         self._names = tuple(f"client{k}" for k in range(clients))
-        made = plan(world.plan.config.protection, self._names, (Upload(_UPLOAD, length, self._encoder.bound),), 8, 1)
+        made = plan(
+            world.plan.config.protection,
+            self._names,
+            (Upload(name=_UPLOAD, length=length, bound=self._encoder.bound),),
+            8,
+            1,
+        )
         self._parties = rehearse(made)
         set_up(self._parties)
         self._number = 0
@@ -82,7 +88,7 @@ def probe_servers(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
     if len(examples) < 3:
         return [], ("servers that depart from the protocol: fewer than three clients have data in the first slot",)
     module, weights = world.strategy.network(world.strategy.initial()), world.model_after(0)
-    norm = world.strategy.plan.clipping_norm
+    norm = world.strategy.dpsgd.clipping_norm
 
     def gradient(model: NDArray[np.float32], number: int) -> Vector:
         rows = clipped_gradients(gradients_of(module, model), *examples[number], norm)
@@ -99,8 +105,8 @@ def probe_servers(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
         return sums.run([gradient(model, number) for number, model in enumerate(models)], list(models), None)
 
     try:
-        probe = attacks.probe_suppression(system, module, weights, (0, honest[0]), len(examples))
-    except attacks.InversionInvalid as error:
+        probe = probe_suppression(system, module, weights, (0, honest[0]), len(examples))
+    except InversionInvalid as error:
         return found, (f"a model for each client: {error}",)
     return [*found, *_with_noise(world, probe, weights, honest[0])], ()
 
@@ -120,14 +126,14 @@ def _differencing(world: AuditWorld, honest: Sequence[Vector], weights: NDArray[
     try:
         first, second = sums.run(honest, models, None), sums.run(honest, models, 0)
     except SumAborted as refusal:
-        return asdict(attacks.Probe(name, str(refusal), 0.0, 1, None)) | {"noise": "off"}
+        return asdict(Probe(name=name, refused=str(refusal), recovered=0.0, n=1, median_psnr=None)) | {"noise": "off"}
     cosine = _cosine(first - second, honest[0])
-    return asdict(attacks.Probe(name, None, float(cosine > ISOLATED), 1, None, cosine)) | {"noise": "off"}
+    return asdict(
+        Probe(name=name, refused=None, recovered=float(cosine > ISOLATED), n=1, median_psnr=None, similarity=cosine)
+    ) | {"noise": "off"}
 
 
-def _with_noise(
-    world: AuditWorld, probe: attacks.Probe, weights: NDArray[np.float32], alone: Vector
-) -> list[dict[str, Any]]:
+def _with_noise(world: AuditWorld, probe: Probe, weights: NDArray[np.float32], alone: Vector) -> list[dict[str, Any]]:
     """Return a probe, and if it came through, how like the target's update the isolated part is under the noise."""
     found: list[dict[str, Any]] = [asdict(probe) | {"noise": "off"}]
     if probe.refused is None and probe.recovered > 0 and world.noise_of_sum > 0:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.games.attack import Candidates
+from attacks.shadows import ModuleTrainer, Rule, ShadowModels, ShadowTrainer, trainer_for
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.schedules import balanced_coins, joined, poisson_batches
 from secure_fcl.engines.simulation import SIMULATION
@@ -43,23 +44,23 @@ class _Course:
     pool: Ints
     arrival: Ints
     coins: Bools
-    keys: NDArray[np.float64]
+    draws: NDArray[np.float64]
     seed: int
 
     @property
-    def rule(self) -> attacks.Rule:
+    def rule(self) -> Rule:
         """One step of all clients together, scaled to the half of the data that a shadow model has.
 
         The server averages the clients' steps, so sums, noise and denominators of all clients add up. Local steps
         that drift apart within a round, clipped or shortened uploads, a method's own losses and penalties, Adam, and
         whether momentum starts afresh at every visit are not imitated.
         """
-        step, clients = self.strategy.plan, self.plan.scenario.clients
+        step, clients = self.strategy.dpsgd, self.plan.scenario.clients
         noise = step.noise_multiplier * (math.sqrt(clients) if self.plan.noise == "local" else 1.0)
         share = 0.5 / (1.0 - self.plan.config.scenario.holdout)
-        return attacks.Rule(
-            step.learning_rate,
-            step.momentum,
+        return Rule(
+            learning_rate=step.learning_rate,
+            momentum=step.momentum,
             clip_norm=step.clipping_norm,
             noise_multiplier=noise * share,
             denominator=step.denominator * clients * share,
@@ -74,10 +75,10 @@ class _Course:
         if thresholds is None:
             # Without coins the best imitation is a uniform choice that fills the devices.
             full = scenario.clients * self.plan.memory.capacity / max(int(met.sum()), 1)
-            return self.coins & met & (self.keys < full)
+            return self.coins & met & (self.draws < full)
         latest = scenario.closed(slot) - 1
         rates = np.array(thresholds)[np.maximum(latest, 0)][scenario.owner[self.pool]]
-        return np.asarray(self.coins & met & (self.keys < rates))
+        return np.asarray(self.coins & met & (self.draws < rates))
 
     def chunks(self, slot: int) -> Iterator[tuple[Bools, int]]:
         """Yield who is current, bool (S, n), and for how many rounds, for every chunk of a slot."""
@@ -94,7 +95,9 @@ class _Course:
                 present[experience.index[np.minimum(experience.place // places, last) == chunk]] = True
             yield self.coins & present[self.pool], numbers.count(chunk)
 
-    def train(self, trainer: attacks.Trainer, data: tuple[NDArray[np.float32], Ints], say: Say) -> NDArray[np.float32]:
+    def train(
+        self, shadow_trainer: ShadowTrainer, data: tuple[NDArray[np.float32], Ints], say: Say
+    ) -> NDArray[np.float32]:
         """Return checkpoints before the first slot and after each, float32 (S, slots + 1, d)."""
         models, slots, rule = len(self.coins), self.plan.scenario.slots, self.rule
         weights = np.repeat(self.strategy.initial()["weights"][None], models, axis=0)
@@ -102,14 +105,14 @@ class _Course:
         for slot in range(slots):
             say(f"shadow models: {models} through slot {slot + 1} of {slots}")
             for part, (current, rounds) in enumerate(self.chunks(slot)):
-                steps = rounds * self.strategy.plan.steps
+                steps = rounds * self.strategy.dpsgd.steps
                 seeds = [public_seed(self.seed, slot, part, what) >> 1 for what in ("current", "memory", "noise")]
                 batches = _batches(current, self.strategy.q_current, steps, seeds[0])
                 if self.strategy.memory_rate > 0.0:
                     memory = _batches(self.kept(slot - 1), self.strategy.memory_rate, steps, seeds[1])
                     batches = joined(batches, memory)
                 noise = seeds[2] + np.arange(models) if rule.noise_multiplier > 0 else None
-                weights = trainer.train(weights, data, batches, rule, noise)
+                weights = shadow_trainer.train(weights, data, batches, rule, noise)
             found.append(weights)
         return np.stack(found, axis=1)
 
@@ -127,17 +130,17 @@ def shadow_models(
     strategy: GradientStrategy,
     folder: RunFolder,
     pool: Ints,
-    candidates: attacks.Candidates,
+    candidates: Candidates,
     models: int,
     say: Say = lambda text: None,
-) -> attacks.ShadowModels:
+) -> ShadowModels:
     """Return `models` shadow models trained as the row was, kept in the run's simulation folder.
 
     They start from the run's public initial weights and take its Poisson rates, clipping, noise and thresholds of the
     memory; one coin and one retention key per item. Windows that straddle two items are left out.
 
     Args:
-        plan: of the attacked row.
+        dpsgd: of the attacked row.
         strategy: of the same row.
         folder: the run.
         pool: example numbers of the candidates, int64 (n,).
@@ -151,22 +154,22 @@ def shadow_models(
     seed = public_seed(plan.config.seed, "shadows", plan.name)
     items, item = np.unique(candidates.cluster, return_inverse=True)
     coins = balanced_coins(models, len(items), seed)[:, item]
-    keys = public_generator(seed, "retention").random((models, len(items)))[:, item]
-    course = _Course(plan, strategy, pool, candidates.task, coins, keys, seed)
-    trainer = attacks.trainer_for(strategy.network(strategy.initial()))
-    if isinstance(trainer, attacks.ModuleTrainer):
+    draws = public_generator(seed, "retention").random((models, len(items)))[:, item]
+    course = _Course(plan, strategy, pool, candidates.task, coins, draws, seed)
+    shadow_trainer = trainer_for(strategy.network(strategy.initial()))
+    if isinstance(shadow_trainer, ModuleTrainer):
         # The batches of all clients are large: stacking eight models took four times as long on HAPT's network.
-        trainer = replace(trainer, chunk=1)
+        shadow_trainer = replace(shadow_trainer, chunk=1)
     settings = {
-        "trainer": trainer.label, "rule": str(course.rule), "seed": seed, "row": plan.name, "version": 1,
+        "trainer": shadow_trainer.label, "rule": str(course.rule), "seed": seed, "row": plan.name, "version": 1,
         "public": json.dumps(plan.config.model_dump(mode="json", include=_MATTERS), sort_keys=True),
     }  # fmt: skip
     key = cache_key(settings, {"x": candidates.x, "y": candidates.y, "slot": candidates.task, "coins": coins})
     made = cached(
         folder.path / SIMULATION / SHADOW_FOLDER,
         key,
-        lambda: {"weights": course.train(trainer, (candidates.x, candidates.y), say)},
+        lambda: {"weights": course.train(shadow_trainer, (candidates.x, candidates.y), say)},
     )
     slots = np.arange(-1, plan.scenario.slots, dtype=np.int64)
     kept = course.kept(plan.scenario.slots - 2)
-    return attacks.ShadowModels(trainer, candidates, made["weights"], slots, coins, kept)
+    return ShadowModels(shadow_trainer, candidates, made["weights"], slots, coins, kept)

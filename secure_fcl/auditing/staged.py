@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-import attacks
+from attacks.games.judging import Terms
+from attacks.games.play import Outcome
+from attacks.gradients.extraction import stage_extraction
+from attacks.gradients.inversion import InversionSettings
+from attacks.gradients.reconstruction import Reconstruction
+from attacks.modules.layout import last_linear
 from attacks.sums.staged import Attribution, StagedRule, stage_arrival, stage_clear_updates
 from privacy import SampledGaussian
 from privacy.groups import group_epsilon
@@ -24,7 +29,7 @@ _BATCHES, _NEW, _REPLAYED = 4, 2, 2
 def _rule(world: AuditWorld, noise: bool) -> StagedRule:
     """Return one client's part of one step."""
     sigma = world.noise_of_client if noise else 0.0
-    return StagedRule(world.strategy.plan.clipping_norm, world.strategy.q_current, sigma)
+    return StagedRule(clip_norm=world.strategy.dpsgd.clipping_norm, rate=world.strategy.q_current, noise=sigma)
 
 
 def _noises(world: AuditWorld) -> tuple[bool, ...]:
@@ -47,13 +52,13 @@ def play_arrival(world: AuditWorld) -> Played:
     held = max(1, round(len(train) / scenario.clients / scenario.tasks))
     brought = max(1, round(len(new) / max(1, len(np.unique(scenario.owner[new])))))
     module = world.strategy.network(world.strategy.initial())
-    bias = attacks.last_linear(module).bias
+    bias = last_linear(module).bias
     outcomes, attributions = [], []
     for noise in _noises(world):
         name = scenario.data.classes[label] if label < len(scenario.data.classes) else str(label)
         target = f"staged rounds of {scenario.clients} clients: class {name}, noise {'as ran' if noise else 'off'}"
-        terms = attacks.Terms(
-            target, public_seed(world.plan.config.seed, "judge", target), delta=audit_delta(world.plan),
+        terms = Terms(
+            target=target, seed=public_seed(world.plan.config.seed, "judge", target), delta=audit_delta(world.plan),
             control=None if noise else "without noise",
         )  # fmt: skip
         outcome, who = stage_arrival(
@@ -97,13 +102,13 @@ def play_clear_updates(world: AuditWorld) -> Played:
     truth = (rng.random(len(items)) < 0.5)[item]
     others = [k for k in rng.permutation(scenario.clients) if k != client and len(own[int(k)])][:_OTHERS]
     models = np.asarray(world.transcript["models"][:_CLEAR_ROUNDS], dtype=np.float32)
-    step = world.strategy.plan
+    step = world.strategy.dpsgd
     epsilon = None
     if world.plan.noise == "local":
         # With shared noise an update in the clear is outside the guarantee, and there is nothing to compare with.
-        event = SampledGaussian(world.strategy.q_current, step.noise_multiplier)
+        event = SampledGaussian(q=world.strategy.q_current, noise_multiplier=step.noise_multiplier)
         epsilon = group_epsilon({event: len(models)}, scenario.units.largest_item, accounted(world.plan))
-    outcomes: list[attacks.Outcome] = []
+    outcomes: list[Outcome] = []
     for noise in _noises(world):
         target = f"staged rounds, updates of client {client} in the clear, noise {'as ran' if noise else 'off'}"
         terms = world.terms(target, 0.5, epsilon if noise else None)
@@ -122,7 +127,7 @@ def _first_task(world: AuditWorld, client: int) -> Ints:
     return np.flatnonzero(scenario.data.train & wanted)
 
 
-def play_extraction(world: AuditWorld) -> tuple[list[attacks.Reconstruction], tuple[str, ...]]:
+def play_extraction(world: AuditWorld) -> tuple[list[Reconstruction], tuple[str, ...]]:
     """Return exemplar extraction from batches that mix new and replayed examples of one client each."""
     scenario, config = world.plan.scenario, world.plan.config
     if world.plan.memory is None or scenario.slots < 2:
@@ -140,14 +145,14 @@ def play_extraction(world: AuditWorld) -> tuple[list[attacks.Reconstruction], tu
     index = index[np.isin(scenario.data.y[index], scenario.data.y[strangers]).all(axis=1)]
     if not len(index):
         return [], ("exemplar extraction: no client has examples of the first two tasks whose classes others have too",)
-    settings = attacks.InversionSettings(
+    settings = InversionSettings(
         steps=config.attacks.inversion_steps, seed=public_seed(config.seed, "extraction") % 2**32
     )
-    step = world.strategy.plan
+    step = world.strategy.dpsgd
     module = world.strategy.network(world.strategy.initial())
     sigma = world.noise_of_client
     found = [
-        attacks.stage_extraction(
+        stage_extraction(
             module, world.model_after(0), world.examples(index), _REPLAYED, world.examples(strangers),
             clip_norm=step.clipping_norm, noise=noise, settings=settings, seed=public_seed(config.seed, "n") % 2**32,
         )

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import attacks
+from attacks.errors import GameInvalid, LossesInvalid
+from attacks.games.attack import Candidates, Losses
+from attacks.games.judging import Coin, Terms
+from attacks.games.play import Outcome
+from attacks.modules.functions import losses_of
+from attacks.shadows import ShadowModels
 from evaluation.errors import EvaluationError
 from secure_fcl.errors import RunFolderError
 from secure_fcl.randomness import public_seed
@@ -30,7 +35,7 @@ CHECKPOINTS_PER_SLOT = 2
 #: bound from one run end above what the verdict over all games asks for, and no ledger could ever be contradicted.
 AUDIT_DELTA = 1e-8
 #: What a game raises that has too few examples for its statistics; the other games are still played.
-TOO_LITTLE = (EvaluationError, attacks.GameInvalid, attacks.LossesInvalid)
+TOO_LITTLE = (EvaluationError, GameInvalid, LossesInvalid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,7 @@ class AuditWorld:
     strategy: GradientStrategy
     transcript: dict[str, NDArray[np.generic]]
     folder: RunFolder
-    shadows: attacks.ShadowModels | None = None
+    shadows: ShadowModels | None = None
 
     @property
     def slot_of(self) -> Ints:
@@ -54,7 +59,7 @@ class AuditWorld:
     @property
     def noise_of_sum(self) -> float:
         """Standard deviation per coordinate of the noise of all clients on a sum of gradients, in gradient units."""
-        step = self.strategy.plan
+        step = self.strategy.dpsgd
         one = step.noise_multiplier * step.clipping_norm
         return one * math.sqrt(self.plan.scenario.clients) if self.plan.noise == "local" else one
 
@@ -68,28 +73,26 @@ class AuditWorld:
         scenario = self.plan.scenario
         return np.flatnonzero(scenario.data.train & (scenario.units.item != NO_ITEM) & (self.slot_of >= 0))
 
-    def candidates(self, index: Ints) -> attacks.Candidates:
+    def candidates(self, index: Ints) -> Candidates:
         """Return examples as an adversary is asked about them: clusters are items, tasks the slots of arrival."""
         scenario = self.plan.scenario
-        return attacks.Candidates(
-            scenario.x[index], scenario.data.y[index], scenario.units.item[index], self.slot_of[index]
-        )
+        return Candidates(scenario.x[index], scenario.data.y[index], scenario.units.item[index], self.slot_of[index])
 
     def examples(self, index: Ints) -> tuple[NDArray[np.float32], Ints]:
         """Return examples and labels by number."""
         return self.plan.scenario.x[index], self.plan.scenario.data.y[index]
 
-    def losses(self) -> attacks.Losses:
+    def losses(self) -> Losses:
         """Return the losses of the row's network."""
-        return attacks.losses_of(self.strategy.network(self.strategy.initial()))
+        return losses_of(self.strategy.network(self.strategy.initial()))
 
-    def terms(self, target: str, rate: float, epsilon: float | None) -> attacks.Terms:
+    def terms(self, target: str, rate: float, epsilon: float | None) -> Terms:
         """Return how a game with one coin per item is judged."""
         blocks = self.plan.scenario.units.largest_item > 1
-        return attacks.Terms(
-            target + (" (one coin per block of windows)" if blocks else ""),
+        return Terms(
+            target=target + (" (one coin per block of windows)" if blocks else ""),
             seed=public_seed(self.plan.config.seed, "judge", target),
-            coin=attacks.Coin(rate, per_cluster=blocks),
+            coin=Coin(rate, per_cluster=blocks),
             delta=audit_delta(self.plan),
             ledger_epsilon=finite(epsilon),
         )
@@ -105,7 +108,7 @@ class AuditWorld:
 class Played:
     """What one part of an audit found: outcomes, what it could not play and why, and more keys of attacks.json."""
 
-    outcomes: tuple[attacks.Outcome, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
     missing: tuple[str, ...] = ()
     more: tuple[tuple[str, Any], ...] = ()
 

@@ -29,6 +29,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one key; may be repeated.")
 ]
 DataDir = Annotated[str, typer.Option("--data-dir", help="Folder of data files.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import the code that the run's configuration names as module:name.")
+]
 REFUSED = 2
 STOPPED = 130
 
@@ -53,6 +56,11 @@ def _one_sentence() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
 
 
+def _tell(text: str) -> None:
+    """Print from a signal's handler: it may run in the middle of an import or a write, where no library is safe."""
+    os.write(2, f"{text}\n".encode())
+
+
 def _fail(sentence: str) -> None:
     typer.echo(f"secure-fcl: {sentence}", err=True)
     raise typer.Exit(REFUSED)
@@ -65,6 +73,7 @@ def run(
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run's folder; default: date and data set.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Train every row, attack what the run revealed, and write the report.
 
@@ -78,7 +87,12 @@ def run(
 
         if resume and (config or settings or name):
             raise ConfigInvalid("--resume takes its configuration from the run's folder; leave the other options out")
-        prepared, folder = continue_run(resume) if resume else start(load_config(config, settings or ()), runs, name)
+        if trust_code and not resume:
+            raise ConfigInvalid("--trust-code is for --resume; code that you name yourself is imported without it")
+        if resume:
+            prepared, folder = continue_run(resume, trust_code)
+        else:
+            prepared, folder = start(load_config(config, settings or ()), runs, name)
         _execute(prepared, folder)
 
 
@@ -93,7 +107,7 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
     console = Console()
     stop = StopRequest()
     try:
-        with stop.listening(lambda text: console.print(text)), progress(console, prepared.rounds) as watch:
+        with stop.listening(_tell), progress(console, prepared.rounds) as watch:
             report = execute(
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop
             )
@@ -110,6 +124,7 @@ def audit(
     shadows: Annotated[
         int | None, typer.Option(help="Shadow models for the strongest attacks, e.g. 24; default: attacks.shadows.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Play the attacks against a finished run again and rewrite its report; exit 2 if they contradict the ledger."""
     with _one_sentence():
@@ -121,7 +136,7 @@ def audit(
         from secure_fcl.runner import resume, write_report
 
         console = Console()
-        prepared, folder = resume(run)
+        prepared, folder = resume(run, trust_code)
         with folder.locked():
             found = play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows)
             path = write_report(folder)
@@ -134,6 +149,7 @@ def audit(
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a TensorBoard copy.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Render report.html from the files of a run and print the summary."""
     with _one_sentence():
@@ -143,7 +159,7 @@ def report(
         from secure_fcl.runner import write_report
         from secure_fcl.running.folder import RunFolder
 
-        folder = RunFolder.existing(run)
+        folder = RunFolder.existing(run, trust_code)
         path = write_report(folder)
         console = Console()
         print_summary(folder.path, console)
@@ -171,7 +187,7 @@ def study(
         stop = StopRequest()
         folder = out or Path("studies") / file.stem
         try:
-            with stop.listening(lambda text: console.print(text)):
+            with stop.listening(_tell):
                 table, plot = run_study(
                     load_study(file), folder, lambda text: console.print(text, highlight=False), stop
                 )
@@ -261,14 +277,17 @@ def doctor() -> None:
 
 
 @data_app.command("list")
-def data_list(data_dir: DataDir = "") -> None:
+def data_list(
+    own: Annotated[list[str] | None, typer.Argument(help="Data sets of your own, as module:name.")] = None,
+    data_dir: DataDir = "",
+) -> None:
     """List the known data sets and where their files are."""
     with _one_sentence():
         from rich.console import Console
 
         from secure_fcl.data.tables import status_table
 
-        Console().print(status_table(data_dir or None))
+        Console().print(status_table(data_dir or None, own or ()))
 
 
 @data_app.command("verify")

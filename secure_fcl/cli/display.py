@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from secure_fcl.running.loop import Tick, Watcher
+from secure_fcl.running.records import Tick, Watcher
 
 if TYPE_CHECKING:
     from rich.console import Console

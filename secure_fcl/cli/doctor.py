@@ -3,6 +3,8 @@
 Each import runs in a process of its own, so one broken library can neither hide another nor end the program.
 """
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -20,7 +22,7 @@ _OLDEST_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
-class Row:
+class Finding:
     """One library or data set.
 
     Attributes:
@@ -46,7 +48,7 @@ class Library:
         name: Name of the distribution.
         module: What to import.
         remedy: Command that installs it.
-        optional: See `Row`.
+        optional: See `Finding`.
         proves: Another distribution that works if this one does, as importing this one imports it.
     """
 
@@ -81,7 +83,7 @@ _ASK_CRYPTO = (
 )
 
 
-def check() -> list[Row]:
+def check() -> list[Finding]:
     """Try everything; takes a few seconds and never raises.
 
     Returns:
@@ -93,17 +95,17 @@ def check() -> list[Row]:
         return [check_python(), *libraries.result(), *crypto.result(), *check_data()]
 
 
-def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Row:
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
     """Row for the interpreter."""
     text = ".".join(map(str, version))
     if version >= _OLDEST_PYTHON:
-        return Row("python", "usable", text)
-    return Row("python", "broken", f"{text} is too old", "python3.11 -m venv .venv")
+        return Finding("python", "usable", text)
+    return Finding("python", "broken", f"{text} is too old", "python3.11 -m venv .venv")
 
 
-def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Row]:
+def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Finding]:
     """Import each library in a process of its own, unless an earlier one has proved that it works."""
-    rows: list[Row] = []
+    rows: list[Finding] = []
     proven: set[str] = set()
     for library in libraries:
         rows.append(check_library(library, proven=library.name in proven))
@@ -112,19 +114,19 @@ def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Row]:
     return rows
 
 
-def check_library(library: Library, *, proven: bool = False) -> Row:
+def check_library(library: Library, *, proven: bool = False) -> Finding:
     """Import one library in a process of its own; only look up its version if it is `proven` to work."""
     try:
         version = metadata.version(library.name)
     except metadata.PackageNotFoundError:
-        return Row(library.name, "missing", "", library.remedy, library.optional)
+        return Finding(library.name, "missing", "", library.remedy, library.optional)
     problem = "" if proven else _run(f"import {library.module}")[1]
     if problem:
-        return Row(library.name, "broken", f"{version}: {problem}", library.remedy, library.optional)
-    return Row(library.name, "usable", version, optional=library.optional)
+        return Finding(library.name, "broken", f"{version}: {problem}", library.remedy, library.optional)
+    return Finding(library.name, "usable", version, optional=library.optional)
 
 
-def check_crypto(program: str = _ASK_CRYPTO) -> list[Row]:
+def check_crypto(program: str = _ASK_CRYPTO) -> list[Finding]:
     """Ask `crypto.backends` in a process of its own; it tries a small operation with each library.
 
     Args:
@@ -137,17 +139,17 @@ def check_crypto(program: str = _ASK_CRYPTO) -> list[Row]:
         try:
             version = metadata.version(library.name)
         except metadata.PackageNotFoundError:
-            rows.append(Row(library.name, "missing", "", library.remedy, library.optional))
+            rows.append(Finding(library.name, "missing", "", library.remedy, library.optional))
             continue
         usable, detail = answers.get(library.name, (False, problem or "crypto.backends said nothing about it"))
         if usable:
-            rows.append(Row(library.name, "usable", version, optional=library.optional))
+            rows.append(Finding(library.name, "usable", version, optional=library.optional))
         else:
-            rows.append(Row(library.name, "broken", f"{version}: {detail}", library.remedy, library.optional))
+            rows.append(Finding(library.name, "broken", f"{version}: {detail}", library.remedy, library.optional))
     return rows
 
 
-def check_data() -> list[Row]:
+def check_data() -> list[Finding]:
     """Rows for the data sets; HAPT is read and compared with its checksum."""
     try:
         from secure_fcl.data import list_datasets, verify
@@ -155,22 +157,22 @@ def check_data() -> list[Row]:
         rows = []
         for status in list_datasets():
             state = "missing" if status.state == "missing" else "usable"
-            rows.append(Row(f"data: {status.name}", state, status.where, status.remedy, optional=True))
+            rows.append(Finding(f"data: {status.name}", state, status.where, status.remedy, optional=True))
         damage = [one for one in verify("hapt") if one.state != "verified"]
     except Exception as error:  # whatever is wrong here, the other rows must still be shown
-        return [Row("data", "broken", f"{type(error).__name__}: {error}", _REINSTALL)]
+        return [Finding("data", "broken", f"{type(error).__name__}: {error}", _REINSTALL)]
     if damage:
-        broken = Row("data: hapt", "broken", damage[0].detail, _REINSTALL)
+        broken = Finding("data: hapt", "broken", damage[0].detail, _REINSTALL)
         return [broken, *(row for row in rows if row.name != broken.name)]
     return rows
 
 
-def healthy(rows: Sequence[Row]) -> bool:
+def healthy(rows: Sequence[Finding]) -> bool:
     """Say whether everything that is not optional is usable."""
     return all(row.state == "usable" or row.optional for row in rows)
 
 
-def render(rows: Sequence[Row]) -> "Table":
+def render(rows: Sequence[Finding]) -> Table:
     """The rows as a table for a rich console."""
     from rich.table import Table
     from rich.text import Text

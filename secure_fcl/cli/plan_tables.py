@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import atomic_write, write_json
-from secure_fcl.forecast.cost import Alternative, RowCost, RunPlan
+from secure_fcl.forecast.cost import Alternative, Forecast, RowCost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 NO_GUARANTEE = "none"
 
 
-def as_json(plan: RunPlan) -> dict[str, Any]:
+def as_json(forecast: Forecast) -> dict[str, Any]:
     """Return the plan as a JSON object; an epsilon without guarantee is null."""
     return {
-        "rows": [_row(cost) for cost in plan.rows],
-        "alternatives": [vars(a) for a in plan.alternatives],
+        "rows": [_row(cost) for cost in forecast.rows],
+        "alternatives": [vars(a) for a in forecast.alternatives],
         "noise_in_sum_over_epsilon": {
-            row: [{"epsilon": e, "noise_in_sum": n} for e, n in points] for row, points in plan.curves.items()
+            row: [{"epsilon": e, "noise_in_sum": n} for e, n in points] for row, points in forecast.curves.items()
         },
     }
 
@@ -38,16 +38,16 @@ def _row(cost: RowCost) -> dict[str, Any]:
     return vars(cost) | {"cohorts": cohorts, "storage": dict(cost.storage)}
 
 
-def write_plan(plan: RunPlan, folder: Path) -> tuple[Path, Path]:
+def write_plan(forecast: Forecast, folder: Path) -> tuple[Path, Path]:
     """Write plan.json and plan.svg into `folder` and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     data, figure = folder / "plan.json", folder / "plan.svg"
-    write_json(data, as_json(plan))
-    atomic_write(figure, plot_plan(plan))
+    write_json(data, as_json(forecast))
+    atomic_write(figure, plot_plan(forecast))
     return data, figure
 
 
-def print_plan(plan: RunPlan, console: Console) -> None:
+def print_plan(forecast: Forecast, console: Console) -> None:
     """Print three tables: rows, cohorts, and what other choices would cost."""
     _table(
         console, "Rows: noise that keeps every cohort within its budget",
@@ -56,24 +56,24 @@ def print_plan(plan: RunPlan, console: Console) -> None:
             (c.row, c.noise, _number(c.budget), _number(c.noise_multiplier), _number(c.noise_in_sum),
              _number(c.epsilon), str(c.rounds), _size(sum(c.storage.values())), _size(c.bytes_per_round),
              _size(c.bytes_in_all))
-            for c in plan.rows
+            for c in forecast.rows
         ],
     )  # fmt: skip
     _table(
         console, "Epsilon of the examples that arrive in a task, worst cohort",
-        ("row", "fate", *(f"task {t}" for t in range(_tasks(plan)))),
+        ("row", "fate", *(f"task {t}" for t in range(_tasks(forecast)))),
         [
-            (cost.row, fate, *_by_task(cost, fate, _tasks(plan)))
-            for cost in plan.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
+            (cost.row, fate, *_by_task(cost, fate, _tasks(forecast)))
+            for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
         ],
     )  # fmt: skip
-    if plan.alternatives:
+    if forecast.alternatives:
         _table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",
             ("row", "setting", "value", "epsilon", "multiplier", "in the sum", "storage"),
-            [(a.row, a.key, str(a.value), *_outcome(a)) for a in plan.alternatives],
+            [(a.row, a.key, str(a.value), *_outcome(a)) for a in forecast.alternatives],
         )  # fmt: skip
-        for reason in sorted({f"{a.key} = {a.value}: {a.refused}" for a in plan.alternatives if a.refused}):
+        for reason in sorted({f"{a.key} = {a.value}: {a.refused}" for a in forecast.alternatives if a.refused}):
             console.print(f"refused, {reason}", style="dim", highlight=False, markup=False)
 
 
@@ -83,8 +83,8 @@ def _outcome(a: Alternative) -> list[str]:
     return [_number(a.epsilon), _number(a.noise_multiplier), _number(a.noise_in_sum), _size(a.storage or 0)]
 
 
-def _tasks(plan: RunPlan) -> int:
-    return 1 + max((s.cohort.arrival for c in plan.rows for s in c.cohorts), default=-1)
+def _tasks(forecast: Forecast) -> int:
+    return 1 + max((s.cohort.arrival for c in forecast.rows for s in c.cohorts), default=-1)
 
 
 def _by_task(cost: RowCost, fate: str, tasks: int) -> list[str]:
@@ -103,37 +103,37 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _table(console: Console, title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(console: Console, title: str, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for place, name in enumerate(head):
+    for place, name in enumerate(heading):
         shown.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     console.print(shown)
 
 
-def plot_plan(plan: RunPlan) -> str:
+def plot_plan(forecast: Forecast) -> str:
     """Return an SVG: epsilon by arrival task and fate, and the noise of a sum over the budget."""
     from evaluation.canvas import render
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        _draw_cohorts(left, plan)
-        _draw_curves(right, plan)
+        _draw_cohorts(left, forecast)
+        _draw_curves(right, forecast)
 
     described = "Left: epsilon of each arrival task, kept and discarded. Right: noise of one sum over the budget"
     return render(draw, width=7.6, height=3.2, name="plan", description=described)
 
 
-def _draw_cohorts(axes: Axes, plan: RunPlan) -> None:
+def _draw_cohorts(axes: Axes, forecast: Forecast) -> None:
     from evaluation.canvas import style_of
 
     index = 0
-    for cost in plan.rows:
+    for cost in forecast.rows:
         for fate in ("kept", "discarded"):
             points = [(t, e) for t, e in cost.by_arrival(fate) if math.isfinite(e)]
             if points:
@@ -145,10 +145,10 @@ def _draw_cohorts(axes: Axes, plan: RunPlan) -> None:
         axes.legend(fontsize=8)
 
 
-def _draw_curves(axes: Axes, plan: RunPlan) -> None:
+def _draw_curves(axes: Axes, forecast: Forecast) -> None:
     from evaluation.canvas import style_of
 
-    drawn = [(row, points) for row, points in plan.curves.items() if points]
+    drawn = [(row, points) for row, points in forecast.curves.items() if points]
     for index, (row, points) in enumerate(drawn):
         axes.plot(*zip(*points, strict=True), label=row, markersize=5, **style_of(index))
     axes.set(xlabel="budget, epsilon", ylabel="noise in one sum", title="What a budget needs")

@@ -11,7 +11,7 @@ from secure_fcl.forecast.strategy_facts import FactSheet
 if TYPE_CHECKING:
     from rich.console import Console
 
-Row = tuple[str, ...]
+Line = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class FactTable:
     """A part of the facts that fits into 80 columns: title, heads, cells of one sheet, and what the heads mean."""
 
     title: str
-    head: Row
-    cells: Callable[[FactSheet], Row]
+    heading: Line
+    cells: Callable[[FactSheet], Line]
     meaning: str
 
-    def rows(self, sheets: Sequence[FactSheet]) -> list[Row]:
-        """Return one row of text for each sheet, under `head`."""
+    def rows(self, sheets: Sequence[FactSheet]) -> list[Line]:
+        """Return one row of text for each sheet, under `heading`."""
         return [self.cells(sheet) for sheet in sheets]
 
 
-def _sent(s: FactSheet) -> Row:
+def _sent(s: FactSheet) -> Line:
     return (
         s.row,
         "yes" if s.sums_only else "NO",
@@ -39,7 +39,7 @@ def _sent(s: FactSheet) -> Row:
     )
 
 
-def _charged(s: FactSheet) -> Row:
+def _charged(s: FactSheet) -> Line:
     return (
         s.row,
         str(s.releases),
@@ -49,7 +49,7 @@ def _charged(s: FactSheet) -> Row:
     )
 
 
-def _needed(s: FactSheet) -> Row:
+def _needed(s: FactSheet) -> Line:
     return (
         s.row,
         str(s.memory_examples) if s.memory_examples else "-",
@@ -94,7 +94,7 @@ def print_sheets(sheets: Sequence[FactSheet], console: Console) -> None:
 
     for each in TABLES:
         table = Table(title=each.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for name in each.head:
+        for name in each.heading:
             table.add_column(name, overflow="fold")
         for cells in each.rows(sheets):
             table.add_row(*(Text(cell) for cell in cells))
@@ -106,12 +106,12 @@ def print_sheets(sheets: Sequence[FactSheet], console: Console) -> None:
 def as_markdown(sheets: Sequence[FactSheet]) -> str:
     """Return the tables in Markdown, and before them what every row is."""
     first = "## What they are\n\n" + _markdown(("row", "what"), [(s.row, s.what) for s in sheets])
-    parts = [f"## {each.title}\n\n{_markdown(each.head, each.rows(sheets))}\n\n{each.meaning}" for each in TABLES]
+    parts = [f"## {each.title}\n\n{_markdown(each.heading, each.rows(sheets))}\n\n{each.meaning}" for each in TABLES]
     return "\n\n".join([first, *parts]) + "\n"
 
 
-def _markdown(head: Row, rows: Sequence[Row]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _markdown(heading: Line, rows: Sequence[Line]) -> str:
+    lines = [heading, ("---",) * len(heading), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -5,6 +5,8 @@
 - wire: what travels, with its bounds; encodes a client's upload and decodes a sum
 """
 
+from __future__ import annotations
+
 from secure_fcl.compression.low_rank import LowRank
 from secure_fcl.compression.maps import Chain, Compression, Coordinates, Rotated, Unchanged
 from secure_fcl.compression.recipe import Kind, Recipe

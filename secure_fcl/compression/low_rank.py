@@ -16,7 +16,7 @@ from secure_fcl.strategies.contribution import Values
 Basis = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LowRank:
     """U^T W for every layer's matrix W (outputs, rest) with its own U (outputs, r), orthonormal and public.
 

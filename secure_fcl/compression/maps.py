@@ -61,7 +61,7 @@ class Unchanged:
         return total
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Coordinates:
     """Some coordinates of the vector; those not sent count as zero.
 

@@ -16,7 +16,7 @@ from secure_fcl.randomness import public_seed
 Kind = Literal["none", "random_k", "low_rank"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How the weights of a network are shortened, all of it public.
 
@@ -77,14 +77,16 @@ class Recipe:
         """Return the map of one round."""
         found: Compression = Unchanged(self.source)
         if self.frozen:
-            found = Coordinates(np.arange(self.frozen, self.source), self.source)
+            found = Coordinates(chosen=np.arange(self.frozen, self.source), source=self.source)
         labels = (self.row, slot, round)
         match self.kind:
             case "random_k":
                 found = Chain(found, self._coordinates(public_seed(self.seed, "coordinates", *labels)))
             case "low_rank":
                 seed = public_seed(self.seed, "bases", *labels)
-                found = Chain(found, LowRank(seed, self._trained, self.fraction, self.unbiased))
+                found = Chain(
+                    found, LowRank(seed=seed, shapes=self._trained, fraction=self.fraction, unbiased=self.unbiased)
+                )
             case "none":
                 pass
         if self.rotation:
@@ -95,7 +97,7 @@ class Recipe:
     def _coordinates(self, seed: int) -> Coordinates:
         trained = self.source - self.frozen
         chosen = np.sort(np.random.default_rng(seed).permutation(trained)[: self.shortened])
-        return Coordinates(chosen, trained, trained / len(chosen) if self.unbiased else 1.0)
+        return Coordinates(chosen=chosen, source=trained, factor=trained / len(chosen) if self.unbiased else 1.0)
 
     def describe(self) -> str:
         """Return one sentence for the certificate."""

@@ -41,7 +41,7 @@ class Wire:
     @property
     def encoder(self) -> FixedPoint:
         """Real to integer and back."""
-        return FixedPoint(self.sent.scale, self.sent.largest_bound)
+        return FixedPoint(scale=self.sent.scale, clip=self.sent.largest_bound)
 
     @property
     def coordinates(self) -> int:
@@ -128,11 +128,25 @@ def wire_of(
     scale = source.scale if scale is None else scale
     parts = tuple(_sent(part, recipe, bound) for part in source.parts)
     entries = source.sensitivity_entries and max(part.size for part in parts)
-    sent = UploadSpec(name or source.name, parts, scale, source.sensitivity_l2, entries, source.unit)
+    sent = UploadSpec(
+        name=name or source.name,
+        parts=parts,
+        scale=scale,
+        sensitivity_l2=source.sensitivity_l2,
+        sensitivity_entries=entries,
+        unit=source.unit,
+    )
     counted = [part for part in parts if part.name == _COUNTED]
     if source.sensitivity_l2 is None and counted:
         digits = Part(_COUNT, (_places(counted[0].size, _steps(sent)),), sent.largest_bound)
-        sent = UploadSpec(sent.name, (*parts, digits), scale, None, None, sent.unit)
+        sent = UploadSpec(
+            name=sent.name,
+            parts=(*parts, digits),
+            scale=scale,
+            sensitivity_l2=None,
+            sensitivity_entries=None,
+            unit=sent.unit,
+        )
     return Wire(source, sent, recipe)
 
 

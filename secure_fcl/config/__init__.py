@@ -1,4 +1,6 @@
-"""The configuration of a run: one validated tree, from TOML and `--set a.b=c`."""
+"""The configuration of a run: one validated tree, from TOML and settings `a.b=c`."""
+
+from __future__ import annotations
 
 from secure_fcl.config.reading import dump_config, load_config, load_tree, validate
 from secure_fcl.config.root import Config

@@ -1,4 +1,4 @@
-"""The names of strategies and side channels that a configuration may give; all follow from the list of strategies."""
+"""The names of strategies, side channels and protocols that a configuration may give; all follow from their lists."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
 from crypto.protocols.outside import file_of
 from secure_fcl.config.outside import load_object, names_code
 from secure_fcl.errors import ConfigInvalid
@@ -50,7 +51,11 @@ def _known(name: str, names: tuple[str, ...], what: str) -> str:
 
 
 def row_name(name: str) -> str:
-    """Return the name of a strategy. Raises ValueError, with the choices, if there is none of that name."""
+    """Return the name of a strategy.
+
+    Raises:
+        ValueError: there is none of that name; names the choices.
+    """
     return _known(name, tuple(ENTRIES), "the strategies are")
 
 
@@ -69,6 +74,10 @@ def _attackable(name: str) -> str:
     return _known(name, ATTACKABLE, "the audit can attack")
 
 
+def _protocol(name: str) -> str:
+    return _known(name, tuple(PROTOCOLS), "the protocols are")
+
+
 RowName = Annotated[str, AfterValidator(row_name), Field(json_schema_extra={"enum": [*ENTRIES, "module:name"]})]
 """A strategy: one of the list, or an entry of the user's own."""
 
@@ -76,6 +85,9 @@ AttackedName = Annotated[
     str, AfterValidator(_attackable), Field(json_schema_extra={"enum": [*ATTACKABLE, "module:name"]})
 ]
 """A strategy that the audit can attack."""
+
+ProtocolName = Annotated[str, AfterValidator(_protocol), Field(json_schema_extra={"enum": [*PROTOCOLS, "module:name"]})]
+"""A protocol of secure sums: one of the list of `crypto`, or an entry of the user's own."""
 
 ChannelName = Annotated[str, Field(json_schema_extra={"enum": [*CHANNELS]})]
 """A side channel; unknown names are refused where the strategies of a run are known."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from crypto.errors import CodeNotFound
 from crypto.protocols.outside import file_of, load_code, names_code
@@ -12,7 +13,7 @@ from secure_fcl.errors import ConfigInvalid
 
 T = TypeVar("T")
 
-__all__ = ["OutsideCode", "describe", "load_object", "names_code"]
+__all__ = ["OutsideCode", "described", "load_object", "names_code", "outside_references"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,41 @@ def load_object(reference: str, kind: type[T], key: str) -> T:
     return found
 
 
-def describe(reference: str) -> OutsideCode:
-    """Return where a loaded reference came from."""
+def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return every `module:name` that a run with this configuration imports, once each.
+
+    Args:
+        tree: a configuration as nested dictionaries, validated or not: a run folder's is asked before it is read.
+    """
+
+    def section(key: str) -> Mapping[str, Any]:
+        found = tree.get(key)
+        return found if isinstance(found, Mapping) else {}
+
+    rows = tree.get("rows")
+    named = [
+        tree.get("protection"),
+        section("data").get("name"),
+        section("privacy").get("accountant"),
+        *(rows if isinstance(rows, list | tuple) else ()),
+        section("attacks").get("row"),
+    ]
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and names_code(name)))
+
+
+def described(tree: Mapping[str, Any]) -> tuple[OutsideCode, ...]:
+    """Return where each of `outside_references(tree)` comes from; nothing is imported for it.
+
+    Raises:
+        ConfigInvalid: a file cannot be read.
+    """
+    return tuple(_described(reference) for reference in outside_references(tree))
+
+
+def _described(reference: str) -> OutsideCode:
     path = file_of(reference)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+    except OSError as error:
+        raise ConfigInvalid(f"{reference!r}: {path} cannot be read ({error.strerror}); restore it") from error
     return OutsideCode(reference=reference, path=str(path or ""), digest=digest)

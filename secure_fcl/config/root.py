@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model, model_val
 from pydantic_core import InitErrorDetails
 
 from secure_fcl.config.explain import explain
-from secure_fcl.config.names import ChannelName, RowName, entry_of
+from secure_fcl.config.names import ChannelName, ProtocolName, RowName, entry_of
 from secure_fcl.config.outside import names_code
 from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training
 from secure_fcl.config.streams import Drift, Online, Scenario, Storage
@@ -37,7 +37,7 @@ class _Run(Section):
     identities: str = Field(
         "", description="folder that `secure-fcl keys` made for all clients and helpers; empty: fresh keys for each row"
     )
-    protection: Literal["plain", "bfv", "mpc", "secagg", "secagg+"] = Field(
+    protection: ProtocolName = Field(
         "bfv", description="the secure sum: BFV, two CrypTen servers, or pairwise masks; plain hides nothing"
     )
     side_channels: tuple[ChannelName, ...] = Field(

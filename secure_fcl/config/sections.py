@@ -15,7 +15,7 @@ from secure_fcl.strategies.section import Positive, Probability, Section
 class Data(Section):
     """Which data set, and where files are looked for."""
 
-    name: str = Field("hapt", description="data set: see `secure-fcl data list`")
+    name: str = Field("hapt", description="data set: see `secure-fcl data list`; or module:name of one of your own")
     data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
 
 
@@ -114,6 +114,9 @@ class Privacy(Section):
     delta: float = Field(
         1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"
     )
+    accountant: str = Field(
+        "", description="whose epsilon is the guarantee: empty: PLD and RDP of secure-fcl; module:name: one of your own"
+    )
     max_dropouts: int = Field(3, ge=0, description="clients that may be missing from a sum")
     colluders: int = Field(1, ge=1, description="clients that may reveal their noise; at least 1")
     chosen_on_data: tuple[str, ...] = Field(
@@ -138,7 +141,7 @@ class Attacks(Section):
     )
     inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
-        True, description="let one worker write one clear update of `client` to a file marked simulation"
+        True, description="have one clear update of `client` written to a file marked simulation"
     )
     client: int = Field(0, ge=0, description="whose clear update the one-client view shows")
 

@@ -1,5 +1,7 @@
 """Data sets as plain arrays in public units: shipped (HAPT, digits) or read from a data directory."""
 
+from __future__ import annotations
+
 from secure_fcl.data.catalogue import NAMES, DatasetStatus, fetch, list_datasets, load, verify
 from secure_fcl.data.dataset import NO_CLIENT, Dataset
 from secure_fcl.data.digits import load_digits

@@ -1,14 +1,18 @@
 """The data sets by name: what there is, where it lies, whether it is intact, and loading it."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from crypto.errors import CodeNotFound
+from crypto.protocols.outside import file_of, load_code, names_code
 from secure_fcl.data import hapt
 from secure_fcl.data.dataset import NO_CLIENT, Dataset
 from secure_fcl.data.digits import load_digits
-from secure_fcl.data.errors import DataDamaged, DataMissing, DataUnknown
+from secure_fcl.data.errors import DataDamaged, DataError, DataMissing, DataUnknown
 from secure_fcl.data.fetch import Opener, Progress, fetch_source, no_progress, open_url
 from secure_fcl.data.idx import parse_idx
 from secure_fcl.data.places import FileCheck, find, folders, read_verified
@@ -32,15 +36,18 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Read a data set by name.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NAMES`, or `module:name` of a `Dataset` of your own, or of a function without arguments that
+            returns one. It is imported, which runs that module's code.
         data_dir: Searched before the directory that SECURE_FCL_DATA names and ~/.cache/secure-fcl. Has no
             effect on "hapt" and "digits", which come with the installation.
 
     Raises:
-        DataUnknown: There is no such data set.
-        DataMissing: Its files are in none of the places; the message lists them all. Nothing is downloaded.
-        DataDamaged: A checksum, a header or a label is wrong.
+        DataUnknown: there is no such data set, or `module:name` is none.
+        DataMissing: its files are in none of the places; the message lists them all. Nothing is downloaded.
+        DataDamaged: a checksum, a header or a label is wrong.
     """
+    if names_code(name):
+        return _own(name)
     match name:
         case "hapt":
             return hapt.load_hapt()
@@ -50,8 +57,32 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
             return load_source(source_of(name), data_dir)
 
 
+def _own(name: str) -> Dataset:
+    """Return the data set of a user's own code, under the name that the configuration gives it."""
+    try:
+        found = load_code(name)
+    except CodeNotFound as error:
+        raise DataUnknown(f"data.name = {error}") from error
+    where = f"data.name = {name!r}: {name.partition(':')[2]} in {file_of(name)}"
+    made = callable(found)
+    if callable(found):
+        try:
+            found = found()
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataUnknown(f"{where} fails with {type(error).__name__}: {error}; mend it there") from error
+    if not isinstance(found, Dataset):
+        raise DataUnknown(
+            f"{where} {'returns what is' if made else 'is'} of type {type(found).__name__}; it must be a "
+            "secure_fcl.data.Dataset, or a function without arguments that returns one"
+        )
+    # Neither name nor digest is the code's to choose: both tell one data set from another on certificates.
+    return replace(found, name=name, digest="")
+
+
 def list_datasets(data_dir: str | Path | None = None) -> tuple[DatasetStatus, ...]:
-    """State of every data set; looks whether files exist and reads none."""
+    """State of every data set that comes with the program; looks whether files exist and reads none."""
     rows = [
         DatasetStatus("hapt", "shipped", str(hapt.PATH), ""),
         DatasetStatus("digits", "shipped", "scikit-learn", ""),
@@ -66,12 +97,29 @@ def list_datasets(data_dir: str | Path | None = None) -> tuple[DatasetStatus, ..
     return tuple(rows)
 
 
+def own_status(name: str) -> DatasetStatus:
+    """State of a data set of one's own; looks whether its file exists and imports nothing.
+
+    Raises:
+        DataUnknown: the name is not of the form `module:name`.
+    """
+    if not names_code(name):
+        raise DataUnknown(f"{name!r} is not of the form module:name; without a name all others are listed")
+    path = file_of(name)
+    remedy = f"secure-fcl data verify {name}" if path else "install its module, or start in the folder that holds it"
+    return DatasetStatus(name, "own code" if path else "missing", str(path or ""), remedy)
+
+
 def verify(name: str, data_dir: str | Path | None = None) -> tuple[FileCheck, ...]:
     """Read every file of a data set and compare it with what is published; reports instead of raising.
 
     Raises:
-        DataUnknown: There is no such data set.
+        DataUnknown: there is no such data set.
     """
+    if names_code(name):
+        data = load(name)
+        detail = f"{len(data)} examples, sha256 of the arrays {data.digest}; nothing is published to compare it with"
+        return (FileCheck(name, "unverified", file_of(name), detail),)
     if name == "digits":
         load_digits()
         return (FileCheck("digits", "unverified", None, "part of scikit-learn"),)
@@ -109,9 +157,11 @@ def fetch(
         The folder that holds the files, or None for "hapt" and "digits".
 
     Raises:
-        DataUnknown: There is no such data set.
-        DownloadFailed: No mirror delivered a file with the expected checksum.
+        DataUnknown: there is no such data set.
+        DownloadFailed: no mirror delivered a file with the expected checksum.
     """
+    if names_code(name):
+        raise DataUnknown(f"{name!r} is code of your own, which loads what it needs; there is nothing to fetch")
     if name in ("hapt", "digits"):
         return None
     return fetch_source(source_of(name), data_dir, progress=progress, opener=opener)
@@ -121,12 +171,12 @@ def source_of(name: str) -> Source:
     """The files of a data set that is read from a data directory.
 
     Raises:
-        DataUnknown: There is no such data set.
+        DataUnknown: there is no such data set.
     """
     for source in SOURCES:
         if source.name == name:
             return source
-    raise DataUnknown(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
+    raise DataUnknown(f"no data set is called {name!r}; there are {', '.join(NAMES)}, or module:name of your own")
 
 
 def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:
@@ -137,8 +187,8 @@ def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:
         throughout; every image is its own run. An image of 28 x 28 takes 3 kB (EMNIST by class: 2.5 GB).
 
     Raises:
-        DataMissing: See `load`.
-        DataDamaged: See `load`.
+        DataMissing: see `load`.
+        DataDamaged: see `load`.
     """
     paths = find(source, data_dir)
     arrays = [

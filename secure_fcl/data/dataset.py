@@ -1,5 +1,7 @@
 """One labelled data set as plain arrays, whatever it was read from."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass, field
 
@@ -40,7 +42,7 @@ class Dataset:
         digest: sha256 (hex) of all arrays and class names; filled in when left empty.
 
     Raises:
-        DataDamaged: On unequal lengths, no example, values that are not finite, labels outside `classes`,
+        DataDamaged: unequal lengths, no example, values that are not finite, labels outside `classes`,
             or an example that is in both halves.
     """
 

@@ -1,5 +1,7 @@
 """scikit-learn's handwritten digits, the small set that needs no download."""
 
+from __future__ import annotations
+
 import hashlib
 
 import numpy as np

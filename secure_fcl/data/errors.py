@@ -1,5 +1,7 @@
 """What can go wrong with a data set."""
 
+from __future__ import annotations
+
 from secure_fcl.errors import SecureFclError
 
 

@@ -1,5 +1,7 @@
 """Explicit download of a data set: never implicit, always checked, never half written."""
 
+from __future__ import annotations
+
 import hashlib
 import tempfile
 import urllib.request
@@ -61,7 +63,7 @@ def fetch_source(
         The folder that now holds all files.
 
     Raises:
-        DownloadFailed: No mirror delivered a file (lists each one's reason), or the folder cannot be written.
+        DownloadFailed: no mirror delivered a file (lists each one's reason), or the folder cannot be written.
     """
     folder = data_dirs(data_dir)[0] / source.folder
     missing = [file for file in source.files if not _intact(folder, file)]
@@ -113,7 +115,7 @@ def _download(source: Source, target: Path, item: DataFile | Archive, progress: 
     raise DownloadFailed(
         f"{target.name} could not be downloaded:\n"
         + "\n".join(f"  {reason}" for reason in reasons)
-        + f"\nWithout a network, copy it to {target} (md5 {md5}) from a machine that has one."
+        + f"\nwithout a network, copy it to {target} (md5 {md5}) from a machine that has one"
     )
 
 

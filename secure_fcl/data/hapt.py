@@ -6,6 +6,8 @@ see HAPT_LICENSE.md beside the file. Every volunteer performed the protocol twic
 training, the later ones for testing, so a test window is always later than everything that was trained on.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import zipfile
@@ -51,8 +53,8 @@ def load_hapt(path: Path | None = None) -> Dataset:
         `test`. Neighbouring windows share half their samples, so one reading lies in up to two of them.
 
     Raises:
-        DataMissing: The file is not there.
-        DataDamaged: Its sha256 is not the shipped one's.
+        DataMissing: the file is not there.
+        DataDamaged: its sha256 is not the shipped one's.
     """
     source = PATH if path is None else path
     arrays = _read(source)

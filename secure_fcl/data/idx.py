@@ -4,6 +4,8 @@ Format (LeCun, Cortes and Burges): two zero bytes, a type byte (8: unsigned byte
 each dimension as a big-endian 32-bit integer, then the values, the last dimension fastest.
 """
 
+from __future__ import annotations
+
 import gzip
 import math
 import zlib
@@ -29,7 +31,7 @@ def unpack(content: bytes, limit: int, origin: Path) -> bytes:
     """Return `content` unzipped if it is gzipped, else as it is.
 
     Raises:
-        DataDamaged: The stream is cut off or corrupt, or longer than `limit` bytes (0: no limit).
+        DataDamaged: the stream is cut off or corrupt, or longer than `limit` bytes (0: no limit).
     """
     if not is_gzip(content):
         return content
@@ -54,27 +56,27 @@ def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
         origin: Named in errors.
 
     Raises:
-        DataDamaged: Another type or number of dimensions, a dimension of 0, or too few or too many bytes.
+        DataDamaged: another type or number of dimensions, a dimension of 0, or too few or too many bytes.
     """
-    head = 4 + 4 * dimensions
-    if len(content) < head:
-        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {head}; fetch it again")
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {header}; fetch it again")
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataDamaged(
             f"{origin} starts with {content[:4].hex()}, not 000008{dimensions:02x} "
             f"(unsigned bytes, {dimensions} dimensions); is it another file under this name?"
         )
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    if len(content) - head != math.prod(shape) or 0 in shape:
+    if len(content) - header != math.prod(shape) or 0 in shape:
         raise DataDamaged(
-            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - head}; "
+            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - header}; "
             "fetch it again"
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
 def write_idx(values: Bytes, path: Path, *, compress: bool = False) -> None:
     """Write an IDX file of unsigned bytes, the inverse of `unpack` and `parse_idx`."""
-    head = bytes((0, 0, _UNSIGNED_BYTE, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
-    content = head + np.ascontiguousarray(values, dtype=np.uint8).tobytes()
+    header = bytes((0, 0, _UNSIGNED_BYTE, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    content = header + np.ascontiguousarray(values, dtype=np.uint8).tobytes()
     path.write_bytes(gzip.compress(content, mtime=0) if compress else content)

@@ -1,5 +1,7 @@
 """Where data files are looked for, and whether what lies there is what it should be."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ def find(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]:
     not the directory itself: MNIST and Fashion-MNIST use the same file names. Unpacked comes before gzipped.
 
     Raises:
-        DataMissing: Lists every path that was looked at and the checksums expected.
+        DataMissing: lists every path that was looked at and the checksums expected.
     """
     looked: list[Path] = []
     for folder in folders(source, data_dir):
@@ -58,10 +60,10 @@ def find(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]:
             return found
     sums = "\n".join(f"  {file.name}: {file.expected}" for file in source.files)
     raise DataMissing(
-        f"data set {source.name!r} was not found. Looked at:\n"
+        f"data set {source.name!r} was not found; looked at:\n"
         + "\n".join(f"  {path}" for path in looked)
-        + f"\nExpected:\n{sums}\n"
-        f"Copy the files to one of these places, set {VARIABLE}, or run: secure-fcl data fetch {source.name}"
+        + f"\nexpected:\n{sums}\n"
+        f"copy the files to one of these places, set {VARIABLE}, or run: secure-fcl data fetch {source.name}"
     )
 
 
@@ -77,8 +79,8 @@ def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
         The unpacked content, and a check whose state is "verified" or "unverified".
 
     Raises:
-        DataMissing: It cannot be read.
-        DataDamaged: A checksum or the size is another one.
+        DataMissing: it cannot be read.
+        DataDamaged: a checksum or the size is another one.
     """
     try:
         raw = path.read_bytes()

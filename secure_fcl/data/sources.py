@@ -5,11 +5,13 @@ publishes (torchvision.datasets.mnist); MNIST's are known for the unpacked files
 somebody zipped again is recognised. No sum is published for single EMNIST files or unpacked Fashion-MNIST.
 """
 
+from __future__ import annotations
+
 import string
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataFile:
     """One IDX file.
 
@@ -90,14 +92,14 @@ MNIST = Source(
     name="mnist",
     folder="MNIST/raw",
     files=(
-        DataFile(_NAMES[0], _SIZES[0], 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                 "6bbc9ace898e44ae57da46a324031adb"),
-        DataFile(_NAMES[1], _SIZES[1], 28_881, "d53e105ee54ea40749a09fcbcd1e9432",
-                 "a25bea736e30d166cdddb491f175f624"),
-        DataFile(_NAMES[2], _SIZES[2], 1_648_877, "9fb629c4189551a2d022fa330f9573f3",
-                 "2646ac647ad5339dbf082846283269ea"),
-        DataFile(_NAMES[3], _SIZES[3], 4_542, "ec29112dd5afa0611ce80d1b7f02629c",
-                 "27ae3e4e09519cfbb04c329615203637"),
+        DataFile(name=_NAMES[0], size=_SIZES[0], packed_size=9_912_422, packed_md5="f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                 md5="6bbc9ace898e44ae57da46a324031adb"),
+        DataFile(name=_NAMES[1], size=_SIZES[1], packed_size=28_881, packed_md5="d53e105ee54ea40749a09fcbcd1e9432",
+                 md5="a25bea736e30d166cdddb491f175f624"),
+        DataFile(name=_NAMES[2], size=_SIZES[2], packed_size=1_648_877, packed_md5="9fb629c4189551a2d022fa330f9573f3",
+                 md5="2646ac647ad5339dbf082846283269ea"),
+        DataFile(name=_NAMES[3], size=_SIZES[3], packed_size=4_542, packed_md5="ec29112dd5afa0611ce80d1b7f02629c",
+                 md5="27ae3e4e09519cfbb04c329615203637"),
     ),
     classes=tuple(string.digits),
     mirrors=(
@@ -112,10 +114,10 @@ FASHION_MNIST = Source(
     name="fashion-mnist",
     folder="FashionMNIST/raw",
     files=(
-        DataFile(_NAMES[0], _SIZES[0], 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-        DataFile(_NAMES[1], _SIZES[1], 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
-        DataFile(_NAMES[2], _SIZES[2], 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
-        DataFile(_NAMES[3], _SIZES[3], 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+        DataFile(name=_NAMES[0], size=_SIZES[0], packed_size=26_421_880, packed_md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        DataFile(name=_NAMES[1], size=_SIZES[1], packed_size=29_515, packed_md5="25c81989df183df01b3e8a0aad5dffbe"),
+        DataFile(name=_NAMES[2], size=_SIZES[2], packed_size=4_422_102, packed_md5="bef4ecab320f06d8554ea6380940ec79"),
+        DataFile(name=_NAMES[3], size=_SIZES[3], packed_size=5_148, packed_md5="bb300cfdad3c16e7a12a480ee83cd310"),
     ),
     classes=("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
              "ankle boot"),
@@ -131,7 +133,7 @@ def _emnist(split: str, train: int, test: int, classes: tuple[str, ...], first_l
     kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
     sizes = _sizes(train, test)
     first, second, third, fourth = (
-        DataFile(f"emnist-{split}-{kind}-ubyte", size) for kind, size in zip(kinds, sizes, strict=True)
+        DataFile(name=f"emnist-{split}-{kind}-ubyte", size=size) for kind, size in zip(kinds, sizes, strict=True)
     )
     return Source(
         name=f"emnist-{split}",

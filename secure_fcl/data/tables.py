@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secure_fcl.data.catalogue import fetch, list_datasets
+from secure_fcl.data.catalogue import fetch, list_datasets, own_status
 from secure_fcl.data.places import FileCheck
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def status_table(data_dir: str | None = None) -> Table:
-    """Return one row per known data set: state, place, and the command that brings it."""
+def status_table(data_dir: str | None = None, own: Sequence[str] = ()) -> Table:
+    """Return one line per known data set, and per `module:name`: state, place, and the command that brings it."""
     from rich.table import Table
 
     table = Table("data set", "state", "where", "remedy")
-    for row in list_datasets(data_dir):
+    for row in (*list_datasets(data_dir), *map(own_status, own)):
         table.add_row(row.name, row.state, row.where, row.remedy)
     return table
 

@@ -20,6 +20,11 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+def exported(plan: RowPlan) -> tuple[str, ...]:
+    """Return the names of what a device keeps between rounds: its memory, and the strategy's own arrays."""
+    return ("index", "item", "arrival", "columns", *(f"own {name}" for name in plan.strategy.carried))
+
+
 class Device:
     """A client's side of one row in simulation. Its retention coins come from the operating system.
 
@@ -27,7 +32,7 @@ class Device:
     memory can be scored. Poisson sampling coins are never stored.
     """
 
-    def __init__(self, plan: RowPlan, client: int, coins: Coins, keys: NDArray[np.float64] | None = None) -> None:
+    def __init__(self, plan: RowPlan, client: int, coins: Coins, draws: NDArray[np.float64] | None = None) -> None:
         self._plan = plan
         self.client = client
         released = np.flatnonzero(plan.scenario.release[client] != NEVER).tolist()
@@ -35,13 +40,13 @@ class Device:
         items = plan.scenario.units.item
         mine = np.concatenate([np.empty(0, dtype=np.int64), *(e.index for e in self.experiences.values())])
         self.items = np.unique(items[mine][items[mine] != NO_ITEM])
-        drawn = uniforms(coins.stream(plan.name, "retention", client), (len(self.items),)) if keys is None else keys
-        self.keys = drawn
+        drawn = uniforms(coins.stream(plan.name, "retention", client), (len(self.items),)) if draws is None else draws
+        self.draws = drawn
         self._lookup = np.ones(int(items.max()) + 2)
         self._lookup[self.items] = drawn
         self.held = Held.nothing()
         self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
-        self.kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.kept.items()}
+        self.carried = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.carried.items()}
 
     def view(self, slot: int, round: int, retired: Collection[int] = ()) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory.
@@ -52,7 +57,7 @@ class Device:
         memory = self._examples(self.held.index[there])
         if self._plan.strategy.columns:
             memory = replace(memory, columns=self.columns[there])
-        return DeviceView(self._examples(self._current(slot, round, retired)), memory, self.kept)
+        return DeviceView(self._examples(self._current(slot, round, retired)), memory, self.carried)
 
     def _current(self, slot: int, round: int, retired: Collection[int] = ()) -> Ints:
         chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
@@ -101,15 +106,15 @@ class Device:
         return found
 
     def export(self) -> dict[str, NDArray[Any]]:
-        """Return everything kept between rounds, for a simulation that is to be continued; `restore` takes it."""
+        """Return what is kept between rounds, as `exported` names it; `restore` takes it."""
         held = {"index": self.held.index, "item": self.held.item, "arrival": self.held.arrival}
-        return {**held, "columns": self.columns, **{f"own {name}": array for name, array in self.kept.items()}}
+        return {**held, "columns": self.columns, **{f"own {name}": array for name, array in self.carried.items()}}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Take up what `export` returned."""
         self.held = Held(saved["index"], saved["item"], saved["arrival"])
         self.columns = saved["columns"]
-        self.kept = {name: saved[f"own {name}"] for name in self.kept}
+        self.carried = {name: saved[f"own {name}"] for name in self.carried}
 
     def _examples(self, index: Ints) -> Examples:
         scenario = self._plan.scenario

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from secure_fcl.engines.pool import WorkerPool
+from secure_fcl.engines.parties import Lab
 from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import State, StepContext
@@ -21,14 +21,10 @@ def disclosures_path(folder: Path, row: str, slot: int) -> Path:
     return folder / FOLDER / f"{file_stem(row)}-{slot:03d}.npz"
 
 
-def collect(plan: RowPlan, pool: WorkerPool, step: StepContext, state: State, folder: Path) -> int:
+def collect(plan: RowPlan, lab: Lab, step: StepContext, state: State, folder: Path) -> int:
     """Let the clients of a slot send their side channels, record them, and return the bytes sent."""
-    found: dict[str, np.ndarray] = {}
-    for _, arrays in pool.everyone({"do": "disclose", "slot": step.slot, "round": step.round}, state):
-        found |= arrays
-    names = [channel.name for channel in plan.channels]
-    clients = [name.removeprefix("client") for name in plan.clients_in(step.slot)]
-    stacked = {name: np.stack([found[f"{name}-{k}"] for k in clients]) for name in names}
+    said = lab.disclosed(plan.clients_in(step.slot), step.slot, step.round, state)
+    stacked = {link.name: np.stack([said[k][link.name] for k in sorted(said)]) for link in plan.channels}
     save_arrays(disclosures_path(folder, plan.name, step.slot), **stacked)
     return sum(array.nbytes for array in stacked.values())
 

@@ -56,7 +56,7 @@ def check(made: Plan, given: str, server: Mode) -> None:
     """Raise before a run what `identities`, or a plan against such a server, would raise in it."""
     if made.masks is not None:
         choose_parameters(
-            len(made.clients), made.masks.corrupt, made.max_dropouts, server, complete=made.protocol == "secagg"
+            len(made.clients), made.masks.corrupt, made.max_dropouts, server, complete=made.rules.masks == "complete"
         )
     if given:
         _read(made, Path(given).expanduser(), server)

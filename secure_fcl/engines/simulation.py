@@ -50,21 +50,20 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise RunFolderError(f"{path} is missing or damaged ({error}); run again") from error
 
 
-def save_clear_update(
-    folder: Path, plan: RowPlan, state: State, view: DeviceView, as_ran: RandomBytes, twin: RandomBytes
-) -> None:
-    """Write one client's update in the clear, as it ran and with the noise left out, on the same batches.
+def clear_update(
+    plan: RowPlan, state: State, view: DeviceView, as_ran: RandomBytes, twin: RandomBytes
+) -> dict[str, np.ndarray]:
+    """Return one client's update in the clear, as it ran and with the noise left out, on the same batches.
 
-    Only for a view that the configuration declares; the file is outside every guarantee.
+    Only for a view that the configuration declares; outside every guarantee. Empty where a strategy has no updates.
     """
     strategy = plan.strategy
     if not isinstance(strategy, GradientStrategy):
-        return
-    silent = replace(strategy.plan, noise_multiplier=0.0)
-    save_arrays(
-        clear_update_path(folder, plan.name),
-        simulation=np.array(True),
-        weights=state["weights"],
-        update=strategy.update(state, view, strategy.plan, as_ran),
-        update_without_noise=strategy.update(state, view, silent, twin),
-    )
+        return {}
+    silent = replace(strategy.dpsgd, noise_multiplier=0.0)
+    return {
+        "simulation": np.array(True),
+        "weights": state["weights"],
+        "update": strategy.update(state, view, strategy.dpsgd, as_ran),
+        "update_without_noise": strategy.update(state, view, silent, twin),
+    }

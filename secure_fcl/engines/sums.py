@@ -1,4 +1,4 @@
-"""Carries the messages of one row's secure sum between workers and the helper parties, each in its own process.
+"""Carries the messages of one roster's secure sums between the parties that play clients and the helper parties.
 
 This process sees ciphertexts, sealed shares and sums; with `plain`, which hides nothing, it sees all.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,18 +20,19 @@ from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
 from crypto.protocols.session import plan_roles
 from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
-from crypto.running.processes import host_parties
+from crypto.running.processes import ProcessParty
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
-from secure_fcl.engines.channel import pack_items, unpack_items
+from secure_fcl.engines.commands import Answered, Ask, Deliver, Keys, Sent, Visit
+from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.identities import identities
-from secure_fcl.engines.pool import Reply, WorkerPool
-from secure_fcl.errors import SumAborted
+from secure_fcl.engines.parties import Answer, Party
+from secure_fcl.errors import SecureFclError, SumAborted
 
 Ints = NDArray[np.int64]
 Inputs = Mapping[str, Iterable[Input]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
@@ -39,7 +40,6 @@ class SumResult:
     """
 
     total: Ints
-    contributors: int
     seconds: dict[str, float]
     bytes_up: int
     bytes_down: int
@@ -47,42 +47,57 @@ class SumResult:
 
 
 class SecureSums:
-    """The secure sums of one row. Use it in a `with` statement."""
+    """The secure sums of one roster. Use it in a `with` statement."""
 
-    def __init__(self, plan: Plan, pool: WorkerPool, given: str = "", server: Mode = "active") -> None:
-        """Start the helper parties and hand out keys; `given` and `server` as in `identities`."""
-        self._pool = pool
+    def __init__(self, plan: Plan, federation: Federation, given: str = "", server: Mode = "active") -> None:
+        """Start the helper parties and hand out keys; `given` and `server` as in `identities`.
+
+        Raises:
+            SumAborted: too few clients got keys.
+            SecureFclError: nobody can tell the clients where their private keys are.
+        """
+        self._federation = federation
         self._down = self._up = 0
-        self._waiting = 0
+        # Clients that answered to their keys, in order; a client that never did has no session to be asked in.
+        self._joined: dict[Party, None] = {}
+        self._ready: set[Party] = set()
         self._stack = ExitStack()
         try:
             known = self._stack.enter_context(identities(plan, given, server))
             self._plan = plan = known.plan
+            if federation.lab is not None:
+                federation.lab.identify(known.folder)
+            elif not given:
+                raise SecureFclError("identities = '' makes keys in a simulation alone; name the folder of a roster")
             files = {role: known.file_of(role) for role in plan_roles(plan)}
-            self._hosted = self._stack.enter_context(host_parties(plan, identities=files))
-            self._parties = {**self._hosted.parties}
+            self._parties = {**self._stack.enter_context(federation.helpers(plan, files))}
             keys = set_up(self._parties)
             self._down += _size(keys)
-            command = {
-                "do": "keys", "plan": plan.to_bytes(), "items": pack_items(keys), "identities": str(known.folder)
-            }  # fmt: skip
-            self._exchange(self._answers(pool.everyone(command)))
+            self._exchange(self._answers(dict.fromkeys(self._present(plan.clients), Keys(plan=plan, items=keys))))
             for _ in range(MAX_DEADLINES):
                 if self._waiting:
                     self._exchange([], {"server": (Deadline(0, "-"),)})
-            if len(plan.clients) - self._waiting < plan.min_clients:
+            if len(self._ready) < plan.min_clients:
                 raise SumAborted(f"{self._waiting} of {len(plan.clients)} clients got no keys; start again")
         except BaseException:
             self._stack.close()
             raise
 
     @property
-    def pids(self) -> dict[str, int]:
-        """Process id of each helper party."""
-        return {name: party.pid for name, party in self._hosted.parties.items()}
+    def processes(self) -> dict[str, int]:
+        """Process id of each helper party that has a process of its own."""
+        return {name: party.pid for name, party in self._parties.items() if isinstance(party, ProcessParty)}
 
-    def run(self, number: int, upload: str, visit: dict[str, Any], state: dict[str, NDArray[np.float32]]) -> SumResult:
-        """Run one sum: workers play their clients while messages flow on to the helper parties.
+    @property
+    def _waiting(self) -> int:
+        return len(self._plan.clients) - len(self._ready)
+
+    def _present(self, clients: Iterable[Party]) -> list[Party]:
+        present = set(self._federation.parties.present())
+        return [name for name in clients if name in present]
+
+    def run(self, number: int, upload: str, visit: Visit) -> SumResult:
+        """Run one sum: clients train while messages flow on to the helper parties.
 
         Raises:
             SumAborted: the protocol gave up; names its reason.
@@ -91,19 +106,18 @@ class SecureSums:
         outcomes = self._deliver([], {"server": (Begin(number, upload),)}, replies)
         seconds = {"train": 0.0, "encrypt": 0.0, "aggregate": 0.0}
         records: list[dict[str, Any]] = []
-        for meta, _ in self._pool.everyone({"do": "visit", "number": number, **visit}, state):
-            if meta["re"] != "sent":
-                continue
-            seconds["train"] += meta["train"]
-            seconds["encrypt"] += meta["encrypt"]
-            items = unpack_items(meta["items"])
-            records += [_record(meta, item) for item in items if isinstance(item, Message)]
+        for answer in self._ask(dict.fromkeys(self._present(self._joined), visit)):
+            sent = answer.of(Sent)
+            seconds["train"] += sent.train
+            seconds["encrypt"] += sent.encrypt
+            client = self._federation.numbers[answer.party]
+            records += [_record(client, sent, item) for item in sent.items if isinstance(item, Message)]
             begun = time.perf_counter()
-            outcomes += self._deliver(items, {}, replies)
+            outcomes += self._deliver(sent.items, {}, replies)
             seconds["aggregate"] += time.perf_counter() - begun
         begun = time.perf_counter()
         self._up = sum(record["bytes"] for record in records)
-        outcomes += self._exchange(self._ask(replies))
+        outcomes += self._exchange(self._forward(replies))
         for _ in range(MAX_DEADLINES):
             if not outcomes:
                 outcomes += self._exchange([], {"server": (Deadline(number, upload),)})
@@ -112,7 +126,9 @@ class SecureSums:
         if not isinstance(outcome, Aggregate):
             raise SumAborted(f"the secure sum of round {number} was aborted: {outcome.reason}")
         down, self._down = self._down, 0
-        return SumResult(outcome.total, len(outcome.contributors), seconds, self._up, down, tuple(records))
+        return SumResult(
+            total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records)
+        )
 
     def _exchange(self, items: Sequence[Item], inputs: Inputs | None = None) -> list[Outcome]:
         """Carry messages both ways between helper parties and clients until nobody has more to say."""
@@ -121,29 +137,32 @@ class SecureSums:
         while pending or given:
             replies: list[Message] = []
             outcomes += self._deliver(pending, given, replies)
-            pending, given = self._ask(replies), {}
+            pending, given = self._forward(replies), {}
         return outcomes
 
-    def _ask(self, messages: Sequence[Message]) -> list[Item]:
-        """Give messages to the workers whose clients they are for; return the clients' answers."""
-        if not messages:
-            return []
+    def _forward(self, messages: Sequence[Message]) -> list[Item]:
+        """Give messages to the clients they are for; return the clients' answers."""
         self._down += _size(messages)
-        metas = []
-        for share in self._pool.shares:
-            names = {"clients", *(f"client{k}" for k in share)}
-            mine = [message for message in messages if message.receiver in names]
-            metas.append({"do": "deliver", "items": pack_items(mine)})
-        return self._answers(self._pool.each(metas, [{} for _ in metas]))
+        # Who is sent the same is given one object, which is written once for all clients of a worker.
+        places: dict[Party, list[int]] = {name: [] for name in self._present(self._joined)}
+        for place, message in enumerate(messages):
+            for name in places if message.receiver == "clients" else places.keys() & {message.receiver}:
+                places[name].append(place)
+        same = {tuple(mine): Deliver(items=tuple(messages[m] for m in mine)) for mine in places.values() if mine}
+        return self._answers({name: same[tuple(mine)] for name, mine in places.items() if mine})
 
-    def _answers(self, replies: Iterable[Reply]) -> list[Item]:
-        answers: list[Item] = []
-        self._waiting = 0
-        for meta, _ in replies:
-            self._waiting += meta["waiting"]
-            answers += unpack_items(meta["items"])
-        self._up += _size(item for item in answers if isinstance(item, Message))
-        return answers
+    def _answers(self, asks: Mapping[Party, Ask]) -> list[Item]:
+        items: list[Item] = []
+        for answer in self._ask(asks):
+            reply = answer.of(Answered)
+            items += reply.items
+            self._joined[answer.party] = None
+            (self._ready.add if reply.ready else self._ready.discard)(answer.party)
+        self._up += _size(item for item in items if isinstance(item, Message))
+        return items
+
+    def _ask(self, asks: Mapping[Party, Ask]) -> Iterator[Answer]:
+        return self._federation.parties.ask(asks, self._federation.deadline) if asks else iter(())
 
     def _deliver(self, items: Sequence[Item], inputs: Inputs, replies: list[Message]) -> list[Outcome]:
         return deliver(self._parties, items, inputs=inputs, elsewhere=replies)
@@ -165,7 +184,7 @@ def _size(messages: Iterable[Message]) -> int:
     return sum(len(message.payload) for message in messages)
 
 
-def _record(meta: dict[str, Any], message: Message) -> dict[str, Any]:
+def _record(client: int, sent: Sent, message: Message) -> dict[str, Any]:
     digest = hashlib.sha256(message.payload).hexdigest()
-    seconds = round(meta["train"] + meta["encrypt"], 6)
-    return {"client": meta["client"], "sha256": digest, "bytes": len(message.payload), "seconds": seconds}
+    seconds = round(sent.train + sent.encrypt, 6)
+    return {"client": client, "sha256": digest, "bytes": len(message.payload), "seconds": seconds}

@@ -10,6 +10,8 @@ time held out; the turned copies on its later sessions; that digits are set upri
 docs/strategies-calm.md.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,7 +43,7 @@ def refined_hapt_features(x: npt.NDArray[np.floating]) -> Features:
         float64 (n, 129), each row of norm at most 1.
 
     Raises:
-        ValueError: On another shape.
+        ValueError: another shape.
     """
     rows = hapt_features(x)
     clean = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=_RANGE, neginf=-_RANGE)
@@ -57,7 +59,7 @@ def refined_image_features(x: npt.NDArray[np.floating]) -> Features:
     III.C, deslant digits), at most one pixel per row. The moments are the image's own.
 
     Raises:
-        ValueError: On a shape that `image_features` refuses.
+        ValueError: a shape that `image_features` refuses.
     """
     if x.ndim != 4 or x.shape[1] != 1:
         return image_features(x)

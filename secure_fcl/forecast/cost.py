@@ -15,6 +15,7 @@ from crypto.errors import CryptoError
 from privacy import PrivacyError, spent, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
+from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.reading import key_path
 from secure_fcl.data import load
 from secure_fcl.errors import SecureFclError
@@ -26,7 +27,7 @@ from secure_fcl.streams import Scenario, build_scenario
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowCost:
     """One row as configured. Epsilons are None where nothing is guaranteed.
 
@@ -58,7 +59,7 @@ class RowCost:
         return sorted(found.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alternative:
     """One setting changed, the rest as configured.
 
@@ -77,7 +78,7 @@ class Alternative:
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class Forecast:
     """The answer of `secure-fcl plan`. curve: per row, (epsilon, noise in the sum)."""
 
     rows: tuple[RowCost, ...]
@@ -85,7 +86,7 @@ class RunPlan:
     curves: Mapping[str, tuple[tuple[float, float], ...]]
 
 
-def plan_run(config: Config, alternatives: bool = True) -> RunPlan:
+def plan_run(config: Config, alternatives: bool = True) -> Forecast:
     """Return what every row of `config` costs, and what other choices would.
 
     Raises:
@@ -101,7 +102,7 @@ def plan_run(config: Config, alternatives: bool = True) -> RunPlan:
         for plan, multiplier in planned:
             others += [_alternative(config, scenario, plan, multiplier, *c) for c in _choices(config, plan)]
             curves[plan.name] = tuple(_curve(config, scenario, plan))
-    return RunPlan(rows, tuple(others), curves)
+    return Forecast(rows, tuple(others), curves)
 
 
 def _cost(plan: RowPlan, multiplier: float) -> RowCost:
@@ -128,7 +129,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
 
 def _statements(plan: RowPlan) -> tuple[CohortStatement, ...]:
     charged = spent(charge for slot, round in plan.schedule() for charge in plan.charges(slot, round))
-    return statements(charged, plan.accounting_delta)
+    return statements(charged, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
 
 
 def _finite(statement: CohortStatement | None) -> float | None:
@@ -138,7 +139,7 @@ def _finite(statement: CohortStatement | None) -> float | None:
 def _noise_in_sum(plan: RowPlan, multiplier: float) -> float | None:
     if multiplier == 0.0:
         return None
-    shares = plan.shares
+    shares = plan.train_noise
     if shares is None:
         # Every client adds the full noise to its own.
         return multiplier * math.sqrt(plan.scenario.clients)
@@ -184,9 +185,17 @@ def _alternative(
         same = _statements(build_row(changed, other, plan.name, multiplier)) if multiplier else ()
         needed, least = calibrated_row(changed, other, plan.name)
     except (SecureFclError, PrivacyError, CryptoError) as error:
-        return Alternative(plan.name, key, value, refused=str(error))
+        return Alternative(row=plan.name, key=key, value=value, refused=str(error))
     storage = sum(needed.storage.table().values())
-    return Alternative(plan.name, key, value, _finite(worst(same)), least, _noise_in_sum(needed, least), storage)
+    return Alternative(
+        row=plan.name,
+        key=key,
+        value=value,
+        epsilon=_finite(worst(same)),
+        noise_multiplier=least,
+        noise_in_sum=_noise_in_sum(needed, least),
+        storage=storage,
+    )
 
 
 def with_setting(config: Config, key: str, value: float | int | str) -> Config:

@@ -28,7 +28,7 @@ from secure_fcl.streams import Scenario, build_scenario
 _ANY_NOISE = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FactSheet:
     """One row's facts under a configuration.
 
@@ -179,10 +179,19 @@ def _equal_when_shared(config: Config, entries: Mapping[str, Entry]) -> dict[str
 
 def _shared_end(method: Method) -> np.ndarray:
     shape, classes = (1, 8, 8), 4
-    networks = Networks("mlp", shape, classes, 1, trainer="stacked")
-    rates = Rates(0.9, 0.9 if method.memory else 0.0)
-    plan = DpSgdPlan(1, 4.0, 1.0, 0.0, 0.5)
-    strategy = GradientStrategy("fact", plan, rates, 3, networks, 12, _emphasised(method), shared=True)
+    networks = Networks(kind="mlp", shape=shape, classes=classes, seed=1, trainer="stacked")
+    rates = Rates(current=0.9, memory=0.9 if method.memory else 0.0)
+    plan = DpSgdPlan(steps=1, denominator=4.0, clipping_norm=1.0, noise_multiplier=0.0, learning_rate=0.5)
+    strategy = GradientStrategy(
+        name="fact",
+        dpsgd=plan,
+        rates=rates,
+        rounds=3,
+        networks=networks,
+        examples=12,
+        method=_emphasised(method),
+        shared=True,
+    )
     return play(strategy, Course.of_two_tasks(shape, classes, strategy, rounds=3))[0]["weights"]
 
 

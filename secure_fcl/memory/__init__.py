@@ -1,5 +1,7 @@
 """What a device keeps: replay memories and the storage budget."""
 
+from __future__ import annotations
+
 from secure_fcl.memory.policy import (
     OVERFLOW_PROBABILITY,
     EverythingMemory,
@@ -9,16 +11,16 @@ from secure_fcl.memory.policy import (
     ThresholdMemory,
     threshold_memory,
 )
-from secure_fcl.memory.storage import Kept, StoragePlan, plan_storage
+from secure_fcl.memory.storage import StoragePlan, StoredItem, plan_storage
 
 __all__ = [
     "OVERFLOW_PROBABILITY",
     "EverythingMemory",
     "Held",
     "HerdingMemory",
-    "Kept",
     "MemoryPolicy",
     "StoragePlan",
+    "StoredItem",
     "ThresholdMemory",
     "plan_storage",
     "threshold_memory",

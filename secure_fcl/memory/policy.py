@@ -67,14 +67,14 @@ class MemoryPolicy(Protocol):
     def capacity(self) -> int:
         """Most examples ever held."""
 
-    def close(self, task: int, held: Held, arrived: Held, keys: NDArray[np.float64], x: Floats, y: Ints) -> Held:
+    def close(self, task: int, held: Held, arrived: Held, draws: NDArray[np.float64], x: Floats, y: Ints) -> Held:
         """Return the memory after a task closed.
 
         Args:
             task: how many tasks the device closed before this one; nothing need have arrived in it.
             held: the memory before.
             arrived: candidates of the closing task (straddlers are never among them).
-            keys: every item's own uniform key in (0, 1), looked up by item number.
+            draws: every item's own uniform key in (0, 1), looked up by item number.
             x, y: all examples and labels, looked up by example number.
         """
 
@@ -96,11 +96,11 @@ class ThresholdMemory:
     private: bool = field(default=True, init=False)
     displaces_others: bool = field(default=False, init=False)
 
-    def close(self, task: int, held: Held, arrived: Held, keys: NDArray[np.float64], x: Floats, y: Ints) -> Held:
+    def close(self, task: int, held: Held, arrived: Held, draws: NDArray[np.float64], x: Floats, y: Ints) -> Held:
         """See `MemoryPolicy.close`."""
         threshold = self.thresholds[task]
-        older = held.where(keys[held.item] < threshold)
-        together = older.plus(arrived.where(keys[arrived.item] < threshold))
+        older = held.where(draws[held.item] < threshold)
+        together = older.plus(arrived.where(draws[arrived.item] < threshold))
         return together if len(together) <= self.capacity else older
 
 
@@ -150,7 +150,7 @@ class EverythingMemory:
     private: bool = field(default=True, init=False)
     displaces_others: bool = field(default=False, init=False)
 
-    def close(self, task: int, held: Held, arrived: Held, keys: NDArray[np.float64], x: Floats, y: Ints) -> Held:
+    def close(self, task: int, held: Held, arrived: Held, draws: NDArray[np.float64], x: Floats, y: Ints) -> Held:
         """See `MemoryPolicy.close`."""
         return held.plus(arrived)
 
@@ -166,7 +166,7 @@ class HerdingMemory:
     private: bool = field(default=False, init=False)
     displaces_others: bool = field(default=True, init=False)
 
-    def close(self, task: int, held: Held, arrived: Held, keys: NDArray[np.float64], x: Floats, y: Ints) -> Held:
+    def close(self, task: int, held: Held, arrived: Held, draws: NDArray[np.float64], x: Floats, y: Ints) -> Held:
         """See `MemoryPolicy.close`."""
         together = held.plus(arrived)
         labels = y[together.index]

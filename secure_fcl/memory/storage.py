@@ -15,7 +15,7 @@ KEY_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredItem:
     """An array that a strategy keeps on the device between rounds, beside pool and memory.
 
     Attributes:
@@ -33,7 +33,7 @@ class Kept:
         return self.size * memory_examples if self.per_memory_example else self.size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoragePlan:
     """Where a device's bytes go; all numbers are public and fixed before the run.
 
@@ -95,7 +95,7 @@ def plan_storage(
     largest_place: int,
     memory_examples: int,
     held_places: int = 0,
-    kept: Sequence[Kept] = (),
+    kept: Sequence[StoredItem] = (),
     examples: int | None = None,
     most_places: int | None = None,
 ) -> StoragePlan:
@@ -144,8 +144,8 @@ def plan_storage(
                 f"{held} held-back examples; one piece of the stream has up to {windows_per_place}. {_remedy(held)}"
             )
     return StoragePlan(
-        budget, example_bytes, places * windows_per_place, memory_examples, held, arrays,
-        places, -(-largest_place // places),
+        budget=budget, example_bytes=example_bytes, memory_examples=memory_examples, held_examples=held, kept=arrays,
+        pool_examples=places * windows_per_place, places_per_chunk=places, chunks=-(-largest_place // places),
     )  # fmt: skip
 
 

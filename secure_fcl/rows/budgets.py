@@ -39,9 +39,16 @@ def planned_budget(plan: RowPlan) -> Budget | None:
     curve = np.max([RdpAccountant().curve(history) for history in histories], axis=0)
     gaussian = all(isinstance(event, SampledGaussian) for event in events)
     # Skellam bounds are proven at integers alone.
-    kept = [(a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)]
+    remaining = [
+        (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
+    ]
     failure = max(total_failure(history) for history in histories)
-    return Budget(tuple(a for a, _ in kept), tuple(c for _, c in kept), plan.accounting_delta, failure)
+    return Budget(
+        orders=tuple(a for a, _ in remaining),
+        bounds=tuple(c for _, c in remaining),
+        delta=plan.accounting_delta,
+        failure=failure,
+    )
 
 
 def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
@@ -58,7 +65,7 @@ def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
     try:
         found = read_json(path)
         return None if found is None else Budget(
-            tuple(found["orders"]), tuple(found["bounds"]), found["delta"], found["failure"]
+            orders=tuple(found["orders"]), bounds=tuple(found["bounds"]), delta=found["delta"], failure=found["failure"]
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid(f"{path} is not a budget ({error}); restore it, or start a new run") from error
@@ -90,8 +97,8 @@ def admit(plan: RowPlan, budget: Budget | None, spent: Spent, slot: int, round: 
         for cohort, more in by_cohort(charges).items()
         if budget.refusal(_plus(spent.get(cohort), more)) is not None
     }
-    kept = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
-    return Admitted(kept, frozenset(over))
+    remaining = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
+    return Admitted(remaining, frozenset(over))
 
 
 class RowLedger:

@@ -8,6 +8,7 @@ from typing import Any
 from privacy import Event, NonPrivate, smallest_multiplier
 from secure_fcl.compression import as_declared
 from secure_fcl.config import Config
+from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noise
@@ -38,7 +39,11 @@ def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: f
 def gradient_row(
     config: Config, scenario: Scenario, name: str, entry: GradientEntry[Any], noise_multiplier: float
 ) -> RowPlan:
-    """Return a row that trains a network. Raises as `build_row`."""
+    """Return a row that trains a network.
+
+    Raises:
+        ConfigInvalid, StorageTooSmall: as `build_row`.
+    """
     method = method_of(config, name, entry)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
@@ -54,7 +59,7 @@ def gradient_row(
     wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
-        norm = strategy.plan.clipping_norm
+        norm = strategy.dpsgd.clipping_norm
         noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
         if "close" in wires:
             ratio = config.training.fisher_noise
@@ -63,7 +68,11 @@ def gradient_row(
 
 
 def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any], noise_multiplier: float) -> RowPlan:
-    """Return a row of sums. Raises as `build_row`."""
+    """Return a row of sums.
+
+    Raises:
+        ConfigInvalid, StorageTooSmall: as `build_row`.
+    """
     section = sums_section(config, name)
     storage = storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released
@@ -99,5 +108,5 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
         # Herding is declared non-private; its noise is that of the same row with a private memory.
         return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
 
-    multiplier = smallest_multiplier(histories, row.epsilon, delta)
+    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=accountant_of(config.privacy.accountant))
     return build_row(config, scenario, name, multiplier), multiplier

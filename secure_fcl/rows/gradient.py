@@ -44,16 +44,29 @@ def gradient_strategy(
     t, row = config.training, gradient_section(config, name)
     return GradientStrategy(
         name=name,
-        plan=_visit(t, row, noise_multiplier),
+        dpsgd=_visit(t, row, noise_multiplier),
         # Tasks put together are sampled at a lower rate for more rounds: as many steps, of as many examples.
-        rates=Rates(t.q_current / scenario.together, t.q_memory if method.memory else 0.0, t.q_fisher),
+        rates=Rates(
+            current=t.q_current / scenario.together, memory=t.q_memory if method.memory else 0.0, fisher=t.q_fisher
+        ),
         rounds=(row.rounds or t.rounds) * scenario.together,
         networks=Networks(
-            t.model, scenario.data.shape, len(scenario.data.classes), config.seed, config.device, t.trainer
+            kind=t.model,
+            shape=scenario.data.shape,
+            classes=len(scenario.data.classes),
+            seed=config.seed,
+            torch_device=config.device,
+            trainer=t.trainer,
         ),
         examples=examples,
         method=method,
-        encoding=Encoding(t.upload_clip, t.upload_bits, t.sum_clip, t.scale_bits, t.fisher_bits),
+        encoding=Encoding(
+            update_clip=t.upload_clip,
+            update_bits=t.upload_bits,
+            sum_clip=t.sum_clip,
+            scale_bits=t.scale_bits,
+            fisher_bits=t.fisher_bits,
+        ),
         shared=row.noise == "shared",
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
@@ -74,6 +87,7 @@ def _groups(scenario: Scenario) -> tuple[int, ...] | None:
 def _visit(t: Training, row: GradientSection, noise_multiplier: float) -> DpSgdPlan:
     shared = row.noise == "shared"
     return DpSgdPlan(
-        1 if shared else t.steps, t.denominator, t.clipping_norm, noise_multiplier,
-        row.learning_rate or t.learning_rate, t.momentum, t.optimizer,
+        steps=1 if shared else t.steps, denominator=t.denominator, clipping_norm=t.clipping_norm,
+        noise_multiplier=noise_multiplier, learning_rate=row.learning_rate or t.learning_rate,
+        momentum=t.momentum, optimizer=t.optimizer,
     )  # fmt: skip

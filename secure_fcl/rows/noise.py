@@ -43,8 +43,8 @@ def distributed_noise(
     # The rounding of one part bounds what an example changes there; each part is a release of its own. A map never
     # lengthens a vector, so the norm stands, and the most entries of any slot bound the rounding of all.
     return DistributedSum(
-        scenario.clients, p.max_dropouts, p.colluders, norm, multiplier, max(wire.dimension for wire in wires),
-        wires[0].sent.scale,
+        parties=scenario.clients, max_dropouts=p.max_dropouts, colluders=p.colluders, clipping_norm=norm,
+        noise_multiplier=multiplier, dimension=max(wire.dimension for wire in wires), scale=wires[0].sent.scale,
     )  # fmt: skip
 
 
@@ -65,8 +65,9 @@ def shared_noise(config: Config, scenario: Scenario, sums: Strategy, phase: Phas
     # Local noise trusts nobody: each client's own share carries the whole guarantee.
     parties = scenario.clients if placement == "shared" else max(scenario.clients, 2)
     return SkellamSum(
-        parties, dropouts, p.colluders if placement == "shared" else 1,
-        upload.sensitivity_l2 * upload.scale, upload.sensitivity_entries, multiplier, placement,
+        parties=parties, max_dropouts=dropouts, colluders=p.colluders if placement == "shared" else 1,
+        l2=upload.sensitivity_l2 * upload.scale, dimension=upload.sensitivity_entries,
+        noise_multiplier=multiplier, placement=placement,
     )  # fmt: skip
 
 

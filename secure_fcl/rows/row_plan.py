@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto.planning.plans import Plan, plan
+from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.catalogue import entry_of as protocol_entry
+from crypto.protocols.plans import plan
 from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
 from privacy.cohorts import Spent
 from secure_fcl.compression import Wire
@@ -45,7 +47,7 @@ class RowPlan:
     """How each phase's upload is sent: in the first slot, and in later ones; the last entry goes on."""
 
     @property
-    def shares(self) -> SumNoise | None:
+    def train_noise(self) -> SumNoise | None:
         """Noise added inside the sums of training rounds, if any."""
         return self.noises.get("train")
 
@@ -74,7 +76,7 @@ class RowPlan:
     @property
     def keeps(self) -> bool:
         """Whether devices keep more between rounds than examples."""
-        return bool(self.strategy.kept) or self.strategy.columns > 0
+        return bool(self.strategy.carried) or self.strategy.columns > 0
 
     def phase(self, round: int) -> Phase:
         """Return what a round of a slot is for."""
@@ -84,8 +86,8 @@ class RowPlan:
         """Return the public facts of a round."""
         seen = {c for earlier in range(slot) for c in self.scenario.slot_classes(earlier)}
         return StepContext(
-            slot, round, self.scenario.slot_classes(slot), tuple(sorted(seen)), self.phase(round),
-            round == self.training_rounds - 1,
+            slot=slot, round=round, classes=self.scenario.slot_classes(slot), seen=tuple(sorted(seen)),
+            phase=self.phase(round), last=round == self.training_rounds - 1,
         )  # fmt: skip
 
     @property
@@ -122,7 +124,7 @@ class RowPlan:
         clients = self.clients_in(slot)
         uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
         dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
-        masked = self.config.protection in ("secagg", "secagg+")
+        masked = protocol_entry(self.config.protection).masks is not None
         # Who may reveal its noise may as well work with the server: the masks must hold against as many.
         corrupt = max(self.config.privacy.colluders, len(clients) // 10) if masked and self.noises else None
         return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)
@@ -130,9 +132,15 @@ class RowPlan:
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
         if noise is None:
-            return Upload(upload.name, upload.length, bound)
+            return Upload(name=upload.name, length=upload.length, bound=bound)
         excess = NOISE_EXCESS / self.rounds
-        return Upload(upload.name, upload.length, bound, noise.noise_bound(upload.length, excess), excess)
+        return Upload(
+            name=upload.name,
+            length=upload.length,
+            bound=bound,
+            noise_bound=noise.noise_bound(upload.length, excess),
+            noise_excess=excess,
+        )
 
     @property
     def client_bytes(self) -> int:
@@ -153,12 +161,12 @@ class RowPlan:
         for group, client in sorted(members.items()):
             for task in self.scenario.released(client, slot):
                 for fate in ("kept", "discarded") if self.memory else ("discarded",):
-                    cohort = Cohort(group, task, self.chunk(round), fate)
+                    cohort = Cohort(group=group, arrival=task, chunk=self.chunk(round), fate=fate)
                     found += [Charge(cohort, e, n) for e, n in self._current_events(round).items()]
             if self.memory:
                 for closed in (t for before in range(slot) for t in self.scenario.released(client, before)):
                     for chunk in range(self.storage.chunks):
-                        cohort = Cohort(group, closed, chunk, "kept")
+                        cohort = Cohort(group=group, arrival=closed, chunk=chunk, fate="kept")
                         found += [Charge(cohort, e, n) for e, n in self.events("memory", self.phase(round)).items()]
         return found
 

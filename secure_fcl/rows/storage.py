@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
+from crypto.protocols.catalogue import entry_of as protocol_entry
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import (
     EverythingMemory,
     HerdingMemory,
-    Kept,
     MemoryPolicy,
     StoragePlan,
+    StoredItem,
     plan_storage,
     threshold_memory,
 )
@@ -35,13 +36,13 @@ def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
 
 
-def _kept(strategy: Strategy) -> list[Kept]:
+def _kept(strategy: Strategy) -> list[StoredItem]:
     """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
     sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
-    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.kept.items()}
-    found = [Kept(name, 4 * size) for name, size in (sent | own).items()]
+    own = {f"its own {name}": math.prod(shape) for name, shape in strategy.carried.items()}
+    found = [StoredItem(name, 4 * size) for name, size in (sent | own).items()]
     if strategy.columns:
-        found.append(Kept("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
+        found.append(StoredItem("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
     return found
 
 
@@ -81,11 +82,11 @@ def refuse_channels(config: Config, strategy: Strategy) -> None:
     Raises:
         ConfigInvalid: a side channel that is not allowed; names it and what it would give away.
     """
-    if config.protection == "plain" and config.section(strategy.name).noise == "none":
+    if protocol_entry(config.protection).hiding == "nothing" and config.section(strategy.name).noise == "none":
         return
     for channel in side_channels(strategy):
         if channel.name not in config.side_channels:
             raise ConfigInvalid(
-                f"row {strategy.name!r} sends a side channel, {channel.what}; neither encryption nor noise covers it. "
-                f"Take {strategy.name}_safe, or allow it with side_channels = [{channel.name!r}]"
+                f"row {strategy.name!r} sends a side channel, {channel.what}; neither encryption nor noise covers it; "
+                f"take {strategy.name}_safe, or allow it with side_channels = [{channel.name!r}]"
             )

@@ -36,8 +36,8 @@ def _recipe(config: Config, strategy: GradientStrategy, slot: int) -> Recipe:
     c = config.compression
     alone = strategy.last_from is not None and slot >= strategy.last_from
     return Recipe(
-        strategy.networks.shapes, strategy.networks.frozen if alone else 0, c.kind, c.fraction, c.unbiased,
-        c.rotation, config.seed, strategy.name,
+        shapes=strategy.networks.shapes, frozen=strategy.networks.frozen if alone else 0, kind=c.kind,
+        fraction=c.fraction, unbiased=c.unbiased, rotation=c.rotation, seed=config.seed, row=strategy.name,
     )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def _bound(strategy: GradientStrategy, source: UploadSpec, recipe: Recipe) -> fl
     """
     if not recipe.rotation:
         return source.largest_bound
-    plan = strategy.plan
+    plan = strategy.dpsgd
     if strategy.shared:
         # The public denominator stands for the examples of a batch, each of the clipping norm.
         return _DEVIATIONS * plan.denominator * plan.clipping_norm / math.sqrt(recipe.block)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
+from secure_fcl.config.accountants import accountant_of
+from secure_fcl.config.outside import OutsideCode, names_code
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
+from secure_fcl.running.folder import RunFolder
 from secure_fcl.streams import Scenario, Wait
 
 
@@ -22,13 +27,13 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
     `epsilon` is null where a cohort holds a non-private event or nothing was charged.
     """
     spent = ledger.spent()
-    rows = statements(spent, plan.accounting_delta)
+    rows = statements(spent, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
     reading = parts.epsilon_of_one_reading(plan, spent, rows)
     worst_row = worst(rows)
     finite = worst_row is not None and math.isfinite(worst_row.epsilon)
-    return {
+    found = {
         "epsilon": worst_row.epsilon if worst_row and finite else None,
-        "accountant": worst_row.accountant if worst_row and finite else None,
+        "accountant": _accountant(plan, worst_row) if worst_row and finite else None,
         "delta": plan.config.privacy.delta,
         "delta_parts": {
             "accountant": plan.accounting_delta,
@@ -60,9 +65,10 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
         "scenario_digest": plan.scenario.digest,
         "ledger_entries": len(ledger),
-        "ledger_head": ledger.head,
+        "ledger_head": ledger.last_hash,
         "storage": plan.storage.table() | {"budget": plan.storage.budget},
     }
+    return found | parts.of_own_code(plan, rows)
 
 
 def _cohort(row: CohortStatement) -> dict[str, Any]:
@@ -77,6 +83,12 @@ def _cohort(row: CohortStatement) -> dict[str, Any]:
         "epsilon": row.epsilon,
         "events": list(row.events),
     }
+
+
+def _accountant(plan: RowPlan, statement: CohortStatement) -> str:
+    """Name whose epsilon it is; one of the user's own is never named like ours."""
+    own = plan.config.privacy.accountant
+    return f"{statement.accountant} of {own}" if own else statement.accountant
 
 
 def _sent(plan: RowPlan) -> str:
@@ -139,7 +151,7 @@ def _non_private(plan: RowPlan) -> list[str]:
     found = []
     if plan.noise == "none":
         found.append("the whole row: trained without noise")
-    if plan.noise == "shared" and plan.config.protection == "plain":
+    if plan.noise == "shared" and parts.sees_all(plan):
         found.append(
             "shared noise without encryption: epsilon holds against who sees only sums and models, not the server"
         )
@@ -180,12 +192,16 @@ def _evaluation(plan: RowPlan) -> list[str]:
 def _assumed(plan: RowPlan) -> str:
     """What the secure sum assumes; a run pins the identities of all parties."""
     made = plan.secure_plan()
-    return assumption(made.protocol, made.uploads, pinned=True, mode=plan.config.server)
+    return assumption(made.rules, made.uploads, pinned=True, mode=plan.config.server)
 
 
 def _assumptions(plan: RowPlan) -> list[str]:
     clear = "uploads are not encrypted: the server sees every client's vector"
-    found = [clear if plan.config.protection == "plain" else _assumed(plan)]
+    found = [clear] if parts.sees_all(plan) else []
+    if names_code(plan.config.protection):
+        found.append(f"protection {plan.config.protection}, in its own words: {_assumed(plan)}")
+    elif not found:
+        found.append(_assumed(plan))
     if plan.noise == "shared":
         p = plan.config.privacy
         found.append(
@@ -199,7 +215,7 @@ def _assumptions(plan: RowPlan) -> list[str]:
 
 def _randomness(plan: RowPlan) -> str:
     source = "a secret outside this folder" if plan.config.replay_noise else "the operating system"
-    if plan.shares:
+    if plan.train_noise:
         sampled = parts.trainer(plan) is not None
         coins = "; sampling coins: torch generator seeded likewise" if sampled else ""
         noise = f"noise: AES-CTR key stream seeded from {source}, Skellam by transformed rejection in double precision"
@@ -212,31 +228,52 @@ def _randomness(plan: RowPlan) -> str:
     )
 
 
-def write_certificate(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Write certificate.json and certificate.txt of a run folder, each as a whole."""
+def certify(folder: RunFolder, rows: Iterable[tuple[RowPlan, float]], code: Sequence[OutsideCode] = ()) -> None:
+    """Write the certificate of a run from the ledgers in its folder.
+
+    Args:
+        folder: of the run.
+        rows: plans with their noise multipliers.
+        code: the user's own that ran.
+    """
+    found = {}
+    for plan, multiplier in rows:
+        with Ledger(folder.ledger_path(plan.name)) as ledger:
+            found[plan.name] = row_certificate(plan, ledger, multiplier)
+    write_certificate(folder.path, found, code)
+
+
+def write_certificate(folder: Path, rows: dict[str, dict[str, Any]], code: Sequence[OutsideCode] = ()) -> None:
+    """Write certificate.json and certificate.txt of a run folder, each as a whole; `code`: the user's own that ran."""
     notes = [
         "Rows of different epsilon are not ranked against each other.",
         "Each row is a run of its own on the same data: to someone who sees all rows, their epsilons add up.",
     ]
-    write_json(folder / "certificate.json", {"rows": rows, "notes": notes})
-    atomic_write(folder / "certificate.txt", render(rows, notes))
+    own = {"outside_code": [asdict(one) for one in code]} if code else {}
+    write_json(folder / "certificate.json", {"rows": rows, "notes": notes} | own)
+    atomic_write(folder / "certificate.txt", render(rows, notes, code))
 
 
-def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
-    """Return the certificate as text of at most 100 columns."""
+def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[OutsideCode] = ()) -> str:
+    """Return the certificate as text of at most 100 columns, but for long paths."""
     lines = ["PRIVACY CERTIFICATE", ""]
     for name, row in rows.items():
         lines += [name, "-" * len(name)]
         if row["epsilon"] is None:
             lines.append("epsilon: no guarantee")
         else:
-            limit = " - NOT AGAINST THE SERVER" if row["noise"] == "shared" and row["protection"] == "plain" else ""
+            clear = row.get("hiding", row["protection"]) in ("plain", "nothing")
+            limit = " - NOT AGAINST THE SERVER" if row["noise"] == "shared" and clear else ""
             worst_cohort = (
                 f"epsilon: {row['epsilon']:.4g} at delta {row['delta']:g} ({row['accountant']}), worst cohort"
             )
             lines.append(worst_cohort + limit)
+            if "epsilon_built_in" in row:
+                lines.append(_line("computed by", parts.whose_epsilon(row)))
         if row["budget"] is not None:
             lines.append(_line("budget", _budget(row["budget"])))
+        if "hiding" in row:
+            lines.append(_line("hidden by", f"{row['hiding']}, as the entry {row['protection']} says of itself"))
         for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
             lines.append(_line(key, str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
@@ -247,6 +284,11 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str]) -> str:
             where = f"{c['group']}, arrived in task {c['arrival']}, chunk {c['chunk']}, {c['fate']}"
             lines.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
         lines.append("")
+    for one in code:
+        # Unbroken, so that a path or a digest can be searched for.
+        lines += [f"code: {one.reference}", f"    {one.path}", f"    SHA-256 {one.digest}"]
+    if code:
+        lines.append("    (code of the user's own; modules that it imports in turn are not covered by a digest)")
     return "\n".join([*lines, *(_line("note", note) for note in notes), ""])
 
 

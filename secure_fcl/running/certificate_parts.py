@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from privacy import PrivacyError, group_epsilon, worst
+from crypto.protocols.catalogue import entry_of as protocol_entry
+from privacy import PrivacyError, worst
 from privacy.cohorts import Spent
+from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
+from secure_fcl.config.outside import names_code
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
@@ -21,6 +25,37 @@ _TRAINERS = {
     "opacus": "Opacus, client by client",
     "stacked": "stacked, many clients of one worker at once: a simulation's accelerator, the same mechanism and noise",
 }
+
+
+def sees_all(plan: RowPlan) -> bool:
+    """Return whether the server sees every client's vector, because the protection hides nothing."""
+    return protocol_entry(plan.config.protection).hiding == "nothing"
+
+
+def of_own_code(plan: RowPlan, rows: tuple[CohortStatement, ...]) -> dict[str, Any]:
+    """Return what a certificate says more where a protocol or an accountant is the user's own; nothing elsewhere.
+
+    An epsilon of the user's own accountant never stands alone: the program's own figure is beside it.
+    """
+    found: dict[str, Any] = {}
+    if names_code(plan.config.protection):
+        found["hiding"] = protocol_entry(plan.config.protection).hiding
+    if plan.config.privacy.accountant:
+        ours = max(rows, key=lambda row: row.epsilon_built_in, default=None)
+        finite = ours is not None and math.isfinite(ours.epsilon_built_in)
+        found["epsilon_built_in"] = ours.epsilon_built_in if ours and finite else None
+        found["accountant_built_in"] = ours.accountant_built_in if ours and finite else None
+    return found
+
+
+def whose_epsilon(row: Mapping[str, Any]) -> str:
+    """Return whose word an epsilon of the user's own accountant is, and what the program itself computes."""
+    ours = row["epsilon_built_in"]
+    own = "no guarantee" if ours is None else f"{ours:.4g} ({row['accountant_built_in']})"
+    return (
+        f"{row['accountant']}, which is not part of secure-fcl: it keeps the laws of privacy.testing, and is not "
+        f"proven; secure-fcl's own accountants give {own} for the same ledger"
+    )
 
 
 def trainer(plan: RowPlan) -> str | None:

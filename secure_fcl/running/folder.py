@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
 from evaluation.strict_json import to_json
-from secure_fcl.config import Config, dump_config, load_config
+from secure_fcl.config import Config, dump_config, load_config, load_tree
+from secure_fcl.config.outside import described
 from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError
 from secure_fcl.strategies import State
@@ -29,7 +30,7 @@ from secure_fcl.strategies import State
 _PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands: the next round to run, and how many records belong to what is done."""
 
@@ -44,8 +45,10 @@ class Progress:
 class RunFolder:
     """Reads and writes one run folder. Open it through `locked`, so that no two processes share it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust_code: bool = False) -> None:
+        """Name a folder; `trust_code`: whether code that its configuration names may be imported."""
         self.path = path
+        self._trusted = trust_code
 
     @staticmethod
     def create(parent: Path, config: Config, name: str | None = None) -> RunFolder:
@@ -58,7 +61,7 @@ class RunFolder:
             raise RunFolderError(
                 f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
             )
-        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{config.data.name}"
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(config.data.name)}"
         path = parent / stem
         attempt = 2
         while path.exists():
@@ -74,7 +77,10 @@ class RunFolder:
             unfinished.mkdir(parents=True)
             written = dump_config(config)
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
-            write_json(unfinished / "environment.json", environment() | identity)
+            code = [asdict(one) for one in described(config.model_dump())]
+            write_json(
+                unfinished / "environment.json", environment() | identity | ({"outside_code": code} if code else {})
+            )
             write_json(unfinished / "state.json", asdict(Progress()))
             atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
@@ -84,18 +90,51 @@ class RunFolder:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        return RunFolder(path)
+        return RunFolder(path, trust_code=True)
 
     @staticmethod
-    def existing(path: Path) -> RunFolder:
+    def existing(path: Path, trust_code: bool = False) -> RunFolder:
         """Return an existing run.
+
+        Args:
+            path: of the folder.
+            trust_code: whether code that its configuration names as `module:name` may be imported. A folder may come
+                from anybody, and importing runs the code, so without this such a folder is refused.
 
         Raises:
             RunFolderError: there is no run at this path.
         """
         if not (path / "config.toml").is_file() or not (path / "state.json").is_file():
             raise RunFolderError(f"{path} is not a run folder (no config.toml and state.json in it); check the path")
-        return RunFolder(path)
+        folder = RunFolder(path, trust_code)
+        folder.check_code()
+        return folder
+
+    def check_code(self) -> None:
+        """Refuse a run whose configuration names code, unless that is trusted and what it was; imports nothing.
+
+        Raises:
+            RunFolderError: names the code and its file.
+            ConfigInvalid: config.toml, or a file of the code, cannot be read.
+        """
+        code = described(load_tree(self.path / "config.toml"))
+        if code and not self._trusted:
+            named = ", ".join(f"{one.reference} ({one.path or 'not found'})" for one in code)
+            raise RunFolderError(
+                f"run folder {self.path} names code that opening it would run: {named}; read it, then give --trust-code"
+            )
+        recorded = {one.get("reference"): one.get("digest") for one in self._recorded_code()} if code else {}
+        for one in code:
+            if recorded.get(one.reference) != one.digest:
+                raise RunFolderError(
+                    f"{one.path or 'the file'} of {one.reference} is not what run {self.path} began with (SHA-256 "
+                    f"{one.digest[:12] or 'of nothing'} now, {str(recorded.get(one.reference))[:12]} then); restore "
+                    "it, or start a new run"
+                )
+
+    def _recorded_code(self) -> list[dict[str, Any]]:
+        found = read_json(self.path / "environment.json").get("outside_code", [])
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,8 +157,10 @@ class RunFolder:
         """Return the resolved configuration of the run.
 
         Raises:
-            RunFolderError: config.toml is not the one the run began with: its ledger belongs to that one.
+            RunFolderError: config.toml is not the one the run began with: its ledger belongs to that one; or as
+                `check_code`.
         """
+        self.check_code()
         path = self.path / "config.toml"
         if _sha256(path.read_text(encoding="utf-8")) != self.identity("config_sha256"):
             raise RunFolderError(f"{path} was changed since the run began; restore it, or start a new run with it")

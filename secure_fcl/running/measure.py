@@ -49,11 +49,11 @@ class Measure:
         `slot` is the running one; its classes count as seen. What the stability gap and the anytime curve need.
         """
         tally = self._tally(state, self._x[self._probe], self._probe)
-        shares = tally.per_task(range(self._plan.scenario.parts))
+        accuracies = tally.per_task(range(self._plan.scenario.parts))
         return {
             "probe_accuracy": tally.micro,
             "probe_seen": tally.where(_as_many(self._seen(slot)[self._probe], tally)).micro,
-            "probe_tasks": list(shares.values()),
+            "probe_tasks": list(accuracies.values()),
         }
 
     def tally(self, state: State) -> Tally:
@@ -136,8 +136,8 @@ class Measure:
         scenario, per_slot = self._plan.scenario, self._plan.rounds_per_slot
         upto = [0, *(_samples(scenario, slot) for slot in range(scenario.slots))]
         arrived = np.repeat(np.diff(upto) / per_slot, per_slot)
-        shares = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
-        over_time = anytime_accuracy(np.cumsum(arrived), shares)
+        accuracies = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
+        over_time = anytime_accuracy(np.cumsum(arrived), accuracies)
         if scenario.shuffled:
             return {"anytime_accuracy": over_time, "worst_case_accuracy": None, "stability_gap": None}
         curve = Continual(

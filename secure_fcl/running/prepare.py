@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from crypto.backends import require_backend
 from crypto.keys.randomness import derive_key
+from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
+from secure_fcl.config.outside import described
 from secure_fcl.data import load
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
@@ -39,7 +40,12 @@ class Prepared:
         settings = self.config.model_dump(
             mode="json", exclude={"protection": True, "workers": True, "data": {"data_dir": True}}
         )
-        return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True))
+        if not self.config.privacy.accountant:
+            # The key is younger than recorded runs, whose noise must stay what it was.
+            del settings["privacy"]["accountant"]
+        # Other code under the same name may release something else.
+        code = [f"{one.reference} {one.digest}" for one in described(settings)]
+        return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
 
 
 def prepare(config: Config) -> Prepared:
@@ -48,7 +54,7 @@ def prepare(config: Config) -> Prepared:
     Raises:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
-    require_backend(config.protection)
+    require_protocol(config.protection)
     data = load(config.data.name, config.data.data_dir or None)
     scenario = build_scenario(data, config)
     _check_device(config.device)

@@ -1,5 +1,7 @@
 """Strategies: what a client contributes to a sum, and what the server makes of it."""
 
+from __future__ import annotations
+
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
@@ -20,7 +22,8 @@ from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry, SumsNumbers
 from secure_fcl.strategies.gradient.method import Method, Plain
 from secure_fcl.strategies.gradient.networks import Networks
-from secure_fcl.strategies.gradient.strategy import Encoding, GradientStrategy, Rates
+from secure_fcl.strategies.gradient.numbers import Encoding, Rates
+from secure_fcl.strategies.gradient.strategy import GradientStrategy
 from secure_fcl.strategies.section import GradientSection, SumsSection
 
 __all__ = [

@@ -44,7 +44,7 @@ class DeviceView:
 
     current: Examples
     memory: Examples
-    kept: Mapping[str, Floats] = field(default_factory=dict)
+    carried: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +52,10 @@ class Contribution:
     """What a client makes in one round: the parts of its upload, and its own arrays from now on."""
 
     parts: dict[str, Values]
-    kept: Mapping[str, Floats] = field(default_factory=dict)
+    carried: Mapping[str, Floats] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepContext:
     """Public facts of one round.
 
@@ -104,7 +104,7 @@ class Strategy(Protocol):
         """Public Poisson rate of the memory stratum; 0 for strategies without memory."""
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the arrays a device keeps for the strategy between rounds; they start as zeros."""
 
     @property

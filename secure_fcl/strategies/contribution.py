@@ -28,7 +28,7 @@ class Part:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UploadSpec:
     """A declared upload: its parts in order, the integer steps per unit, and the unit of sensitivity.
 

@@ -11,10 +11,10 @@ from crypto.keys.randomness import KeyedStream, derive_key
 from secure_fcl.strategies import DeviceView, Examples, State, StepContext, Strategy
 from secure_fcl.strategies.base import Floats
 
-Kept = tuple[Mapping[str, Floats], ...]
+Carried = tuple[Mapping[str, Floats], ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Course:
     """A short made-up run: what each client holds never changes, so that only the strategy makes a difference.
 
@@ -42,18 +42,21 @@ class Course:
         steps = []
         for slot, group in enumerate(groups):
             seen = tuple(c for earlier in groups[:slot] for c in earlier)
-            steps += [StepContext(slot, r, group, seen, "train", r == rounds - 1) for r in range(rounds)]
+            steps += [
+                StepContext(slot=slot, round=r, classes=group, seen=seen, phase="train", last=r == rounds - 1)
+                for r in range(rounds)
+            ]
             if "close" in strategy.uploads:
-                steps.append(StepContext(slot, rounds, group, seen, "close"))
-        return Course(shape, classes, tuple(steps))
+                steps.append(StepContext(slot=slot, round=rounds, classes=group, seen=seen, phase="close"))
+        return Course(shape=shape, classes=classes, steps=tuple(steps))
 
-    def view(self, strategy: Strategy, client: int, step: StepContext, kept: Mapping[str, Floats]) -> DeviceView:
+    def view(self, strategy: Strategy, client: int, step: StepContext, carried: Mapping[str, Floats]) -> DeviceView:
         """Return what a client holds in a round."""
         memory = self._examples(self.memory if step.seen else 0, step.seen or step.classes, 1000 + client)
         if strategy.columns:
             drawn = np.random.default_rng(client).normal(size=(len(memory), strategy.columns))
             memory = replace(memory, columns=drawn.astype(np.float32))
-        return DeviceView(self._examples(self.examples, step.classes, 10 * client + step.slot), memory, kept)
+        return DeviceView(self._examples(self.examples, step.classes, 10 * client + step.slot), memory, carried)
 
     def _examples(self, count: int, labels: tuple[int, ...], seed: int) -> Examples:
         rng = np.random.default_rng(seed)
@@ -66,18 +69,18 @@ class Course:
 
 def play(
     strategy: Strategy, course: Course, first: int = 0, end: int | None = None, state: State | None = None,
-    kept: Kept | None = None,
-) -> tuple[State, Kept]:  # fmt: skip
+    carried: Carried | None = None,
+) -> tuple[State, Carried]:  # fmt: skip
     """Return state and the devices' arrays after rounds `first` to `end` of a course, with plain sums."""
     state = strategy.initial() if state is None else state
-    zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in strategy.kept.items()}
-    own = list(kept) if kept is not None else [zeros] * course.clients
+    zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in strategy.carried.items()}
+    own = list(carried) if carried is not None else [zeros] * course.clients
     for number, step in list(enumerate(course.steps))[first:end]:
         upload = strategy.uploads[step.phase]
         views = [course.view(strategy, k, step, own[k]) for k in range(course.clients)]
         keys = [derive_key(b"conformance of many rounds", str(k), str(number)) for k in range(course.clients)]
         made = list(strategy.contribute_all(state, views, step, [KeyedStream(key) for key in keys]))
         total = np.sum([upload.clip(upload.flatten(m.parts))[0] for m in made], axis=0)
-        own = [dict(m.kept) for m in made]
+        own = [dict(m.carried) for m in made]
         state = strategy.apply(state, step, upload.split(total), course.clients)
     return state, tuple(own)

@@ -1,5 +1,7 @@
 """Streams: units, partitions, domains, and the scenario that gives each client its experiences in time order."""
 
+from __future__ import annotations
+
 from secure_fcl.streams.calendar import IDLE, Calendar
 from secure_fcl.streams.cohorts import NEVER, Wait
 from secure_fcl.streams.scenario import Experience, Scenario, all_at_once, build_scenario

@@ -69,7 +69,7 @@ def largest_cohort(waiting: Bools, announced: Bools, dealt: Bools, minimum: int)
         active &= ~out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wait:
     """How long one class waited, in slots; all of it follows from the public calendar.
 
@@ -104,13 +104,13 @@ def waits(calendar: Calendar, announced: Bools, dealt: Bools, release: Ints) -> 
         cohorts = [int((done & (release == slot)).any(axis=1).sum()) for slot in np.unique(release[done]).tolist()]
         found.append(
             Wait(
-                label,
-                int(met[mine].min()),
-                int(release[done].min()) if done.any() else None,
-                int((release - met)[done].max()) if done.any() else 0,
-                int((mine & ~done).sum()),
-                int(mine.sum()),
-                min(cohorts) if cohorts else None,
+                label=label,
+                met=int(met[mine].min()),
+                released=int(release[done].min()) if done.any() else None,
+                longest=int((release - met)[done].max()) if done.any() else 0,
+                never=int((mine & ~done).sum()),
+                experiences=int(mine.sum()),
+                cohort=min(cohorts) if cohorts else None,
             )
         )
     return tuple(found)

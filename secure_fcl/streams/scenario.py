@@ -45,7 +45,7 @@ class Experience:
         return np.asarray(self.index[self.place // places == number])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Scenario:
     """Streams of all clients.
 

@@ -57,16 +57,16 @@ def check_storage(strategy: Strategy, course: Course) -> None:
     Raises:
         LawBroken: an array more or less, another shape, another type; names it and the round.
     """
-    declared = {name: tuple(shape) for name, shape in strategy.kept.items()}
+    declared = {name: tuple(shape) for name, shape in strategy.carried.items()}
     form = {name: array.shape for name, array in strategy.initial().items()}
-    state, kept = play(strategy, course, 0, 0)
+    state, carried = play(strategy, course, 0, 0)
     for number, step in enumerate(course.steps):
-        state, kept = play(strategy, course, number, number + 1, state, kept)
+        state, carried = play(strategy, course, number, number + 1, state, carried)
         if {name: array.shape for name, array in state.items()} != form:
             raise LawBroken(f"{strategy.name}: after round {number} the state is no longer of the form {form}")
-        for own in kept:
+        for own in carried:
             _same_form(strategy.name, number, own, declared)
-        examples = course.view(strategy, 0, step, kept[0]).current
+        examples = course.view(strategy, 0, step, carried[0]).current
         columns = strategy.columns_of(state, examples)
         if columns.shape != (len(examples), strategy.columns) or columns.dtype != np.float32:
             raise LawBroken(f"{strategy.name}: {columns.shape} {columns.dtype} columns, declared {strategy.columns}")
@@ -89,9 +89,9 @@ def check_resume(make: Callable[[], Strategy], course: Course) -> None:
     """
     whole, whole_kept = play(make(), course)
     for stop in range(1, len(course.steps)):
-        state, kept = play(make(), course, 0, stop)
+        state, carried = play(make(), course, 0, stop)
         again, again_kept = play(
-            make(), course, stop, None, _through_a_file(state), tuple(_through_a_file(own) for own in kept)
+            make(), course, stop, None, _through_a_file(state), tuple(_through_a_file(own) for own in carried)
         )
         pairs = [(whole, again), *zip(whole_kept, again_kept, strict=True)]
         if not all(_equal(first, second) for first, second in pairs):

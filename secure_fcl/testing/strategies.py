@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.opening import open_client, open_party
-from crypto.planning.plans import plan
 from crypto.planning.upload import Upload
+from crypto.protocols.plans import plan
 from crypto.protocols.session import plan_roles
 from crypto.running.driver import run_round, set_up
 from crypto.vectors.encoding import FixedPoint
@@ -70,8 +70,8 @@ class Bench:
     def _view(self, current: Examples, memory: Examples) -> DeviceView:
         """Return a view with made-up columns beside the memory, and the device's arrays as they start."""
         columns = np.random.default_rng(4).normal(size=(len(memory), self.strategy.columns)).astype(np.float32)
-        kept = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.strategy.kept.items()}
-        return DeviceView(current, replace(memory, columns=columns) if self.strategy.columns else memory, kept)
+        carried = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.strategy.carried.items()}
+        return DeviceView(current, replace(memory, columns=columns) if self.strategy.columns else memory, carried)
 
     @property
     def upload(self) -> UploadSpec:
@@ -86,7 +86,7 @@ class Bench:
     @property
     def encoder(self) -> FixedPoint:
         """Real to integer, as a run does it."""
-        return FixedPoint(self.upload.scale, self.upload.largest_bound)
+        return FixedPoint(scale=self.upload.scale, clip=self.upload.largest_bound)
 
 
 def coins(label: str) -> KeyedStream:
@@ -184,7 +184,7 @@ def check_repeatable(bench: Bench) -> None:
     again = bench.strategy.contribute(state, view, bench.step, coins("a"))
     same = all(np.array_equal(first.parts[n], again.parts[n]) for n in first.parts)
     _expect(
-        same and all(np.array_equal(first.kept[n], again.kept[n]) for n in first.kept),
+        same and all(np.array_equal(first.carried[n], again.carried[n]) for n in first.carried),
         "equal coins gave two different uploads",
     )
     _expect(all(np.array_equal(state[n], copies[n]) for n in copies), "contribute changed the server's state")
@@ -214,7 +214,7 @@ def check_secure(bench: Bench) -> None:
     expected = np.sum(list(vectors.values()), axis=0, dtype=np.int64)
     states = []
     for protocol in ("plain", "bfv"):
-        secure = plan(protocol, names, (Upload(upload.name, upload.length, bench.encoder.bound),), 1)
+        secure = plan(protocol, names, (Upload(name=upload.name, length=upload.length, bound=bench.encoder.bound),), 1)
         parties = {n: open_client(secure, n) for n in names} | {r: open_party(secure, r) for r in plan_roles(secure)}
         set_up(parties)
         outcome = run_round(parties, 0, upload.name, vectors)

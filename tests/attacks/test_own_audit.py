@@ -11,30 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 import attacks
-from attacks import (
-    SUMS_ONLY,
-    AuditInvalid,
-    BatchedMlp,
-    Candidates,
-    CandidatesInvalid,
-    Coin,
-    ContinualRecipe,
+from attacks import SUMS_ONLY, Candidates, Coin, ShadowMembership, Subject, Terms, View, continual_models
+from attacks.bounds.canaries import (
     DirectionScore,
-    GameInvalid,
-    Rule,
-    ShadowMembership,
-    ShadowModels,
-    Subject,
-    Terms,
-    View,
-    audit_retained,
-    audit_tasks,
-    continual_models,
     direction_canaries,
     memory_coins,
     mislabelled_canaries,
     one_shot_estimate,
 )
+from attacks.bounds.gaussian import gaussian_epsilon
+from attacks.bounds.one_run import audit_retained, audit_tasks
+from attacks.errors import AuditInvalid, CandidatesInvalid, GameInvalid
+from attacks.own_audit import weights_of
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -47,7 +36,7 @@ def models(digits: Data) -> ShadowModels:
     first, second = (mislabelled_canaries(pool.take(np.flatnonzero(pool.task == t)), 300, 10, t) for t in (0, 1))
     both = [first.candidates, second.candidates]
     joined = Candidates(*(np.concatenate([getattr(c, name) for c in both]) for name in ("x", "y", "cluster", "task")))
-    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=32, steps=400, memory=60, replay=32)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=32, steps=400, memory=60, replay=32)
     return continual_models(BatchedMlp((64, 64, 10)), joined, recipe, models=9, seed=4)
 
 
@@ -101,15 +90,15 @@ def test_what_cannot_be_played_is_said(models: ShadowModels) -> None:
 def test_weights_of_a_module_are_its_parameters_in_order() -> None:
     module = torch.nn.Linear(2, 2)
     expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
-    assert np.array_equal(attacks.weights_of(module), expected)
-    assert attacks.weights_of(torch.nn.ReLU()).shape == (0,)
+    assert np.array_equal(weights_of(module), expected)
+    assert weights_of(torch.nn.ReLU()).shape == (0,)
 
 
 def test_each_task_is_judged_against_its_own_charge(models: ShadowModels) -> None:
     subject = _subject(models)
     view = View.of(attacks.ALL_MODELS, subject.transcript())
     attack = ShadowMembership(models.take(np.arange(8)), history="all")
-    terms = Terms("digits", coin=Coin(), delta=1e-6)
+    terms = Terms(target="digits", coin=Coin(), delta=1e-6)
     outcomes = audit_tasks(attack, view, subject.candidates, subject.trained, terms, {0: 0.2, 1: 1000.0})
     assert [o.terms.target for o in outcomes] == ["digits, task 0", "digits, task 1"]
     assert [o.terms.ledger_epsilon for o in outcomes] == [0.2, 1000.0]
@@ -126,7 +115,7 @@ def test_the_memory_is_judged_among_the_trained(models: ShadowModels) -> None:
     first = subject.candidates.task == 0
     outcomes = audit_retained(
         attack, view, subject.candidates.take(first), (subject.trained[first], subject.kept[first]),
-        Terms("digits", coin=None), {0: 1.0},
+        Terms(target="digits", coin=None), {0: 1.0},
     )  # fmt: skip
     assert len(outcomes) == 1
     assert outcomes[0].n_members == 60
@@ -154,7 +143,7 @@ def test_direction_canaries_in_a_sum_are_found() -> None:
     view = View.of(SUMS_ONLY, {"sums": sums, "sum_clients": np.full(3, 10)})
     zeros = np.zeros(200, dtype=np.int64)
     candidates = Candidates(directions.astype(np.float32), zeros, np.arange(200), zeros)
-    outcomes = audit_tasks(DirectionScore(), view, candidates, truth, Terms("clients", coin=Coin()), {0: 0.1})
+    outcomes = audit_tasks(DirectionScore(), view, candidates, truth, Terms(target="clients", coin=Coin()), {0: 0.1})
     assert outcomes[0].auc.low > 0.95
     with pytest.raises(CandidatesInvalid, match="entries"):
         DirectionScore().score(view, candidates.take(np.arange(3)).__class__(
@@ -177,7 +166,7 @@ def test_the_one_shot_estimate_is_an_estimate() -> None:
     """Cosines N(2, 1) are those of a Gaussian mechanism with mu = 2."""
     cosines = 2 + np.random.default_rng(0).normal(size=20_000)
     found = one_shot_estimate(cosines, 1e-5)
-    assert found.value == pytest.approx(attacks.gaussian_epsilon(2.0, 1e-5), rel=0.03)
+    assert found.value == pytest.approx(gaussian_epsilon(2.0, 1e-5), rel=0.03)
     assert one_shot_estimate(-cosines, 1e-5).value == 0.0
     with pytest.raises(AuditInvalid, match="two finite"):
         one_shot_estimate(np.array([1.0]), 1e-5)

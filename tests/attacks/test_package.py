@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import attacks
+import attacks.errors
 
 
 def test_importing_loads_no_heavy_library() -> None:
@@ -14,6 +15,6 @@ def test_importing_loads_no_heavy_library() -> None:
 
 def test_the_table_of_contents_is_complete_and_sorted() -> None:
     assert all(hasattr(attacks, name) for name in attacks.__all__)
-    errors = [value for name, value in vars(attacks).items() if name.endswith(("Invalid", "Missing", "Failed"))]
+    errors = [value for name, value in vars(attacks.errors).items() if name.endswith(("Invalid", "Missing", "Failed"))]
     assert len(errors) == 10
     assert all(issubclass(error, attacks.AttackError) for error in errors)

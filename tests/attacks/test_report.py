@@ -6,18 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks import (
-    MEMBERSHIP,
-    Coin,
-    LossScore,
-    Terms,
-    audit_document,
-    outcome_record,
-    play,
-    reconstruction_record,
-)
+from attacks import MEMBERSHIP, Coin, LossScore, Terms, outcome_record, play
 from attacks.controls.memorised import ControlWorld, negative_control, positive_control
 from attacks.gradients.reconstruction import Reconstruction
+from attacks.report import audit_document, reconstruction_record
 from evaluation.evidence import Score
 
 OUTCOME_KEYS = {
@@ -33,7 +25,7 @@ RECONSTRUCTION_KEYS = {
 
 def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld) -> None:
     attack = LossScore(member_world.losses)
-    terms = Terms("task 0", coin=Coin(0.5), ledger_epsilon=8.0)
+    terms = Terms(target="task 0", coin=Coin(0.5), ledger_epsilon=8.0)
     played = play(MEMBERSHIP, attack, member_world.view, member_world.candidates, member_world.truth, terms)
     outcomes = [
         played,
@@ -41,7 +33,9 @@ def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld
         negative_control(MEMBERSHIP, attack, member_world.view, member_world.candidates, terms),
         replace(played, terms=replace(terms, coin=None, ledger_epsilon=math.inf), epsilon_lower=None),
     ]
-    one = Reconstruction("one client", "off", 1, *(Score(0.5, math.nan, math.nan, 0.95, 1) for _ in range(3)))
+    one = Reconstruction(
+        "one client", "off", 1, *(Score(value=0.5, low=math.nan, high=math.nan, confidence=0.95, n=1) for _ in range(3))
+    )
     document = audit_document(
         seconds=1.5, row="replay", outcomes=outcomes, reconstructions=[one], not_tested=["shadow models"]
     )
@@ -70,7 +64,11 @@ def test_an_outcome_record_says_what_the_outcome_says(member_world: ControlWorld
 
 
 def test_a_reconstruction_record_says_what_the_reconstruction_says() -> None:
-    scores = Score(0.9, 0.8, 1.0, 0.95, 8), Score(0.1, 0.0, 0.2, 0.95, 8), Score(0.8, 0.7, 0.9, 0.95, 8)
+    scores = (
+        Score(value=0.9, low=0.8, high=1.0, confidence=0.95, n=8),
+        Score(value=0.1, low=0.0, high=0.2, confidence=0.95, n=8),
+        Score(value=0.8, low=0.7, high=0.9, confidence=0.95, n=8),
+    )
     record = reconstruction_record(Reconstruction("sum of 30", "as ran", 8, *scores))
     assert record == {
         "world": "sum of 30",

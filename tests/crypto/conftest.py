@@ -4,20 +4,19 @@ import pytest
 
 from crypto import Upload, open_client, plan, set_up
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.running.processes import host_parties
 from crypto.running.rehearsal import rehearse
-from crypto.testing.checks import ROUNDS_NEEDED, Bench
+from crypto.testing import ROUNDS_NEEDED, Bench
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 UPLOADS = (
-    Upload("update", 9001, 1 << 16, noise_bound=1000),
-    Upload("counts", 3, 5),
-    Upload("wide", 40, 1 << 39),
+    Upload(name="update", length=9001, bound=1 << 16, noise_bound=1000),
+    Upload(name="counts", length=3, bound=5),
+    Upload(name="wide", length=40, bound=1 << 39),
 )
 
 
-def small_plan(protocol: ProtocolName, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
+def small_plan(protocol: str, rounds: int = 4 * ROUNDS_NEEDED) -> Plan:
     return plan(protocol, NAMES, UPLOADS, rounds, max_dropouts=2)
 
 

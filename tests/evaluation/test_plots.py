@@ -11,16 +11,27 @@ from evaluation import plots
 from evaluation.canvas import MARKERS, SERIES, render, style_of, themed
 from evaluation.matrix import AccuracyMatrix
 from evaluation.plots import AttackBar, CohortBar, CostBar
-from evaluation.studies import StudyRow, aggregate, plot_study
+from evaluation.studies import StudyLine, aggregate, plot_study
 
 MATRIX = AccuracyMatrix.from_rows([[0.5, None], [0.25, 0.75]])
-COHORTS = [CohortBar("all", 0, "kept", 1.231), CohortBar("all", 0, "discarded", 0.5)]
+COHORTS = [
+    CohortBar(group="all", arrival=0, fate="kept", epsilon=1.231),
+    CohortBar(group="all", arrival=0, fate="discarded", epsilon=0.5),
+]
 ATTACKS = [
     AttackBar("loss", (0.6, 0.55, 0.65), (0.5, 0.45, 0.55)),
     AttackBar("none", (None,) * 3, (None,) * 3),
 ]
-COSTS = [CostBar("replay", {"train": 1.0, "encrypt": 0.5}, 1e6, 2e6)]
-STUDY = aggregate([StudyRow("replay", "local", e, s, 0.5 + s / 10, 0.4, 0.1) for e in (1.0, math.inf) for s in (0, 1)])
+COSTS = [CostBar(row="replay", seconds={"train": 1.0, "encrypt": 0.5}, bytes_up=1e6, bytes_down=2e6)]
+STUDY = aggregate(
+    [
+        StudyLine(
+            strategy="replay", noise="local", epsilon=e, seed=s, micro=0.5 + s / 10, task_mean=0.4, forgetting=0.1
+        )
+        for e in (1.0, math.inf)
+        for s in (0, 1)
+    ]
+)
 
 FIGURES: dict[str, Callable[[], str]] = {
     "curve": lambda: plots.accuracy_over_tasks({"replay": [0.9, None, 0.5], "none": [None]}),
@@ -32,7 +43,7 @@ FIGURES: dict[str, Callable[[], str]] = {
 }
 EMPTY: dict[str, Callable[[], str]] = {
     "curve": lambda: plots.accuracy_over_tasks({}),
-    "epsilon": lambda: plots.epsilon_per_cohort([CohortBar("all", 0, "kept", None)], "x"),
+    "epsilon": lambda: plots.epsilon_per_cohort([CohortBar(group="all", arrival=0, fate="kept", epsilon=None)], "x"),
     "attacks": lambda: plots.attack_aucs([]),
     "cost": lambda: plots.cost([]),
     "study": lambda: plot_study([]),
@@ -83,16 +94,22 @@ def test_text_from_a_run_is_drawn_as_it_is() -> None:
     for svg in (
         plots.accuracy_over_tasks({nasty: [0.5]}),
         plots.accuracy_matrix(MATRIX, nasty),
-        plots.epsilon_per_cohort([CohortBar(nasty, 0, "kept", 1.0), CohortBar("b", 0, "kept", 1.0)], nasty),
+        plots.epsilon_per_cohort(
+            [
+                CohortBar(group=nasty, arrival=0, fate="kept", epsilon=1.0),
+                CohortBar(group="b", arrival=0, fate="kept", epsilon=1.0),
+            ],
+            nasty,
+        ),
         plots.attack_aucs([AttackBar(nasty, (0.5, 0.4, 0.6), (0.5, 0.4, 0.6))]),
-        plots.cost([CostBar(nasty, {nasty: 1.0}, 1, 1)]),
+        plots.cost([CostBar(row=nasty, seconds={nasty: 1.0}, bytes_up=1, bytes_down=1)]),
     ):
         assert "<script>" not in svg
         assert any(nasty in word for word in words(svg))
 
 
 def test_only_the_worst_forty_cohorts_are_drawn() -> None:
-    many = [CohortBar("all", n, "kept", float(n + 1)) for n in range(60)]
+    many = [CohortBar(group="all", arrival=n, fate="kept", epsilon=float(n + 1)) for n in range(60)]
     shown = words(plots.epsilon_per_cohort(many, "x"))
     assert "task 60, kept" in shown
     assert "task 21, kept" in shown

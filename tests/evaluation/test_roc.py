@@ -180,9 +180,9 @@ def test_levels_are_checked() -> None:
 
 
 def test_three_kinds_of_evidence_are_three_frozen_types() -> None:
-    bound = LowerBound(1.0, 2.0, 0.95, 1e-5, "method")
-    guess = Estimate(1.0, 1e-5, "Gaussian scores")
-    score = Score(0.5, 0.4, 0.6, 0.95, 10)
+    bound = LowerBound(value=1.0, ceiling=2.0, confidence=0.95, delta=1e-5, method="method")
+    guess = Estimate(value=1.0, delta=1e-5, assumption="Gaussian scores")
+    score = Score(value=0.5, low=0.4, high=0.6, confidence=0.95, n=10)
     for value in (bound, guess, score):
         with pytest.raises(dataclasses.FrozenInstanceError):
             value.value = 3.0  # type: ignore[misc]

@@ -5,15 +5,19 @@ import pytest
 from scipy import stats
 
 from evaluation.errors import StorageError, StudyError
-from evaluation.studies import StudyRow, aggregate, parse_study, read_study, write_study
+from evaluation.studies import StudyLine, aggregate, parse_study, read_study, write_study
 
 HEADER = "strategy,noise,epsilon,seed,micro,task_mean,forgetting\n"
 
 
 def test_a_table_round_trips(tmp_path: Path) -> None:
     rows = (
-        StudyRow("replay, 5 %", "local", 0.5, 0, 0.8125, 0.7, -0.01),
-        StudyRow("class_sums", "none", math.inf, 3, 0.9, 0.8, 0.0),
+        StudyLine(
+            strategy="replay, 5 %", noise="local", epsilon=0.5, seed=0, micro=0.8125, task_mean=0.7, forgetting=-0.01
+        ),
+        StudyLine(
+            strategy="class_sums", noise="none", epsilon=math.inf, seed=3, micro=0.9, task_mean=0.8, forgetting=0.0
+        ),
     )
     write_study(tmp_path / "study.csv", rows)
     assert read_study(tmp_path / "study.csv") == rows
@@ -53,10 +57,15 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 def test_means_and_t_intervals_over_seeds() -> None:
     shares = [0.70, 0.74, 0.75]
-    rows = [StudyRow("replay", "shared", 2.0, seed, share, 0.5, 0.1) for seed, share in enumerate(shares)]
+    rows = [
+        StudyLine(strategy="replay", noise="shared", epsilon=2.0, seed=seed, micro=share, task_mean=0.5, forgetting=0.1)
+        for seed, share in enumerate(shares)
+    ]
     rows += [
-        StudyRow("replay", "shared", 1.0, 0, 0.6, math.nan, 0.2),
-        StudyRow("replay", "local", 1.0, 0, 0.4, 0.3, 0.2),
+        StudyLine(
+            strategy="replay", noise="shared", epsilon=1.0, seed=0, micro=0.6, task_mean=math.nan, forgetting=0.2
+        ),
+        StudyLine(strategy="replay", noise="local", epsilon=1.0, seed=0, micro=0.4, task_mean=0.3, forgetting=0.2),
     ]
     low, high, other = aggregate(rows)
     assert [(p.noise, p.epsilon) for p in (low, high, other)] == [

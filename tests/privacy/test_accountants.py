@@ -14,8 +14,8 @@ from privacy.testing import exact_sampled_gaussian
 PLD, RDP = PldAccountant(), RdpAccountant()
 both = pytest.mark.parametrize("accountant", [PLD, RDP], ids=lambda a: a.name)
 # A small set, since a Renyi curve takes 0.15 s and is then remembered.
-GAUSSIANS = [SampledGaussian(q, s) for q in (0.01, 0.25, 1.0) for s in (0.8, 1.4, 5.0)]
-SKELLAMS = [SkellamRelease(400.0, 5.0, 9.0), SkellamRelease(1e8, 4000.0, 60000.0)]
+GAUSSIANS = [SampledGaussian(q=q, noise_multiplier=s) for q in (0.01, 0.25, 1.0) for s in (0.8, 1.4, 5.0)]
+SKELLAMS = [SkellamRelease(variance=400.0, l2=5.0, l1=9.0), SkellamRelease(variance=1e8, l2=4000.0, l1=60000.0)]
 gaussian_histories = st.dictionaries(st.sampled_from(GAUSSIANS), st.integers(1, 60), min_size=1, max_size=3)
 histories = st.dictionaries(st.sampled_from(GAUSSIANS + SKELLAMS), st.integers(1, 60), min_size=1, max_size=4)
 deltas = st.floats(1e-9, 0.1)
@@ -56,7 +56,7 @@ def test_order_does_not_matter(history: dict, random: object) -> None:
 @given(st.floats(0.0, 1.0), st.floats(0.4, 20.0), st.floats(1.0, 2.0))
 def test_pld_is_monotone_in_rate_and_noise(q: float, sigma: float, factor: float) -> None:
     def cost(rate: float, noise: float) -> float:
-        return PLD.epsilon({SampledGaussian(rate, noise): 5}, 1e-5)
+        return PLD.epsilon({SampledGaussian(q=rate, noise_multiplier=noise): 5}, 1e-5)
 
     assert cost(q / factor, sigma) <= cost(q, sigma) + 1e-6
     assert cost(q, sigma * factor) <= cost(q, sigma) + 1e-6
@@ -66,27 +66,32 @@ def test_pld_is_monotone_in_rate_and_noise(q: float, sigma: float, factor: float
 @given(st.floats(0.001, 1.0), st.floats(0.5, 8.0), st.sampled_from([1e-1, 1e-3, 1e-5, 1e-7]))
 def test_pld_of_one_step_is_at_least_and_nearly_exact(q: float, sigma: float, delta: float) -> None:
     exact = exact_sampled_gaussian(q, sigma, delta)
-    claimed = PLD.epsilon({SampledGaussian(q, sigma): 1}, delta)
+    claimed = PLD.epsilon({SampledGaussian(q=q, noise_multiplier=sigma): 1}, delta)
     assert exact - 1e-9 <= claimed <= exact + 2e-3
 
 
 @pytest.mark.parametrize("interval", [1e-4, 1e-3, 1e-2, 0.1])
 def test_a_coarser_grid_of_losses_only_adds(interval: float) -> None:
     """Pessimism: the true value lies below every discretisation, here seen through the exact Gaussian."""
-    history = {SampledGaussian(1.0, 4.0): 16}
+    history = {SampledGaussian(q=1.0, noise_multiplier=4.0): 16}
     assert PldAccountant(interval).epsilon(history, 1e-5) >= 4.377178095681223 - 1e-9
 
 
 @both
 def test_nothing_costs_nothing(accountant: Accountant) -> None:
     assert accountant.epsilon({}, 1e-5) == 0.0
-    assert accountant.epsilon({SampledGaussian(0.0, 1.0): 50, SampledGaussian(0.5, 1.0): 0}, 1e-5) == 0.0
+    assert (
+        accountant.epsilon(
+            {SampledGaussian(q=0.0, noise_multiplier=1.0): 50, SampledGaussian(q=0.5, noise_multiplier=1.0): 0}, 1e-5
+        )
+        == 0.0
+    )
     assert accountant.epsilon({NonPrivate("never happened"): 0}, 1e-5) == 0.0
 
 
 @both
 def test_no_guarantee_is_infinite(accountant: Accountant) -> None:
-    assert accountant.epsilon({NonPrivate("x"): 1, SampledGaussian(0.1, 1.0): 1}, 1e-5) == math.inf
+    assert accountant.epsilon({NonPrivate("x"): 1, SampledGaussian(q=0.1, noise_multiplier=1.0): 1}, 1e-5) == math.inf
 
 
 @both
@@ -99,7 +104,7 @@ def test_delta_is_a_probability(accountant: Accountant, delta: float) -> None:
 @both
 def test_a_negative_count_is_refused(accountant: Accountant) -> None:
     with pytest.raises(InvalidParameter, match="count=-2"):
-        accountant.epsilon({SampledGaussian(0.1, 1.0): -2}, 1e-5)
+        accountant.epsilon({SampledGaussian(q=0.1, noise_multiplier=1.0): -2}, 1e-5)
 
 
 def test_pld_refuses_skellam_and_says_what_to_do() -> None:
@@ -115,11 +120,11 @@ def test_an_interval_is_positive(interval: float) -> None:
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.02, 0.05])
 def test_a_hopeless_history_is_infinite_and_quick(sigma: float) -> None:
-    assert PLD.epsilon({SampledGaussian(0.9, sigma): 10_000}, 1e-5) == math.inf
+    assert PLD.epsilon({SampledGaussian(q=0.9, noise_multiplier=sigma): 10_000}, 1e-5) == math.inf
 
 
 def test_too_many_steps_are_left_to_rdp() -> None:
-    history = {SampledGaussian(1.0, 1000.0): 10**10}
+    history = {SampledGaussian(q=1.0, noise_multiplier=1000.0): 10**10}
     assert PLD.epsilon(history, 1e-5) == math.inf
     assert 5000.0 < RDP.epsilon(history, 1e-5) < math.inf
 
@@ -135,7 +140,7 @@ def numeric_rdp(q: float, sigma: float, order: float) -> float:
 
 @pytest.mark.parametrize(("q", "sigma"), list(itertools.product((0.01, 0.25, 0.9), (0.5, 1.4, 5.0))))
 def test_the_renyi_curve_bounds_the_numeric_one(q: float, sigma: float) -> None:
-    curve = _rdp_curve(SampledGaussian(q, sigma))
+    curve = _rdp_curve(SampledGaussian(q=q, noise_multiplier=sigma))
     for order in (*FRACTIONAL_ORDERS, 2.0, 3.0, 8.0, 32.0):
         true = numeric_rdp(q, sigma, order)
         claimed = curve[ORDERS.index(order)]
@@ -144,7 +149,11 @@ def test_the_renyi_curve_bounds_the_numeric_one(q: float, sigma: float) -> None:
             assert claimed <= true * (1 + 1e-5) + 1e-10
 
 
-@pytest.mark.parametrize("event", [SampledGaussian(0.5, 100.0), SampledGaussian(0.05, 0.5), *SKELLAMS], ids=str)
+@pytest.mark.parametrize(
+    "event",
+    [SampledGaussian(q=0.5, noise_multiplier=100.0), SampledGaussian(q=0.05, noise_multiplier=0.5), *SKELLAMS],
+    ids=str,
+)
 def test_a_renyi_curve_rises_and_has_no_holes(event: object) -> None:
     """The series fails at some fractional orders; the next higher order stands in."""
     curve = _rdp_curve(event)
@@ -161,7 +170,7 @@ def test_a_failed_series_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     negative[3:] = -1e-9
     negative[1] = math.nan
     monkeypatch.setattr(accountants, "_sampled_gaussian", lambda q, sigma: negative)
-    fresh = SampledGaussian(0.123456789, 1.0)
+    fresh = SampledGaussian(q=0.123456789, noise_multiplier=1.0)
     try:
         assert RDP.epsilon({fresh: 1}, 1e-5) > 0.5
     finally:

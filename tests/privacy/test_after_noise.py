@@ -6,17 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from privacy import (
-    Batch,
-    Chain,
-    DpSgdPlan,
-    DpSgdTrainer,
-    PrivacyError,
-    Projection,
-    Quadratic,
-    Stratum,
-    cross_entropy,
-)  # fmt: skip
+from privacy import Batch, Chain, DpSgdPlan, DpSgdTrainer, PrivacyError, Projection, Quadratic, Stratum
+from privacy.batches import cross_entropy  # fmt: skip
 from privacy.errors import ConformanceError
 from privacy.stacked import StackedTrainer
 from privacy.testing import check_example_loss
@@ -38,7 +29,10 @@ def strata(k: int = 0) -> list[Stratum]:
     x = torch.randn(24, FEATURES, generator=drawn, dtype=torch.float64)
     y = torch.randint(0, CLASSES, (24,), generator=drawn)
     teacher = torch.randn(24, CLASSES, generator=drawn, dtype=torch.float64)
-    return [Stratum(x[:16], y[:16], 0.5, teacher[:16]), Stratum(x[16:], y[16:], 0.7, teacher[16:])]
+    return [
+        Stratum(x=x[:16], y=y[:16], q=0.5, extra=teacher[:16]),
+        Stratum(x=x[16:], y=y[16:], q=0.7, extra=teacher[16:]),
+    ]
 
 
 def replay_loss(outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -125,7 +119,7 @@ def test_unknown_optimizers_and_columns_that_do_not_fit_are_refused() -> None:
     with pytest.raises(PrivacyError, match="optimizer"):
         plan(optimizer="lion")
     with pytest.raises(PrivacyError, match="columns"):
-        Stratum(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), 0.5, torch.zeros(2, 4))
+        Stratum(x=torch.zeros(3, 2), y=torch.zeros(3, dtype=torch.int64), q=0.5, extra=torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, replay_loss])
@@ -155,9 +149,11 @@ def test_a_penalty_is_explicit_under_adam(stacked: bool) -> None:
     adam = torch.optim.Adam([reference], lr=0.01)
     moments, now = torch.zeros(1, 9), start
     for strength in (0.0, 1e4):
-        plan = DpSgdPlan(3, 2.0, 100.0, 0.0, 0.01, optimizer="adam")
+        plan = DpSgdPlan(
+            steps=3, denominator=2.0, clipping_norm=100.0, noise_multiplier=0.0, learning_rate=0.01, optimizer="adam"
+        )
         after = Quadratic.around(anchor, strength)
-        strata = [Stratum(x, y, 1.0)]
+        strata = [Stratum(x=x, y=y, q=1.0)]
         if isinstance(trainer, StackedTrainer):
             now = trainer.visit(now, [strata], plan, [bytes], after=[after], moments=moments)[0]
         else:

@@ -10,17 +10,17 @@ DELTA = 1e-5
 
 def replay(sigma: float) -> list[dict]:
     """Two cohorts: who is kept is sampled on, who is discarded is not."""
-    current = {SampledGaussian(0.25, sigma): 40}
-    return [current, current | {SampledGaussian(0.05, sigma): 200}]
+    current = {SampledGaussian(q=0.25, noise_multiplier=sigma): 40}
+    return [current, current | {SampledGaussian(q=0.05, noise_multiplier=sigma): 200}]
 
 
 def release(sigma: float) -> list[dict]:
-    return [{SkellamRelease((sigma * 100.0) ** 2, 100.0, 900.0): 1}]
+    return [{SkellamRelease(variance=(sigma * 100.0) ** 2, l2=100.0, l1=900.0): 1}]
 
 
 def tiny_steps(sigma: float) -> list[dict]:
     """Steps so small that the grid of PLD is coarse and RDP certifies less."""
-    return [{SampledGaussian(1e-3, sigma): 20_000}]
+    return [{SampledGaussian(q=1e-3, noise_multiplier=sigma): 20_000}]
 
 
 def worst(schedule: Schedule, sigma: float) -> float:
@@ -39,7 +39,10 @@ def test_the_budget_is_met_and_one_percent_less_noise_breaks_it(schedule: Schedu
 
 
 def test_a_smaller_budget_never_needs_less_noise() -> None:
-    found = [smallest_multiplier(lambda sigma: [{SampledGaussian(0.5, sigma): 10}], e, DELTA) for e in (9.0, 3.0, 2.9)]
+    found = [
+        smallest_multiplier(lambda sigma: [{SampledGaussian(q=0.5, noise_multiplier=sigma): 10}], e, DELTA)
+        for e in (9.0, 3.0, 2.9)
+    ]
     assert found == sorted(found)
     assert len(set(found)) == 3
 
@@ -53,7 +56,7 @@ def test_histories_that_name_unused_events_are_not_lost() -> None:
     """{a: 1} and {a: 1, b: 0} contain each other; dropping both would ask for no noise at all."""
 
     def twice(sigma: float) -> list[dict]:
-        event, unused = SampledGaussian(1.0, sigma), SampledGaussian(0.5, sigma)
+        event, unused = SampledGaussian(q=1.0, noise_multiplier=sigma), SampledGaussian(q=0.5, noise_multiplier=sigma)
         return [{event: 1}, {event: 1, unused: 0}]
 
     assert smallest_multiplier(twice, 1.0, DELTA) > 3.0
@@ -61,7 +64,7 @@ def test_histories_that_name_unused_events_are_not_lost() -> None:
 
 def test_an_unreachable_budget_says_what_to_change() -> None:
     with pytest.raises(BudgetUnreachable, match=r"still spends .*lower rounds, steps or sampling rates"):
-        smallest_multiplier(lambda sigma: [{SampledGaussian(1.0, sigma): 10**7}], 0.1, DELTA)
+        smallest_multiplier(lambda sigma: [{SampledGaussian(q=1.0, noise_multiplier=sigma): 10**7}], 0.1, DELTA)
 
 
 def test_no_noise_mends_a_release_without_guarantee() -> None:

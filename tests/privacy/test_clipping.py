@@ -14,7 +14,7 @@ from privacy.distributed import ClippedGradients, DistributedSum
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.stacked import StackedTrainer
 
-RULES = [Clipping(), Clipping("per_layer"), Clipping("adaptive")]
+RULES = [Clipping(), Clipping(kind="per_layer"), Clipping(kind="adaptive")]
 MODES = ["hooks", "ghost"]
 COMBINED = [(m, r) for m, r in itertools.product(MODES, RULES) if (m, r.kind) != ("ghost", "per_layer")]
 every = pytest.mark.parametrize(("mode", "rule"), COMBINED, ids=lambda v: v if isinstance(v, str) else v.kind)
@@ -41,7 +41,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 def stratum(net: str, n: int, q: float, weight: float = 1.0, seed: int = 0) -> Stratum:
     drawn = torch.Generator().manual_seed(seed)
     x = torch.randn(n, *NETS[net][1], generator=drawn)
-    return Stratum(x, torch.randint(0, 4, (n,), generator=drawn), q, weight=weight)
+    return Stratum(x=x, y=torch.randint(0, 4, (n,), generator=drawn), q=q, weight=weight)
 
 
 def plan(rule: Clipping, **changes: float) -> DpSgdPlan:
@@ -107,7 +107,7 @@ def test_ghost_is_hooks_with_the_same_noise(net: str, keyed) -> None:
 def test_one_example_moves_the_sum_by_the_weight_times_the_norm(mode: str, rule: Clipping, keyed) -> None:
     far = stratum("dense", 6, 1.0, 0.3)
     far.x[0] *= 1e5
-    without = Stratum(far.x[1:], far.y[1:], 1.0, weight=0.3)
+    without = Stratum(x=far.x[1:], y=far.y[1:], q=1.0, weight=0.3)
     a, b = (visit("dense", mode, [s], plan(rule), keyed(4)) for s in (far, without))
     assert float((a - b).norm()) * 8.0 <= 0.3 * 0.5 * (1 + 1e-5)
 
@@ -116,7 +116,7 @@ def test_one_example_moves_the_sum_by_the_weight_times_the_norm(mode: str, rule:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 3e38])
 def test_an_example_without_a_finite_gradient_counts_as_zero(mode: str, bad: float, keyed) -> None:
     base = stratum("dense", 6, 1.0)
-    broken = Stratum(torch.cat([base.x, torch.full((1, 24), bad)]), torch.cat([base.y, base.y[:1]]), 1.0)
+    broken = Stratum(x=torch.cat([base.x, torch.full((1, 24), bad)]), y=torch.cat([base.y, base.y[:1]]), q=1.0)
     with_it, without = (visit("dense", mode, [s], plan(Clipping()), keyed(5)) for s in (broken, base))
     assert torch.isfinite(with_it).all()
     assert float((with_it - without).norm()) * 8.0 <= 0.5 * (1 + 1e-5)
@@ -128,7 +128,7 @@ def state(rule: Clipping, multiplier: float, denominator: float, random) -> Clip
 
 def test_the_norm_finds_the_quantile(keyed) -> None:
     norms = torch.from_numpy(np.random.default_rng(0).lognormal(0.0, 0.7, 400))
-    rule = Clipping("adaptive", target=0.8, rate=0.3)
+    rule = Clipping(kind="adaptive", target=0.8, rate=0.3)
     found = state(rule, 1.0, 400.0, keyed(6))
     for _ in range(60):
         found.factors(norms[None], None)
@@ -138,7 +138,7 @@ def test_the_norm_finds_the_quantile(keyed) -> None:
 
 def test_the_count_has_a_public_denominator(keyed) -> None:
     """One example of 4 moves the fraction by 1/2 over the public 100, whatever the batch; Opacus divides by 4."""
-    rule = Clipping("adaptive", target=0.5, rate=1.0)
+    rule = Clipping(kind="adaptive", target=0.5, rate=1.0)
     small, large = torch.full((1, 4), 0.1), torch.full((1, 4), 9.0)
     logs = []
     for norms in (small, large, torch.cat([small[:, :3], large[:, :1]], 1)):
@@ -156,23 +156,25 @@ def test_the_count_has_a_public_denominator(keyed) -> None:
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
 def test_gradient_and_count_together_are_one_gaussian(share: float) -> None:
     """Sensitivities 1 and 1/2: 1 / s^2 = 1 / s_gradient^2 + (1 / (2 s_count))^2."""
-    rule = Clipping("adaptive", count_share=share)
+    rule = Clipping(kind="adaptive", count_share=share)
     together = rule.gradient_multiplier(1.3) ** -2 + (2 * rule.count_multiplier(1.3)) ** -2
     assert together**-0.5 == pytest.approx(1.3)
-    assert plan(rule, noise_multiplier=1.3).events(0.2) == {SampledGaussian(0.2, 1.3): 1}
+    assert plan(rule, noise_multiplier=1.3).events(0.2) == {SampledGaussian(q=0.2, noise_multiplier=1.3): 1}
 
 
 def test_the_noise_follows_the_norm(keyed) -> None:
     """With no data the noisy fraction is about 1/2, so a target of 0.9 raises the norm and the noise with it."""
-    quick = Clipping("adaptive", target=0.9, rate=1.0, count_share=0.5)
+    quick = Clipping(kind="adaptive", target=0.9, rate=1.0, count_share=0.5)
     moved = visit("dense", "hooks", [stratum("dense", 0, 1.0)], plan(quick, steps=8, noise_multiplier=0.5), keyed(8))
     still = visit("dense", "hooks", [stratum("dense", 0, 1.0)], plan(RULES[0], steps=8, noise_multiplier=0.5), keyed(8))
     assert float(moved.std()) > 2 * float(still.std())
 
 
 def test_weights_are_charged() -> None:
-    assert plan(Clipping(), noise_multiplier=1.5).events(0.1, 0.5) == {SampledGaussian(0.1, 3.0): 1}
-    shared = DistributedSum(6, 2, 1, 0.5, 1.2, 500, 4096.0)
+    assert plan(Clipping(), noise_multiplier=1.5).events(0.1, 0.5) == {SampledGaussian(q=0.1, noise_multiplier=3.0): 1}
+    shared = DistributedSum(
+        parties=6, max_dropouts=2, colluders=1, clipping_norm=0.5, noise_multiplier=1.2, dimension=500, scale=4096.0
+    )
     heavy, light = shared.event(0.1), shared.event(0.1, 0.25)
     assert light.variance == heavy.variance
     assert 0.25 * 0.5 * 4096 < light.l2 < heavy.l2
@@ -193,7 +195,7 @@ def test_a_failed_ghost_visit_leaves_nothing_behind(keyed) -> None:
     good, bad = stratum("dense", 6, 1.0), stratum("dense", 6, 1.0)
     expected = trainer.visit(start, [good], plan(RULES[0]), keyed(10))
     with pytest.raises(IndexError):
-        trainer.visit(start, [Stratum(bad.x, bad.y + 4, 1.0)], plan(RULES[0]), keyed(10))
+        trainer.visit(start, [Stratum(x=bad.x, y=bad.y + 4, q=1.0)], plan(RULES[0]), keyed(10))
     assert torch.equal(trainer.visit(start, [good], plan(RULES[0]), keyed(10)), expected)
 
 
@@ -230,12 +232,12 @@ def test_what_does_not_exist_is_refused(keyed) -> None:
     with pytest.raises(InvalidParameter, match="hooks"):
         DpSgdTrainer(dense_net(), "functorch")
     with pytest.raises(InvalidParameter, match="hooks"):
-        DpSgdTrainer(dense_net(), "ghost").visit(start, [data], plan(Clipping("per_layer")), keyed(1))
+        DpSgdTrainer(dense_net(), "ghost").visit(start, [data], plan(Clipping(kind="per_layer")), keyed(1))
     with pytest.raises(InvalidParameter, match="flat"):
-        StackedTrainer(dense_net()).visit(start, [[data]], plan(Clipping("adaptive")), [keyed(1)])
+        StackedTrainer(dense_net()).visit(start, [[data]], plan(Clipping(kind="adaptive")), [keyed(1)])
     for bad in ({"kind": "median"}, {"target": 1.0}, {"rate": 0.0}, {"count_share": 1.0}):
         with pytest.raises(InvalidParameter):
             Clipping(**bad)
     for weight in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(InvalidParameter, match="weight"):
-            Stratum(data.x, data.y, 0.5, weight=weight)
+            Stratum(x=data.x, y=data.y, q=0.5, weight=weight)

@@ -9,9 +9,18 @@ from privacy import Charge, Cohort, NonPrivate, SampledGaussian, SkellamRelease,
 from privacy.cohorts import undominated
 from privacy.errors import InvalidParameter
 
-EVENTS = (SampledGaussian(0.25, 1.0), SampledGaussian(0.05, 1.0), SkellamRelease(9.0, 2.0, 3.0), NonPrivate("x"))
+EVENTS = (
+    SampledGaussian(q=0.25, noise_multiplier=1.0),
+    SampledGaussian(q=0.05, noise_multiplier=1.0),
+    SkellamRelease(variance=9.0, l2=2.0, l1=3.0),
+    NonPrivate("x"),
+)
 cohorts = st.builds(
-    Cohort, st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 2), st.sampled_from(["kept", "discarded"])
+    Cohort,
+    group=st.sampled_from("ab"),
+    arrival=st.integers(0, 3),
+    chunk=st.integers(0, 2),
+    fate=st.sampled_from(["kept", "discarded"]),
 )
 charges = st.builds(Charge, cohorts, st.sampled_from(EVENTS), st.integers(1, 9))
 histories = st.dictionaries(st.sampled_from(EVENTS), st.integers(0, 3), max_size=4)
@@ -52,7 +61,7 @@ def test_a_negative_count_is_refused() -> None:
 
 def test_a_charge_counts_something() -> None:
     with pytest.raises(InvalidParameter, match="at least one"):
-        Charge(Cohort("a", 0, 0, "kept"), EVENTS[0], 0)
+        Charge(Cohort(group="a", arrival=0, chunk=0, fate="kept"), EVENTS[0], 0)
 
 
 def test_a_fate_is_known() -> None:

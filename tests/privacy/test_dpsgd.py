@@ -29,7 +29,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 def stratum(n: int, q: float, seed: int = 0) -> Stratum:
     drawn = torch.Generator().manual_seed(seed)
     x = torch.randn(n, FEATURES, generator=drawn)
-    return Stratum(x, torch.randint(0, CLASSES, (n,), generator=drawn), q)
+    return Stratum(x=x, y=torch.randint(0, CLASSES, (n,), generator=drawn), q=q)
 
 
 def plan(**changes: Any) -> DpSgdPlan:
@@ -88,7 +88,7 @@ def test_without_noise_it_is_the_hand_written_algorithm(
 def test_one_example_moves_the_step_by_at_most_the_clipping_norm(trainer: DpSgdTrainer, keyed) -> None:
     """The sensitivity, with everything sampled: neighbours differ by one far-out example."""
     weights, base = flat(network()), stratum(10, 1.0)
-    outlier = Stratum(torch.cat([base.x, 1e3 * base.x[:1]]), torch.cat([base.y, (base.y[:1] + 1) % CLASSES]), 1.0)
+    outlier = Stratum(x=torch.cat([base.x, 1e3 * base.x[:1]]), y=torch.cat([base.y, (base.y[:1] + 1) % CLASSES]), q=1.0)
     wanted = plan(clipping_norm=0.7)
     a, b = (trainer.visit(weights, [s], wanted, keyed(6)) for s in (base, outlier))
     unit = wanted.learning_rate / wanted.denominator
@@ -132,8 +132,8 @@ def test_the_events_are_what_opacus_ran(trainer: DpSgdTrainer, monkeypatch: pyte
     wanted = plan(steps=3, clipping_norm=0.8, noise_multiplier=1.7)
     trainer.visit(flat(network()), [stratum(30, 0.2), stratum(10, 0.05, 1)], wanted, keyed(10))
     assert drawn == [(1.7 * 0.8, flat(network()).shape, torch.float64)] * 3
-    assert wanted.events(0.2) == Counter({SampledGaussian(0.2, 1.7): 3})
-    assert wanted.events(0.05) == Counter({SampledGaussian(0.05, 1.7): 3})
+    assert wanted.events(0.2) == Counter({SampledGaussian(q=0.2, noise_multiplier=1.7): 3})
+    assert wanted.events(0.05) == Counter({SampledGaussian(q=0.05, noise_multiplier=1.7): 3})
 
 
 def test_the_noise_is_the_key_stream_of_the_visit(trainer: DpSgdTrainer, keyed) -> None:
@@ -201,7 +201,7 @@ def test_a_failed_visit_leaves_nothing_behind(trainer: DpSgdTrainer, keyed) -> N
     weights, good = flat(network()), [stratum(30, 0.5)]
     expected = trainer.visit(weights, good, plan(), keyed(16))
     with pytest.raises(IndexError):
-        trainer.visit(weights, [Stratum(good[0].x, good[0].y + CLASSES, 1.0)], plan(), keyed(16))
+        trainer.visit(weights, [Stratum(x=good[0].x, y=good[0].y + CLASSES, q=1.0)], plan(), keyed(16))
     assert torch.equal(trainer.visit(weights, good, plan(), keyed(16)), expected)
 
 
@@ -209,7 +209,7 @@ def test_a_failed_visit_leaves_nothing_behind(trainer: DpSgdTrainer, keyed) -> N
 def test_an_example_without_a_finite_gradient_contributes_nothing(trainer: DpSgdTrainer, bad: float, keyed) -> None:
     """Clipping NaN gives NaN: one such example would decide what every weight becomes."""
     weights, base = flat(network()), stratum(8, 1.0)
-    broken = Stratum(torch.cat([base.x, torch.full((1, FEATURES), bad)]), torch.cat([base.y, base.y[:1]]), 1.0)
+    broken = Stratum(x=torch.cat([base.x, torch.full((1, FEATURES), bad)]), y=torch.cat([base.y, base.y[:1]]), q=1.0)
     with_it, without = (trainer.visit(weights, [s], plan(), keyed(17)) for s in (broken, base))
     assert torch.isfinite(with_it).all()
     assert float((with_it - without).norm()) <= 0.5 / 16.0 * 1.0001
@@ -221,7 +221,7 @@ def test_each_stratum_is_sampled_at_its_own_rate(keyed) -> None:
     """Marked examples, 400 batches: counts are binomial, and the strata do not depend on each other."""
     rates, sizes, batches = (0.25, 0.05, 1.0, 0.0, 1e-4), (60, 200, 7, 9, 500), 400
     strata = [
-        Stratum(torch.full((n, 1), float(k)), torch.full((n,), k), q)
+        Stratum(x=torch.full((n, 1), float(k)), y=torch.full((n,), k), q=q)
         for k, (q, n) in enumerate(zip(rates, sizes, strict=True))
     ]
     coins = torch.Generator().manual_seed(seed64(keyed(18)))
@@ -342,6 +342,6 @@ def test_noise_and_momentum_are_in_range(changes: dict[str, float]) -> None:
 
 def test_a_stratum_is_consistent() -> None:
     with pytest.raises(InvalidParameter, match="sampling rate"):
-        Stratum(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), 1.5)
+        Stratum(x=torch.zeros(2, 3), y=torch.zeros(2, dtype=torch.int64), q=1.5)
     with pytest.raises(InvalidParameter, match="2 examples but 3 labels"):
-        Stratum(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), 0.5)
+        Stratum(x=torch.zeros(2, 3), y=torch.zeros(3, dtype=torch.int64), q=0.5)

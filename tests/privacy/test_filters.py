@@ -10,9 +10,9 @@ from privacy.accountants import ORDERS
 from privacy.errors import InvalidParameter
 from privacy.filters import Budget, BudgetFilter, BudgetSpent
 
-CURRENT, MEMORY = SampledGaussian(0.05, 1.3), SampledGaussian(0.02, 1.3)
+CURRENT, MEMORY = SampledGaussian(q=0.05, noise_multiplier=1.3), SampledGaussian(q=0.02, noise_multiplier=1.3)
 PLAN = {CURRENT: 100, MEMORY: 400}
-KEPT, SEEN = Cohort("a", 0, 0, "kept"), Cohort("a", 0, 0, "discarded")
+KEPT, SEEN = Cohort(group="a", arrival=0, chunk=0, fate="kept"), Cohort(group="a", arrival=0, chunk=0, fate="discarded")
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_a_schedule_fits_its_own_budget_exactly() -> None:
 
 def test_every_stored_order_binds() -> None:
     # Less at the best order but more at a high one: a filter at the best order alone would admit it.
-    budget = Budget.of_schedule({SampledGaussian(1.0, 8.0): 40}, 1e-5)
-    event = SampledGaussian(0.001, 1.0)
+    budget = Budget.of_schedule({SampledGaussian(q=1.0, noise_multiplier=8.0): 40}, 1e-5)
+    event = SampledGaussian(q=0.001, noise_multiplier=1.0)
     best = budget.at_best_order()
     assert best.epsilon == pytest.approx(budget.epsilon, rel=1e-12)
     other = {event: best.most({}, {event: 1})}
@@ -43,7 +43,19 @@ def test_every_stored_order_binds() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from([CURRENT, MEMORY, SampledGaussian(0.2, 2.0), SampledGaussian(1.0, 20.0)]), max_size=60))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                CURRENT,
+                MEMORY,
+                SampledGaussian(q=0.2, noise_multiplier=2.0),
+                SampledGaussian(q=1.0, noise_multiplier=20.0),
+            ]
+        ),
+        max_size=60,
+    )
+)
 def test_adaptive_choices_never_spend_more_than_the_budget(choices: list) -> None:
     for budget in (Budget.of_schedule({CURRENT: 20}, 1e-5), Budget.single_order(0.6, 1e-5)):
         history: dict = {}
@@ -59,7 +71,7 @@ def test_a_single_order_certifies_what_it_was_asked_for(epsilon: float) -> None:
     budget = Budget.single_order(epsilon, 1e-5)
     assert budget.epsilon == pytest.approx(epsilon, rel=1e-9)
     assert len(budget.orders) == 1
-    assert budget.most({}, {SampledGaussian(0.001, 5.0): 1}) > 0
+    assert budget.most({}, {SampledGaussian(q=0.001, noise_multiplier=5.0): 1}) > 0
     assert Budget.single_order(epsilon, 1e-5, budget.orders[0]) == budget
 
 
@@ -69,22 +81,25 @@ def test_most_is_the_last_count_admitted() -> None:
     assert count > 0
     assert budget.refusal({CURRENT: 3, MEMORY: count}) is None
     assert budget.refusal({CURRENT: 3, MEMORY: count + 1}) is not None
-    assert budget.most({}, {SampledGaussian(0.0, 1.0): 1}) == 2**31
+    assert budget.most({}, {SampledGaussian(q=0.0, noise_multiplier=1.0): 1}) == 2**31
     assert budget.most({NonPrivate("x"): 1}, {MEMORY: 1}) == 0
 
 
 def test_integers_only_where_skellam_occurs() -> None:
-    for event in (SampledSkellam(0.05, 1e4, 50.0, 2500.0), SkellamRelease(1e6, 50.0, 2500.0)):
+    for event in (
+        SampledSkellam(q=0.05, variance=1e4, l2=50.0, l1=2500.0),
+        SkellamRelease(variance=1e6, l2=50.0, l1=2500.0),
+    ):
         assert all(a % 1 == 0 for a in Budget.of_schedule({event: 3, CURRENT: 1}, 1e-5).orders)
     assert any(a % 1 for a in Budget.of_schedule(PLAN, 1e-5).orders)
 
 
 def test_failure_probabilities_are_part_of_the_budget() -> None:
-    risky = SampledSkellam(1.0, 1e6, 50.0, 2500.0, failure=1e-9)
+    risky = SampledSkellam(q=1.0, variance=1e6, l2=50.0, l1=2500.0, failure=1e-9)
     budget = Budget.of_schedule({risky: 5}, 1e-5)
     assert budget.failure == pytest.approx(5e-9)
     assert budget.refusal({risky: 5}) is None
-    riskier = SampledSkellam(1.0, 1e7, 50.0, 2500.0, failure=1e-8)
+    riskier = SampledSkellam(q=1.0, variance=1e7, l2=50.0, l1=2500.0, failure=1e-8)
     assert "fail" in (budget.refusal({riskier: 1}) or "")
     assert budget.most({}, {riskier: 1}) == 0
     assert Budget.single_order(1.0, 1e-5).refusal({risky: 1}) is not None
@@ -137,7 +152,7 @@ def test_a_release_without_guarantee_is_always_refused(ledger: Ledger) -> None:
 
 
 def test_an_empty_charge_is_admitted(ledger: Ledger) -> None:
-    guard = BudgetFilter(ledger, Budget((2.0,), (0.0,), 1e-5))
+    guard = BudgetFilter(ledger, Budget(orders=(2.0,), bounds=(0.0,), delta=1e-5))
     guard.admit([])
     assert guard.retired([]) == frozenset()
 
@@ -156,7 +171,7 @@ def test_an_empty_charge_is_admitted(ledger: Ledger) -> None:
 )
 def test_bad_budgets_are_refused(bad: tuple) -> None:
     with pytest.raises(InvalidParameter):
-        Budget(*bad)
+        Budget(**dict(zip(("orders", "bounds", "delta", "failure"), bad, strict=False)))
 
 
 def test_an_epsilon_too_small_for_an_order_is_refused() -> None:

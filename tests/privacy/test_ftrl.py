@@ -28,7 +28,11 @@ def stream(sizes: tuple[int, ...] = (4, 4, 0, 4, 4, 4)) -> list:
 
 
 def plan(factor, noise: float, rate: float = 0.5) -> FtrlPlan:
-    return FtrlPlan(PrefixStream(factor, 0.4, noise), 4.0, rate)
+    return FtrlPlan(
+        stream=PrefixStream(factor=factor, clipping_norm=0.4, noise_multiplier=noise),
+        denominator=4.0,
+        learning_rate=rate,
+    )
 
 
 @both
@@ -61,7 +65,7 @@ def test_each_prefix_has_the_noise_of_its_factor(factor, keyed) -> None:
 
 
 def test_the_whole_stream_is_one_gaussian() -> None:
-    assert plan(FACTORS[0], 1.7).stream.event == SampledGaussian(1.0, 1.7)
+    assert plan(FACTORS[0], 1.7).stream.event == SampledGaussian(q=1.0, noise_multiplier=1.7)
 
 
 def test_refusals_and_edges(keyed) -> None:

@@ -10,7 +10,7 @@ from privacy import NonPrivate, PldAccountant, SampledGaussian, SkellamRelease
 from privacy.errors import InvalidParameter, UnsupportedEvent
 from privacy.groups import group_epsilon
 
-HISTORY = {SampledGaussian(0.25, 1.3): 40, SampledGaussian(0.05, 1.3): 200}
+HISTORY = {SampledGaussian(q=0.25, noise_multiplier=1.3): 40, SampledGaussian(q=0.05, noise_multiplier=1.3): 200}
 
 
 def test_a_group_of_one_costs_what_the_pld_accountant_says() -> None:
@@ -18,22 +18,24 @@ def test_a_group_of_one_costs_what_the_pld_accountant_says() -> None:
 
 
 def test_an_unsampled_group_is_a_gaussian_of_larger_sensitivity() -> None:
-    together = group_epsilon({SampledGaussian(1.0, 8.0): 3}, 4, 1e-5, interval=1e-3)
-    assert together == pytest.approx(PldAccountant(1e-3).epsilon({SampledGaussian(1.0, 2.0): 3}, 1e-5), rel=2e-3)
+    together = group_epsilon({SampledGaussian(q=1.0, noise_multiplier=8.0): 3}, 4, 1e-5, interval=1e-3)
+    assert together == pytest.approx(
+        PldAccountant(1e-3).epsilon({SampledGaussian(q=1.0, noise_multiplier=2.0): 3}, 1e-5), rel=2e-3
+    )
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 4), st.floats(0.01, 0.3))
 def test_larger_groups_never_cost_less(size: int, q: float) -> None:
-    history = {SampledGaussian(q, 2.0): 5}
+    history = {SampledGaussian(q=q, noise_multiplier=2.0): 5}
     assert group_epsilon(history, size, 1e-5) <= group_epsilon(history, size + 1, 1e-5) + 1e-2
 
 
 def test_edges() -> None:
     assert group_epsilon({}, 3, 1e-5) == 0.0
-    assert group_epsilon({SampledGaussian(0.0, 1.0): 9}, 3, 1e-5) == 0.0
+    assert group_epsilon({SampledGaussian(q=0.0, noise_multiplier=1.0): 9}, 3, 1e-5) == 0.0
     assert group_epsilon({NonPrivate("x"): 1}, 3, 1e-5) == math.inf
     with pytest.raises(UnsupportedEvent):
-        group_epsilon({SkellamRelease(4.0, 1.0, 1.0): 1}, 2, 1e-5)
+        group_epsilon({SkellamRelease(variance=4.0, l2=1.0, l1=1.0): 1}, 2, 1e-5)
     with pytest.raises(InvalidParameter, match="size=0"):
         group_epsilon({}, 0, 1e-5)

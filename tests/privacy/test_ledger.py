@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,20 @@ from privacy import Charge, Cohort, Ledger, NonPrivate, SampledGaussian, Sampled
 from privacy import ledger as ledger_module
 from privacy.errors import LedgerClosed, LedgerDamaged, UnsupportedEvent
 
-KEPT, DISCARDED = Cohort("all", 0, 0, "kept"), Cohort("all", 0, 0, "discarded")
-STEP = SampledGaussian(0.25, 1.4)
+KEPT, DISCARDED = (
+    Cohort(group="all", arrival=0, chunk=0, fate="kept"),
+    Cohort(group="all", arrival=0, chunk=0, fate="discarded"),
+)
+STEP = SampledGaussian(q=0.25, noise_multiplier=1.4)
 ROUND = [Charge(KEPT, STEP, 2), Charge(DISCARDED, STEP, 2)]
-SHARED = SampledSkellam(0.05, 1e9 / 7, 16395.6, 268e6, 1e-15)
-EVENTS = (STEP, SampledGaussian(1 / 3, 0.1 + 0.2), SkellamRelease(1e9 / 7, 16395.6, 268e6), SHARED, NonPrivate("ä \n"))
+SHARED = SampledSkellam(q=0.05, variance=1e9 / 7, l2=16395.6, l1=268e6, failure=1e-15)
+EVENTS = (
+    STEP,
+    SampledGaussian(q=1 / 3, noise_multiplier=0.1 + 0.2),
+    SkellamRelease(variance=1e9 / 7, l2=16395.6, l1=268e6),
+    SHARED,
+    NonPrivate("ä \n"),
+)
 charges = st.builds(Charge, st.sampled_from([KEPT, DISCARDED]), st.sampled_from(EVENTS), st.integers(1, 9))
 
 
@@ -44,7 +53,7 @@ def test_what_was_charged_is_read_back(tmp_path_factory, entries: list[list[Char
     ledger.close()
     again = Ledger(path)
     assert again.spent() == ledger.spent() == spent([c for entry in entries for c in entry])
-    assert (len(again), again.head) == (len(ledger), ledger.head) == (len(entries), again.head)
+    assert (len(again), again.last_hash) == (len(ledger), ledger.last_hash) == (len(entries), again.last_hash)
 
 
 def test_what_a_query_returns_is_the_caller_s_own(tmp_path: Path) -> None:
@@ -68,7 +77,7 @@ class CountedStep(SampledGaussian):
 
 def test_a_query_does_not_count_the_entries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    step, entries = CountedStep(0.25, 1.4), 10_000
+    step, entries = CountedStep(q=0.25, noise_multiplier=1.4), 10_000
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
         for number in range(entries):
             ledger.charge([Charge(KEPT, step, 2)], round=number)
@@ -81,7 +90,7 @@ def test_a_query_does_not_count_the_entries_again(tmp_path: Path, monkeypatch: p
 
 def test_an_empty_ledger_changes_nothing_on_disk(tmp_path: Path) -> None:
     with Ledger(tmp_path / "new" / "ledger.jsonl") as ledger:
-        assert (len(ledger), ledger.spent(), ledger.head) == (0, {}, "0" * 64)
+        assert (len(ledger), ledger.spent(), ledger.last_hash) == (0, {}, "0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,9 +127,9 @@ def test_a_removed_inserted_or_swapped_entry_is_noticed(tmp_path: Path) -> None:
 def test_a_dropped_end_shows_in_the_head(tmp_path: Path) -> None:
     """The chain cannot know its own end; the quoted head does."""
     path = filled(tmp_path / "ledger.jsonl", 3)
-    head = Ledger(path).head
+    head = Ledger(path).last_hash
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    assert Ledger(path).head != head
+    assert Ledger(path).last_hash != head
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b"null", b"\xff\xfe", b"", b'{"hash": 1}', b'"text"'])
@@ -219,7 +228,8 @@ import os, sys
 from collections.abc import Iterator
 from pathlib import Path
 from privacy import Charge, Cohort, Ledger, SampledGaussian
-charge = [Charge(Cohort("all", 0, k, "kept"), SampledGaussian(0.25, 1.4), 2) for k in range(3)]
+step = SampledGaussian(q=0.25, noise_multiplier=1.4)
+charge = [Charge(Cohort(group="all", arrival=0, chunk=k, fate="kept"), step, 2) for k in range(3)]
 for _ in sys.stdin:
     child = os.fork()
     if not child:
@@ -233,9 +243,8 @@ for _ in sys.stdin:
 """
 
 
-def lives(path: Path, count: int, seed: int) -> Iterator[int]:
+def lives(path: Path, seeds: Sequence[int]) -> Iterator[int]:
     """Let one process after the other charge and release until it is killed from outside; yield its releases."""
-    draw = random.Random(seed)
     with subprocess.Popen(
         [sys.executable, "-c", NURSERY, str(path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
@@ -243,7 +252,8 @@ def lives(path: Path, count: int, seed: int) -> Iterator[int]:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         assert nursery.stderr is not None
-        for _ in range(count):
+        for seed in seeds:
+            draw = random.Random(seed)
             nursery.stdin.write(b"\n")
             child = int(nursery.stderr.readline())
             # One life in five may end before its first release, or while it reads the ledger.
@@ -256,25 +266,26 @@ def lives(path: Path, count: int, seed: int) -> Iterator[int]:
         nursery.stdin.close()
 
 
-def survives(path: Path, count: int, seed: int) -> None:
+def survives(path: Path, seeds: Sequence[int]) -> None:
     releases = 0
-    for finished, more in enumerate(lives(path, count, seed), 1):
+    for finished, more in enumerate(lives(path, seeds), 1):
         releases += more
         spent = Ledger(path).spent()
         charged = {events[STEP] // 2 for events in spent.values()} or {0}
         assert len(charged) == 1
         # At most one charge of each life had no release.
         assert releases <= charged.pop() <= releases + finished
-    assert releases > count // 2
+    assert releases > len(seeds) // 2
 
 
 def test_sigkill_never_leaves_a_release_uncharged(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", 25, seed=1)
+    survives(tmp_path / "ledger.jsonl", range(1000, 1025))
 
 
 @pytest.mark.slow
-def test_sigkill_two_hundred_times(tmp_path: Path) -> None:
-    survives(tmp_path / "ledger.jsonl", 200, seed=2)
+@pytest.mark.campaign
+def test_sigkill_two_hundred_times(tmp_path: Path, campaign: Callable[[int, int], list[int]]) -> None:
+    survives(tmp_path / "ledger.jsonl", campaign(200, 100))
 
 
 def test_resuming_one_state_twice_charges_twice(tmp_path: Path) -> None:

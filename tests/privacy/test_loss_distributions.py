@@ -12,7 +12,12 @@ from privacy.testing import exact_gaussian
 
 few = settings(max_examples=15, deadline=None)
 INTERVAL = 1e-3
-EVENTS = [SampledGaussian(0.01, 1.1), SampledGaussian(0.2, 0.9), SampledGaussian(1.0, 6.0), SampledGaussian(1e-3, 2.0)]
+EVENTS = [
+    SampledGaussian(q=0.01, noise_multiplier=1.1),
+    SampledGaussian(q=0.2, noise_multiplier=0.9),
+    SampledGaussian(q=1.0, noise_multiplier=6.0),
+    SampledGaussian(q=1e-3, noise_multiplier=2.0),
+]
 
 
 def theirs(history: dict, delta: float) -> float:
@@ -38,14 +43,14 @@ def test_the_same_as_dp_accounting_s_composition(history: dict, delta: float) ->
 
 def test_many_steps_of_replay_and_current_data() -> None:
     """10,000 alternating steps; dp_accounting 0.6.0 gives 8.937926 at the same interval."""
-    history = {SampledGaussian(0.01, 1.1): 5000, SampledGaussian(0.02, 1.1): 5000}
+    history = {SampledGaussian(q=0.01, noise_multiplier=1.1): 5000, SampledGaussian(q=0.02, noise_multiplier=1.1): 5000}
     assert PldAccountant().epsilon(history, 1e-5) == pytest.approx(8.937926, abs=2e-6)
 
 
 def test_nothing_and_both_directions() -> None:
     assert composed_epsilon({}, 1e-5, INTERVAL) == 0.0
     # The Gaussian's two directions are one distribution; sampled, removing costs more.
-    assert composed_epsilon({SampledGaussian(1.0, 1.0): 1}, 1e-5, 1e-4) == pytest.approx(
+    assert composed_epsilon({SampledGaussian(q=1.0, noise_multiplier=1.0): 1}, 1e-5, 1e-4) == pytest.approx(
         exact_gaussian(1.0, 1e-5), abs=1e-4
     )
 

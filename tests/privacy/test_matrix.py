@@ -100,12 +100,12 @@ def test_toeplitz_noise_is_the_matrix_product() -> None:
 
 @factors
 def test_steps_add_up_to_prefixes(factor, keyed) -> None:
-    noise = PrefixStream(factor, 0.5, 2.0).noise(4, keyed(1))
+    noise = PrefixStream(factor=factor, clipping_norm=0.5, noise_multiplier=2.0).noise(4, keyed(1))
     assert np.cumsum(step_noise(noise), axis=0) == pytest.approx(noise, abs=1e-9)
 
 
 def test_the_stream_is_one_gaussian_mechanism(keyed) -> None:
-    stream = PrefixStream(RootToeplitz(128), 0.5, 3.731)
+    stream = PrefixStream(factor=RootToeplitz(128), clipping_norm=0.5, noise_multiplier=3.731)
     assert exact_gaussian(1 / 3.731, 1e-5) == pytest.approx(1.0, abs=1e-3)
     assert PldAccountant(1e-4).epsilon({stream.event: 1}, 1e-5) == pytest.approx(1.0, abs=1e-3)
     assert stream.std == pytest.approx(3.731 * 0.5 * np.linalg.norm(toeplitz_root(128)))
@@ -127,6 +127,6 @@ def test_bad_numbers_are_refused() -> None:
     with pytest.raises(InvalidParameter):
         BinaryTree(4).prefix_noise(np.zeros((3, 1)))
     with pytest.raises(InvalidParameter):
-        PrefixStream(BinaryTree(4), 1.0, math.nan)
+        PrefixStream(factor=BinaryTree(4), clipping_norm=1.0, noise_multiplier=math.nan)
     with pytest.raises(InvalidParameter):
         RootToeplitz(4).repeated_sensitivity(0, 1)

@@ -23,7 +23,7 @@ def network() -> nn.Sequential:
 def everyone() -> list[Stratum]:
     drawn = torch.Generator().manual_seed(1)
     x = torch.randn(12, FEATURES, generator=drawn)
-    return [Stratum(x, torch.randint(0, CLASSES, (12,), generator=drawn), 1.0)]
+    return [Stratum(x=x, y=torch.randint(0, CLASSES, (12,), generator=drawn), q=1.0)]
 
 
 def plan(steps: int, optimizer: str, momentum: float, **changes: float) -> DpSgdPlan:
@@ -84,7 +84,7 @@ def test_both_trainers_leave_the_same_moments(optimizer: str, momentum: float) -
 
 def test_a_model_of_one_weight_has_moments_too() -> None:
     model = nn.Sequential(nn.Linear(1, 1, bias=False))
-    x = Stratum(torch.ones(1, 1), torch.zeros(1, dtype=torch.int64), 1.0)
+    x = Stratum(x=torch.ones(1, 1), y=torch.zeros(1, dtype=torch.int64), q=1.0)
     moments = torch.zeros(1, 3)
     StackedTrainer(model).visit(torch.ones(1), [[x]], plan(2, "adam", 0.0), [draw], moments=moments)
     assert moments[0, -1] == 2.0

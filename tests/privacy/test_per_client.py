@@ -13,7 +13,7 @@ JOINT = math.sqrt(1 + 0.2**2 / 4)
 
 
 def test_quiet_updates_come_back_clipped(keyed) -> None:
-    quiet = ClientSum(4, 1, 1, 1e-6, 50, bits=24)
+    quiet = ClientSum(parties=4, max_dropouts=1, colluders=1, noise_multiplier=1e-6, dimension=50, bits=24)
     rng = np.random.default_rng(0)
     updates = [rng.normal(size=50) * s for s in (0.01, 0.1, 1.0, 5.0)]
     total = sum(quiet.encode(u, 0.9, keyed(k)) for k, u in enumerate(updates))
@@ -25,7 +25,9 @@ def test_quiet_updates_come_back_clipped(keyed) -> None:
 
 
 def test_the_norm_finds_the_quantile_of_the_updates(keyed) -> None:
-    plan = ClientSum(40, 0, 1, 0.3, 4, bit_weight=1.0, target=0.7, rate=0.3)
+    plan = ClientSum(
+        parties=40, max_dropouts=0, colluders=1, noise_multiplier=0.3, dimension=4, bit_weight=1.0, target=0.7, rate=0.3
+    )
     sizes = np.random.default_rng(1).lognormal(1.0, 0.6, 40)
     norm, random = 0.05, keyed(2)
     seen = []
@@ -38,7 +40,9 @@ def test_the_norm_finds_the_quantile_of_the_updates(keyed) -> None:
 
 def test_one_client_weighs_at_most_the_joint_norm(keyed) -> None:
     """Largest update and either bit, before rounding and noise: the sensitivity that the event's L2 covers."""
-    plan = ClientSum(3, 0, 1, 1e-9, 20, bits=30, bit_weight=0.7)
+    plan = ClientSum(
+        parties=3, max_dropouts=0, colluders=1, noise_multiplier=1e-9, dimension=20, bits=30, bit_weight=0.7
+    )
     for update in (np.full(20, 1e9), np.full(20, 1e-3), np.full(20, math.nan), np.full(20, math.inf)):
         sent = plan.encode(update, 0.4, keyed(3)) / 2.0**30
         assert np.linalg.norm(sent) <= math.sqrt(1 + 0.7**2 / 4) * (1 + 1e-6)
@@ -58,7 +62,7 @@ def test_the_honest_survivors_deliver_the_charged_variance(missing: int, keyed) 
 
 def test_the_event_is_the_gaussian_s_and_does_not_move_with_the_norm() -> None:
     noisy = replace(PLAN, noise_multiplier=9.0)
-    gaussian = RdpAccountant().epsilon({SampledGaussian(1.0, 9.0): 10}, 1e-5)
+    gaussian = RdpAccountant().epsilon({SampledGaussian(q=1.0, noise_multiplier=9.0): 10}, 1e-5)
     assert 0 < RdpAccountant().epsilon({noisy.event: 10}, 1e-5) / gaussian - 1 < 1e-3
     assert PLAN.event.q == 1.0
     assert PLAN.event.variance == pytest.approx(PLAN.share_variance * 5)

@@ -6,7 +6,8 @@ import torch
 from scipy.stats import kstest, norm
 from torch import nn
 
-from privacy import ClippedGradients, DpSgdPlan, DpSgdTrainer, Stratum
+from privacy import DpSgdPlan, DpSgdTrainer, Stratum
+from privacy.distributed import ClippedGradients
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
 from privacy.stacked.noise import normals_from_uniforms
@@ -63,8 +64,8 @@ def clients(name: str, dtype: torch.dtype, count: int = 4) -> list[list[Stratum]
     shape = MODELS[name][1]
     return [
         [
-            Stratum(torch.randn(10 + k, *shape, dtype=dtype), torch.randint(0, 4, (10 + k,)), 0.4),
-            Stratum(torch.randn(3, *shape, dtype=dtype) * 3, torch.randint(0, 4, (3,)), 0.8),
+            Stratum(x=torch.randn(10 + k, *shape, dtype=dtype), y=torch.randint(0, 4, (10 + k,)), q=0.4),
+            Stratum(x=torch.randn(3, *shape, dtype=dtype) * 3, y=torch.randint(0, 4, (3,)), q=0.8),
         ]
         for k in range(count)
     ]
@@ -93,7 +94,7 @@ def test_equal_to_opacus_on_the_same_batches_and_noise(name: str, dtype: torch.d
     assert mine.dtype == dtype
     assert apart(mine, theirs, weights) < close
     # Without noise to drown a difference of the clipped sums.
-    quiet = DpSgdPlan(2, 4.0, 0.05, 0.0, 0.3)
+    quiet = DpSgdPlan(steps=2, denominator=4.0, clipping_norm=0.05, noise_multiplier=0.0, learning_rate=0.3)
     mine = StackedTrainer(build(name, dtype)).visit(weights, strata, quiet, sources(4))
     assert apart(mine, one_by_one(build(name, dtype), weights, strata, quiet), weights) < close
 
@@ -103,8 +104,8 @@ def test_equal_to_opacus_on_the_same_batches_and_noise(name: str, dtype: torch.d
 def test_squares_are_those_of_opacus(name: str, dtype: torch.dtype, close: float) -> None:
     strata, weights = clients(name, dtype)[0], flat(build(name, dtype))
     # One and a half pieces, and a norm that clips some examples and spares others.
-    more = [Stratum(s.x.repeat(40, *[1] * (s.x.ndim - 1)), s.y.repeat(40), s.q) for s in strata]
-    for drawn, limit in ((strata, 1.0), (more, 3.0), ([Stratum(s.x, s.y, 0.0) for s in strata], 1.0)):
+    more = [Stratum(x=s.x.repeat(40, *[1] * (s.x.ndim - 1)), y=s.y.repeat(40), q=s.q) for s in strata]
+    for drawn, limit in ((strata, 1.0), (more, 3.0), ([Stratum(x=s.x, y=s.y, q=0.0) for s in strata], 1.0)):
         mine = StackedTrainer(build(name, dtype)).squares(weights, drawn, limit, sources(1)[0])
         theirs = torch.from_numpy(ClippedGradients(build(name, dtype)).squares(weights, drawn, limit, sources(1)[0]))
         assert mine.dtype == torch.float64
@@ -118,13 +119,15 @@ def test_squares_of_embeddings_and_of_examples_that_overflow() -> None:
         return nn.Sequential(nn.Embedding(7, 6), nn.LayerNorm(6), nn.Flatten(), nn.Linear(30, 4))
 
     torch.manual_seed(6)
-    strata = [Stratum(torch.randint(0, 7, (9, 5)), torch.randint(0, 4, (9,)), 1.0)]
+    strata = [Stratum(x=torch.randint(0, 7, (9, 5)), y=torch.randint(0, 4, (9,)), q=1.0)]
     mine = StackedTrainer(model()).squares(flat(model()), strata, 1.0, sources(1)[0])
     theirs = torch.from_numpy(ClippedGradients(model()).squares(flat(model()), strata, 1.0, sources(1)[0]))
     assert float((mine - theirs).norm()) < 5e-5 * float(theirs.norm())
-    (whole,) = ([Stratum(s.x, s.y, 1.0) for s in own] for own in clients("signal", torch.float32, 1))
+    (whole,) = ([Stratum(x=s.x, y=s.y, q=1.0) for s in own] for own in clients("signal", torch.float32, 1))
     weights, trainer = flat(build("signal", torch.float32)), StackedTrainer(build("signal", torch.float32))
-    rest = [Stratum(torch.cat([whole[0].x[:4], whole[0].x[5:]]), torch.cat([whole[0].y[:4], whole[0].y[5:]]), 1.0)]
+    rest = [
+        Stratum(x=torch.cat([whole[0].x[:4], whole[0].x[5:]]), y=torch.cat([whole[0].y[:4], whole[0].y[5:]]), q=1.0)
+    ]
     expected = trainer.squares(weights, [*rest, whole[1]], 1.0, sources(1)[0])
     whole[0].x[4, 0, 0] = math.inf
     found = trainer.squares(weights, whole, 1.0, sources(1)[0])
@@ -138,7 +141,7 @@ def test_embeddings_with_repeated_tokens(dtype: torch.dtype, close: float) -> No
         return nn.Sequential(nn.Embedding(7, 6), nn.LayerNorm(6), nn.Flatten(), nn.Linear(30, 4)).to(dtype)
 
     torch.manual_seed(6)
-    strata = [[Stratum(torch.randint(0, 7, (9, 5)), torch.randint(0, 4, (9,)), 0.5)] for _ in range(3)]
+    strata = [[Stratum(x=torch.randint(0, 7, (9, 5)), y=torch.randint(0, 4, (9,)), q=0.5)] for _ in range(3)]
     weights = flat(model())
     mine = StackedTrainer(model()).visit(weights, strata, PLAN, sources(3))
     assert apart(mine, one_by_one(model(), weights, strata, PLAN), weights) < close
@@ -157,8 +160,8 @@ def test_clients_may_start_apart(dtype: torch.dtype, close: float) -> None:
 
 
 def test_empty_batches_still_take_their_noise() -> None:
-    strata = [[Stratum(s.x, s.y, 0.0) for s in own] for own in clients("mlp", torch.float64)]
-    strata[1] = [Stratum(strata[1][0].x[:0], strata[1][0].y[:0], 1.0)]
+    strata = [[Stratum(x=s.x, y=s.y, q=0.0) for s in own] for own in clients("mlp", torch.float64)]
+    strata[1] = [Stratum(x=strata[1][0].x[:0], y=strata[1][0].y[:0], q=1.0)]
     weights = flat(build("mlp", torch.float64))
     mine = StackedTrainer(build("mlp", torch.float64)).visit(weights, strata, PLAN, sources(4))
     assert apart(mine, one_by_one(build("mlp", torch.float64), weights, strata, PLAN), weights) < 1e-12
@@ -169,21 +172,24 @@ def test_empty_batches_still_take_their_noise() -> None:
 def test_an_example_that_overflows_counts_as_zero(value: float) -> None:
     strata = clients("signal", torch.float32)
     strata[2][0].x[4, 0, 0] = value
-    everyone = [[Stratum(s.x, s.y, 1.0) for s in own] for own in strata]
+    everyone = [[Stratum(x=s.x, y=s.y, q=1.0) for s in own] for own in strata]
     weights = flat(build("signal", torch.float32))
-    plan = DpSgdPlan(2, 4.0, 0.05, 0.0, 0.3)
+    plan = DpSgdPlan(steps=2, denominator=4.0, clipping_norm=0.05, noise_multiplier=0.0, learning_rate=0.3)
     mine = StackedTrainer(build("signal", torch.float32)).visit(weights, everyone, plan, sources(4))
     assert torch.isfinite(mine).all()
     assert apart(mine, one_by_one(build("signal", torch.float32), weights, everyone, plan), weights) < 1e-5
 
 
 def test_one_example_moves_the_weights_by_the_clipping_norm() -> None:
-    strata = [[Stratum(s.x * 100, s.y, 1.0) for s in own] for own in clients("image", torch.float64, 2)]
-    strata[1] = [Stratum(s.x, s.y, 1.0) for s in strata[0]]
-    strata[1][0] = Stratum(strata[0][0].x[1:], strata[0][0].y[1:], 1.0)
+    strata = [[Stratum(x=s.x * 100, y=s.y, q=1.0) for s in own] for own in clients("image", torch.float64, 2)]
+    strata[1] = [Stratum(x=s.x, y=s.y, q=1.0) for s in strata[0]]
+    strata[1][0] = Stratum(x=strata[0][0].x[1:], y=strata[0][0].y[1:], q=1.0)
     weights = flat(build("image", torch.float64))
     after = StackedTrainer(build("image", torch.float64)).visit(
-        weights, strata, DpSgdPlan(1, 1.0, 0.3, 0.0, 1.0), sources(2)
+        weights,
+        strata,
+        DpSgdPlan(steps=1, denominator=1.0, clipping_norm=0.3, noise_multiplier=0.0, learning_rate=1.0),
+        sources(2),
     )
     assert 0.29 < float((after[0] - after[1]).norm()) <= 0.3
 

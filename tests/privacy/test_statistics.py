@@ -32,14 +32,17 @@ def test_one_example_changes_the_moments_by_the_sensitivity_at_most(
 ) -> None:
     if not any(asked):
         return
-    moments = Moments(3, bound, 1.0, *asked, count_weight=0.7)
+    count, total, gram = asked
+    moments = Moments(
+        dimension=3, bound=bound, noise_multiplier=1.0, count=count, total=total, gram=gram, count_weight=0.7
+    )
     change = moments.flat(np.concatenate([x, extra])) - moments.flat(x)
     assert change.shape == (moments.length,)
     assert np.linalg.norm(change) <= moments.sensitivity * (1 + 1e-9) + 1e-9
 
 
 def test_the_joint_sensitivity_is_reached() -> None:
-    moments = Moments(4, 2.0, 1.0, gram=True)
+    moments = Moments(dimension=4, bound=2.0, noise_multiplier=1.0, gram=True)
     x = np.full((1, 4), 1.0)
     assert moments.sensitivity == pytest.approx(math.sqrt(1 + 4 + 16))
     assert np.linalg.norm(moments.flat(x)) == pytest.approx(moments.sensitivity)
@@ -47,7 +50,7 @@ def test_the_joint_sensitivity_is_reached() -> None:
 
 def test_without_much_noise_the_moments_are_numpy_s(keyed) -> None:
     x = np.random.default_rng(3).normal(size=(200, 4))
-    found = Moments(4, 100.0, SILENT, gram=True).release(x, keyed(1))
+    found = Moments(dimension=4, bound=100.0, noise_multiplier=SILENT, gram=True).release(x, keyed(1))
     assert found.count == pytest.approx(200)
     assert found.mean() == pytest.approx(x.mean(0), abs=1e-6)
     assert found.covariance() == pytest.approx(np.cov(x.T, bias=True), abs=1e-6)
@@ -55,20 +58,20 @@ def test_without_much_noise_the_moments_are_numpy_s(keyed) -> None:
 
 
 def test_the_noise_has_the_charged_deviation(keyed) -> None:
-    moments = Moments(50_000, 2.0, 1.5)
-    assert moments.event == SampledGaussian(1.0, 1.5)
+    moments = Moments(dimension=50_000, bound=2.0, noise_multiplier=1.5)
+    assert moments.event == SampledGaussian(q=1.0, noise_multiplier=1.5)
     total = moments.release(np.zeros((0, 50_000)), keyed(2)).total
     assert total.std() == pytest.approx(1.5 * math.sqrt(5), rel=5 / math.sqrt(100_000))
 
 
 def test_gram_noise_is_symmetric_and_the_floor_holds(keyed) -> None:
-    found = Moments(6, 1.0, 5.0, gram=True).release(np.zeros((0, 6)), keyed(5))
+    found = Moments(dimension=6, bound=1.0, noise_multiplier=5.0, gram=True).release(np.zeros((0, 6)), keyed(5))
     assert (found.gram == found.gram.T).all()
     assert np.linalg.eigvalsh(found.covariance(floor=0.1)).min() >= 0.1 - 1e-9
 
 
 def test_moments_that_were_not_released_are_refused(keyed) -> None:
-    found = Moments(2, 1.0, 1.0, count=False).release(np.zeros((3, 2)), keyed(1))
+    found = Moments(dimension=2, bound=1.0, noise_multiplier=1.0, count=False).release(np.zeros((3, 2)), keyed(1))
     assert found.count is None
     with pytest.raises(InvalidParameter):
         found.mean()
@@ -80,45 +83,55 @@ def test_moments_that_were_not_released_are_refused(keyed) -> None:
 @given(tables, rows, st.floats(0.1, 5.0))
 def test_fisher_sensitivity(x: np.ndarray, extra: np.ndarray, bound: float) -> None:
     def exact(table: np.ndarray) -> np.ndarray:
-        return FisherDiagonal(bound, SILENT).release(table, 1.0, np.random.default_rng(1).bytes)
+        return FisherDiagonal(bound=bound, noise_multiplier=SILENT).release(table, 1.0, np.random.default_rng(1).bytes)
 
     change = exact(np.concatenate([x, extra])) - exact(x)
-    assert np.linalg.norm(change) <= FisherDiagonal(bound, 1.0).sensitivity * (1 + 1e-6) + 1e-9
+    assert np.linalg.norm(change) <= FisherDiagonal(bound=bound, noise_multiplier=1.0).sensitivity * (1 + 1e-6) + 1e-9
 
 
 def test_fisher_is_the_mean_square_and_never_negative(keyed) -> None:
     g = np.random.default_rng(4).normal(size=(100, 5))
-    assert FisherDiagonal(50.0, SILENT).release(g, 100.0, keyed(1)) == pytest.approx((g**2).mean(0), abs=1e-6)
+    assert FisherDiagonal(bound=50.0, noise_multiplier=SILENT).release(g, 100.0, keyed(1)) == pytest.approx(
+        (g**2).mean(0), abs=1e-6
+    )
     # Clipped per example: a sum of squares of unclipped gradients would be 1e8 times larger.
-    assert FisherDiagonal(0.1, SILENT).release(g * 1e4, 1.0, keyed(1)).sum() == pytest.approx(100 * 0.01)
-    assert (FisherDiagonal(1.0, 9.0).release(np.zeros((0, 400)), 1.0, keyed(2)) >= 0).all()
+    assert FisherDiagonal(bound=0.1, noise_multiplier=SILENT).release(g * 1e4, 1.0, keyed(1)).sum() == pytest.approx(
+        100 * 0.01
+    )
+    assert (FisherDiagonal(bound=1.0, noise_multiplier=9.0).release(np.zeros((0, 400)), 1.0, keyed(2)) >= 0).all()
 
 
 @pytest.mark.parametrize("target", [0.2, 0.5, 0.9])
 def test_the_quantile_is_found(target: float, keyed) -> None:
     values = np.random.default_rng(6).lognormal(1.0, 0.7, size=2000)
-    found = Quantile(target, 0.1, 2000.0, 150, 20.0, rate=0.3).search(values, keyed(3))
+    found = Quantile(
+        target=target, start=0.1, expected_count=2000.0, rounds=150, noise_multiplier=20.0, rate=0.3
+    ).search(values, keyed(3))
     assert (values <= found).mean() == pytest.approx(target, abs=0.05)
 
 
 def test_one_value_changes_a_count_by_a_half() -> None:
     # With all values below the start and hardly any noise, one example more moves one step by rate / (2 count).
     def after(n: int) -> float:
-        return Quantile(0.25, 1.0, 10.0, 1, SILENT, rate=1.0).search(np.zeros(n), np.random.default_rng(1).bytes)
+        return Quantile(
+            target=0.25, start=1.0, expected_count=10.0, rounds=1, noise_multiplier=SILENT, rate=1.0
+        ).search(np.zeros(n), np.random.default_rng(1).bytes)
 
-    assert math.log(after(3) / after(4)) == pytest.approx(Quantile(0.25, 1.0, 10.0, 1, 1.0).sensitivity / 10.0)
+    assert math.log(after(3) / after(4)) == pytest.approx(
+        Quantile(target=0.25, start=1.0, expected_count=10.0, rounds=1, noise_multiplier=1.0).sensitivity / 10.0
+    )
 
 
 def test_bad_numbers_are_refused(keyed) -> None:
     for make in (
-        lambda: Moments(3, math.inf, 1.0),
-        lambda: Moments(3, 1.0, 0.0),
-        lambda: Moments(3, 1.0, 1.0, count=False, total=False),
-        lambda: Moments(3, 1.0, 1.0).flat(np.zeros((2, 4))),
-        lambda: FisherDiagonal(0.0, 1.0),
-        lambda: FisherDiagonal(1.0, 1.0).release(np.zeros((2, 4)), 0.0, keyed(1)),
-        lambda: Quantile(1.0, 1.0, 1.0, 1, 1.0),
-        lambda: Quantile(0.5, 1.0, math.nan, 1, 1.0),
+        lambda: Moments(dimension=3, bound=math.inf, noise_multiplier=1.0),
+        lambda: Moments(dimension=3, bound=1.0, noise_multiplier=0.0),
+        lambda: Moments(dimension=3, bound=1.0, noise_multiplier=1.0, count=False, total=False),
+        lambda: Moments(dimension=3, bound=1.0, noise_multiplier=1.0).flat(np.zeros((2, 4))),
+        lambda: FisherDiagonal(bound=0.0, noise_multiplier=1.0),
+        lambda: FisherDiagonal(bound=1.0, noise_multiplier=1.0).release(np.zeros((2, 4)), 0.0, keyed(1)),
+        lambda: Quantile(target=1.0, start=1.0, expected_count=1.0, rounds=1, noise_multiplier=1.0),
+        lambda: Quantile(target=0.5, start=1.0, expected_count=math.nan, rounds=1, noise_multiplier=1.0),
     ):
         with pytest.raises(InvalidParameter):
             make()

@@ -126,7 +126,7 @@ def test_pld_at_a_fine_interval_is_never_above_rdp() -> None:
         check_not_above(RdpAccountant(), PldAccountant(1e-4))
 
 
-BIT, NOBODY = np.array([[1.0]]), SampledGaussian(1.0, 2.0)
+BIT, NOBODY = np.array([[1.0]]), SampledGaussian(q=1.0, noise_multiplier=2.0)
 
 
 def gaussian_bit(x: np.ndarray, random: RandomBytes) -> np.ndarray:
@@ -143,8 +143,8 @@ def skellam_bit(x: np.ndarray, random: RandomBytes) -> np.ndarray:
 
 def test_sound_mechanisms_pass(keyed) -> None:
     check_mechanism(case(gaussian_bit), 1000, keyed(1))
-    check_mechanism(case(skellam_bit, SkellamRelease(4.0, 1.0, 1.0)), 1000, keyed(2))
-    sums = Moments(3, 1.0, 1.5)
+    check_mechanism(case(skellam_bit, SkellamRelease(variance=4.0, l2=1.0, l1=1.0)), 1000, keyed(2))
+    sums = Moments(dimension=3, bound=1.0, noise_multiplier=1.5)
 
     def release(x: np.ndarray, random: RandomBytes) -> np.ndarray:
         found = sums.release(x, random)
@@ -170,15 +170,17 @@ def test_sound_mechanisms_pass(keyed) -> None:
     ids=["too little", "none", "none when empty", "as long as the data", "grows with the data", "wrong way round"],
 )
 def test_faulty_mechanisms_are_noticed(fault: Callable, said: str, keyed) -> None:
-    cheap = SampledGaussian(1.0, 20.0)
+    cheap = SampledGaussian(q=1.0, noise_multiplier=20.0)
     with pytest.raises(ConformanceError, match=said):
         check_mechanism(case(fault, cheap), 1000, keyed(4))
 
 
 def test_a_mechanism_charges_less_for_more_noise() -> None:
-    check_cheaper([{SampledGaussian(0.1, s): 5} for s in (0.7, 1.0, 3.0)])
+    check_cheaper([{SampledGaussian(q=0.1, noise_multiplier=s): 5} for s in (0.7, 1.0, 3.0)])
     with pytest.raises(ConformanceError, match="case 1"):
-        check_cheaper([{SampledGaussian(0.1, 3.0): 5}, {SampledGaussian(0.1, 1.0): 5}])
+        check_cheaper(
+            [{SampledGaussian(q=0.1, noise_multiplier=3.0): 5}, {SampledGaussian(q=0.1, noise_multiplier=1.0): 5}]
+        )
 
 
 def test_the_lower_bound(keyed) -> None:

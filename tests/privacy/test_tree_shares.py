@@ -13,7 +13,18 @@ CLIENTS, DIMENSION = 4, 6
 
 
 def plan(steps: int, noise: float = 1e-9, dimension: int = DIMENSION) -> TreeShares:
-    return TreeShares(BinaryTree(steps), DistributedSum(CLIENTS, 1, 1, 1.0, noise, dimension, 2.0**20))
+    return TreeShares(
+        BinaryTree(steps),
+        DistributedSum(
+            parties=CLIENTS,
+            max_dropouts=1,
+            colluders=1,
+            clipping_norm=1.0,
+            noise_multiplier=noise,
+            dimension=dimension,
+            scale=2.0**20,
+        ),
+    )
 
 
 def release(wanted: TreeShares, data: np.ndarray, keyed) -> dict:
@@ -64,7 +75,7 @@ def test_nodes_carry_fresh_noise_of_the_charged_variance(keyed) -> None:
 def test_the_charge_is_that_of_the_tree_s_sensitivity() -> None:
     """`levels` Gaussians of multiplier s compose to one of s / sqrt(levels)."""
     wanted = plan(1600, noise=8.0)
-    one = RdpAccountant().epsilon({SampledGaussian(1.0, 8.0 / wanted.tree.sensitivity()): 1}, 1e-6)
+    one = RdpAccountant().epsilon({SampledGaussian(q=1.0, noise_multiplier=8.0 / wanted.tree.sensitivity()): 1}, 1e-6)
     assert RdpAccountant().epsilon(wanted.events(), 1e-6) == pytest.approx(one, rel=1e-3)
 
 

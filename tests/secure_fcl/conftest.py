@@ -10,8 +10,8 @@ import pytest
 
 from secure_fcl.config import Config, load_config
 from secure_fcl.data import Dataset, load_digits, load_hapt
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import Scenario, build_scenario
 
@@ -124,7 +124,7 @@ def run_tiny(tmp_path_factory: pytest.TempPathFactory, make_config: Callable[...
         prepared = prepare(make_config(*settings))
         folder = RunFolder.create(tmp_path_factory.mktemp("runs"), prepared.config, "run")
         with folder.locked():
-            Job(prepared, folder, lambda tick: None).run()
+            train(prepared, folder)
         return Run(folder.path)
 
     return run

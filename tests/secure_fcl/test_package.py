@@ -19,7 +19,7 @@ def test_a_users_own_module_of_a_toolkits_name_is_named(name: str, tmp_path: Pat
     done = run(tmp_path, "import secure_fcl")
     assert done.returncode == 1
     assert str(path) in done.stderr
-    assert "Rename that file or folder" in done.stderr
+    assert "rename that file or folder" in done.stderr
 
 
 def test_elsewhere_the_package_imports_and_stays_light(tmp_path: Path) -> None:

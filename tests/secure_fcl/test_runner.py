@@ -1,18 +1,31 @@
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
 
+from secure_fcl.cli.commands import _tell
 from secure_fcl.cli.display import progress
 from secure_fcl.runner import StopRequest, write_report
-from secure_fcl.running.loop import Tick
+from secure_fcl.running.records import Tick
 
 
 def tick(round: int, epsilon: float = 8.0) -> Tick:
-    return Tick("replay", 1, 6, round, 20, 0.254, epsilon, 20 + round, 240)
+    return Tick(
+        row="replay",
+        slot=1,
+        slots=6,
+        round=round,
+        rounds=20,
+        accuracy=0.254,
+        epsilon=epsilon,
+        done=20 + round,
+        total=240,
+    )
 
 
 def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:
@@ -26,6 +39,16 @@ def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stop_is_told_in_the_middle_of_an_import(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # As it stands while Python is still importing it; a console would look its names up and fail.
+    monkeypatch.setitem(sys.modules, "rich._emoji_codes", ModuleType("rich._emoji_codes"))
+    with StopRequest().listening(_tell):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert "stopping after this round" in capfd.readouterr().err
 
 
 def test_outside_the_main_thread_nothing_is_taken() -> None:

@@ -1,5 +1,7 @@
 """The key holder of `crypto.protocols.bfv.sessions`: it alone decrypts, and only sums of listed clients."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +36,18 @@ class BfvKeyHolder:
     def start(self) -> tuple[Item, ...]:
         """Send the public keys to clients and server."""
         public = pack_value([self._keys.public_bytes(), self._agreement.public])
-        return tuple(Message(KEYHOLDER, to, "key", self._plan.session, *SET_UP, public) for to in ("server", "clients"))
+        return tuple(
+            Message(
+                sender=KEYHOLDER,
+                receiver=to,
+                kind="key",
+                session=self._plan.session,
+                round=SET_UP[0],
+                upload=SET_UP[1],
+                payload=public,
+            )
+            for to in ("server", "clients")
+        )
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """Answer the server's "open" with a "sum" or a "refused" that says why; ignore everything else."""
@@ -56,11 +69,15 @@ class BfvKeyHolder:
             self._released.note(item.upload, model, names)
             total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
-            return self._answer(key, "refused", str(error).rstrip(".").encode())
+            return self._answer(key, "refused", str(error).encode())
         return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
 
     def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:
-        """The statements and ciphertexts of a request; raises MessageError unless all signatures hold."""
+        """The statements and ciphertexts of a request.
+
+        Raises:
+            MessageError: a signature does not hold.
+        """
         match unpack_value(item.payload):
             case [list(entries), list(blocks)]:
                 statements = [self._statement(item, entry) for entry in entries]
@@ -107,4 +124,14 @@ class BfvKeyHolder:
         return total
 
     def _answer(self, key: Key, kind: str, payload: bytes) -> tuple[Item, ...]:
-        return (Message(KEYHOLDER, "server", kind, self._plan.session, *key, payload),)
+        return (
+            Message(
+                sender=KEYHOLDER,
+                receiver="server",
+                kind=kind,
+                session=self._plan.session,
+                round=key[0],
+                upload=key[1],
+                payload=payload,
+            ),
+        )

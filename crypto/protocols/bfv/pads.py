@@ -4,6 +4,8 @@ Each client adds a pad to its plaintext, from a key that it shares with the key 
 the pads of exactly the clients listed. The sum of any other ciphertexts stays padded, and decrypts to noise.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 
@@ -35,15 +37,17 @@ class Agreement:
         self._agreed: dict[bytes, bytes] = {}
 
     def pad_key(self, other: bytes, session: str, client: str) -> bytes:
-        """The key shared with the holder of `other` for this client's pads; raises CiphertextError for an
-        unusable key (wrong length, or of low order).
+        """The key shared with the holder of `other` for this client's pads.
+
+        Raises:
+            CiphertextError: an unusable key (wrong length, or of low order).
         """
         labels = encode_labels((session, client, other))
         if labels not in self._agreed:
             try:
                 shared = self._private.exchange(X25519PublicKey.from_public_bytes(other))
             except ValueError as error:
-                raise CiphertextError(f"The key of {client!r} for pads is not a usable X25519 key.") from error
+                raise CiphertextError(f"the key of {client!r} for pads is not a usable X25519 key") from error
             pair = sorted((self.public, other))
             self._agreed[labels] = derive_key(shared, "bfv pad 1", session, client, *pair)
         return self._agreed[labels]
@@ -94,10 +98,14 @@ def ciphertext_hash(blocks: list[bytes]) -> bytes:
 
 
 def blocks_of(value: object, count: int) -> list[bytes]:
-    """Check a list of ciphertexts; raises MessageError unless it holds exactly `count` byte strings."""
+    """Check a list of ciphertexts.
+
+    Raises:
+        MessageError: it does not hold exactly `count` byte strings.
+    """
     if not isinstance(value, list) or len(value) != count:
-        raise MessageError(f"{count} ciphertexts are expected.")
+        raise MessageError(f"{count} ciphertexts are expected")
     found = [block for block in value if isinstance(block, bytes)]
     if len(found) != count:
-        raise MessageError("A ciphertext is bytes.")
+        raise MessageError("a ciphertext is bytes")
     return found

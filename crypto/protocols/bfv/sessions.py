@@ -12,6 +12,8 @@ pseudo-random unless the ciphertext holds exactly one vector of each of them (pl
 itself: the sum is not authenticated against the server).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,17 +93,27 @@ class BfvClient:
     def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message with a signed statement and a ciphertext for every 4,096 slots."""
         if self._keys is None:
-            raise SubmissionRefused("The public key has not arrived; deliver the key holder's start messages.")
+            raise SubmissionRefused("the public key has not arrived; deliver the key holder's start messages")
         try:
             key = self._agreement.pad_key(self._keys.exchange, self._plan.session, self.name)
         except CiphertextError as error:
-            raise SubmissionRefused(f"The key holder's key for pads is unusable: {error}") from error
+            raise SubmissionRefused(f"the key holder's key for pads is unusable: {error}") from error
         self._submissions.check(round, upload, vector, model)
         rows = pack_fields(vector, self._plan.packing(upload))
         rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
         blocks = [encrypt(self._keys.bfv, row) for row in rows]
         payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks, model)
-        return (Message(self.name, "server", "ciphertexts", self._plan.session, round, upload, payload),)
+        return (
+            Message(
+                sender=self.name,
+                receiver="server",
+                kind="ciphertexts",
+                session=self._plan.session,
+                round=round,
+                upload=upload,
+                payload=payload,
+            ),
+        )
 
 
 @dataclass
@@ -214,7 +226,17 @@ class BfvServer:
         statements = [[name, *progress.arrived[name]] for name in progress.asked]
         payload = pack_value([statements, [total.to_bytes() for total in progress.sums]])
         progress.sums.clear()
-        return (Message("server", KEYHOLDER, "open", self._plan.session, *key, payload),)
+        return (
+            Message(
+                sender="server",
+                receiver=KEYHOLDER,
+                kind="open",
+                session=self._plan.session,
+                round=key[0],
+                upload=key[1],
+                payload=payload,
+            ),
+        )
 
     def _finish(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         del self._progress[key]

@@ -4,6 +4,8 @@ Parameters: N = 4096, q of 60 + 49 bits (the 49-bit prime serves key switching o
 44 bits. TenSEAL is imported at first use.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import weakref
@@ -26,7 +28,7 @@ _PARSE_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, OverflowError,
 
 def _tenseal() -> Any:
     if importlib.util.find_spec("tenseal") is None:
-        raise BackendMissing(f"The bfv protocol needs TenSEAL, not installed here; run: {REMEDY}")
+        raise BackendMissing(f"the bfv protocol needs TenSEAL, not installed here; run: {REMEDY}")
     try:
         # Without its second half, TenSEAL cannot hand out contexts and ciphertexts for inspection.
         importlib.import_module("tenseal.sealapi")
@@ -43,19 +45,20 @@ class PublicKey:
     context: Any = field(repr=False)
 
 
-_PARSED: "weakref.WeakValueDictionary[bytes, PublicKey]" = weakref.WeakValueDictionary()
+_PARSED: weakref.WeakValueDictionary[bytes, PublicKey] = weakref.WeakValueDictionary()
 
 
 def parse_public_key(raw: bytes) -> PublicKey:
     """Parse a public key; sessions of one process that were sent the same bytes share one object (a few MB).
 
-    Raises CiphertextError if the bytes are no TenSEAL context, hold a secret key, or have other parameters.
+    Raises:
+        CiphertextError: the bytes are no TenSEAL context, hold a secret key, or have other parameters.
     """
     known = _PARSED.get(raw)
     if known is not None:
         return known
     if not 0 < len(raw) <= MAX_PUBLIC_KEY:
-        raise CiphertextError(f"A public key has at most {MAX_PUBLIC_KEY} bytes, this one {len(raw)}.")
+        raise CiphertextError(f"a public key has at most {MAX_PUBLIC_KEY} bytes, this one {len(raw)}")
     try:
         context = _tenseal().context_from(raw, n_threads=1)
         parameters = context.data.seal_context().key_context_data().parms()
@@ -66,9 +69,9 @@ def parse_public_key(raw: bytes) -> PublicKey:
         )
         usable = context.has_public_key() and not context.has_secret_key()
     except _PARSE_ERRORS as error:
-        raise CiphertextError(f"The bytes are no TenSEAL public key: {str(error)[:100]}.") from error
+        raise CiphertextError(f"the bytes are no TenSEAL public key: {str(error)[:100]}") from error
     if not usable or shape != (RING_DEGREE, PLAIN_MODULUS, COEFFICIENT_PRIMES):
-        raise CiphertextError("The key has a secret part or other parameters than this package's; it is refused.")
+        raise CiphertextError("the key has a secret part or other parameters than this package's; it is refused")
     key = PublicKey(raw, context)
     _PARSED[raw] = key
     return key
@@ -78,10 +81,11 @@ def encrypt(key: PublicKey, row: npt.NDArray[np.int64]) -> bytes:
     """Encrypt 4,096 integers in [0, t) and return the ciphertext's bytes (SEAL's own generator, seeded by the
     system).
 
-    Raises CiphertextError for another length or a value outside, which TenSEAL would alter silently.
+    Raises:
+        CiphertextError: another length or a value outside, which TenSEAL would alter silently.
     """
     if row.shape != (RING_DEGREE,) or row.min() < 0 or row.max() >= PLAIN_MODULUS:
-        raise CiphertextError(f"A plaintext is {RING_DEGREE} integers in [0, {PLAIN_MODULUS}); pack the vector first.")
+        raise CiphertextError(f"a plaintext is {RING_DEGREE} integers in [0, {PLAIN_MODULUS}); pack the vector first")
     return bytes(_tenseal().bfv_vector(key.context, row.tolist()).serialize())
 
 
@@ -94,8 +98,10 @@ class CiphertextSum:
         self._total: Any = None
 
     def parse(self, raw: bytes) -> Any:
-        """Parse one ciphertext; raises CiphertextError unless it is fresh, of 4,096 slots and of these
-        parameters.
+        """Parse one ciphertext.
+
+        Raises:
+            CiphertextError: it is not fresh, of 4,096 slots and of these parameters.
         """
         return _parse(self._key.context, raw)
 
@@ -107,24 +113,28 @@ class CiphertextSum:
             self._total.add_(vector)
 
     def to_bytes(self) -> bytes:
-        """The sum's ciphertext; raises CiphertextError if nothing was added."""
+        """The sum's ciphertext.
+
+        Raises:
+            CiphertextError: nothing was added.
+        """
         if self._total is None:
-            raise CiphertextError("The sum is empty; add a ciphertext first.")
+            raise CiphertextError("the sum is empty; add a ciphertext first")
         return bytes(self._total.serialize())
 
 
 def _parse(context: Any, raw: bytes) -> Any:
     if not 0 < len(raw) <= MAX_CIPHERTEXT:
-        raise CiphertextError(f"A ciphertext has at most {MAX_CIPHERTEXT} bytes, this one {len(raw)}.")
+        raise CiphertextError(f"a ciphertext has at most {MAX_CIPHERTEXT} bytes, this one {len(raw)}")
     try:
         vector = _tenseal().bfv_vector_from(context, raw)
         parts = vector.ciphertext()
         fits = vector.size() == RING_DEGREE and len(parts) == 1
         fits = fits and parts[0].size() == 2 and parts[0].coeff_modulus_size() == 1
     except _PARSE_ERRORS as error:
-        raise CiphertextError(f"The bytes are no ciphertext of this key's parameters: {str(error)[:100]}.") from error
+        raise CiphertextError(f"the bytes are no ciphertext of this key's parameters: {str(error)[:100]}") from error
     if not fits:
-        raise CiphertextError(f"A ciphertext holds {RING_DEGREE} slots in one fresh block; this one does not.")
+        raise CiphertextError(f"a ciphertext holds {RING_DEGREE} slots in one fresh block; this one does not")
     return vector
 
 
@@ -152,13 +162,15 @@ class KeyPair:
         )
 
     def decrypt(self, raw: bytes) -> npt.NDArray[np.int64]:
-        """Decrypt one ciphertext to 4,096 integers modulo t, centred; raises CiphertextError if it is
-        malformed.
+        """Decrypt one ciphertext to 4,096 integers modulo t, centred.
 
         A ciphertext of another key decrypts to noise without an error.
+
+        Raises:
+            CiphertextError: it is malformed.
         """
         vector = _parse(self._context, raw)
         try:
             return np.asarray(vector.decrypt(), dtype=np.int64)
         except _PARSE_ERRORS as error:
-            raise CiphertextError(f"The ciphertext does not decrypt: {str(error)[:100]}.") from error
+            raise CiphertextError(f"the ciphertext does not decrypt: {str(error)[:100]}") from error

@@ -6,6 +6,9 @@ Open sessions with `crypto.open_client` and `crypto.open_party`. In this folder,
 `gathering`, `keyring`, `recovery`, `server` (who says it).
 """
 
-from crypto.protocols.masks.journal import FileJournal, Journal, MemoryJournal
+from __future__ import annotations
+
+from crypto.protocols.entry import Journal
+from crypto.protocols.masks.journal import FileJournal, MemoryJournal
 
 __all__ = ["FileJournal", "Journal", "MemoryJournal"]

@@ -6,6 +6,8 @@ i + S, i + 2S, ... into byte i, S the plane's number of bytes. The last entries,
 string of bits, entry i at bits i*b to (i+1)*b, filled with zeros to a whole byte.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,7 +49,8 @@ def pack_bits(vector: Ring, bits: int) -> bytearray:
 def unpack_bits(data: bytes | bytearray, length: int, bits: int) -> Ring:
     """Read what `pack_bits` wrote: `length` entries of `bits` bits, as the smallest ring type that holds them.
 
-    Raises MessageError if the number of bytes differs, or a filling bit is not zero.
+    Raises:
+        MessageError: the number of bytes differs, or a filling bit is not zero.
     """
     out = np.zeros(length, dtype=ring_dtype(bits))
     add_bits(data, out, bits)
@@ -57,16 +60,17 @@ def unpack_bits(data: bytes | bytearray, length: int, bits: int) -> Ring:
 def add_bits(data: bytes | bytearray, total: Ring, bits: int) -> None:
     """Add what `pack_bits` wrote to `total`, of the ring type of `bits`, in place; never half of it.
 
-    Raises MessageError as `unpack_bits` does.
+    Raises:
+        MessageError: as `unpack_bits`.
     """
     length, expected = total.size, packed_bytes(total.size, bits)
     if len(data) != expected:
-        raise MessageError(f"{length} entries of {bits} bits take {expected} bytes; {len(data)} were sent.")
+        raise MessageError(f"{length} entries of {bits} bits take {expected} bytes; {len(data)} were sent")
     whole = length - length % _GROUP
     split = whole * bits // 8
     tail = int.from_bytes(data[split:], "little")
     if tail >> (bits * (length - whole)):
-        raise MessageError("The filling bits of a packed vector are not zero.")
+        raise MessageError("the filling bits of a packed vector are not zero")
     for start, piece in _pieces(np.frombuffer(data, dtype=np.uint8, count=split), whole, bits):
         part = total[start : start + piece.size]
         np.add(part, piece, out=part)

@@ -5,6 +5,8 @@ masks), on the graph of Bell et al., CCS 2020, with fresh keys for every sum: th
 offer for the next (see `crypto.protocols.masks.offers`), so a steady sum takes two exchanges, or three in active mode.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,11 +16,12 @@ from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Released, Submissions, ignored
+from crypto.protocols.entry import Journal
 from crypto.protocols.masks import rules
 from crypto.protocols.masks.enrolment import Checked, Enrolment
 from crypto.protocols.masks.epoch import ClientEpoch
 from crypto.protocols.masks.errors import RecordError, UnmaskRefused
-from crypto.protocols.masks.journal import Journal, MemoryJournal
+from crypto.protocols.masks.journal import MemoryJournal
 from crypto.protocols.masks.keys import Labels
 from crypto.protocols.masks.members import Setup, mask_parameters
 from crypto.protocols.masks.offers import EpochKeys, make_offer
@@ -114,11 +117,11 @@ class MaskClient:
         """See `ClientSession.submit`: one message of `ring_bits` bits an entry."""
         if self._epoch is None or not self.ready:
             raise SubmissionRefused(
-                f"{self.name!r} has no unused keys: it missed the set-up or the last sum, and sits this one out."
+                f"{self.name!r} has no unused keys: it missed the set-up or the last sum, and sits this one out"
             )
         self._submissions.check(round, upload, vector, model)
         if not self._claim(f"{self._epoch.number} sent"):
-            raise SubmissionRefused(f"The journal shows that the keys of epoch {self._epoch.number} were used.")
+            raise SubmissionRefused(f"the journal shows that the keys of epoch {self._epoch.number} were used")
         try:
             packed = self._epoch.mask(round, upload, model, vector)
         except CryptoError as error:
@@ -130,8 +133,8 @@ class MaskClient:
         for peer in setup.neighbours[self._me]:
             ends = sorted((self._me, peer))
             labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
-            self._channels[peer] = self._enrolment.channel.agree(setup.members[peer].channel, labels)
-        self._enrolment.channel.erase()
+            self._channels[peer] = self._enrolment.sealing.agree(setup.members[peer].sealing, labels)
+        self._enrolment.sealing.erase()
         return self._offer(0)
 
     def _offer(self, epoch: int) -> tuple[Item, ...]:
@@ -157,7 +160,7 @@ class MaskClient:
     def _keys(self, listed: KeyList) -> tuple[Item, ...]:
         setup = self._enrolment.setup
         if setup is None or self._offered is None:
-            raise RecordError("A key list came before the offer it answers.")
+            raise RecordError("a key list came before the offer it answers")
         epoch = ClientEpoch(self._plan, setup, self._trust, self._me, self._offered[0], self._channels, listed)
         if self._epoch is not None:
             self._epoch.erase()
@@ -178,18 +181,18 @@ class MaskClient:
     def _used(self, item: Message, number: int) -> ClientEpoch:
         epoch = self._epoch
         if epoch is None or epoch.number != number or epoch.used_for() != (item.round, item.upload):
-            raise UnmaskRefused(f"No vector was sent with the keys of epoch {number} for this sum.")
+            raise UnmaskRefused(f"no vector was sent with the keys of epoch {number} for this sum")
         return epoch
 
     def _confirm(self, item: Message) -> tuple[Item, ...]:
         number, survivors = read_survivors(item.payload)
         epoch = self._used(item, number)
         if self._parameters.mode != "active" or epoch.stage != "sent" or epoch.context is None:
-            raise UnmaskRefused("A set of survivors is confirmed once, and in active mode only.")
+            raise UnmaskRefused("a set of survivors is confirmed once, and in active mode only")
         rules.check_survivors(self._plan, self._me, epoch.cohort, survivors)
         rules.check_released(self._released, self._plan, item.upload, epoch.context.model, survivors)
         if not self._claim(f"{number} confirmed"):
-            raise UnmaskRefused(f"The journal shows that a set of survivors of epoch {number} was confirmed.")
+            raise UnmaskRefused(f"the journal shows that a set of survivors of epoch {number} was confirmed")
         epoch.stage, epoch.survivors = "confirmed", survivors
         proof = self._identity.prove(statement(epoch.context, epoch.cohort, survivors))
         return (self._message("confirmed", (item.round, item.upload), proof),)
@@ -198,17 +201,17 @@ class MaskClient:
         epoch = self._used(item, request.epoch)
         active = self._parameters.mode == "active"
         if epoch.stage != ("confirmed" if active else "sent") or epoch.context is None:
-            raise UnmaskRefused("An epoch is answered once, and in active mode after its survivors were confirmed.")
+            raise UnmaskRefused("an epoch is answered once, and in active mode after its survivors were confirmed")
         rules.check_split(epoch.cohort, request.survivors, request.dropped)
         rules.check_survivors(self._plan, self._me, epoch.cohort, request.survivors)
         rules.check_released(self._released, self._plan, item.upload, epoch.context.model, request.survivors)
         if active:
             if request.survivors != epoch.survivors:
-                raise UnmaskRefused("The set of survivors is not the one that this client confirmed.")
+                raise UnmaskRefused("the set of survivors is not the one that this client confirmed")
             signed = statement(epoch.context, epoch.cohort, request.survivors)
             rules.check_proofs(self._plan, self._trust, self._parameters.corrupt, signed, request.proofs)
         if not self._claim(f"{request.epoch} answered"):
-            raise UnmaskRefused(f"The journal shows that epoch {request.epoch} was answered.")
+            raise UnmaskRefused(f"the journal shows that epoch {request.epoch} was answered")
         names = [self._plan.clients[index] for index in request.survivors]
         self._released.note(item.upload, epoch.context.model, names)
         bad = tuple(sorted(epoch.bad))
@@ -221,4 +224,12 @@ class MaskClient:
         return self._journal.claim(f"{self._plan.session} {self.name} {what}".replace("\n", " "))
 
     def _message(self, kind: str, place: tuple[int, str], payload: bytes) -> Message:
-        return Message(self.name, SERVER, kind, self._plan.session, *place, payload)
+        return Message(
+            sender=self.name,
+            receiver=SERVER,
+            kind=kind,
+            session=self._plan.session,
+            round=place[0],
+            upload=place[1],
+            payload=payload,
+        )

@@ -1,5 +1,7 @@
 """A client's side of the set-up (`crypto.protocols.masks.members`): hello, opening, graph."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
@@ -33,8 +35,8 @@ class Enrolment:
         self._checked = checked
         self._trust = Trust(plan.roster)
         self._nonces = [random(KEY_BYTES) for _ in range(ATTEMPTS)]
-        self.channel = AgreementKey(random(KEY_BYTES))
-        self._hello = write_hello(plan, identity, self.channel.public, self._nonces)
+        self.sealing = AgreementKey(random(KEY_BYTES))
+        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces)
         self._directory: Directory | None = None
         self.setup: Setup | None = None
 
@@ -43,9 +45,10 @@ class Enrolment:
         return self._hello
 
     def open_for(self, payload: bytes) -> bytes:
-        """Take a directory and return the opening; raises RecordError if it is not acceptable.
+        """Take a directory and return the opening.
 
-        That is: malformed, without this very client, or not of a later attempt than the last one.
+        Raises:
+            RecordError: it is malformed, without this very client, or not of a later attempt than the last one.
         """
         label = digest(("directory", payload))
         directory = self._checked.directories.get(label)
@@ -53,17 +56,21 @@ class Enrolment:
             directory = read_directory(self._plan, payload, self._trust)
         last = -1 if self._directory is None else self._directory.attempt
         if self.setup is not None or directory.attempt <= last:
-            raise RecordError(f"Attempt {directory.attempt} of the set-up is over; {last} was the last one.")
+            raise RecordError(f"attempt {directory.attempt} of the set-up is over; {last} was the last one")
         mine = directory.find(self._identity.name)
-        if mine is None or (mine.identity, mine.channel) != (self._identity.public, self.channel.public):
-            raise RecordError("The directory does not hold this client's own keys.")
+        if mine is None or (mine.identity, mine.sealing) != (self._identity.public, self.sealing.public):
+            raise RecordError("the directory does not hold this client's own keys")
         self._checked.directories[label] = self._directory = directory
         return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
 
     def finish(self, payload: bytes) -> Setup:
-        """Take all openings and return the finished set-up; raises RecordError."""
+        """Take all openings and return the finished set-up.
+
+        Raises:
+            RecordError: they are not acceptable.
+        """
         if self._directory is None or self.setup is not None:
-            raise RecordError("Openings came before the directory, or twice.")
+            raise RecordError("openings came before the directory, or twice")
         label = digest(("openings", self._directory.digest, payload))
         setup = self._checked.setups.get(label)
         if setup is None:

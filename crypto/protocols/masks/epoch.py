@@ -1,5 +1,7 @@
 """A client's side of one epoch: keys and shares for one sum, from the key list to the answer."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,7 +15,7 @@ from crypto.protocols.masks.bits import pack_bits
 from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import Setup, mask_parameters
-from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_head
+from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_preamble
 from crypto.protocols.masks.requests import KeyList
 from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
 
@@ -31,17 +33,20 @@ class ClientEpoch:
         trust: Trust,
         me: int,
         keys: EpochKeys,
-        channels: Mapping[int, bytes],
+        sealings: Mapping[int, bytes],
         listed: KeyList,
     ) -> None:
-        """Check the key list and open the shares; raises RecordError if it is not fit for a sum.
+        """Check the key list and open the shares.
 
-        That is: another epoch, a cohort smaller than a sum must be, without this client or with strangers, a
-        neighbour's offer that is missing, doubled, unsigned or of another epoch, or fewer holders than the
-        threshold. A share that does not open does not make it unfit: its dealer is noted in `bad`.
+        A share that does not open does not make it unfit: its dealer is noted in `bad`.
+
+        Raises:
+            RecordError: it is not fit for a sum: another epoch, a cohort smaller than a sum must be, without this
+                client or with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch,
+                or fewer holders than the threshold.
         """
         if listed.epoch != keys.epoch or me not in listed.cohort or not set(listed.cohort) <= set(setup.members):
-            raise RecordError(f"The key list of epoch {listed.epoch} is not for this client's keys.")
+            raise RecordError(f"the key list of epoch {listed.epoch} is not for this client's keys")
         expected = set(setup.neighbours[me]) & set(listed.cohort)
         dealers = [entry.dealer for entry in listed.entries]
         enough = len(expected) + 1 >= mask_parameters(plan).threshold
@@ -51,9 +56,7 @@ class ClientEpoch:
             or len(dealers) != len(expected)
             or not enough
         ):
-            raise RecordError(
-                f"The key list of epoch {listed.epoch} has too few clients, or not all neighbours of one."
-            )
+            raise RecordError(f"the key list of epoch {listed.epoch} has too few clients, or not all neighbours of one")
         self.number = keys.epoch
         self.cohort = listed.cohort
         self.stage: Stage = "ready"
@@ -64,25 +67,36 @@ class ClientEpoch:
         self._peers: dict[int, bytes] = {}
         self._shares: dict[int, SharePair] = {me: keys.own_shares}
         for entry in listed.entries:
-            head = read_head(plan, trust, plan.clients[entry.dealer], entry.record)
-            if head.epoch != self.number:
-                raise RecordError(f"An offer is of epoch {head.epoch}, not {self.number}: a replay.")
-            self._peers[entry.dealer] = head.public
+            preamble = read_preamble(plan, trust, plan.clients[entry.dealer], entry.record)
+            if preamble.epoch != self.number:
+                raise RecordError(f"an offer is of epoch {preamble.epoch}, not {self.number}: a replay")
+            self._peers[entry.dealer] = preamble.public
             try:
                 ends = (entry.dealer, me)
-                self._shares[entry.dealer] = open_shares(plan, setup, head, ends, channels[entry.dealer], entry.sealed)
+                self._shares[entry.dealer] = open_shares(
+                    plan, setup, preamble, ends, sealings[entry.dealer], entry.sealed
+                )
             except RecordError:
                 self.bad.append(entry.dealer)
 
     def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytearray:
         """Return the masked vector, packed; the secrets behind the masks are erased.
 
-        Raises RecordError if the epoch was used, or a neighbour's public key is not usable.
+        Raises:
+            RecordError: the epoch was used, or a neighbour's public key is not usable.
         """
         if self.stage != "ready":
-            raise RecordError(f"The keys of epoch {self.number} were used.")
+            raise RecordError(f"the keys of epoch {self.number} were used")
         plan, me = self._plan, self._plan.clients[self._me]
-        context = MaskContext(plan.protocol, plan.session, self._setup.digest, self.number, round, upload, model)
+        context = MaskContext(
+            protocol=plan.protocol,
+            session=plan.session,
+            setup=self._setup.digest,
+            epoch=self.number,
+            round=round,
+            upload=upload,
+            model=model,
+        )
         add, subtract = [context.self_key(self._keys.seed(), me)], []
         for peer, public in self._peers.items():
             name = plan.clients[peer]

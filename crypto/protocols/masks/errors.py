@@ -1,5 +1,7 @@
 """What can go wrong with masks, below the package's base error."""
 
+from __future__ import annotations
+
 from crypto.errors import CryptoError
 
 

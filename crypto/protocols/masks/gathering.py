@@ -1,5 +1,7 @@
 """The server's side of the set-up (`crypto.protocols.masks.members`): repeat hellos, then openings."""
 
+from __future__ import annotations
+
 from crypto.keys.roster import Trust
 from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
@@ -33,7 +35,11 @@ class Gathering:
         self.failed = ""
 
     def take(self, kind: str, sender: str, payload: bytes) -> Broadcast | None:
-        """Take a hello or an opening; returns what follows. Raises RecordError if it is not acceptable."""
+        """Take a hello or an opening; returns what follows.
+
+        Raises:
+            RecordError: it is not acceptable.
+        """
         if kind == "hello":
             return self._hello(sender, payload)
         return self._opening(sender, payload)
@@ -50,7 +56,7 @@ class Gathering:
 
     def _hello(self, sender: str, record: bytes) -> Broadcast | None:
         if self._directory is not None or sender in self._hellos:
-            raise RecordError(f"The hello of {sender!r} comes late, or twice.")
+            raise RecordError(f"the hello of {sender!r} comes late, or twice")
         read_hello(self._plan, sender, record, self._trust)
         self._hellos[sender] = record
         return self._publish(0) if len(self._hellos) == len(self._plan.clients) else None
@@ -72,7 +78,7 @@ class Gathering:
         directory = self._directory
         member: Member | None = None if directory is None else directory.find(sender)
         if directory is None or member is None or self.setup is not None:
-            raise RecordError(f"No opening of {sender!r} is waited for.")
+            raise RecordError(f"no opening of {sender!r} is waited for")
         self._openings[sender] = (record, read_opening(self._plan, directory, member, record, self._trust))
         if len(self._openings) < len(directory.members):
             return None

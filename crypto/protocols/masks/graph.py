@@ -3,6 +3,8 @@
 Everybody computes the same graph from the seed, and nobody can choose it (see `crypto.protocols.masks.members`).
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +29,10 @@ def neighbour_graph(seed: bytes, n: int, parameters: MaskParameters) -> Neighbou
     chosen before the seed meets hypergeometric neighbourhoods. Graphs whose second eigenvalue exceeds
     `parameters.eigenvalue` are skipped.
 
-    *Guarantee*: a function of its arguments alone. Raises GraphError if 64 tries give no such graph.
+    *Guarantee*: a function of its arguments alone.
+
+    Raises:
+        GraphError: 64 tries give no such graph.
     """
     k = parameters.neighbours
     if parameters.complete or n <= k + 1:
@@ -40,7 +45,7 @@ def neighbour_graph(seed: bytes, n: int, parameters: MaskParameters) -> Neighbou
             order = _permutation(n, stream)
             shuffled = adjacency[np.ix_(order, order)]
             return tuple(tuple(int(v) for v in np.flatnonzero(row)) for row in shuffled)
-    raise GraphError(f"No expanding {k}-regular graph of {n} members in {_TRIES} tries; set up again.")
+    raise GraphError(f"no expanding {k}-regular graph of {n} members in {_TRIES} tries; set up again")
 
 
 def expands(adjacency: npt.NDArray[np.bool_], k: int, bound: float) -> bool:

@@ -1,22 +1,12 @@
 """What a client has answered, on record before the answer leaves, so that a crash cannot make it answer twice."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from pathlib import Path
-from typing import Protocol
 
 from crypto.protocols.masks.errors import JournalError
-
-
-class Journal(Protocol):
-    """A durable set of entries."""
-
-    def claim(self, entry: str) -> bool:
-        """Record `entry` durably and return True; False if it was recorded before, even before a crash.
-
-        Raises JournalError if it cannot be recorded; the caller must not answer then.
-        """
-        ...
 
 
 class MemoryJournal:
@@ -26,7 +16,7 @@ class MemoryJournal:
         self._entries: set[str] = set()
 
     def claim(self, entry: str) -> bool:
-        """See `Journal.claim`."""
+        """See `crypto.protocols.entry.Journal.claim`."""
         if entry in self._entries:
             return False
         self._entries.add(entry)
@@ -40,7 +30,11 @@ class FileJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file (mode 0600); raises JournalError if that fails."""
+        """Open or create the file (mode 0600).
+
+        Raises:
+            JournalError: it cannot be opened.
+        """
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -49,21 +43,25 @@ class FileJournal:
                 self._append("\n")
             self._sync_folder()
         except (OSError, ValueError) as error:
-            raise JournalError(f"The journal {path} cannot be opened: {error}.") from error
+            raise JournalError(f"the journal {path} cannot be opened: {error}") from error
         self._entries = set(text.splitlines())
         # An entry that was cut short stands for every entry it may have become.
         self._cut = tuple(text.splitlines()[-1:]) if text and not text.endswith("\n") else ()
 
     def claim(self, entry: str) -> bool:
-        """See `Journal.claim`; raises JournalError for an empty entry, or one of several lines."""
+        """See `crypto.protocols.entry.Journal.claim`.
+
+        Raises:
+            JournalError: an empty entry, or one of several lines.
+        """
         if not entry or entry.splitlines() != [entry]:
-            raise JournalError("A journal entry is one line of text.")
+            raise JournalError("a journal entry is one line of text")
         if entry in self._entries or any(entry.startswith(cut) for cut in self._cut):
             return False
         try:
             self._append(entry + "\n")
         except OSError as error:
-            raise JournalError(f"The journal {self._path} cannot be written: {error}.") from error
+            raise JournalError(f"the journal {self._path} cannot be written: {error}") from error
         self._entries.add(entry)
         return True
 

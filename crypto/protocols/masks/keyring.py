@@ -1,5 +1,7 @@
 """The server's side of keys: the set-up, the offers that come in, and the cohort that may send vectors."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from crypto.planning.plans import Plan
@@ -45,16 +47,24 @@ class Keyring:
 
     @property
     def setup(self) -> Setup:
-        """The finished set-up; raises RecordError before that."""
+        """The finished set-up.
+
+        Raises:
+            RecordError: before that.
+        """
         if self._gathering.setup is None:
-            raise RecordError("The set-up is not finished.")
+            raise RecordError("the set-up is not finished")
         return self._gathering.setup
 
     @property
     def epoch(self) -> Epoch:
-        """The cohort that has keys; raises RecordError before the first one."""
+        """The cohort that has keys.
+
+        Raises:
+            RecordError: before the first one.
+        """
         if self._latest is None:
-            raise RecordError("No keys were handed out yet.")
+            raise RecordError("no keys were handed out yet")
         return self._latest
 
     @property
@@ -84,7 +94,11 @@ class Keyring:
         return self.enrolled and len(self._offers) == len(self.setup.members)
 
     def enrol(self, kind: str, sender: str, payload: bytes) -> tuple[Message, ...]:
-        """Take a hello or an opening; raises RecordError if it is not acceptable."""
+        """Take a hello or an opening.
+
+        Raises:
+            RecordError: it is not acceptable.
+        """
         return self._broadcast(self._gathering.take(kind, sender, payload))
 
     def tick(self) -> tuple[Message, ...]:
@@ -92,12 +106,16 @@ class Keyring:
         return self._broadcast(self._gathering.tick())
 
     def offer(self, sender: int, blob: bytes) -> None:
-        """Keep an offer for the next epoch; raises RecordError if it is not one."""
+        """Keep an offer for the next epoch.
+
+        Raises:
+            RecordError: it is not one.
+        """
         if sender not in self.setup.members:
-            raise RecordError("An offer of somebody who did not take part in the set-up.")
+            raise RecordError("an offer of somebody who did not take part in the set-up")
         offer = read_offer(self._plan, self.setup, self.setup.trust, sender, blob)
         if offer.epoch != self.next_number:
-            raise RecordError(f"An offer for epoch {offer.epoch}, while {self.next_number} is next.")
+            raise RecordError(f"an offer for epoch {offer.epoch}, while {self.next_number} is next")
         self._offers[sender] = offer
 
     def invite(self, but: frozenset[int] = frozenset()) -> tuple[Message, ...]:
@@ -130,9 +148,20 @@ class Keyring:
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""
-        return Message(SERVER, self._plan.clients[receiver], kind, self._plan.session, *place, payload)
+        return self._message(self._plan.clients[receiver], kind, place, payload)
 
     def _broadcast(self, sent: tuple[str, bytes] | None) -> tuple[Message, ...]:
         if sent is None:
             return ()
-        return (Message(SERVER, "clients", sent[0], self._plan.session, *SET_UP, sent[1]),)
+        return (self._message("clients", sent[0], SET_UP, sent[1]),)
+
+    def _message(self, receiver: str, kind: str, place: Key, payload: bytes) -> Message:
+        return Message(
+            sender=SERVER,
+            receiver=receiver,
+            kind=kind,
+            session=self._plan.session,
+            round=place[0],
+            upload=place[1],
+            payload=payload,
+        )

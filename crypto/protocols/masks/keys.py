@@ -3,6 +3,8 @@
 X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). An epoch is one sum's worth of keys.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -54,15 +56,16 @@ class AgreementKey:
     def agree(self, peer: bytes, labels: Labels) -> bytes:
         """Derive the 32-byte key shared with the holder of `peer` for one purpose.
 
-        Raises RecordError if `peer` is no usable public key (wrong length, or of small order, so that the
-        shared secret would be zero), or after `erase`.
+        Raises:
+            RecordError: `peer` is no usable public key (wrong length, or of small order, so that the shared secret
+                would be zero), or after `erase`.
         """
         if self._key is None:
-            raise RecordError("The key was erased; its epoch is over.")
+            raise RecordError("the key was erased; its epoch is over")
         try:
             shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError as error:
-            raise RecordError("A public key is not a usable X25519 key.") from error
+            raise RecordError("a public key is not a usable X25519 key") from error
         return hkdf(shared, labels)
 
     def erase(self) -> None:
@@ -78,14 +81,18 @@ def seal(key: bytes, plaintext: bytes, context: Labels, random: RandomBytes) -> 
 
 
 def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
-    """Return what was sealed; raises RecordError if box, key and context do not belong together."""
+    """Return what was sealed.
+
+    Raises:
+        RecordError: box, key and context do not belong together.
+    """
     try:
         return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], encode_labels(context))
     except (InvalidTag, ValueError) as error:
-        raise RecordError("A sealed share does not open: altered, or for another holder or epoch.") from error
+        raise RecordError("a sealed share does not open: altered, or for another holder or epoch") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskContext:
     """What every mask of one sum is bound to: both sides must agree on all of it, or masks do not cancel.
 

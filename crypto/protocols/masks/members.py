@@ -6,6 +6,8 @@ that does not open is left out and the others open their next nonce for a new di
 times: so corrupt clients choose among that many graphs at most.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +30,7 @@ class Member:
     index: int
     name: str
     identity: bytes
-    channel: bytes
+    sealing: bytes
     commitments: tuple[bytes, ...]
 
 
@@ -73,9 +75,13 @@ class Setup:
 
 
 def mask_parameters(plan: Plan) -> MaskParameters:
-    """The plan's mask parameters; raises RecordError if its protocol uses none."""
+    """The plan's mask parameters.
+
+    Raises:
+        RecordError: its protocol uses none.
+    """
     if plan.masks is None:
-        raise RecordError(f"The protocol {plan.protocol} uses no masks.")
+        raise RecordError(f"the protocol {plan.protocol} uses no masks")
     return plan.masks
 
 
@@ -84,23 +90,27 @@ def commitment(session: str, name: str, attempt: int, nonce: bytes) -> bytes:
     return digest(("masks nonce 1", session, name, attempt, nonce))
 
 
-def write_hello(plan: Plan, identity: Identity, channel: bytes, nonces: Sequence[bytes]) -> bytes:
+def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonces: Sequence[bytes]) -> bytes:
     """A client's signed hello."""
     numbered = enumerate(nonces)
     commitments = [commitment(plan.session, identity.name, attempt, nonce) for attempt, nonce in numbered]
-    return write_record(identity, plan.session, "hello", pack_value([channel, commitments]))
+    return write_record(identity, plan.session, "hello", pack_value([sealing, commitments]))
 
 
 def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
-    """Check a hello; raises RecordError."""
+    """Check a hello.
+
+    Raises:
+        RecordError: it is malformed or not its client's.
+    """
     if name not in plan.clients:
-        raise RecordError(f"The plan has no client {name!r}.")
+        raise RecordError(f"the plan has no client {name!r}")
     match unpack(read_record(trust, plan.session, "hello", name, record)):
-        case [bytes(channel), list(commitments)]:
+        case [bytes(sealing), list(commitments)]:
             whole = all(isinstance(entry, bytes) and len(entry) == KEY_BYTES for entry in commitments)
-            if whole and len(channel) == KEY_BYTES and len(commitments) == ATTEMPTS:
-                return Member(plan.clients.index(name), name, record[:KEY_BYTES], channel, tuple(commitments))
-    raise RecordError(f"The hello of {name!r} is malformed.")
+            if whole and len(sealing) == KEY_BYTES and len(commitments) == ATTEMPTS:
+                return Member(plan.clients.index(name), name, record[:KEY_BYTES], sealing, tuple(commitments))
+    raise RecordError(f"the hello of {name!r} is malformed")
 
 
 def write_directory(attempt: int, hellos: Mapping[str, bytes]) -> bytes:
@@ -111,31 +121,36 @@ def write_directory(attempt: int, hellos: Mapping[str, bytes]) -> bytes:
 def read_directory(plan: Plan, payload: bytes, trust: Trust) -> Directory:
     """Check a directory and everything in it.
 
-    Raises RecordError if a hello is not its client's, names repeat or are out of order, keys repeat, or fewer
-    members came than the plan demands.
+    Raises:
+        RecordError: a hello is not its client's, names repeat or are out of order, keys repeat, or fewer members came
+            than the plan demands.
     """
     match unpack(payload):
         case [int(attempt), list(entries)] if 0 <= attempt < ATTEMPTS:
             pass
         case _:
-            raise RecordError("The directory is malformed.")
+            raise RecordError("the directory is malformed")
     members = []
     for entry in entries:
         match entry:
             case [str(name), bytes(record)]:
                 members.append(read_hello(plan, name, record, trust))
             case _:
-                raise RecordError("An entry of the directory is malformed.")
+                raise RecordError("an entry of the directory is malformed")
     return _directory(plan, attempt, members, digest(("masks directory 1", plan.session, payload)))
 
 
 def _directory(plan: Plan, attempt: int, members: Sequence[Member], label: bytes) -> Directory:
-    """Check the members together; raises RecordError as `read_directory` says."""
+    """Check the members together.
+
+    Raises:
+        RecordError: as `read_directory` says.
+    """
     indices = [member.index for member in members]
     if indices != sorted(set(indices)) or len(indices) < plan.min_clients:
-        raise RecordError(f"{len(indices)} members, in order and each once, are not the {plan.min_clients} needed.")
-    if len({member.channel for member in members}) != len(members):
-        raise RecordError("Two members have one channel key; every client has its own.")
+        raise RecordError(f"{len(indices)} members, in order and each once, are not the {plan.min_clients} needed")
+    if len({member.sealing for member in members}) != len(members):
+        raise RecordError("two members have one channel key; every client has its own")
     return Directory(attempt, tuple(members), label)
 
 
@@ -145,26 +160,34 @@ def write_opening(plan: Plan, identity: Identity, directory: Directory, nonce: b
 
 
 def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes, trust: Trust) -> bytes:
-    """Return the nonce; raises RecordError if it is not what the member committed to, for this directory."""
+    """Return the nonce.
+
+    Raises:
+        RecordError: it is not what the member committed to, for this directory.
+    """
     match unpack(read_record(trust, plan.session, "open", member.name, record)):
         case [bytes(label), bytes(nonce)] if label == directory.digest:
             expected = member.commitments[directory.attempt]
             if commitment(plan.session, member.name, directory.attempt, nonce) == expected:
                 return nonce
-    raise RecordError(f"The opening of {member.name!r} does not fit its commitment or this directory.")
+    raise RecordError(f"the opening of {member.name!r} does not fit its commitment or this directory")
 
 
 def read_openings(plan: Plan, directory: Directory, payload: bytes, trust: Trust) -> Setup:
-    """Check the openings of all members and finish the set-up; raises RecordError."""
+    """Check the openings of all members and finish the set-up.
+
+    Raises:
+        RecordError: they are malformed, not of all members, or do not fit the commitments.
+    """
     match unpack(payload):
         case list(records) if len(records) == len(directory.members):
             pass
         case _:
-            raise RecordError("The list of openings is malformed or not of all members.")
+            raise RecordError("the list of openings is malformed or not of all members")
     nonces = []
     for member, record in zip(directory.members, records, strict=True):
         if not isinstance(record, bytes):
-            raise RecordError("An opening is not bytes.")
+            raise RecordError("an opening is not bytes")
         nonces.append(read_opening(plan, directory, member, record, trust))
     return finish(plan, directory, nonces)
 

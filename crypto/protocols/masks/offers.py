@@ -6,6 +6,8 @@ its share against the commitment on arrival, so whoever later sends one that doe
 and if shares that fit do not give the committed secret, the dealer is.
 """
 
+from __future__ import annotations
+
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -49,7 +51,7 @@ class EpochKeys:
         self._seed[:] = bytes(len(self._seed))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """What the server keeps of a checked offer; commitments and boxes lie in the order of `places`."""
 
@@ -63,17 +65,25 @@ class Offer:
     boxes: Sequence[bytes]
 
     def commitment(self, holder: int, kind: int) -> bytes:
-        """The commitment to one share; raises KeyError for somebody who holds none."""
+        """The commitment to one share.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         start = KEY_BYTES * (2 * self.places[holder] + kind)
         return self.joined[start : start + KEY_BYTES]
 
     def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
-        """What one holder gets: both commitments and the box; raises KeyError for somebody who holds none."""
+        """What one holder gets: both commitments and the box.
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
         return self.commitment(holder, SELF), self.commitment(holder, PAIR), self.boxes[self.places[holder]]
 
 
 @dataclass(frozen=True)
-class Head:
+class Preamble:
     """The signed part of an offer."""
 
     epoch: int
@@ -103,13 +113,13 @@ def make_offer(
     setup: Setup,
     identity: Identity,
     keys: EpochKeys,
-    channels: Mapping[int, bytes],
+    sealings: Mapping[int, bytes],
     threshold: int,
     random: RandomBytes,
 ) -> bytes:
     """Share the secrets of `keys` among this client's holders; returns the offer's bytes.
 
-    `channels`: the channel key shared with each neighbour. A holder's x-coordinate is its place in the plan
+    `sealings`: the channel key shared with each neighbour. A holder's x-coordinate is its place in the plan
     plus one.
     """
     dealer, epoch = plan.clients.index(identity.name), keys.epoch
@@ -124,55 +134,73 @@ def make_offer(
             boxes.append(b"")
         else:
             context = _box_context(plan, setup, epoch, dealer, holder)
-            boxes.append(seal(channels[holder], pair[SELF] + pair[PAIR], context, random))
+            boxes.append(seal(sealings[holder], pair[SELF] + pair[PAIR], context, random))
     joined = b"".join(commitments)
     seed = seed_commitment(plan.session, epoch, dealer, keys.seed())
     body = pack_value([epoch, keys.pair.public, seed, digest(("shares", joined))])
     return pack_value([write_record(identity, plan.session, "offer", body), joined, boxes])
 
 
-def read_head(plan: Plan, trust: Trust, name: str, record: bytes) -> Head:
-    """Check the signed part of `name`'s offer; raises RecordError."""
+def read_preamble(plan: Plan, trust: Trust, name: str, record: bytes) -> Preamble:
+    """Check the signed part of `name`'s offer.
+
+    Raises:
+        RecordError: it is malformed or not signed by `name`.
+    """
     match unpack(read_record(trust, plan.session, "offer", name, record)):
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
             if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
-                return Head(epoch, public, seed, shares)
-    raise RecordError(f"The offer of {name!r} is malformed.")
+                return Preamble(epoch, public, seed, shares)
+    raise RecordError(f"the offer of {name!r} is malformed")
 
 
 def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes) -> Offer:
-    """The server's check of a whole offer; raises RecordError."""
+    """The server's check of a whole offer.
+
+    Raises:
+        RecordError: it is not acceptable.
+    """
     match unpack(blob):
         case [bytes(record), bytes(joined), list(boxes)]:
             pass
         case _:
-            raise RecordError("An offer is malformed.")
-    head = read_head(plan, trust, plan.clients[dealer], record)
+            raise RecordError("an offer is malformed")
+    preamble = read_preamble(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
     if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
-        raise RecordError(f"The offer of {plan.clients[dealer]!r} has another number of shares than holders.")
-    if digest(("shares", joined)) != head.shares_digest or not all(isinstance(box, bytes) for box in boxes):
-        raise RecordError(f"The commitments of {plan.clients[dealer]!r} are not those it signed.")
+        raise RecordError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
+    if digest(("shares", joined)) != preamble.shares_digest or not all(isinstance(box, bytes) for box in boxes):
+        raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
-    return Offer(dealer, head.epoch, head.public, head.seed_commitment, record, places, joined, boxes)
+    return Offer(
+        dealer=dealer,
+        epoch=preamble.epoch,
+        public=preamble.public,
+        seed_commitment=preamble.seed_commitment,
+        record=record,
+        places=places,
+        joined=joined,
+        boxes=boxes,
+    )
 
 
 def open_shares(
-    plan: Plan, setup: Setup, head: Head, ends: tuple[int, int], channel: bytes, sealed: Sequence[bytes]
+    plan: Plan, setup: Setup, preamble: Preamble, ends: tuple[int, int], sealing: bytes, sealed: Sequence[bytes]
 ) -> SharePair:
     """The holder's check of its shares: `ends` are dealer and holder, `sealed` both commitments and the box.
 
-    Raises RecordError if the box does not open or a share does not fit its commitment.
+    Raises:
+        RecordError: the box does not open or a share does not fit its commitment.
     """
     dealer, holder = ends
     *commitments, box = sealed
-    plain = open_box(channel, box, _box_context(plan, setup, head.epoch, dealer, holder))
+    plain = open_box(sealing, box, _box_context(plan, setup, preamble.epoch, dealer, holder))
     if len(plain) != 2 * SHARE_BYTES:
-        raise RecordError("A sealed share has the wrong size.")
+        raise RecordError("a sealed share has the wrong size")
     pair = (plain[:SHARE_BYTES], plain[SHARE_BYTES:])
     for kind in KINDS:
-        if share_commitment(plan.session, head.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
-            raise RecordError(f"A share of {plan.clients[dealer]!r} does not fit its commitment.")
+        if share_commitment(plan.session, preamble.epoch, dealer, holder, kind, pair[kind]) != commitments[kind]:
+            raise RecordError(f"a share of {plan.clients[dealer]!r} does not fit its commitment")
     return pair
 
 

@@ -4,6 +4,8 @@ A record is a proof (`crypto.keys.roster`: public key and Ed25519 signature) fol
 covers session, kind, sender and the body's hash.
 """
 
+from __future__ import annotations
+
 import hashlib
 
 from crypto.errors import MessageError
@@ -19,19 +21,27 @@ def write_record(identity: Identity, session: str, kind: str, body: bytes) -> by
 
 
 def read_record(trust: Trust, session: str, kind: str, sender: str, record: bytes) -> bytes:
-    """Return the body of `sender`'s record; raises RecordError if `trust` does not hold the signature."""
+    """Return the body of `sender`'s record.
+
+    Raises:
+        RecordError: `trust` does not hold the signature.
+    """
     proof, body = record[:PROOF_BYTES], record[PROOF_BYTES:]
     if not trust.holds(sender, _statement(session, kind, sender, body), proof):
-        raise RecordError(f"The {kind} of {sender!r} is not signed by the identity known for it.")
+        raise RecordError(f"the {kind} of {sender!r} is not signed by the identity known for it")
     return body
 
 
 def unpack(data: bytes) -> object:
-    """Read msgpack; raises RecordError."""
+    """Read msgpack.
+
+    Raises:
+        RecordError: it is malformed.
+    """
     try:
         return unpack_value(data)
     except MessageError as error:
-        raise RecordError("A record is malformed.") from error
+        raise RecordError("a record is malformed") from error
 
 
 def _statement(session: str, kind: str, sender: str, body: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """The server's end of a sum: shares to secrets, secrets to masks, masks off the total."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -56,8 +58,10 @@ class Recovery:
     def unmask(self, context: MaskContext, total: Ring) -> None:
         """Take every mask off `total`, in place.
 
-        Raises RecordError, naming the dealer, if shares that fit do not give the committed secret. Secrets are
-        forgotten on return.
+        Secrets are forgotten on return.
+
+        Raises:
+            RecordError: shares that fit do not give the committed secret; names the dealer.
         """
         names = self.plan.clients
         seeds = {dealer: self._secret(dealer, SELF) for dealer in self.survivors}
@@ -91,7 +95,7 @@ class Recovery:
         else:
             fits = secret is not None and AgreementKey(secret).public == offer.public
         if secret is None or not fits:
-            raise RecordError(f"{self._name(dealer)} dealt shares that do not give its committed secret; leave it out.")
+            raise RecordError(f"{self._name(dealer)} dealt shares that do not give its committed secret; leave it out")
         return secret
 
     def _blame(self, text: str) -> None:

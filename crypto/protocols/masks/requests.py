@@ -3,6 +3,8 @@
 Clients are named by their place in the plan. Every reader raises RecordError for anything malformed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,19 +39,19 @@ class KeyList:
         return pack_value([self.epoch, list(self.cohort), rows])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "KeyList":
+    def from_bytes(data: bytes) -> KeyList:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(cohort), list(rows)]:
                 return KeyList(epoch, indices(cohort), tuple(_entry(row) for row in rows))
-        raise RecordError("A key list is malformed.")
+        raise RecordError("a key list is malformed")
 
 
 def _entry(row: object) -> Entry:
     match row:
         case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box)]:
             return Entry(dealer, record, (first, second, box))
-    raise RecordError("An entry of a key list is malformed.")
+    raise RecordError("an entry of a key list is malformed")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class UnmaskRequest:
         return pack_value([self.epoch, list(self.survivors), list(self.dropped), proofs])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "UnmaskRequest":
+    def from_bytes(data: bytes) -> UnmaskRequest:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(survivors), list(dropped), list(rows)]:
@@ -77,9 +79,9 @@ class UnmaskRequest:
                         case [int(index), bytes(proof)] if index not in proofs:
                             proofs[index] = proof
                         case _:
-                            raise RecordError("A confirmation is malformed or there twice.")
+                            raise RecordError("a confirmation is malformed or there twice")
                 return UnmaskRequest(epoch, indices(survivors), indices(dropped), proofs)
-        raise RecordError("An unmask request is malformed.")
+        raise RecordError("an unmask request is malformed")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Shares:
         return pack_value([self.epoch, dealers, kinds, shares, list(self.bad), self.offer])
 
     @staticmethod
-    def from_bytes(data: bytes) -> "Shares":
+    def from_bytes(data: bytes) -> Shares:
         """Read it."""
         match unpack(data):
             case [int(epoch), list(dealers), bytes(kinds), bytes(shares), list(bad), bytes(offer)]:
@@ -106,7 +108,7 @@ class Shares:
                     parts = [shares[start : start + SHARE_BYTES] for start in range(0, len(shares), SHARE_BYTES)]
                     triples = tuple(zip(indices(dealers), kinds, parts, strict=True))
                     return Shares(epoch, triples, indices(bad), offer)
-        raise RecordError("An answer is malformed.")
+        raise RecordError("an answer is malformed")
 
 
 def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
@@ -119,7 +121,7 @@ def read_masked(data: bytes) -> tuple[int, bytes, bytes]:
     match unpack(data):
         case [int(epoch), bytes(model), bytes(packed)] if len(model) <= 64:
             return epoch, model, packed
-    raise RecordError("A masked vector is malformed.")
+    raise RecordError("a masked vector is malformed")
 
 
 def write_survivors(epoch: int, survivors: Sequence[int]) -> bytes:
@@ -132,7 +134,7 @@ def read_survivors(data: bytes) -> tuple[int, tuple[int, ...]]:
     match unpack(data):
         case [int(epoch), list(survivors)]:
             return epoch, indices(survivors)
-    raise RecordError("A list of survivors is malformed.")
+    raise RecordError("a list of survivors is malformed")
 
 
 def write_number(number: int) -> bytes:
@@ -145,7 +147,7 @@ def read_number(data: bytes) -> int:
     match unpack(data):
         case int(number) if 0 <= number < 1 << 62:
             return number
-    raise RecordError("An epoch is malformed.")
+    raise RecordError("an epoch is malformed")
 
 
 def statement(context: MaskContext, cohort: Iterable[int], survivors: Iterable[int]) -> bytes:
@@ -159,5 +161,5 @@ def indices(values: Sequence[object]) -> tuple[int, ...]:
     found = tuple(value for value in values if type(value) is int)
     ascending = all(a < b for a, b in pairwise(found))
     if len(found) != len(values) or not ascending or (found and found[0] < 0):
-        raise RecordError("A list of clients is not of places in ascending order.")
+        raise RecordError("a list of clients is not of places in ascending order")
     return found

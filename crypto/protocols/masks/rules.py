@@ -1,5 +1,7 @@
 """When a client refuses: the checks between a server's request and an answer that cannot be taken back."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 
 from crypto.keys.roster import Trust
@@ -12,12 +14,12 @@ from crypto.protocols.masks.errors import UnmaskRefused
 def check_survivors(plan: Plan, me: int, cohort: Collection[int], survivors: Collection[int]) -> None:
     """Refuse a set without this client, with strangers, or with fewer than clients - dropouts members."""
     if me not in survivors:
-        raise UnmaskRefused("The set of survivors does not hold this client, which did send its vector.")
+        raise UnmaskRefused("the set of survivors does not hold this client, which did send its vector")
     if not set(survivors) <= set(cohort):
-        raise UnmaskRefused("The set of survivors holds somebody who is not in the cohort.")
+        raise UnmaskRefused("the set of survivors holds somebody who is not in the cohort")
     if len(survivors) < plan.min_clients:
         raise UnmaskRefused(
-            f"{len(survivors)} survivors are fewer than the {plan.min_clients} of a sum; run another round."
+            f"{len(survivors)} survivors are fewer than the {plan.min_clients} of a sum; run another round"
         )
 
 
@@ -25,9 +27,9 @@ def check_split(cohort: Collection[int], survivors: Collection[int], dropped: Co
     """Refuse if somebody is in both sets, or the two are not the whole cohort."""
     both = set(survivors) & set(dropped)
     if both:
-        raise UnmaskRefused(f"{len(both)} clients are listed as survivors and as dropped; both secrets open a vector.")
+        raise UnmaskRefused(f"{len(both)} clients are listed as survivors and as dropped; both secrets open a vector")
     if set(survivors) | set(dropped) != set(cohort):
-        raise UnmaskRefused("Survivors and dropped clients together are not the cohort.")
+        raise UnmaskRefused("survivors and dropped clients together are not the cohort")
 
 
 def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proofs: Mapping[int, bytes]) -> None:
@@ -38,11 +40,11 @@ def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proof
         valid += 0 <= index < n and trust.holds(plan.clients[index], statement, proof)
         if valid == needed:
             return
-    raise UnmaskRefused(f"{valid} clients confirmed this set of survivors, {needed} of {n} are needed.")
+    raise UnmaskRefused(f"{valid} clients confirmed this set of survivors, {needed} of {n} are needed")
 
 
 def check_released(released: Released, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
     """Refuse a second sum at one model if the cohorts differ by too few clients (`bookkeeping.Released`)."""
     reason = released.clash(plan, upload, model, [plan.clients[index] for index in survivors])
     if reason:
-        raise UnmaskRefused(f"{reason[0].upper()}{reason[1:]}.")
+        raise UnmaskRefused(reason)

@@ -5,6 +5,8 @@ another is under way waits for it. `Deadline` closes the phase that a sum is in 
 confirmations, shares) without the clients that are missing.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
@@ -193,12 +195,12 @@ class MaskServer:
         number, model, packed = read_masked(item.payload)
         epoch, upload = self._keys.epoch, self._plan.find(item.upload)
         if number != epoch.number or sender not in epoch.offers or sender in current.sent():
-            raise RecordError(f"A vector with keys of epoch {number}, a second one, or of somebody outside the cohort.")
+            raise RecordError(f"a vector with keys of epoch {number}, a second one, or of somebody outside the cohort")
         bits = self._plan.ring_bits(upload.name)
         pile = current.piles.get(model)
         if pile is None:
             if len(current.piles) == MOST_PILES:
-                raise RecordError(f"A vector of a further model; {MOST_PILES} are told apart.")
+                raise RecordError(f"a vector of a further model; {MOST_PILES} are told apart")
             pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
         add_bits(packed, pile.total, bits)
         pile.senders.add(sender)
@@ -221,7 +223,16 @@ class MaskServer:
             )
         survivors = tuple(sorted(pile.senders))
         dropped = tuple(sorted(set(epoch.offers) - pile.senders))
-        context = MaskContext(plan.protocol, plan.session, setup.digest, epoch.number, *current.key, model)
+        round, upload = current.key
+        context = MaskContext(
+            protocol=plan.protocol,
+            session=plan.session,
+            setup=setup.digest,
+            epoch=epoch.number,
+            round=round,
+            upload=upload,
+            model=model,
+        )
         recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
         signed = statement(context, epoch.offers, survivors)
         opening = _Opening(context, pile.total, survivors, signed, recovery, frozenset(survivors))
@@ -235,7 +246,7 @@ class MaskServer:
     def _confirmed(self, current: _Sum, opening: _Opening, sender: int, item: Message) -> tuple[Item, ...]:
         holds = self._keys.setup.trust.holds(item.sender, opening.signed, item.payload)
         if sender not in opening.asked or not holds:
-            raise RecordError("A confirmation that was not asked for, or of another set of survivors.")
+            raise RecordError("a confirmation that was not asked for, or of another set of survivors")
         opening.proofs[sender] = item.payload
         return self._close_confirm(current, opening) if opening.asked <= set(opening.proofs) else ()
 
@@ -257,7 +268,7 @@ class MaskServer:
     def _shares(self, current: _Sum, opening: _Opening, sender: int, item: Message) -> tuple[Item, ...]:
         answer = Shares.from_bytes(item.payload)
         if sender not in opening.asked or sender in opening.answered or answer.epoch != opening.context.epoch:
-            raise RecordError("An answer that was not asked for, or a second one.")
+            raise RecordError("an answer that was not asked for, or a second one")
         opening.answered.add(sender)
         opening.recovery.take(sender, answer.triples, answer.bad)
         try:
@@ -268,10 +279,10 @@ class MaskServer:
 
     def _finish(self, current: _Sum, opening: _Opening) -> tuple[Item, ...]:
         recovery = opening.recovery
-        blame = f" {'; '.join(recovery.blame)}." if recovery.blame else ""
+        blame = "".join(f"; {sentence}" for sentence in recovery.blame)
         missing = recovery.missing()
         if missing:
-            few = f"Too few shares came for {len(missing)} clients, {missing[0]} for one; run another round."
+            few = f"too few shares came for {len(missing)} clients, {missing[0]} for one; run another round"
             return self._abort(current, few + blame)
         try:
             recovery.unmask(opening.context, opening.total)

@@ -4,6 +4,8 @@ Shamir, "How to share a secret", CACM 22(11), 1979. Python's integers, so not co
 one-time seeds and the adversary measures over a network.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
@@ -39,13 +41,15 @@ def split(secret: bytes, threshold: int, points: Sequence[int], random: RandomBy
     """Share 32 bytes among `points`, the holders' x-coordinates; returns one share of 33 bytes for each.
 
     *Guarantee*: any `threshold` shares give the secret, fewer are independent of it (to within 2^-127).
-    Raises ShareError unless the secret has 32 bytes, 1 <= threshold <= number of points, and the points are
-    different whole numbers between 1 and 2^32.
+
+    Raises:
+        ShareError: the secret has not 32 bytes, 1 <= threshold <= number of points does not hold, or the points are not
+            different whole numbers between 1 and 2^32.
     """
     if len(secret) != SECRET_BYTES:
-        raise ShareError(f"The secret has {len(secret)} bytes; {SECRET_BYTES} are shared.")
+        raise ShareError(f"the secret has {len(secret)} bytes; {SECRET_BYTES} are shared")
     if not 1 <= threshold <= len(points):
-        raise ShareError(f"A threshold of {threshold} among {len(points)} holders; choose 1 to {len(points)}.")
+        raise ShareError(f"a threshold of {threshold} among {len(points)} holders; choose 1 to {len(points)}")
     _check_points(points)
     drawn = random(_COEFFICIENT_BYTES * (threshold - 1))
     starts = range(0, len(drawn), _COEFFICIENT_BYTES)
@@ -57,8 +61,10 @@ def split(secret: bytes, threshold: int, points: Sequence[int], random: RandomBy
 def lagrange_weights(points: Sequence[int], prime: int = PRIME) -> list[int]:
     """Return the weights w with sum w_i f(x_i) = f(0) for every polynomial of lower degree than points.
 
-    One set of weights serves every secret whose shares come from the same holders. Raises ShareError for no
-    points, equal points, or points outside 1 to 2^32.
+    One set of weights serves every secret whose shares come from the same holders.
+
+    Raises:
+        ShareError: no points, equal points, or points outside 1 to 2^32.
     """
     _check_points(points)
     whole = 1
@@ -82,7 +88,7 @@ def recover(weights: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
 
 def _check_points(points: Sequence[int]) -> None:
     if not points or len(set(points)) != len(points) or min(points) < 1 or max(points) > 1 << 32:
-        raise ShareError(f"{len(points)} holders need as many different points between 1 and 2^32.")
+        raise ShareError(f"{len(points)} holders need as many different points between 1 and 2^32")
 
 
 def _products_of_differences(points: Sequence[int]) -> list[int]:

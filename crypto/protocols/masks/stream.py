@@ -6,6 +6,8 @@ AES for whole vectors, OpenSSL uses that in GCM but not in plain counter mode, w
 is modulo 2^16, 2^32 or 2^64; a ring of 2^b with fewer bits is a quotient of it.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -33,12 +35,14 @@ def ring_dtype(bits: int) -> np.dtype[np.unsignedinteger]:
 def apply_masks(vector: Ring, add: Sequence[bytes], subtract: Sequence[bytes]) -> None:
     """Add the streams of the keys `add` to `vector` and take off those of `subtract`, in place.
 
-    `vector` is flat and contiguous. No keys, or no entries, change nothing. Raises RandomnessError for a key
-    that has not 32 bytes.
+    `vector` is flat and contiguous. No keys, or no entries, change nothing.
+
+    Raises:
+        RandomnessError: a key that has not 32 bytes.
     """
     signed = [(key, np.add) for key in add] + [(key, np.subtract) for key in subtract]
     if any(len(key) != KEY_BYTES for key, _ in signed):
-        raise RandomnessError(f"A mask key has {KEY_BYTES} bytes; derive it with HKDF.")
+        raise RandomnessError(f"a mask key has {KEY_BYTES} bytes; derive it with HKDF")
     for start in range(0, len(signed), _MOST_STREAMS):
         _apply(vector, signed[start : start + _MOST_STREAMS])
 

@@ -11,6 +11,8 @@ If the plan bounds norms, the noise share is split apart from the vector, and bo
 This file holds the clients' side; `crypto.protocols.mpc.servers` the others.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -83,14 +85,14 @@ class MpcClient:
         """The same with a noise share that is split and checked apart from the vector."""
         declared = self._plan.find(upload)
         if not isinstance(noise, np.ndarray) or noise.dtype != np.int64 or noise.shape != (declared.length,):
-            raise SubmissionRefused(f"The noise of {upload!r} is not int64 of shape ({declared.length},); make it so.")
+            raise SubmissionRefused(f"the noise of {upload!r} is not int64 of shape ({declared.length},); make it so")
         _within(noise, declared.noise_norm_bound, "noise share")
         self._check(round, upload, vector, model)
         return self._split(round, upload, np.concatenate([vector, noise]), model)
 
     def _check(self, round: int, upload: str, vector: Vector, model: bytes) -> None:
         if not self.ready:
-            raise SubmissionRefused("The computing servers' keys have not arrived; deliver their start messages.")
+            raise SubmissionRefused("the computing servers' keys have not arrived; deliver their start messages")
         self._submissions.check(round, upload, vector, model)
         declared = self._plan.find(upload)
         if declared.norm_bound:
@@ -103,7 +105,17 @@ class MpcClient:
         for receiver, share in zip(COMPUTE, (seed, rest), strict=True):
             context = (self._plan.session, round, upload, model, self.name, receiver)
             payload = bytes([len(model)]) + model + seal(self._keys[receiver], share, context, self._random)
-            sent.append(Message(self.name, receiver, "share", self._plan.session, round, upload, payload))
+            sent.append(
+                Message(
+                    sender=self.name,
+                    receiver=receiver,
+                    kind="share",
+                    session=self._plan.session,
+                    round=round,
+                    upload=upload,
+                    payload=payload,
+                )
+            )
         return tuple(sent)
 
 
@@ -111,6 +123,6 @@ def _within(vector: Vector, bound: int, what: str) -> None:
     square = exact_norm_square(vector)
     if square > bound * bound:
         raise SubmissionRefused(
-            f"The {what} has norm {math.isqrt(square)}, above the plan's {bound}, and would be refused; clip it, or "
-            "draw the noise again."
+            f"the {what} has norm {math.isqrt(square)}, above the plan's {bound}, and would be refused; clip it, or "
+            "draw the noise again"
         )

@@ -2,6 +2,8 @@
 heavy.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import importlib.util
@@ -29,14 +31,15 @@ def require_crypten() -> None:
     """Raise BackendMissing, with the commands that help, if CrypTen or what it needs is not installed."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise BackendMissing(f"The mpc protocol needs {', '.join(missing)}, not installed here; run: {REMEDY}")
+        raise BackendMissing(f"the mpc protocol needs {', '.join(missing)}, not installed here; run: {REMEDY}")
 
 
 def load_crypten() -> Any:
     """Import CrypTen 0.4.1, with its ONNX converter, which imports a removed part of torch, replaced by
     nothing.
 
-    Raises BackendMissing if it is absent or does not import.
+    Raises:
+        BackendMissing: it is absent or does not import.
     """
     require_crypten()
     stub: Any = types.ModuleType("crypten.nn.onnx_converter")
@@ -50,7 +53,7 @@ def load_crypten() -> Any:
 
 
 def _no_converter(*_: object, **__: object) -> None:
-    raise CryptoError("Models are not converted here: CrypTen serves sums of integer vectors only.")
+    raise CryptoError("models are not converted here: CrypTen serves sums of integer vectors only")
 
 
 class CrypTenGroup:
@@ -64,7 +67,9 @@ class CrypTenGroup:
     def __init__(self, rank: int, world: int, rendezvous: Path, dealer: bool = False) -> None:
         """Join the group through the file `rendezvous`; waits for the others.
 
-        Raises BackendMissing without CrypTen, CryptoError if the group does not come about.
+        Raises:
+            BackendMissing: CrypTen is not installed.
+            CryptoError: the group does not come about.
         """
         self._crypten = _prepare(rank, world, rendezvous, dealer)
         self._offers: dict[bytes, Ints] = {}
@@ -75,7 +80,7 @@ class CrypTenGroup:
         try:
             self._crypten.init()
         except Exception as error:
-            raise CryptoError(f"The computing servers could not meet: {_first_line(error)}") from error
+            raise CryptoError(f"the computing servers could not meet: {_first_line(error)}") from error
         if not dealer:
             self._crypten.mpc.get_default_provider = _no_triples
 
@@ -88,12 +93,14 @@ class CrypTenGroup:
         self._offers.pop(digest, None)
 
     def open(self, digest: bytes, norm_bounds: tuple[int, ...], least: int) -> Opened | None:
-        """See `crypto.protocols.session.SumOpener`; raises CryptoError if the other process is gone, or if norms are to
-        be checked without a dealer.
+        """See `crypto.protocols.session.SumOpener`.
+
+        Raises:
+            CryptoError: the other process is gone, or norms are to be checked without a dealer.
         """
         shares = self._offers.pop(digest)
         if norm_bounds and not self._dealer:
-            raise CryptoError("Norms are checked with triples of a dealer only; host the role dealer as well.")
+            raise CryptoError("norms are checked with triples of a dealer only; host the role dealer as well")
         try:
             if len(set(self._exchange(digest))) != 1:
                 return None
@@ -103,7 +110,7 @@ class CrypTenGroup:
             total = shares[:, np.array(accepted)].sum(axis=(0, 1), dtype=np.int64)
             opened = self._shared(total).get_plain_text().numpy()
         except RuntimeError as error:
-            raise CryptoError(f"The other computing server is gone: {_first_line(error)}") from error
+            raise CryptoError(f"the other computing server is gone: {_first_line(error)}") from error
         return Opened(accepted, opened)
 
     def _exchange(self, mine: bytes) -> list[bytes]:
@@ -189,7 +196,7 @@ def _pieces(rows: Ints) -> list[Ints]:
 
 
 def _no_triples(*_: object, **__: object) -> None:
-    raise CryptoError("Multiplying shares is refused: CrypTen's default dealer would give one party every triple.")
+    raise CryptoError("multiplying shares is refused: CrypTen's default dealer would give one party every triple")
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,8 @@ Shares are kept per client until the list is known, as a client may have reached
 bytes an entry and client at compute1, 32 bytes a client at compute0.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -67,7 +69,7 @@ class ComputeServer:
 
     def start(self) -> tuple[Item, ...]:
         """Send the public key to the clients."""
-        return (Message(self.name, "clients", "key", self._plan.session, *SET_UP, self._box.public),)
+        return (self._message("clients", "key", SET_UP, self._box.public),)
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """See `Session.on`. When both computing servers are ready, it opens the sum with the other, waiting for it."""
@@ -124,7 +126,7 @@ class ComputeServer:
         self._offers[key] = _Offer(digest, names)
         self._opener.offer(digest, self._vectors(key, [shares[name][1] for name in names]))
         other = COMPUTE[1 - COMPUTE.index(self.name)]
-        told = Message(self.name, other, "ready", self._plan.session, *key, digest)
+        told = self._message(other, "ready", key, digest)
         return (told, *self._open(key))
 
     def _vectors(self, key: Key, shares: list[bytes]) -> npt.NDArray[np.int64]:
@@ -181,7 +183,18 @@ class ComputeServer:
         return ()
 
     def _answer(self, key: Key, kind: str, payload: bytes) -> Message:
-        return Message(self.name, "server", kind, self._plan.session, *key, payload)
+        return self._message("server", kind, key, payload)
+
+    def _message(self, receiver: str, kind: str, key: Key, payload: bytes) -> Message:
+        return Message(
+            sender=self.name,
+            receiver=receiver,
+            kind=kind,
+            session=self._plan.session,
+            round=key[0],
+            upload=key[1],
+            payload=payload,
+        )
 
 
 @dataclass
@@ -280,7 +293,18 @@ class MpcServer:
         return (*self._tell(key, "forget", b""), self._sums.abort(key, reason))
 
     def _tell(self, key: Key, kind: str, payload: bytes) -> tuple[Message, ...]:
-        return tuple(Message("server", role, kind, self._plan.session, *key, payload) for role in COMPUTE)
+        return tuple(
+            Message(
+                sender="server",
+                receiver=role,
+                kind=kind,
+                session=self._plan.session,
+                round=key[0],
+                upload=key[1],
+                payload=payload,
+            )
+            for role in COMPUTE
+        )
 
 
 def _unpacked(payload: bytes) -> object:

@@ -52,7 +52,7 @@ from secure_fcl.strategies.section import RefinedSection
 _SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Calm(SummedOnce):
     """CALM, our own: class sums, then the scatter of directions from released means; its discriminant knows the noise.
 
@@ -92,12 +92,14 @@ class Calm(SummedOnce):
         rows, scatter = Part("sums", (self.widest_slot, 1 + self.dimension), bound), Part("scatter", (entries,), bound)
         return {
             "train": UploadSpec(
-                self.name, (rows,), self.scale, 1.0, 1 + self.dimension,
-                "one example lies in one class row, with Euclidean norm at most 1",
+                name=self.name, parts=(rows,), scale=self.scale, sensitivity_l2=1.0,
+                sensitivity_entries=1 + self.dimension,
+                unit="one example lies in one class row, with Euclidean norm at most 1",
             ),
             "close": UploadSpec(
-                f"{self.name}_scatter", (scatter,), self.scale, 1.0, entries,
-                "one example adds the products of a direction, with Euclidean norm at most 1",
+                name=f"{self.name}_scatter", parts=(scatter,), scale=self.scale, sensitivity_l2=1.0,
+                sensitivity_entries=entries,
+                unit="one example adds the products of a direction, with Euclidean norm at most 1",
             ),
         }  # fmt: skip
 
@@ -185,8 +187,9 @@ class CalmSection(RefinedSection):
 def _calm(section: CalmSection, numbers: SumsNumbers) -> Calm:
     copies = variations if section.variations else lambda x: iter((x,))
     return Calm(
-        numbers.name, feature_map(section.features), copies, numbers.shape, numbers.classes, numbers.widest_slot,
-        numbers.examples, 2.0**section.scale_bits, (0.0, 0.0),
+        name=numbers.name, features=feature_map(section.features), variations=copies, shape=numbers.shape,
+        classes=numbers.classes, widest_slot=numbers.widest_slot, examples=numbers.examples,
+        scale=2.0**section.scale_bits, noise=(0.0, 0.0),
     )  # fmt: skip
 
 

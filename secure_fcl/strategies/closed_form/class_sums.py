@@ -30,7 +30,7 @@ from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
 from secure_fcl.strategies.section import SumsSection
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ClassSums(SummedOnce):
     """Sums of bounded features by class (as in Snell et al. 2017, section 2.1, with directions for means).
 
@@ -60,12 +60,12 @@ class ClassSums(SummedOnce):
     def uploads(self) -> Mapping[Phase, UploadSpec]:
         """One row of features per class of the slot; an example touches one row and weighs at most 1 there."""
         spec = UploadSpec(
-            self.name,
-            (Part("sums", (self.widest_slot, self.dimension), float(self.examples)),),
-            self.scale,
-            1.0,
-            self.dimension,
-            "one example lies in one class row, with Euclidean norm at most 1",
+            name=self.name,
+            parts=(Part("sums", (self.widest_slot, self.dimension), float(self.examples)),),
+            scale=self.scale,
+            sensitivity_l2=1.0,
+            sensitivity_entries=self.dimension,
+            unit="one example lies in one class row, with Euclidean norm at most 1",
         )
         return {"train": spec}
 
@@ -108,7 +108,12 @@ class ClassSumsSection(SumsSection):
 
 def _class_sums(section: ClassSumsSection, numbers: SumsNumbers) -> ClassSums:
     return ClassSums(
-        numbers.shape, numbers.classes, numbers.widest_slot, numbers.examples, 2.0**section.scale_bits, numbers.noisy
+        shape=numbers.shape,
+        classes=numbers.classes,
+        widest_slot=numbers.widest_slot,
+        examples=numbers.examples,
+        scale=2.0**section.scale_bits,
+        noisy=numbers.noisy,
     )
 
 

@@ -78,8 +78,9 @@ class AnalyticSection(MomentsSection):
 
 def _moments(section: MomentsSection, numbers: SumsNumbers, classifier: Classifier) -> MomentSums:
     return MomentSums(
-        numbers.name, classifier, feature_map(section.features), numbers.shape, numbers.classes, numbers.widest_slot,
-        numbers.examples, section.gram_share, 2.0**section.scale_bits, 0.0,
+        name=numbers.name, classifier=classifier, features=feature_map(section.features), shape=numbers.shape,
+        classes=numbers.classes, widest_slot=numbers.widest_slot, examples=numbers.examples,
+        gram_share=section.gram_share, scale=2.0**section.scale_bits, noise=0.0,
     )  # fmt: skip
 
 

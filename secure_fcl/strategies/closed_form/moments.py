@@ -66,7 +66,7 @@ class Classifier(Protocol):
         """Return the classifier; rows of classes that were never released are ignored."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MomentSums(SummedOnce):
     """A closed-form strategy: one round per chunk, sums only, a classifier after every release.
 
@@ -113,7 +113,12 @@ class MomentSums(SummedOnce):
         rows = Part("sums", (self.widest_slot, 1 + self.dimension), bound)
         unit = "one example lies in one class row and in the second moment, together with Euclidean norm at most 1"
         spec = UploadSpec(
-            self.name, (rows, Part("gram", (entries,), bound)), self.scale, 1.0, 1 + self.dimension + entries, unit
+            name=self.name,
+            parts=(rows, Part("gram", (entries,), bound)),
+            scale=self.scale,
+            sensitivity_l2=1.0,
+            sensitivity_entries=1 + self.dimension + entries,
+            unit=unit,
         )
         return {"train": spec}
 

@@ -35,8 +35,8 @@ class SummedOnce(ABC):
         """Return whether noise is added inside the sums; without it every release is charged as non-private."""
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Strategy.kept`: nothing."""
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
+        """See `Strategy.carried`: nothing."""
         return {}
 
     def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:

@@ -57,7 +57,7 @@ class Received:
 
 
 class Method(Protocol):
-    """A strategy's own part. Frozen; everything it reads in `after`, `absorb` and `keep` is released or its own."""
+    """A strategy's own part. Frozen; everything it reads in `after`, `absorb` and `carry` is released or its own."""
 
     @property
     def memory(self) -> bool:
@@ -93,19 +93,19 @@ class Method(Protocol):
         It is a visit of its own, charged like the first; nothing of it is sent but its path.
         """
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of arrays that a device keeps between rounds, for a network of `size` weights."""
 
     def initial(self, weights: Floats) -> State:
         """Return its public arrays before the first round; they stand in the state beside "weights"."""
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """Return the flat weights of the teachers."""
 
-    def start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """Return the weights that a client's training starts from."""
 
-    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def surrogate_start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """Return the weights that a client's surrogate starts from."""
 
     def surrogate_after(self, state: State) -> AfterNoise | None:
@@ -114,10 +114,10 @@ class Method(Protocol):
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """Return the loss of an example in one round."""
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """Return what is done to the noisy gradient."""
 
-    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+    def carry(self, carried: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
         """Return the device's arrays after a visit that ended with the weights `local` (already private)."""
 
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
@@ -140,23 +140,23 @@ class Plain:
     channel: Channel | None = None
     surrogate: bool = False
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Method.kept`."""
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.carried`."""
         return {}
 
     def initial(self, weights: Floats) -> State:
         """See `Method.initial`."""
         return {}
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
         return ()
 
-    def start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """See `Method.start`."""
         return state["weights"]
 
-    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def surrogate_start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """See `Method.surrogate_start`."""
         return state["weights"]
 
@@ -168,12 +168,12 @@ class Plain:
         """See `Method.loss`."""
         return head.cross_entropy
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         return None
 
-    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
-        """See `Method.keep`."""
+    def carry(self, carried: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+        """See `Method.carry`."""
         return {}
 
     def absorb(self, state: State, step: StepContext, received: Received) -> State:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import AfterNoise, ClippedGradients, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
+from privacy import AfterNoise, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
+from privacy.distributed import ClippedGradients
 from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.gradient.models import build_model, load_vector, logits, to_vector
 
@@ -59,7 +60,7 @@ class Trainer(Protocol):
         """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Networks:
     """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
 
@@ -67,7 +68,7 @@ class Networks:
     shape: tuple[int, ...]
     classes: int
     seed: int
-    device: str = "cpu"
+    torch_device: str = "cpu"
     trainer: TrainerName = "opacus"
     last_alone: bool = False
 
@@ -117,16 +118,16 @@ class Networks:
         """
         import torch
 
-        starts = torch.from_numpy(np.ascontiguousarray(weights)).to(self.device).expand(len(visits), -1)
-        kept = [None if v.moments is None else torch.tensor(v.moments, device=self.device) for v in visits]
+        starts = torch.from_numpy(np.ascontiguousarray(weights)).to(self.torch_device).expand(len(visits), -1)
+        carried = [None if v.moments is None else torch.tensor(v.moments, device=self.torch_device) for v in visits]
         if self.trainer == "opacus":
-            for start, visit, own in zip(starts, visits, kept, strict=True):
+            for start, visit, own in zip(starts, visits, carried, strict=True):
                 walked = torch.zeros_like(start) if path else None
                 after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked, own)
                 yield _trained(after - start, walked, own)
             return
         paths = torch.zeros(starts.shape) if path else None
-        told = [own for own in kept if own is not None]
+        told = [own for own in carried if own is not None]
         moments = torch.stack(told) if told else None
         stacked = self._stacked.visit(
             starts, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits],
@@ -145,7 +146,7 @@ class Networks:
         """Yield the clipped gradient sum of one Poisson batch at every client, without noise, in order."""
         import torch
 
-        start = torch.from_numpy(weights).to(self.device)
+        start = torch.from_numpy(weights).to(self.torch_device)
         if self.trainer == "opacus":
             for visit in visits:
                 yield self._clipped.sum(start, visit.strata, clipping_norm, visit.coins, loss)
@@ -158,7 +159,7 @@ class Networks:
         """Return the sum of squared clipped gradients of one Poisson batch, without noise, float64 (P,)."""
         import torch
 
-        start = torch.from_numpy(weights).to(self.device)
+        start = torch.from_numpy(weights).to(self.torch_device)
         if self.trainer == "stacked":
             return self._stacked.squares(start, visit.strata, clipping_norm, visit.coins, loss).numpy()
         return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
@@ -169,11 +170,11 @@ class Networks:
 
     @cached_property
     def _opacus(self) -> DpSgdTrainer:
-        return DpSgdTrainer(self.fresh().to(self.device))
+        return DpSgdTrainer(self.fresh().to(self.torch_device))
 
     @cached_property
     def _clipped(self) -> ClippedGradients:
-        return ClippedGradients(self.fresh().to(self.device))
+        return ClippedGradients(self.fresh().to(self.torch_device))
 
     @cached_property
     def _stacked(self) -> StackedTrainer:

@@ -1,5 +1,7 @@
 """The literature's methods, by family; each names its paper, what it sums, where its terms act and what they cost."""
 
+from __future__ import annotations
+
 from secure_fcl.strategies.methods.averaging import Alone, Weighted
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
 from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy

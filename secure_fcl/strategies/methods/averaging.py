@@ -37,16 +37,16 @@ class Alone(Plain):
 
     mean: Mean = "none"
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Method.kept`."""
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.carried`."""
         return {"own": (size,)}
 
-    def start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """See `Method.start`."""
-        return own_or(state["weights"], kept["own"])
+        return own_or(state["weights"], carried["own"])
 
-    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
-        """See `Method.keep`."""
+    def carry(self, carried: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+        """See `Method.carry`."""
         return {"own": local}
 
 

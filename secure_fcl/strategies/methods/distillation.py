@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LwF(Plain):
     """FedLwF: cross-entropy + weight * distillation from the model after the last task, on current data.
 
@@ -39,7 +39,7 @@ class LwF(Plain):
         """See `Method.initial`."""
         return {"old": weights.copy()}
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
         return (state["old"],)
 
@@ -59,7 +59,7 @@ class LwF(Plain):
         return {"old": received.after.copy() if step.last else state["old"]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwoTeachers(Plain):
     """FLwF-2T: cross-entropy, distillation from the client's own model after the last task, and from the server's.
 
@@ -74,13 +74,13 @@ class TwoTeachers(Plain):
     beta: float = 0.4
     temperature: float = 2.0
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Method.kept`."""
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.carried`."""
         return {"past": (size,)}
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
-        return (own_or(state["weights"], kept["past"]) if kept else state["weights"], state["weights"])
+        return (own_or(state["weights"], carried["past"]) if carried else state["weights"], state["weights"])
 
     def loss(self, head: Head, state: State, step: StepContext) -> ExampleLoss:
         """See `Method.loss`."""
@@ -100,9 +100,9 @@ class TwoTeachers(Plain):
         """Weight of the server's model."""
         return 1.0 - self.alpha - self.beta
 
-    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
-        """See `Method.keep`."""
-        return {"past": local if step.last else kept["past"]}
+    def carry(self, carried: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+        """See `Method.carry`."""
+        return {"past": local if step.last else carried["past"]}
 
 
 class DistillationSection(GradientSection):

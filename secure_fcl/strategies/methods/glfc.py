@@ -28,7 +28,7 @@ CHANNEL = "glfc.prototype_gradients"
 PERTURBATION_STEPS, PERTURBATION_RATE = 50, 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Glfc(Plain):
     """GLFC-safe: the loss of GLFC on sums alone (Dong et al. 2022, CVPR, arXiv 2203.11473, section 4.1).
 
@@ -49,7 +49,7 @@ class Glfc(Plain):
         """See `Method.initial`."""
         return {"old": weights.copy()}
 
-    def teacher_weights(self, state: State, kept: Mapping[str, Floats]) -> Sequence[Floats]:
+    def teacher_weights(self, state: State, carried: Mapping[str, Floats]) -> Sequence[Floats]:
         """See `Method.teacher_weights`."""
         return (state["old"],)
 

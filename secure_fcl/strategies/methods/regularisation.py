@@ -26,14 +26,14 @@ class Proximal(Plain):
 
     mu: float = 0.1
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         import torch
 
         return Pull(torch.from_numpy(state["weights"]), self.mu)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ElasticWeights(Plain):
     """FedEWC: strength / 2 * sum over closed tasks of F (w - w*)^2, F the clients' summed Fisher information.
 
@@ -50,7 +50,7 @@ class ElasticWeights(Plain):
         """See `Method.initial`."""
         return {"diagonal": np.zeros_like(weights), "pull": np.zeros_like(weights)}
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         import torch
 
@@ -82,19 +82,19 @@ class Curvature(ElasticWeights):
 
     beside: frozenset[Beside] = frozenset({"fisher", "fisher_weights"})
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Method.kept`."""
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.carried`."""
         return {"local": (size,)}
 
-    def keep(self, kept: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
-        """See `Method.keep`."""
+    def carry(self, carried: Mapping[str, Floats], local: Floats, step: StepContext) -> Mapping[str, Floats]:
+        """See `Method.carry`."""
         return {"local": local}
 
     def _pull(self, received: Received) -> Floats:
         return received.means["fisher_weights"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynapticIntelligence(Plain):
     """SI: strength * Omega (w - w*)^2, Omega the path integral of a task over its squared distance.
 
@@ -110,7 +110,7 @@ class SynapticIntelligence(Plain):
         """See `Method.initial`."""
         return {"walked": np.zeros_like(weights), "importance": np.zeros_like(weights), "anchor": weights.copy()}
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         import torch
 
@@ -145,13 +145,13 @@ class SurrogateIntelligence(SynapticIntelligence):
     surrogate: bool = True
     mix: float = 0.5
 
-    def kept(self, size: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Method.kept`."""
+    def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
+        """See `Method.carried`."""
         return {"surrogate": (size,)}
 
-    def surrogate_start(self, state: State, kept: Mapping[str, Floats], step: StepContext) -> Floats:
+    def surrogate_start(self, state: State, carried: Mapping[str, Floats], step: StepContext) -> Floats:
         """See `Method.surrogate_start`."""
-        return own_or(state["weights"], kept["surrogate"])
+        return own_or(state["weights"], carried["surrogate"])
 
     def surrogate_after(self, state: State) -> AfterNoise | None:
         """See `Method.surrogate_after`."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DarkReplay(Plain):
     """DER++: on the memory, alpha * |outputs - stored outputs|^2 / classes + beta * cross-entropy.
 
@@ -59,7 +59,7 @@ class AveragedGradientMemory(Plain):
         """See `Method.initial`."""
         return {"reference": np.zeros_like(weights)}
 
-    def after(self, state: State, kept: Mapping[str, Floats]) -> AfterNoise | None:
+    def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
         import torch
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from attacks import AuditInvalid, GuessCounts, gaussian_bound, gaussian_epsilon, gaussian_mu, two_run_audit
-from attacks.bounds.gaussian import gaussian_mu_lower
+from attacks.bounds.gaussian import gaussian_bound, gaussian_epsilon, gaussian_mu, gaussian_mu_lower, two_run_audit
+from attacks.errors import AuditInvalid
+from attacks.games.judging import GuessCounts
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from attacks import (
     Capability,
     CheckpointDifference,
     Coin,
-    ControlFailed,
     Losses,
     LossScore,
     RetainedDifference,
@@ -30,6 +29,7 @@ from attacks.controls.memorised import (
     positive_control,
     retained_world,
 )
+from attacks.errors import ControlFailed
 from attacks.testing import check_attack
 
 MEMBER_ATTACKS = [LossScore, CheckpointDifference, SequenceMean, SequenceBest]
@@ -126,7 +126,7 @@ def test_an_attack_that_requires_too_little_fails(member_world: ControlWorld) ->
 def test_fresh_coins_cannot_be_found(member_world: ControlWorld) -> None:
     misses = 0
     for seed in range(40):
-        terms = Terms("any", seed=seed)
+        terms = Terms(target="any", seed=seed)
         outcome = negative_control(
             member_world.game,
             LossScore(member_world.losses),
@@ -142,7 +142,7 @@ def test_fresh_coins_cannot_be_found(member_world: ControlWorld) -> None:
 def test_the_negative_controls_coins_follow_the_clusters(member_world: ControlWorld) -> None:
     candidates = member_world.candidates
     paired = Candidates(candidates.x, candidates.y, np.arange(len(candidates)) // 2, candidates.task)
-    terms = Terms("any", coin=Coin(per_cluster=True))
+    terms = Terms(target="any", coin=Coin(per_cluster=True))
     outcome = negative_control(member_world.game, LossScore(member_world.losses), member_world.view, paired, terms)
     assert outcome.n_members % 2 == 0
     assert outcome.terms.ledger_epsilon == 0.0

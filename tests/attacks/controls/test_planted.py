@@ -7,18 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks import AuditInvalid, ControlFailed, LedgerContradicted, contradictions, discoveries, require_consistent
-from attacks.controls.planted import Bug, PlantedPlan, planted_outcome, planted_two_run
+from attacks import LedgerContradicted, contradictions, discoveries, require_consistent
+from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
+from attacks.errors import AuditInvalid, ControlFailed
 from attacks.testing import check_accountant
 from privacy import PldAccountant, RdpAccountant, SampledGaussian
 
 
 def _epsilon(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return PldAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return PldAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 def _rdp(rate: float, sigma: float, steps: int, delta: float) -> float:
-    return RdpAccountant().epsilon({SampledGaussian(rate, sigma): steps}, delta)
+    return RdpAccountant().epsilon({SampledGaussian(q=rate, noise_multiplier=sigma): steps}, delta)
 
 
 @pytest.mark.parametrize("accountant", [_epsilon, _rdp])
@@ -38,7 +39,7 @@ def test_an_accountant_that_charges_without_end_fails() -> None:
 
 
 def test_a_bug_fails_the_audit_loudly() -> None:
-    plan = PlantedPlan(noise_multiplier=4.0)
+    plan = PlantedSchedule(noise_multiplier=4.0)
     epsilon = _epsilon(1.0, 4.0, 1, 1e-5)
     honest, broken = (planted_outcome(plan, bug, epsilon) for bug in (Bug.NONE, Bug.NO_NOISE))
     require_consistent([honest])
@@ -50,7 +51,7 @@ def test_a_bug_fails_the_audit_loudly() -> None:
 
 def test_honest_mechanisms_are_not_accused() -> None:
     """At 95 % simultaneous confidence over 60 honest runs at most a twentieth may be: in fact the bound is loose."""
-    plan = PlantedPlan(noise_multiplier=2.0, rate=0.2, rounds=10, canaries=300)
+    plan = PlantedSchedule(noise_multiplier=2.0, rate=0.2, rounds=10, canaries=300)
     epsilon = _epsilon(plan.rate, plan.noise_multiplier, plan.rounds, 1e-5)
     accused = sum(
         bool(contradictions([planted_outcome(replace(plan, seed=seed), Bug.NONE, epsilon)], 0.95)) for seed in range(60)
@@ -60,7 +61,7 @@ def test_honest_mechanisms_are_not_accused() -> None:
 
 
 def test_holm_spares_the_weak_and_keeps_the_strong() -> None:
-    plan = PlantedPlan(noise_multiplier=4.0, canaries=400)
+    plan = PlantedSchedule(noise_multiplier=4.0, canaries=400)
     honest = [planted_outcome(replace(plan, seed=seed), Bug.NONE, 1.3, delta=1e-8) for seed in range(5)]
     broken = planted_outcome(plan, Bug.NO_NOISE, 1.3, delta=1e-8)
     assert [c.target for c in contradictions([*honest, broken])] == [broken.terms.target]
@@ -71,7 +72,7 @@ def test_holm_spares_the_weak_and_keeps_the_strong() -> None:
 
 
 def test_discoveries_are_adjusted_for_all_that_was_tried() -> None:
-    plan = PlantedPlan(noise_multiplier=4.0, canaries=400)
+    plan = PlantedSchedule(noise_multiplier=4.0, canaries=400)
     chance = [planted_outcome(replace(plan, noise_multiplier=1e4, seed=seed), Bug.NONE, 1.0) for seed in range(6)]
     leak = planted_outcome(plan, Bug.ONE_CLIENT_UNMASKED, 1.0)
     found = discoveries([*chance, leak])
@@ -82,7 +83,7 @@ def test_discoveries_are_adjusted_for_all_that_was_tried() -> None:
 
 
 def test_noise_scaled_by_the_batch_shows_at_expected_batch_one_only() -> None:
-    plan = PlantedPlan(noise_multiplier=4.0)
+    plan = PlantedSchedule(noise_multiplier=4.0)
     epsilon = _epsilon(1.0, 4.0, 1, 1e-5)
     assert planted_two_run(plan, Bug.NOISE_BY_REALISED_BATCH).epsilon.value > epsilon
     assert planted_two_run(plan, Bug.NONE).epsilon.value <= epsilon
@@ -97,5 +98,5 @@ def test_impossible_plans_are_refused() -> None:
         {"noise_multiplier": 1.0, "rounds": 0},
     ):
         with pytest.raises(AuditInvalid):
-            PlantedPlan(**bad)
-    assert np.isfinite(PlantedPlan(1.0).noise_multiplier)
+            PlantedSchedule(**bad)
+    assert np.isfinite(PlantedSchedule(noise_multiplier=1.0).noise_multiplier)

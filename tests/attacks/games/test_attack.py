@@ -6,17 +6,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 
-from attacks import (
-    ALL_MODELS,
-    FINAL_MODEL,
-    Candidates,
-    CandidatesInvalid,
-    Capability,
-    CapabilityMissing,
-    ScoresInvalid,
-    View,
-    run_attack,
-)
+from attacks import ALL_MODELS, FINAL_MODEL, Candidates, Capability, View
+from attacks.errors import CandidatesInvalid, CapabilityMissing, ScoresInvalid
+from attacks.games.attack import run_attack
 
 
 @dataclass(frozen=True)

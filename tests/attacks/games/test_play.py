@@ -6,26 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from attacks import (
-    FINAL_MODEL,
-    MEMBERSHIP,
-    Candidates,
-    Capability,
-    CapabilityMissing,
-    Coin,
-    GameInvalid,
-    Terms,
-    View,
-    play,
-)
+from attacks import FINAL_MODEL, MEMBERSHIP, Candidates, Capability, Coin, Terms, View, play
+from attacks.errors import CapabilityMissing, GameInvalid
 from attacks.games.judging import auc_score
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
 
 Make = Callable[..., Candidates]
-BLIND = Score(0.5, 0.45, 0.55, 0.95, 100)
+BLIND = Score(value=0.5, low=0.45, high=0.55, confidence=0.95, n=100)
 VIEW = View.of(FINAL_MODEL, {"final_model": np.zeros(1)})
-TERMS = Terms("a test", seed=1, coin=Coin())
+TERMS = Terms(target="a test", seed=1, coin=Coin())
 
 
 @dataclass(frozen=True)
@@ -198,8 +188,8 @@ def test_void_and_contradiction_are_marked(make_candidates: Make) -> None:
     )
     assert not outcome.void
     assert outcome.contradicts_ledger
-    assert replace(outcome, blind=Score(0.6, 0.55, 0.65, 0.95, 400)).void
-    assert replace(outcome, blind=Score(0.4, 0.35, 0.45, 0.95, 400)).void
+    assert replace(outcome, blind=Score(value=0.6, low=0.55, high=0.65, confidence=0.95, n=400)).void
+    assert replace(outcome, blind=Score(value=0.4, low=0.35, high=0.45, confidence=0.95, n=400)).void
     assert not replace(outcome, terms=replace(TERMS, ledger_epsilon=8.0)).contradicts_ledger
     assert not replace(outcome, terms=TERMS).contradicts_ledger
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import ALL_MODELS, Candidates, Capability, GameInvalid, Terms, View, contradictions, play_swaps
+from attacks import ALL_MODELS, Candidates, Capability, Terms, View, contradictions, play_swaps
+from attacks.errors import GameInvalid
 from attacks.games.swaps import disjoint_pairs, split_pairs
 
 Make = Callable[..., Candidates]
@@ -62,7 +63,7 @@ def test_the_first_of_a_pair_is_kept_as_often_as_the_second(make_candidates: Mak
 
 def test_a_memory_that_shows_is_found_and_compared_with_the_swap_bound(make_candidates: Make) -> None:
     candidates, kept = make_candidates(800), memory(800, 400, 0)
-    terms = Terms("memory of 400", seed=3, delta=1e-8, ledger_epsilon=1.0)
+    terms = Terms(target="memory of 400", seed=3, delta=1e-8, ledger_epsilon=1.0)
     (leak,) = play_swaps([Fixed(kept + np.random.default_rng(1).random(800) / 2)], VIEW, candidates, kept, terms)
     assert leak.game == "which of two was retained"
     assert leak.auc.value == 1.0
@@ -74,7 +75,9 @@ def test_a_memory_that_shows_is_found_and_compared_with_the_swap_bound(make_cand
 
 def test_scores_without_the_memory_show_nothing(make_candidates: Make) -> None:
     candidates, kept = make_candidates(400), memory(400, 60, 0)
-    (outcome,) = play_swaps([Fixed(np.random.default_rng(1).random(400))], VIEW, candidates, kept, Terms("m", seed=2))
+    (outcome,) = play_swaps(
+        [Fixed(np.random.default_rng(1).random(400))], VIEW, candidates, kept, Terms(target="m", seed=2)
+    )
     assert 0.5 in outcome.auc.interval
     assert not outcome.void
 
@@ -82,6 +85,6 @@ def test_scores_without_the_memory_show_nothing(make_candidates: Make) -> None:
 def test_clusters_and_too_few_pairs_are_refused(make_candidates: Make) -> None:
     shared = make_candidates(10, cluster=np.arange(10) // 2)
     with pytest.raises(GameInvalid, match="share clusters"):
-        play_swaps([], VIEW, shared, memory(10, 5, 0), Terms("m"))
+        play_swaps([], VIEW, shared, memory(10, 5, 0), Terms(target="m"))
     with pytest.raises(GameInvalid, match="pairs hold one kept"):
-        play_swaps([], VIEW, make_candidates(10), np.ones(10, dtype=bool), Terms("m"))
+        play_swaps([], VIEW, make_candidates(10), np.ones(10, dtype=bool), Terms(target="m"))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attacks
-from attacks import REVEALS, Capability, FieldNotRevealed, ThreatModel, TranscriptInvalid, View
+from attacks import REVEALS, Capability, ThreatModel, View
+from attacks.errors import FieldNotRevealed, TranscriptInvalid
 
 THREATS = [value for value in vars(attacks).values() if isinstance(value, ThreatModel)]
 FIELDS = sorted(set().union(*(r.needs | r.may for r in REVEALS.values())))

@@ -7,14 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from attacks import (
-    InversionInvalid,
-    InversionSettings,
-    analytic_linear,
-    centred_correlation,
-    gradients_of,
-    invert,
-)
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.gradients.inversion import InversionSettings, analytic_linear, invert
+from attacks.gradients.reconstruction import centred_correlation
 
 Flat = Callable[[torch.nn.Module], np.ndarray]
 Signals = tuple[np.ndarray, np.ndarray]

@@ -5,26 +5,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from attacks import (
-    InversionInvalid,
-    InversionSettings,
-    batch_gradients_of,
-    extract_exemplars,
-    fidelity,
-    first_linear,
-    gradients_of,
-    invert,
-    judge_extraction,
-    label_counts,
-    label_of,
-    last_linear,
-    local_updates_of,
-    match_gradients,
-    matched,
-    psnr,
-    reconstruct_best,
-    weights_of,
-)
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.gradients.extraction import extract_exemplars, judge_extraction
+from attacks.gradients.fidelity import fidelity, matched, psnr
+from attacks.gradients.inversion import InversionSettings, invert
+from attacks.gradients.labels import label_counts, label_of
+from attacks.gradients.portfolio import match_gradients, reconstruct_best
+from attacks.modules.layout import first_linear, last_linear
+from attacks.modules.local_updates import batch_gradients_of, local_updates_of
+from attacks.own_audit import weights_of
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 COSINE = InversionSettings(steps=300, learning_rate=0.1, total_variation=1e-3)

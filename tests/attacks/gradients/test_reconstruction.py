@@ -8,16 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import (
-    InversionInvalid,
-    InversionSettings,
-    blind_guesses,
-    build_gradient_worlds,
-    centred_correlation,
-    gradients_of,
-    reconstruct,
-)
-from attacks.gradients.reconstruction import Reconstruction
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.gradients.inversion import InversionSettings
+from attacks.gradients.reconstruction import Reconstruction, blind_guesses, centred_correlation, reconstruct
+from attacks.gradients.worlds import build_gradient_worlds
 
 Signals = tuple[np.ndarray, np.ndarray]
 

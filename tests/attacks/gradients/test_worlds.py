@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import InversionInvalid, build_gradient_worlds, clip_rows, gradients_of
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.gradients.worlds import build_gradient_worlds, clip_rows
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=8), st.floats(1e-3, 1e3))

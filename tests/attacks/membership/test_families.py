@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attacks import BAVARIA, BAVARIA_T, LIRA, LIRA_FIXED, RATIO, Family, ShadowsInvalid, family_scores, rmia_scores
-from attacks.membership.families import signals
+from attacks.errors import ShadowsInvalid
+from attacks.membership.families import (
+    BAVARIA,
+    BAVARIA_T,
+    LIRA,
+    LIRA_FIXED,
+    RATIO,
+    Family,
+    family_scores,
+    rmia_scores,
+    signals,
+)
 from evaluation.roc import auc
 
 FAMILIES = [LIRA, LIRA_FIXED, RATIO, BAVARIA, BAVARIA_T]
@@ -46,8 +56,8 @@ def test_weights_interpolate_between_own_and_common_variance() -> None:
     observed, theirs, member, _ = _world()
     own = family_scores(LIRA, observed, theirs, member)
     common = family_scores(LIRA_FIXED, observed, theirs, member)
-    nearly_own = family_scores(Family("", mean_weight=0, variance_weight=1e-9), observed, theirs, member)
-    nearly_common = family_scores(Family("", mean_weight=0, variance_weight=1e9), observed, theirs, member)
+    nearly_own = family_scores(Family(name="", mean_weight=0, variance_weight=1e-9), observed, theirs, member)
+    nearly_common = family_scores(Family(name="", mean_weight=0, variance_weight=1e9), observed, theirs, member)
     assert np.allclose(own, nearly_own, atol=1e-4)
     assert np.allclose(common, nearly_common, atol=1e-4)
     assert not np.allclose(own, common, atol=0.1)
@@ -55,7 +65,7 @@ def test_weights_interpolate_between_own_and_common_variance() -> None:
 
 def test_student_becomes_normal_with_much_prior() -> None:
     observed, theirs, member, _ = _world(shadows=64)
-    heavy = Family("", mean_weight=1e7, variance_weight=1e7)
+    heavy = Family(name="", mean_weight=1e7, variance_weight=1e7)
     normal = family_scores(heavy, observed, theirs, member)
     student = family_scores(replace(heavy, predictive="student"), observed, theirs, member)
     # The OUT side keeps its own mean, whose uncertainty (1 + 1/32) only the Student predictive knows.
@@ -149,8 +159,8 @@ def test_impossible_inputs_are_refused() -> None:
     with pytest.raises(ShadowsInvalid, match="offline"):
         family_scores(LIRA, observed, theirs, np.zeros_like(member))
     with pytest.raises(ShadowsInvalid, match="weights"):
-        Family("", mean_weight=-1)
+        Family(name="", mean_weight=-1)
     with pytest.raises(ShadowsInvalid, match="probabilities"):
-        Family("", centre="probability")
+        Family(name="", centre="probability")
     with pytest.raises(ShadowsInvalid, match="population"):
         rmia_scores(observed, theirs, member, (np.zeros(0), np.zeros((4, 0))))

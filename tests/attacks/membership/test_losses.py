@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import ALL_MODELS, Candidates, CandidatesInvalid, LossesInvalid, View
+from attacks import ALL_MODELS, Candidates, View
+from attacks.errors import CandidatesInvalid, LossesInvalid
 from attacks.games.standard import groups_of, standardise
 from attacks.membership.losses import closing_rows, first_rows, log_odds, losses_at, opening_rows
 

@@ -5,16 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from attacks import (
-    ALL_MODELS,
-    Candidates,
-    CandidatesInvalid,
-    RetainedDifference,
-    RetainedLoss,
-    RetainedSlope,
-    View,
-    run_attack,
-)
+from attacks import ALL_MODELS, Candidates, RetainedDifference, RetainedLoss, RetainedSlope, View
+from attacks.errors import CandidatesInvalid
+from attacks.games.attack import run_attack
 from attacks.membership.losses import log_odds
 
 P = np.array([[0.5, 0.5, 0.5], [0.9, 0.9, 0.9], [0.9, 0.6, 0.4], [0.9, 0.5, 0.2]])

@@ -13,13 +13,12 @@ from attacks import (
     LossScore,
     SequenceBest,
     SequenceMean,
-    Standardised,
     View,
-    run_attack,
-    standardise,
 )
-from attacks.games.standard import groups_of
+from attacks.games.attack import run_attack
+from attacks.games.standard import groups_of, standardise
 from attacks.membership.losses import closing_rows, log_odds, opening_rows
+from attacks.membership.scores import Standardised
 from evaluation.roc import auc
 
 # "Models" are vectors of per-candidate losses: the loss function below reads them off, so answers are known.

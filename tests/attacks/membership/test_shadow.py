@@ -8,36 +8,25 @@ from numpy.typing import NDArray
 
 from attacks import (
     ALL_MODELS,
-    BAVARIA,
     FINAL_MODEL,
-    LIRA_FIXED,
-    RATIO,
-    BatchedMlp,
     Candidates,
-    CandidatesInvalid,
-    CapabilityMissing,
-    ContinualRecipe,
-    Family,
-    GameInvalid,
-    Rmia,
-    Rule,
     ShadowMembership,
-    ShadowModels,
     ShadowRetained,
-    ShadowsInvalid,
     Terms,
     View,
     continual_models,
     forgetting_curve,
-    history_scores,
-    leakage_matrix,
     loss_history,
     losses_of,
-    run_attack,
 )
 from attacks.controls.memorised import ControlWorld
-from attacks.membership.history import HistoryScores
-from attacks.membership.shadow import checkpoint_scores
+from attacks.errors import CandidatesInvalid, CapabilityMissing, GameInvalid, ShadowsInvalid
+from attacks.games.attack import run_attack
+from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO, Family
+from attacks.membership.history import HistoryScores, history_scores
+from attacks.membership.leakage import leakage_matrix
+from attacks.membership.shadow import Rmia, checkpoint_scores
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 from attacks.testing import check_attack, control_shadows
 from evaluation.roc import auc
 
@@ -53,7 +42,7 @@ def pool(digits: Data) -> Candidates:
 @pytest.fixture(scope="module")
 def pipelines(pool: Candidates) -> ShadowModels:
     """56 pipelines: digits 0-4, then 5-9 with 20 of the first replayed; the last 8 are attacked."""
-    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=32, steps=280, memory=20, replay=16)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=32, steps=280, memory=20, replay=16)
     return continual_models(BatchedMlp((64, 64, 10)), pool, recipe, models=56, seed=0)
 
 
@@ -112,7 +101,9 @@ def test_the_leakage_matrix_tells_kept_from_discarded(pipelines: ShadowModels) -
     def after(task: int, part: Candidates) -> np.ndarray:
         return checkpoint_scores(BAVARIA.offline(), shadows, view, part, [shadows.row_of(task)])
 
-    matrix = leakage_matrix(after, pipelines.pool, pipelines.trained[target], pipelines.kept[target], Terms("digits"))
+    matrix = leakage_matrix(
+        after, pipelines.pool, pipelines.trained[target], pipelines.kept[target], Terms(target="digits")
+    )
     assert matrix.tasks == (0, 1)
     assert matrix.kept[0][1] is None
     kept, discarded = matrix.kept[1][0], matrix.discarded[1][0]
@@ -125,7 +116,9 @@ def test_the_leakage_matrix_tells_kept_from_discarded(pipelines: ShadowModels) -
     with pytest.raises(GameInvalid, match="2 x 2"):
         matrix.table(accuracy=[[1.0]])
     with pytest.raises(GameInvalid, match="only trained"):
-        leakage_matrix(after, pipelines.pool, ~pipelines.trained[target], pipelines.kept[target], Terms("digits"))
+        leakage_matrix(
+            after, pipelines.pool, ~pipelines.trained[target], pipelines.kept[target], Terms(target="digits")
+        )
 
 
 @pytest.mark.parametrize("family", [BAVARIA, LIRA_FIXED, RATIO, BAVARIA.offline()], ids=lambda f: f.name)
@@ -168,9 +161,11 @@ def test_sets_that_do_not_fit_are_refused(pipelines: ShadowModels) -> None:
     with pytest.raises(ShadowsInvalid, match="trained examples only"):
         ShadowModels(p.trainer, p.pool, p.weights, p.tasks, p.trained, ~p.trained)
     with pytest.raises(ShadowsInvalid, match="batch"):
-        ContinualRecipe(Rule(0.1), batch=0)
+        ContinualRecipe(rule=Rule(learning_rate=0.1), batch=0)
     with pytest.raises(ShadowsInvalid, match="keep fewer"):
-        continual_models(p.trainer, p.pool, ContinualRecipe(Rule(0.1), memory=2000), models=2, seed=0)
+        continual_models(
+            p.trainer, p.pool, ContinualRecipe(rule=Rule(learning_rate=0.1), memory=2000), models=2, seed=0
+        )
 
 
 def test_clusters_share_their_coins() -> None:
@@ -179,7 +174,7 @@ def test_clusters_share_their_coins() -> None:
     pool = Candidates(
         random.normal(size=(120, 6)), random.integers(0, 3, size=120), cluster, (cluster >= 15).astype(int)
     )
-    recipe = ContinualRecipe(Rule(0.1), batch=8, steps=3, memory=3, replay=4)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1), batch=8, steps=3, memory=3, replay=4)
     models = continual_models(BatchedMlp((6, 5, 3)), pool, recipe, models=4, seed=0, per_cluster=True)
     for coins in (models.trained, models.kept):
         blocks = coins.reshape(4, 30, 4)
@@ -238,7 +233,7 @@ def test_lira_reaches_what_is_known_of_digits(digits: Data) -> None:
     """128 shadows, 32 targets: AUC .59 was measured elsewhere with the same network; the floor is .585."""
     x, y = digits
     everyone = Candidates(x, y, np.arange(len(x)), np.zeros(len(x), dtype=np.int64))
-    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=64, steps=560)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=64, steps=560)
     models = continual_models(BatchedMlp((64, 64, 10)), everyone, recipe, models=160, seed=0)
     attack = ShadowMembership(models.take(np.arange(128)), LIRA_FIXED)
     values = []
@@ -250,6 +245,6 @@ def test_lira_reaches_what_is_known_of_digits(digits: Data) -> None:
 
 @pytest.mark.slow
 def test_a_memory_of_twenty_gives_itself_away(pool: Candidates) -> None:
-    recipe = ContinualRecipe(Rule(0.1, 0.9), batch=32, steps=280, memory=20, replay=16)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1, momentum=0.9), batch=32, steps=280, memory=20, replay=16)
     models = continual_models(BatchedMlp((64, 64, 10)), pool, recipe, models=160, seed=0)
     assert _retained_auc(models, 128) >= 0.83

@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from attacks import LossesInvalid, gradients_of, losses_of
+from attacks import gradients_of, losses_of
+from attacks.errors import LossesInvalid
 
 Flat = Callable[[torch.nn.Module], NDArray[np.float32]]
 

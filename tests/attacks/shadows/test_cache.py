@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks import BatchedMlp, Candidates, ContinualRecipe, Rule, continual_models
+from attacks import Candidates, continual_models
+from attacks.shadows import BatchedMlp, ContinualRecipe, Rule
 from attacks.shadows.cache import cache_key, cached
 
 ARRAYS = {"x": np.arange(6.0).reshape(2, 3)}
@@ -58,7 +59,7 @@ def test_models_from_disk_are_the_models_trained(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     zeros = np.zeros(40, dtype=np.int64)
     pool = Candidates(random.normal(size=(40, 6)), random.integers(0, 3, size=40), np.arange(40), zeros)
-    recipe = ContinualRecipe(Rule(0.1), batch=4, steps=3)
+    recipe = ContinualRecipe(rule=Rule(learning_rate=0.1), batch=4, steps=3)
     trainer = BatchedMlp((6, 5, 3))
     first = continual_models(trainer, pool, recipe, models=4, seed=1, folder=tmp_path)
     again = continual_models(trainer, pool, recipe, models=4, seed=1, folder=tmp_path)

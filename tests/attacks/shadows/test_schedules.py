@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks import ShadowsInvalid
+from attacks.errors import ShadowsInvalid
 from attacks.shadows.schedules import balanced_coins, epochs, fixed_batches, joined, kept_exactly, poisson_batches
 
 

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attacks import BatchedMlp, ModuleTrainer, Rule, ShadowsInvalid, losses_of, trainer_for
+from attacks import losses_of
+from attacks.errors import ShadowsInvalid
+from attacks.shadows import BatchedMlp, ModuleTrainer, Rule, trainer_for
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 MLP = BatchedMlp((64, 12, 10), chunk=3)
 RULES = [
-    Rule(0.1),
-    Rule(0.2, 0.9),
-    Rule(0.1, 0.5, clip_norm=0.5),
-    Rule(0.1, clip_norm=0.3, noise_multiplier=0.7, denominator=5.0),
+    Rule(learning_rate=0.1),
+    Rule(learning_rate=0.2, momentum=0.9),
+    Rule(learning_rate=0.1, momentum=0.5, clip_norm=0.5),
+    Rule(learning_rate=0.1, clip_norm=0.3, noise_multiplier=0.7, denominator=5.0),
 ]
 
 
@@ -52,7 +54,9 @@ def test_training_is_what_torch_does(digits: Data) -> None:
         torch.nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
         optimiser.step()
     expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
-    assert np.allclose(MLP.train(weights, digits, schedule, Rule(0.2, 0.9))[0], expected, atol=1e-5)
+    assert np.allclose(
+        MLP.train(weights, digits, schedule, Rule(learning_rate=0.2, momentum=0.9))[0], expected, atol=1e-5
+    )
 
 
 @given(st.integers(1, 5), st.integers(1, 4))
@@ -62,17 +66,20 @@ def test_models_do_not_depend_on_their_neighbours(models: int, chunk: int) -> No
     data = (random.normal(size=(30, 4)).astype(np.float32), random.integers(0, 3, size=30))
     trainer = BatchedMlp((4, 5, 3), chunk=chunk)
     weights, schedule = trainer.initial(np.arange(models)), _schedule(models, 5, 4, 30)
-    together = trainer.train(weights, data, schedule, Rule(0.3, 0.5, clip_norm=1.0))
+    together = trainer.train(weights, data, schedule, Rule(learning_rate=0.3, momentum=0.5, clip_norm=1.0))
     for model in range(models):
         alone = trainer.train(
-            weights[model : model + 1], data, schedule[model : model + 1], Rule(0.3, 0.5, clip_norm=1.0)
+            weights[model : model + 1],
+            data,
+            schedule[model : model + 1],
+            Rule(learning_rate=0.3, momentum=0.5, clip_norm=1.0),
         )
         assert np.allclose(alone[0], together[model], atol=1e-6)
 
 
 def test_clipping_bounds_what_one_example_changes(digits: Data) -> None:
     weights = MLP.initial(np.array([0]))
-    rule = Rule(1.0, clip_norm=0.01, denominator=1.0)
+    rule = Rule(learning_rate=1.0, clip_norm=0.01, denominator=1.0)
     for row in range(20):
         moved = MLP.train(weights, digits, np.array([[[row]]]), rule) - weights
         assert np.linalg.norm(moved) <= 0.01 * (1 + 1e-3)
@@ -80,15 +87,15 @@ def test_clipping_bounds_what_one_example_changes(digits: Data) -> None:
 
 def test_empty_slots_teach_nothing_and_keep_the_denominator(digits: Data) -> None:
     weights = MLP.initial(np.array([0]))
-    assert np.array_equal(MLP.train(weights, digits, np.full((1, 3, 4), -1), Rule(0.5)), weights)
-    half = MLP.train(weights, digits, np.array([[[7, -1]]]), Rule(1.0)) - weights
-    whole = MLP.train(weights, digits, np.array([[[7]]]), Rule(1.0)) - weights
+    assert np.array_equal(MLP.train(weights, digits, np.full((1, 3, 4), -1), Rule(learning_rate=0.5)), weights)
+    half = MLP.train(weights, digits, np.array([[[7, -1]]]), Rule(learning_rate=1.0)) - weights
+    whole = MLP.train(weights, digits, np.array([[[7]]]), Rule(learning_rate=1.0)) - weights
     assert np.allclose(2 * half, whole, atol=1e-6)
 
 
 def test_noise_has_the_declared_scale_and_follows_its_seed(digits: Data) -> None:
     weights = MLP.initial(np.arange(2))
-    rule = Rule(1.0, clip_norm=2.0, noise_multiplier=3.0, denominator=4.0)
+    rule = Rule(learning_rate=1.0, clip_norm=2.0, noise_multiplier=3.0, denominator=4.0)
     empty = np.full((2, 1, 1), -1)
     moved = MLP.train(weights, digits, empty, rule, np.array([1, 2])) - weights
     assert moved.std() == pytest.approx(3.0 * 2.0 / 4.0, rel=0.1)
@@ -109,9 +116,11 @@ def test_convolutions_train_through_vmap(digits: Data, digit_cnn: torch.nn.Modul
     trainer = trainer_for(digit_cnn)
     assert isinstance(trainer, ModuleTrainer)
     weights, schedule = trainer.initial(np.arange(2)), _schedule(2, 4, 5, 100)
-    trained = trainer.train(weights, images, schedule, Rule(0.1, 0.9))
+    trained = trainer.train(weights, images, schedule, Rule(learning_rate=0.1, momentum=0.9))
     assert np.allclose(
-        trained, ModuleTrainer(digit_cnn, stacked=False).train(weights, images, schedule, Rule(0.1, 0.9)), atol=1e-5
+        trained,
+        ModuleTrainer(digit_cnn, stacked=False).train(weights, images, schedule, Rule(learning_rate=0.1, momentum=0.9)),
+        atol=1e-5,
     )
 
 
@@ -147,10 +156,10 @@ def test_inputs_that_do_not_fit_are_refused(digits: Data) -> None:
     weights, good = MLP.initial(np.arange(2)), np.zeros((2, 1, 1), dtype=np.int64)
     for schedule in (good + 5000, good - 2, good[:1], good[0]):
         with pytest.raises(ShadowsInvalid, match="schedule"):
-            MLP.train(weights, digits, schedule, Rule(0.1))
+            MLP.train(weights, digits, schedule, Rule(learning_rate=0.1))
     with pytest.raises(ShadowsInvalid, match="noise seeds"):
-        MLP.train(weights, digits, good, Rule(0.1, clip_norm=1.0, noise_multiplier=1.0))
+        MLP.train(weights, digits, good, Rule(learning_rate=0.1, clip_norm=1.0, noise_multiplier=1.0))
     with pytest.raises(ShadowsInvalid, match="needs"):
-        MLP.train(weights[:, :-1], digits, good, Rule(0.1))
+        MLP.train(weights[:, :-1], digits, good, Rule(learning_rate=0.1))
     with pytest.raises(ShadowsInvalid, match="sizes"):
         BatchedMlp((4,))

@@ -7,14 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from attacks import (
-    BatchedMlp,
-    Imprint,
-    InversionInvalid,
-    gradients_of,
-    probe_imprint,
-    probe_inconsistency,
-)
+from attacks import gradients_of
+from attacks.errors import InversionInvalid
+from attacks.shadows import BatchedMlp
+from attacks.sums.active_server import Imprint, probe_imprint, probe_inconsistency
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -31,7 +27,7 @@ def _perceptron_sum(weights: np.ndarray, x: np.ndarray, y: np.ndarray, bins: int
 
 def test_an_imprint_reads_examples_off_the_sum(digits: Data) -> None:
     x, y = digits
-    imprint = Imprint(64, 512, 10)
+    imprint = Imprint(inputs=64, bins=512, classes=10)
     targets = slice(0, 64)  # eight clients with eight images each
 
     probe = probe_imprint(lambda w: _perceptron_sum(w, x[targets], y[targets], 512), imprint, x[500:900], x[targets])
@@ -52,13 +48,13 @@ def test_a_defence_that_refuses_is_reported(digits: Data) -> None:
             raise ValueError("the first layer has one direction only")
         return weights
 
-    probe = probe_imprint(refuse, Imprint(64, 16, 10), digits[0][:50], digits[0][:4])
+    probe = probe_imprint(refuse, Imprint(inputs=64, bins=16, classes=10), digits[0][:50], digits[0][:4])
     assert probe.refused == "ValueError: the first layer has one direction only"
     assert (probe.recovered, probe.median_psnr) == (0.0, None)
 
 
 def test_imprints_that_do_not_fit_are_refused(digits: Data) -> None:
-    imprint = Imprint(64, 16, 10)
+    imprint = Imprint(inputs=64, bins=16, classes=10)
     with pytest.raises(InversionInvalid, match="reference"):
         imprint.weights(digits[0][:0])
     with pytest.raises(InversionInvalid, match="gradient of"):

@@ -9,18 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attacks import (
-    SUMS_ONLY,
-    BatchedMlp,
-    FieldNotRevealed,
-    TranscriptInvalid,
-    View,
-    class_arrival,
-    difference_sums,
-    gradients_of,
-    isolated_clients,
-    last_linear,
-)
+from attacks import SUMS_ONLY, View, gradients_of
+from attacks.errors import FieldNotRevealed, TranscriptInvalid
+from attacks.modules.layout import last_linear
+from attacks.shadows import BatchedMlp
+from attacks.sums.arrival import class_arrival, difference_sums, isolated_clients
 from evaluation.roc import auc
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]

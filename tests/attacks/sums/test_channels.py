@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from attacks import (
-    SIDE_CHANNELS,
-    FieldNotRevealed,
-    GameInvalid,
-    TranscriptInvalid,
-    View,
-    channel_finding,
-    message_features,
-    prototype_exposure,
-)
+from attacks import SIDE_CHANNELS, View
+from attacks.errors import FieldNotRevealed, GameInvalid, TranscriptInvalid
+from attacks.sums.channels import channel_finding, message_features, prototype_exposure
 
 
 def _features(runs: int, leak: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

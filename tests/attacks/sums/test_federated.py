@@ -5,19 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from attacks import (
-    ALL_CLIENTS_CLEAR,
-    ONE_CLIENT_CLEAR,
-    BatchedMlp,
-    Candidates,
-    CandidatesInvalid,
-    CapabilityMissing,
-    FedMia,
-    GradientCosine,
-    View,
-    gradients_of,
-    run_attack,
-)
+from attacks import ALL_CLIENTS_CLEAR, ONE_CLIENT_CLEAR, Candidates, View, gradients_of
+from attacks.errors import CandidatesInvalid, CapabilityMissing
+from attacks.games.attack import run_attack
+from attacks.shadows import BatchedMlp
+from attacks.sums.federated import FedMia, GradientCosine
 from evaluation.roc import auc
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -6,26 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from attacks import (
-    BatchedMlp,
-    Candidates,
-    GameInvalid,
-    InversionInvalid,
-    InversionSettings,
-    Terms,
-    clipped_batch_gradients_of,
-    expose_prototype_gradients,
-    gradients_of,
-    last_linear,
-    probe_suppression,
-    stage_arrival,
-    stage_clear_updates,
-    stage_extraction,
-    weights_of,
-)
+from attacks import Candidates, Terms, gradients_of
+from attacks.errors import GameInvalid, InversionInvalid
+from attacks.gradients.extraction import stage_extraction
+from attacks.gradients.inversion import InversionSettings
 from attacks.gradients.worlds import clipped_gradients
-from attacks.sums.active_server import before_the_head
-from attacks.sums.staged import StagedRule
+from attacks.modules.layout import last_linear
+from attacks.modules.local_updates import clipped_batch_gradients_of
+from attacks.own_audit import weights_of
+from attacks.shadows import BatchedMlp
+from attacks.sums.active_server import before_the_head, probe_suppression
+from attacks.sums.channels import expose_prototype_gradients
+from attacks.sums.staged import StagedRule, stage_arrival, stage_clear_updates
 
 MLP = BatchedMlp((64, 32, 10))
 Data = tuple[np.ndarray, np.ndarray]
@@ -43,9 +35,11 @@ def _arrival(digits: Data, noise: float, rounds: int = 80) -> object:
     x, y = digits
     weights = MLP.initial(np.array([1]))[0]
     pools = ((x[y < 9][:200], y[y < 9][:200]), (x[y == 9][:40], y[y == 9][:40]))
-    rule = StagedRule(1.0, 0.5, noise)
+    rule = StagedRule(clip_norm=1.0, rate=0.5, noise=noise)
     bias = last_linear(MLP.module()).bias
-    return stage_arrival(MLP.module(), weights, bias, 9, pools, (8, 16, 8), rule, Terms("digits", seed=1), rounds)
+    return stage_arrival(
+        MLP.module(), weights, bias, 9, pools, (8, 16, 8), rule, Terms(target="digits", seed=1), rounds
+    )
 
 
 def test_arrival_is_seen_without_noise_and_hidden_by_much(digits: Data) -> None:
@@ -63,7 +57,7 @@ def test_arrival_needs_rounds_and_examples(digits: Data) -> None:
     with pytest.raises(GameInvalid, match="at least 20"):
         _arrival(digits, 0.0, rounds=10)
     with pytest.raises(GameInvalid, match="rate in"):
-        StagedRule(1.0, 0.0, 0.0)
+        StagedRule(clip_norm=1.0, rate=0.0, noise=0.0)
 
 
 def test_updates_in_the_clear_give_members_away_and_noise_hides_them(digits: Data) -> None:
@@ -75,7 +69,12 @@ def test_updates_in_the_clear_give_members_away_and_noise_hides_them(digits: Dat
     found = {}
     for noise in (0.0, 30.0):
         played = stage_clear_updates(
-            MLP.module(), models, (asked, truth), others, StagedRule(5.0, 0.8, noise), Terms("digits", seed=4)
+            MLP.module(),
+            models,
+            (asked, truth),
+            others,
+            StagedRule(clip_norm=5.0, rate=0.8, noise=noise),
+            Terms(target="digits", seed=4),
         )
         found[noise] = {o.attack: o for o in played}
     assert set(found[0.0]) == {"gradient cosine, per class", "FedMIA, per class"}

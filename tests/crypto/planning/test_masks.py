@@ -11,9 +11,9 @@ from crypto import Upload, plan
 from crypto.errors import PlanRefused
 from crypto.keys.roster import Identity, Roster
 from crypto.planning.masks import ATTEMPTS, MaskParameters, choose_parameters, eigenvalue_bound, signatures_needed
-from crypto.planning.plans import plan_from_bytes
 from crypto.protocols.masks.errors import GraphError
 from crypto.protocols.masks.graph import expands, neighbour_graph
+from crypto.protocols.plans import plan_from_bytes
 
 GRID = [(100, 0.1, 0.05), (100, 0.2, 0.1), (300, 0.2, 0.05), (1000, 0.1, 0.05), (1000, 0.33, 0.1), (60, 0.05, 0.1)]
 
@@ -115,7 +115,12 @@ def test_thresholds_are_strict() -> None:
 def test_what_cannot_be_met_is_refused(change: dict[str, Any], message: str) -> None:
     names = change.get("clients", [f"c{i}" for i in range(10)])
     roster = Roster.of(Identity.new(name) for name in (*names[:10], "server")) if len(names) == 10 else None
-    wanted: dict[str, Any] = {"protocol": "secagg", "clients": names, "uploads": [Upload("g", 1, 1)], "rounds": 1}
+    wanted: dict[str, Any] = {
+        "protocol": "secagg",
+        "clients": names,
+        "uploads": [Upload(name="g", length=1, bound=1)],
+        "rounds": 1,
+    }
     with pytest.raises(PlanRefused, match=message):
         plan(**(wanted | {"roster": roster} | change))
 
@@ -123,12 +128,21 @@ def test_what_cannot_be_met_is_refused(change: dict[str, Any], message: str) -> 
 def test_plans_travel_with_their_masks() -> None:
     names = [f"c{i}" for i in range(100)]
     roster = Roster.of(Identity.new(name) for name in (*names, "server"))
-    made = plan("secagg+", names, [Upload("g", 1_000_000, 1 << 15)], 3, 5, roster=roster, corrupt=20, mode="active")
+    made = plan(
+        "secagg+",
+        names,
+        [Upload(name="g", length=1_000_000, bound=1 << 15)],
+        3,
+        5,
+        roster=roster,
+        corrupt=20,
+        mode="active",
+    )
     assert plan_from_bytes(made.to_bytes()) == made
     assert made.masks is not None
     assert (made.masks.corrupt, made.masks.mode, made.ring_bits("g")) == (20, "active", 23)
     assert made.client_bytes("g") < 2.9 * 1_000_000
-    assert plan("secagg", names, [Upload("g", 1, 1 << 15)], 1).masks == choose_parameters(
+    assert plan("secagg", names, [Upload(name="g", length=1, bound=1 << 15)], 1).masks == choose_parameters(
         100, 10, 0, "semi-honest", True
     )
 
@@ -156,7 +170,13 @@ def test_graphs_are_regular_simple_symmetric_and_expand(n: int, gamma: float, de
 
 @pytest.mark.parametrize("members", [50, 51, 57, 60])
 def test_any_number_of_members(members: int) -> None:
-    graph = neighbour_graph(bytes(32), members, MaskParameters("active", 1, 22, 14, False, eigenvalue_bound(22)))
+    graph = neighbour_graph(
+        bytes(32),
+        members,
+        MaskParameters(
+            mode="active", corrupt=1, neighbours=22, threshold=14, complete=False, eigenvalue=eigenvalue_bound(22)
+        ),
+    )
     assert {len(row) for row in graph} == {22}
 
 
@@ -176,12 +196,18 @@ def test_circles_and_bipartite_graphs_do_not_expand() -> None:
 
 def test_a_graph_that_cannot_be_is_reported() -> None:
     with pytest.raises(GraphError, match="64 tries"):
-        neighbour_graph(bytes(32), 40, MaskParameters("active", 1, 4, 3, False, 1.5))
+        neighbour_graph(
+            bytes(32),
+            40,
+            MaskParameters(mode="active", corrupt=1, neighbours=4, threshold=3, complete=False, eigenvalue=1.5),
+        )
 
 
 def test_neighbours_of_the_corrupt_are_hypergeometric() -> None:
     """The share of 20 fixed members among the neighbours of one more, over 150 seeds: mean and variance."""
-    made = MaskParameters("active", 20, 30, 26, False, eigenvalue_bound(30))
+    made = MaskParameters(
+        mode="active", corrupt=20, neighbours=30, threshold=26, complete=False, eigenvalue=eigenvalue_bound(30)
+    )
     found = [sum(v < 20 for v in neighbour_graph(seed.to_bytes(32, "big"), 100, made)[50]) for seed in range(150)]
     law = stats.hypergeom(99, 20, 30)
     deviation = abs(np.mean(found) - law.mean()) / math.sqrt(law.var() / 150)

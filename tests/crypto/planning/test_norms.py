@@ -85,21 +85,43 @@ def test_the_naive_check_is_fooled_by_wrapping() -> None:
 def test_bounds_that_could_wrap_are_refused_by_the_plan() -> None:
     largest = largest_norm(65_536)
     assert 4 * 65_536 * projection_bound(largest) ** 2 < 2**63
-    plan("mpc", ("a", "b"), (Upload("g", 65_536, 100, 0, 0.0, largest),), 1)
+    plan(
+        "mpc",
+        ("a", "b"),
+        (Upload(name="g", length=65_536, bound=100, noise_bound=0, noise_excess=0.0, norm_bound=largest),),
+        1,
+    )
     with pytest.raises(PlanRefused, match="could wrap above"):
-        plan("mpc", ("a", "b"), (Upload("g", 65_536, 100, 0, 0.0, largest + 1),), 1)
+        plan(
+            "mpc",
+            ("a", "b"),
+            (Upload(name="g", length=65_536, bound=100, noise_bound=0, noise_excess=0.0, norm_bound=largest + 1),),
+            1,
+        )
     with pytest.raises(PlanRefused, match="which bfv cannot do"):
-        plan("bfv", ("a", "b"), (Upload("g", 4, 100, 0, 0.0, 100),), 1)
-    for wrong in ((-1, 0), (0, 5)):
+        plan(
+            "bfv",
+            ("a", "b"),
+            (Upload(name="g", length=4, bound=100, noise_bound=0, noise_excess=0.0, norm_bound=100),),
+            1,
+        )
+    for norm, noise_norm in ((-1, 0), (0, 5)):
         with pytest.raises(PlanRefused, match="norm bounds"):
-            plan("mpc", ("a", "b"), (Upload("g", 4, 100, 0, 0.0, *wrong),), 1)
+            plan(
+                "mpc",
+                ("a", "b"),
+                (Upload(name="g", length=4, bound=100, norm_bound=norm, noise_norm_bound=noise_norm),),
+                1,
+            )
 
 
 def test_the_dealer_is_a_role_only_when_norms_are_checked() -> None:
-    made = plan("mpc", ("a", "b"), (Upload("g", 4, 100, 0, 0.0, 100),), 1)
+    made = plan(
+        "mpc", ("a", "b"), (Upload(name="g", length=4, bound=100, noise_bound=0, noise_excess=0.0, norm_bound=100),), 1
+    )
     assert plan_roles(made) == ("server", "compute0", "compute1", "dealer")
     assert "one accept bit for each client" in made.assumption
-    unchecked = plan("mpc", ("a", "b"), (Upload("g", 4, 100),), 1)
+    unchecked = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=100),), 1)
     assert plan_roles(unchecked) == ("server", "compute0", "compute1")
 
 
@@ -114,7 +136,15 @@ def unclipped(client: object, number: int, vector: Ints, noise: Ints) -> tuple[M
 
 def test_poison_is_refused_on_shares_by_real_processes() -> None:
     length, bound, noise_bound = 500, 3000, 1000
-    upload = Upload("g", length, bound, noise_bound, 0.0, bound, noise_bound)
+    upload = Upload(
+        name="g",
+        length=length,
+        bound=bound,
+        noise_bound=noise_bound,
+        noise_excess=0.0,
+        norm_bound=bound,
+        noise_norm_bound=noise_bound,
+    )
     made = plan("mpc", ("a", "b", "c", "d"), (upload,), 9, max_dropouts=1)
     source = np.random.default_rng(1)
     vectors = {name: source.integers(-90, 90, length) for name in made.clients}
@@ -149,12 +179,20 @@ def test_poison_is_refused_on_shares_by_real_processes() -> None:
 
 def test_a_sum_without_the_check_is_moved() -> None:
     # The same poison in a plain sum: nothing notices it, and the sum is the attacker's.
-    made = plan("plain", ("a", "b"), (Upload("g", 3, 10),), 1)
+    made = plan("plain", ("a", "b"), (Upload(name="g", length=3, bound=10),), 1)
     clients = {name: open_client(made, name) for name in made.clients}
     parties: dict[str, Party] = {**clients, "server": open_party(made, "server")}
     deliver(parties, (), inputs={"server": (Begin(0, "g"),)})
     deliver(parties, clients["a"].submit(0, "g", np.ones(3, dtype=np.int64)))
-    poison = Message("b", "server", "vector", made.session, 0, "g", np.full(3, 1000, dtype="<i8").tobytes())
+    poison = Message(
+        sender="b",
+        receiver="server",
+        kind="vector",
+        session=made.session,
+        round=0,
+        upload="g",
+        payload=np.full(3, 1000, dtype="<i8").tobytes(),
+    )
     client = clients["b"]
     assert isinstance(client, SealedClient)
     (outcome,) = deliver(parties, client._envelope.sign([poison]))
@@ -233,7 +271,15 @@ def test_the_default_provider_shows_the_vector_to_the_first_party_and_the_dealer
 
 @pytest.mark.slow
 def test_cost_at_65_536_entries_stays_low() -> None:
-    upload = Upload("g", 65_536, 30_000, 20_000, 0.0, 30_000, 20_000)
+    upload = Upload(
+        name="g",
+        length=65_536,
+        bound=30_000,
+        noise_bound=20_000,
+        noise_excess=0.0,
+        norm_bound=30_000,
+        noise_norm_bound=20_000,
+    )
     made = plan("mpc", tuple(f"c{i}" for i in range(10)), (upload,), 3, max_dropouts=1)
     source = np.random.default_rng(2)
     vectors = {name: source.integers(-100, 100, upload.length) for name in made.clients}

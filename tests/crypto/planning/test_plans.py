@@ -8,7 +8,8 @@ from crypto import Upload, plan
 from crypto.errors import MessageError, PlanRefused
 from crypto.opening import open_client, open_party
 from crypto.planning.checks import log2_decryption_failure
-from crypto.planning.plans import Plan, plan_from_bytes
+from crypto.planning.plans import Plan
+from crypto.protocols.plans import plan_from_bytes
 from crypto.protocols.session import plan_roles
 from crypto.wire.values import pack_value
 
@@ -16,7 +17,7 @@ NAMES = ("a", "b", "c")
 GOOD: dict[str, Any] = {
     "protocol": "bfv",
     "clients": NAMES,
-    "uploads": (Upload("g", 10, 100),),
+    "uploads": (Upload(name="g", length=10, bound=100),),
     "rounds": 5,
     "max_dropouts": 1,
 }
@@ -36,7 +37,7 @@ def test_sessions_are_fresh() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"protocol": "rot13"}, "Unknown protocol"),
+        ({"protocol": "rot13"}, "unknown protocol"),
         ({"clients": ("a", "a")}, "name each one once"),
         ({"clients": ()}, "name each one once"),
         ({"clients": ("a", "b", "server")}, "roles"),
@@ -44,21 +45,24 @@ def test_sessions_are_fresh() -> None:
         ({"clients": ("a", "b", "")}, "characters"),
         ({"clients": ("a", "b", "c" * 129)}, "characters"),
         ({"uploads": ()}, "name each one once"),
-        ({"uploads": (Upload("g", 1, 1), Upload("g", 1, 1))}, "name each one once"),
-        ({"uploads": (Upload("g", 0, 1),)}, "entries"),
-        ({"uploads": (Upload("g", 2**27 + 1, 1),)}, "entries"),
-        ({"uploads": (Upload("g", 1, -1),)}, "negative"),
-        ({"uploads": (Upload("g", 1, 1, -1),)}, "negative"),
-        ({"uploads": (Upload("g", 1, 1, 0, math.nan),)}, "probability"),
-        ({"uploads": (Upload("g", 1, 1, 0, 1.5),)}, "probability"),
-        ({"uploads": (Upload("g", 1, 1, 9, 2.0**-42),)}, "corrupt the neighbour"),
-        ({"uploads": (Upload("g", 1, 2**43 // 3),)}, "BFV slot"),
-        ({"uploads": (Upload("g", 1, 2**63 // 3 + 1),)}, "2\\^63"),
-        ({"uploads": (Upload("g", 1, 2**62, 2**62),)}, "2\\^63"),
+        ({"uploads": (Upload(name="g", length=1, bound=1), Upload(name="g", length=1, bound=1))}, "name each one once"),
+        ({"uploads": (Upload(name="g", length=0, bound=1),)}, "entries"),
+        ({"uploads": (Upload(name="g", length=2**27 + 1, bound=1),)}, "entries"),
+        ({"uploads": (Upload(name="g", length=1, bound=-1),)}, "negative"),
+        ({"uploads": (Upload(name="g", length=1, bound=1, noise_bound=-1),)}, "negative"),
+        ({"uploads": (Upload(name="g", length=1, bound=1, noise_bound=0, noise_excess=math.nan),)}, "probability"),
+        ({"uploads": (Upload(name="g", length=1, bound=1, noise_bound=0, noise_excess=1.5),)}, "probability"),
+        (
+            {"uploads": (Upload(name="g", length=1, bound=1, noise_bound=9, noise_excess=2.0**-42),)},
+            "corrupt the neighbour",
+        ),
+        ({"uploads": (Upload(name="g", length=1, bound=2**43 // 3),)}, "BFV slot"),
+        ({"uploads": (Upload(name="g", length=1, bound=2**63 // 3 + 1),)}, "2\\^63"),
+        ({"uploads": (Upload(name="g", length=1, bound=2**62, noise_bound=2**62),)}, "2\\^63"),
         ({"rounds": 0}, "rounds"),
         ({"rounds": 2.5}, "whole number"),
-        ({"uploads": (Upload("g", 1, np.int64(2**62)),)}, "2\\^63"),  # type: ignore[arg-type]
-        ({"uploads": (Upload("g", 1, 10.0),)}, "whole number"),  # type: ignore[arg-type]
+        ({"uploads": (Upload(name="g", length=1, bound=np.int64(2**62)),)}, "2\\^63"),  # type: ignore[arg-type]
+        ({"uploads": (Upload(name="g", length=1, bound=10.0),)}, "whole number"),  # type: ignore[arg-type]
         ({"rounds": 2**31}, "rounds"),
         ({"max_dropouts": -1}, "dropouts"),
         ({"max_dropouts": 3}, "dropouts"),
@@ -79,10 +83,10 @@ def test_unsafe_plans_are_refused(change: dict[str, Any], message: str) -> None:
     [
         {"protocol": "plain", "max_dropouts": 2},
         {"protocol": "plain", "clients": ("a",), "max_dropouts": 0},
-        {"protocol": "mpc", "uploads": (Upload("g", 1, 2**63 // 3),)},
-        {"protocol": "mpc", "uploads": (Upload("g", 1, 1, 9, 0.5),)},
-        {"uploads": (Upload("g", 1, 1, 9, 2.0**-43),)},
-        {"uploads": (Upload("g", 1, 0),)},
+        {"protocol": "mpc", "uploads": (Upload(name="g", length=1, bound=2**63 // 3),)},
+        {"protocol": "mpc", "uploads": (Upload(name="g", length=1, bound=1, noise_bound=9, noise_excess=0.5),)},
+        {"uploads": (Upload(name="g", length=1, bound=1, noise_bound=9, noise_excess=2.0**-43),)},
+        {"uploads": (Upload(name="g", length=1, bound=0),)},
     ],
 )
 def test_plans_at_the_limit_are_accepted(change: dict[str, Any]) -> None:
@@ -90,7 +94,17 @@ def test_plans_at_the_limit_are_accepted(change: dict[str, Any]) -> None:
 
 
 def test_plans_travel_as_bytes_and_are_checked_again() -> None:
-    made = plan(**(GOOD | {"uploads": (Upload("g", 10, 100, 7, 1e-20), Upload("h", 1, 2))}))
+    made = plan(
+        **(
+            GOOD
+            | {
+                "uploads": (
+                    Upload(name="g", length=10, bound=100, noise_bound=7, noise_excess=1e-20),
+                    Upload(name="h", length=1, bound=2),
+                )
+            }
+        )
+    )
     assert plan_from_bytes(made.to_bytes()) == made
     with pytest.raises(PlanRefused):
         plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", None]))
@@ -113,7 +127,7 @@ def test_decryption_failure_bound() -> None:
     assert values[2] < -500
     assert values[-1] == 0.0
     with pytest.raises(PlanRefused, match="fewer clients"):
-        plan("bfv", [f"c{i}" for i in range(20_000)], (Upload("g", 1, 1),), 1)
+        plan("bfv", [f"c{i}" for i in range(20_000)], (Upload(name="g", length=1, bound=1),), 1)
 
 
 def test_unknown_names_are_refused() -> None:
@@ -122,7 +136,7 @@ def test_unknown_names_are_refused() -> None:
         open_client(made, "z")
     with pytest.raises(PlanRefused, match="keyholder"):
         open_party(made, "compute0")
-    with pytest.raises(PlanRefused, match="No upload"):
+    with pytest.raises(PlanRefused, match="no upload"):
         made.client_bytes("z")
     with pytest.raises(PlanRefused, match="process of its own"):
         open_party(plan(**(GOOD | {"protocol": "mpc"})), "compute0")

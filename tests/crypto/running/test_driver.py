@@ -7,13 +7,13 @@ from crypto import Abort, Aggregate, Upload, plan, run_round
 from crypto.errors import CryptoError, SubmissionRefused
 from crypto.planning.plans import Plan
 from crypto.running.driver import deliver
-from crypto.testing.checks import Bench
+from crypto.testing import Bench
 from crypto.wire.messages import Begin, Message
 
 
 @pytest.fixture
 def bench(make_bench: Callable[[Plan], Bench]) -> Bench:
-    return make_bench(plan("plain", ("a", "b", "c"), (Upload("g", 2, 10),), 5, max_dropouts=1))
+    return make_bench(plan("plain", ("a", "b", "c"), (Upload(name="g", length=2, bound=10),), 5, max_dropouts=1))
 
 
 def test_known_sum_and_abort(bench: Bench) -> None:
@@ -41,5 +41,7 @@ def test_strangers_cannot_submit(bench: Bench) -> None:
 
 
 def test_messages_for_absent_parties_are_dropped(bench: Bench) -> None:
-    lost = Message("a", "nobody", "vector", bench.plan.session, 0, "g", b"")
+    lost = Message(
+        sender="a", receiver="nobody", kind="vector", session=bench.plan.session, round=0, upload="g", payload=b""
+    )
     assert deliver(bench.parties, [lost], inputs={"server": (Begin(0, "g"),)}) == []

@@ -27,7 +27,7 @@ from crypto.running.processes import ProcessParty, child_environment, host_parti
 
 
 def tiny(protocol: str = "plain", **change: object) -> Plan:
-    made: dict[str, object] = {"clients": ("a", "b"), "uploads": (Upload("g", 3, 10),), "rounds": 5}
+    made: dict[str, object] = {"clients": ("a", "b"), "uploads": (Upload(name="g", length=3, bound=10),), "rounds": 5}
     return plan(protocol, **(made | change))  # type: ignore[arg-type]
 
 
@@ -97,7 +97,7 @@ def test_one_party_by_hand() -> None:
 
 def test_many_large_messages_do_not_jam_the_pipe() -> None:
     length = 60_000
-    made = tiny(uploads=(Upload("g", length, 10),), rounds=40)
+    made = tiny(uploads=(Upload(name="g", length=length, bound=10),), rounds=40)
     party = ProcessParty(made, "server")
     try:
         clients = [open_client(made, name) for name in made.clients]
@@ -184,7 +184,7 @@ def test_a_file_named_crypto_in_the_working_folder_does_no_harm(
 def test_children_end_when_the_parent_is_killed() -> None:
     program = (
         "import crypto, time\nfrom crypto.running.processes import host_parties\n"
-        "p = crypto.plan('bfv', ('a', 'b'), (crypto.Upload('g', 3, 10),), 1)\n"
+        "p = crypto.plan('bfv', ('a', 'b'), (crypto.Upload(name='g', length=3, bound=10),), 1)\n"
         "h = host_parties(p)\nprint(*[x.pid for x in h.parties.values()], flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen(

@@ -8,17 +8,11 @@ from crypto import Abort, Aggregate, Message, Upload, open_client, plan
 from crypto.errors import SecretExposed
 from crypto.protocols.plain import PlainServer
 from crypto.protocols.session import Session
+from crypto.testing import CHECKS, ROUNDS_NEEDED, Bench, ConformanceError, check_faults, check_mutations, check_protocol
 from crypto.testing.checks import (
-    CHECKS,
-    ROUNDS_NEEDED,
-    Bench,
-    ConformanceError,
     check_dropouts,
     check_exact,
-    check_faults,
     check_garbage,
-    check_mutations,
-    check_protocol,
     check_replays,
     check_secrecy,
     check_submissions,
@@ -130,7 +124,7 @@ def never_too_few(inner: Session, item: Input) -> tuple[Item, ...]:
 
 
 SESSION = "broken"
-UPLOAD = Upload("update", 50, 1000)
+UPLOAD = Upload(name="update", length=50, bound=1000)
 
 
 @pytest.mark.parametrize(

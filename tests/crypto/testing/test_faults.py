@@ -13,26 +13,34 @@ from crypto.errors import MessageError, SecretExposed, SubmissionRefused
 from crypto.keys.roster import Roster, make_identities
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import Session, hiding
 from crypto.running.driver import MAX_DEADLINES
 from crypto.running.rehearsal import rehearse
-from crypto.testing.bench import Bench, expect_sum, random_vectors
-from crypto.testing.checks import check_faults, check_mutations, check_set_up_mutations
-from crypto.testing.faults import Draws, Faults, FaultyNetwork, Schedule, draw_faults, flipped
+from crypto.testing import (
+    Bench,
+    Faults,
+    FaultyNetwork,
+    Schedule,
+    check_faults,
+    check_mutations,
+    check_set_up_mutations,
+    expect_sum,
+    random_vectors,
+)
+from crypto.testing.faults import Draws, draw_faults, flipped
 from crypto.wire.messages import Item, decode, encode
 
 NAMES = ("ada", "bob", "cyd", "dan")
-UPLOAD = Upload("g", 5, 1000)
-NORMED = Upload("g", 5, 1000, 0, 0.0, 3000)
-IN_PROCESS: tuple[ProtocolName, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
+UPLOAD = Upload(name="g", length=5, bound=1000)
+NORMED = Upload(name="g", length=5, bound=1000, noise_bound=0, noise_excess=0.0, norm_bound=3000)
+IN_PROCESS: tuple[str, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
 
 
-def make(protocol: ProtocolName, rounds: int, normed: bool = False) -> Plan:
+def make(protocol: str, rounds: int, normed: bool = False) -> Plan:
     return plan(protocol, NAMES, (NORMED if normed else UPLOAD,), rounds, max_dropouts=1)
 
 
-def make_pinned(protocol: ProtocolName, rounds: int, mode: Mode, n: int = 4, dropouts: int = 1) -> Bench:
+def make_pinned(protocol: str, rounds: int, mode: Mode, n: int = 4, dropouts: int = 1) -> Bench:
     """Not set up yet, with a roster."""
     names = [f"client{i:02}" for i in range(n)]
     identities = make_identities((*names, *ROLES))
@@ -41,7 +49,7 @@ def make_pinned(protocol: ProtocolName, rounds: int, mode: Mode, n: int = 4, dro
     return Bench(made, rehearse(made, identities))
 
 
-def network(protocol: ProtocolName, faults: Faults, seed: str) -> FaultyNetwork:
+def network(protocol: str, faults: Faults, seed: str) -> FaultyNetwork:
     made = plan(protocol, NAMES, (UPLOAD,), 20, max_dropouts=1, session="s")
     found = FaultyNetwork(made, rehearse(made), faults, Draws(seed))
     found.set_up()
@@ -128,7 +136,7 @@ def test_a_flip_changes_one_bit() -> None:
 class PlaysTheNetwork(RuleBasedStateMachine):
     """Hypothesis chooses what happens to every message; the outcomes must be right whatever it does."""
 
-    protocol: ProtocolName = "plain"
+    protocol: str = "plain"
     normed = False
     ended = 0
     mode: Mode = "semi-honest"
@@ -267,14 +275,14 @@ ROLES = ("server", "keyholder", "compute0", "compute1", "dealer")
     ],
     ids=["plain", "bfv", "mpc", "mpc-norms", "secagg", "secagg-active"],
 )
-def test_whatever_the_network_does(protocol: ProtocolName, change: dict[str, object], examples: int) -> None:
+def test_whatever_the_network_does(protocol: str, change: dict[str, object], examples: int) -> None:
     machine: type[PlaysTheNetwork] = type("Machine", (PlaysTheNetwork,), {"protocol": protocol, **change})
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
     assert machine.ended > 0
 
 
 @pytest.mark.parametrize("protocol", IN_PROCESS)
-def test_a_set_up_among_mutated_messages(protocol: ProtocolName) -> None:
+def test_a_set_up_among_mutated_messages(protocol: str) -> None:
     bench = Bench(made := make(protocol, 4), rehearse(made))
     delivered = check_set_up_mutations(bench)
     # The plain protocol has no set-up.
@@ -292,7 +300,7 @@ SHARE = {"plain": 3000, "bfv": 1500, "mpc": 3000, "secagg": 1500, "secagg+": 100
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("protocol", IN_PROCESS)
-def test_ten_thousand_schedules(protocol: ProtocolName) -> None:
+def test_ten_thousand_schedules(protocol: str) -> None:
     count, part = SHARE[protocol], 100
     for batch in range(count // part):
         made = make(protocol, part, normed=protocol == "mpc" and batch % 2 == 1)
@@ -328,7 +336,7 @@ def test_schedules_on_a_sparse_graph(mode: Mode) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("protocol", IN_PROCESS)
-def test_a_hundred_thousand_mutated_messages(protocol: ProtocolName) -> None:
+def test_a_hundred_thousand_mutated_messages(protocol: str) -> None:
     made = make(protocol, 2000)
     bench = Bench(made, rehearse(made))
     set_up(bench.parties)

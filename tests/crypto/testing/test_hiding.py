@@ -14,12 +14,11 @@ from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity
 from crypto.keys.sealed import BoxKey
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.bfv import sessions as bfv
 from crypto.protocols.mpc import client as mpc
 from crypto.protocols.plain import PlainClient
 from crypto.protocols.session import hiding
-from crypto.testing.hiding import determined, probe
+from crypto.testing import determined, probe
 
 RING = 2**64
 NAMES = ("a", "b", "c")
@@ -71,7 +70,7 @@ def shares_of(made: Plan, values: list[int], monkeypatch: pytest.MonkeyPatch, ro
 
 @pytest.mark.parametrize("role", mpc.COMPUTE)
 def test_a_computing_server_learns_the_sum_alone(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = plan("mpc", NAMES, (Upload("g", 1, 1000),), 1)
+    made = plan("mpc", NAMES, (Upload(name="g", length=1, bound=1000),), 1)
     assert hiding(made) == "shares"
 
     def view(values: list[int]) -> list[int]:
@@ -88,7 +87,7 @@ def test_a_computing_server_learns_the_sum_alone(role: str, monkeypatch: pytest.
 def test_a_client_that_works_with_a_computing_server_leaves_the_sum_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = plan("mpc", NAMES, (Upload("g", 1, 1000),), 1)
+    made = plan("mpc", NAMES, (Upload(name="g", length=1, bound=1000),), 1)
 
     def view(values: list[int]) -> list[int]:
         # Client c's input and mask are known as well.
@@ -99,7 +98,7 @@ def test_a_client_that_works_with_a_computing_server_leaves_the_sum_of_the_other
 
 
 def test_two_worlds_of_equal_sum_give_a_computing_server_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = plan("mpc", NAMES, (Upload("g", 1, 1000),), 1)
+    made = plan("mpc", NAMES, (Upload(name="g", length=1, bound=1000),), 1)
     one, two = [5, -3, 100], [1000, -1000, 102]
     masks = [11, 2**62, -17]
     moved = [mask + b - a for mask, a, b in zip(masks, one, two, strict=True)]
@@ -109,7 +108,7 @@ def test_two_worlds_of_equal_sum_give_a_computing_server_the_same_bytes(monkeypa
 
 
 def test_the_plain_protocol_hides_nothing() -> None:
-    made = plan("plain", NAMES, (Upload("g", 1, 1000),), 1)
+    made = plan("plain", NAMES, (Upload(name="g", length=1, bound=1000),), 1)
     assert hiding(made) == "nothing"
 
     def view(values: list[int]) -> list[int]:
@@ -121,7 +120,7 @@ def test_the_plain_protocol_hides_nothing() -> None:
 
 def padded(values: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first slot that each client encrypts, with inputs values[:3] and pads values[3:]."""
-    made = plan("bfv", NAMES, (Upload("g", 1, 1000),), 1)
+    made = plan("bfv", NAMES, (Upload(name="g", length=1, bound=1000),), 1)
     assert hiding(made) == "ciphertext"
     seen: list[int] = []
 
@@ -189,11 +188,11 @@ def test_two_worlds_of_equal_sum_give_the_key_holder_the_same_slots(monkeypatch:
 
 
 def test_every_protocol_declares_what_hides() -> None:
-    names: tuple[ProtocolName, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
-    found = {name: hiding(plan(name, NAMES, (Upload("g", 1, 10),), 1)) for name in names}
+    names: tuple[str, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
+    found = {name: hiding(plan(name, NAMES, (Upload(name="g", length=1, bound=10),), 1)) for name in names}
     declared = {"plain": "nothing", "bfv": "ciphertext", "mpc": "shares", "secagg": "masks", "secagg+": "masks"}
     assert found == declared
-    sent: tuple[Message, ...] = open_client(plan("plain", NAMES, (Upload("g", 1, 10),), 1), "a").submit(
-        0, "g", np.array([7])
-    )
+    sent: tuple[Message, ...] = open_client(
+        plan("plain", NAMES, (Upload(name="g", length=1, bound=10),), 1), "a"
+    ).submit(0, "g", np.array([7]))
     assert sent[0].payload == b"\x07" + bytes(7)

@@ -16,7 +16,7 @@ from crypto import (
 )
 from crypto.running.driver import Outcome, deliver
 from crypto.running.rehearsal import rehearse
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 schedules = st.lists(st.sampled_from(NAMES), max_size=10)
@@ -24,7 +24,7 @@ schedules = st.lists(st.sampled_from(NAMES), max_size=10)
 
 @pytest.fixture(scope="module", params=["plain", "bfv", "mpc"])
 def bench(request: pytest.FixtureRequest) -> Bench:
-    made = plan(request.param, NAMES, (Upload("update", 7, 1000),), 1000, max_dropouts=2)
+    made = plan(request.param, NAMES, (Upload(name="update", length=7, bound=1000),), 1000, max_dropouts=2)
     kit = Bench(made, rehearse(made))
     set_up(kit.parties)
     return kit

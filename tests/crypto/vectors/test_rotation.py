@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from crypto import FixedPoint, KeyedStream
+from crypto import FixedPoint
 from crypto.errors import EncodingError
+from crypto.keys.randomness import KeyedStream
 from crypto.vectors.rotation import Rotation
 
 SEED = bytes(range(32))
@@ -46,7 +47,7 @@ def test_entries_keep_the_stated_tail() -> None:
 
 def test_sums_of_rotated_and_encoded_vectors_are_unbiased() -> None:
     source = np.random.default_rng(2)
-    rotation, encoder = Rotation(SEED, 100), FixedPoint(8.0, 10.0)
+    rotation, encoder = Rotation(SEED, 100), FixedPoint(scale=8.0, clip=10.0)
     x = source.standard_normal(100)
     stream = KeyedStream(bytes(32))
     draws = 4000

@@ -24,7 +24,13 @@ totals = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20)
 items = st.one_of(
     st.builds(
         Message,
-        *(names, names, names, names, rounds, names, st.binary(max_size=300)),
+        sender=names,
+        receiver=names,
+        kind=names,
+        session=names,
+        round=rounds,
+        upload=names,
+        payload=st.binary(max_size=300),
         sequence=st.integers(0, MAX_SEQUENCE),
         proof=st.binary(max_size=MAX_PROOF),
     ),
@@ -119,11 +125,22 @@ def test_known_malformed_messages(data: bytes) -> None:
         Begin(2**31, "g"),
         Begin(0, ""),
         Begin(0, "g" * 129),
-        Message("a", "b", "k", "s", 0, "g", "text"),  # type: ignore[arg-type]
-        Message("a", "b", "k", "s", True, "g", b""),
-        Message("a", "b", "k", "s", 0, "g", b"", sequence=-1),
-        Message("a", "b", "k", "s", 0, "g", b"", sequence=MAX_SEQUENCE + 1),
-        Message("a", "b", "k", "s", 0, "g", b"", proof=bytes(MAX_PROOF + 1)),
+        Message(sender="a", receiver="b", kind="k", session="s", round=0, upload="g", payload="text"),  # type: ignore[arg-type]
+        Message(sender="a", receiver="b", kind="k", session="s", round=True, upload="g", payload=b""),
+        Message(sender="a", receiver="b", kind="k", session="s", round=0, upload="g", payload=b"", sequence=-1),
+        Message(
+            sender="a", receiver="b", kind="k", session="s", round=0, upload="g", payload=b"", sequence=MAX_SEQUENCE + 1
+        ),
+        Message(
+            sender="a",
+            receiver="b",
+            kind="k",
+            session="s",
+            round=0,
+            upload="g",
+            payload=b"",
+            proof=bytes(MAX_PROOF + 1),
+        ),
         Aggregate("s", 0, "g", np.zeros((2, 2), dtype=np.int64), ()),
         Aggregate("s", 0, "g", np.zeros(2), ()),  # type: ignore[arg-type]
     ],
@@ -134,6 +151,10 @@ def test_nothing_is_sent_that_would_be_refused(item: AnyItem) -> None:
 
 
 def test_repr_shows_the_size_not_the_payload() -> None:
-    text = repr(Message("a", "server", "vector", "s", 0, "g", b"secret payload"))
+    text = repr(
+        Message(
+            sender="a", receiver="server", kind="vector", session="s", round=0, upload="g", payload=b"secret payload"
+        )
+    )
     assert "14 bytes" in text
     assert "secret" not in text

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import attacks
+from attacks.bounds.gaussian import TwoRunAudit, two_run_audit
+from attacks.report import audit_document
 from attacks.testing import check_accountant
 from privacy import PldAccountant, SampledGaussian
 from privacy.secure_gaussian import release_noise
@@ -41,7 +43,7 @@ def audited(make_config: Callable[..., Config]) -> Callable[[Path], dict[str, An
 
     def play(path: Path) -> dict[str, Any]:
         played = module.play_canaries(open_world(prepare(make_config(*SETTINGS)), RunFolder.existing(path)))
-        document = attacks.audit_document(seconds=0.0, row="replay", outcomes=played.outcomes)
+        document = audit_document(seconds=0.0, row="replay", outcomes=played.outcomes)
         return document | dict(played.more)
 
     return play
@@ -117,7 +119,7 @@ def test_noise_scaled_by_the_batch_that_came(
         require_ledger_holds(document, honest)
 
 
-def _alone(bench: module._Bench) -> attacks.TwoRunAudit:
+def _alone(bench: module._Bench) -> TwoRunAudit:
     """One canary or none, so that at most one example is expected in a batch."""
     nobody = np.zeros(module.PER_DEVICE, dtype=np.bool_)
     one = np.arange(module.PER_DEVICE) == 0
@@ -126,7 +128,7 @@ def _alone(bench: module._Bench) -> attacks.TwoRunAudit:
         released = bench.visit(one if present else nobody, nobody, number)
         return float(released[0]) if released.any() else -np.inf
 
-    return attacks.two_run_audit(run, trials=300, delta=1e-5, confidence=0.999)
+    return two_run_audit(run, trials=300, delta=1e-5, confidence=0.999)
 
 
 @pytest.mark.parametrize("planted", [False, True])
@@ -162,7 +164,11 @@ def test_replay_that_is_not_charged(
 
 
 def test_the_planted_mechanisms_agree_with_the_accountant() -> None:
-    check_accountant(lambda q, sigma, steps, delta: PldAccountant().epsilon({SampledGaussian(q, sigma): steps}, delta))
+    check_accountant(
+        lambda q, sigma, steps, delta: PldAccountant().epsilon(
+            {SampledGaussian(q=q, noise_multiplier=sigma): steps}, delta
+        )
+    )
 
 
 def test_rows_without_a_clients_own_noise_are_said(make_config: Callable[..., Config]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import attacks
-from secure_fcl.auditing import audit, require_ledger_holds
+from attacks.games.play import judge
+from secure_fcl.auditing import audit, positive_control, require_ledger_holds, world
 from secure_fcl.auditing import membership as module
 from secure_fcl.auditing.ledger_check import beyond_reach
 from secure_fcl.auditing.shadows import _Course, shadow_models
@@ -141,7 +142,8 @@ def leak(monkeypatch: pytest.MonkeyPatch, prepared: Prepared) -> None:
         spread = np.random.default_rng(0).random(len(x)) / 10
         return (np.array([row.tobytes() in hidden for row in x]) + spread).astype(np.float32)
 
-    monkeypatch.setattr(module.attacks, "losses_of", lambda network: losses)
+    for user in (world, positive_control):
+        monkeypatch.setattr(user, "losses_of", lambda network: losses)
     monkeypatch.setattr(module, "spent_by_item", lambda world: 0.5)
 
 
@@ -183,14 +185,14 @@ def judged(ledger: float | None) -> attacks.Outcome:
     """A game of 400 fair coins in which a faultless attack could show an epsilon of about 3 (simultaneously)."""
     truth = np.random.default_rng(5).random(400) < 0.5
     scores = truth + np.random.default_rng(6).random(400) / 2
-    terms = attacks.Terms("a", coin=attacks.Coin(0.5), ledger_epsilon=ledger, repeats=100)
+    terms = attacks.Terms(target="a", coin=attacks.Coin(0.5), ledger_epsilon=ledger, repeats=100)
     candidates = attacks.Candidates(
         np.zeros((400, 2), dtype=np.float32),
         np.zeros(400, dtype=np.int64),
         np.arange(400),
         np.zeros(400, dtype=np.int64),
     )
-    return attacks.judge(attacks.MEMBERSHIP, ("test", "final model"), scores, candidates, truth, terms)
+    return judge(attacks.MEMBERSHIP, ("test", "final model"), scores, candidates, truth, terms)
 
 
 def test_audits_that_cannot_contradict_say_so() -> None:

@@ -333,7 +333,8 @@ def test_ctrl_c_leaves_a_run_that_resume_completes(
 
 def test_ctrl_c_before_the_run_leaves_nothing(tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
     started = Started(tmp_path / "runs" / "run", (*tiny_settings, *ROWS))
-    time.sleep(1.0)
+    # In the middle of its imports, however busy the machine: Python itself, while it starts, would exit with 1.
+    started.wait_for(lambda: "numpy" in Path(f"/proc/{started.process.pid}/maps").read_text())
     os.killpg(started.process.pid, signal.SIGINT)
     code, _, stderr = started.finish()
     assert code in (130, -signal.SIGINT)

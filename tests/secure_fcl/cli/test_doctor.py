@@ -7,7 +7,7 @@ from rich.console import Console
 
 import secure_fcl.data
 from secure_fcl.cli import doctor
-from secure_fcl.cli.doctor import Library, Row
+from secure_fcl.cli.doctor import Finding, Library
 
 GOOD = Library("numpy", "json", "pip install numpy")
 
@@ -20,12 +20,12 @@ def test_python_is_compared_with_the_oldest_supported() -> None:
 
 
 def test_a_library_that_imports_is_usable() -> None:
-    assert doctor.check_library(GOOD) == Row("numpy", "usable", metadata.version("numpy"))
+    assert doctor.check_library(GOOD) == Finding("numpy", "usable", metadata.version("numpy"))
 
 
 def test_a_library_that_is_not_installed_is_missing() -> None:
     row = doctor.check_library(Library("no-such-thing-here", "json", "pip install it", optional=True))
-    assert row == Row("no-such-thing-here", "missing", "", "pip install it", optional=True)
+    assert row == Finding("no-such-thing-here", "missing", "", "pip install it", optional=True)
 
 
 def test_a_library_that_does_not_import_is_broken() -> None:
@@ -88,15 +88,15 @@ def test_data_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_healthy_ignores_what_is_optional() -> None:
-    assert doctor.healthy([Row("a", "usable", ""), Row("b", "missing", "", "x", optional=True)])
-    assert not doctor.healthy([Row("a", "usable", ""), Row("b", "missing", "", "x")])
+    assert doctor.healthy([Finding("a", "usable", ""), Finding("b", "missing", "", "x", optional=True)])
+    assert not doctor.healthy([Finding("a", "usable", ""), Finding("b", "missing", "", "x")])
 
 
 def test_the_table_shows_every_command_literally() -> None:
     console = Console(width=200, record=True, file=None, force_terminal=False, quiet=False)
     rows = [
-        Row("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
-        Row("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
+        Finding("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+        Finding("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
     ]
     with console.capture() as captured:
         console.print(doctor.render(rows))

@@ -14,14 +14,14 @@ SOURCE = 24 + 6 + 18 + 3
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     return Recipe(
-        SHAPES,
-        draw(st.sampled_from([0, 30])),
-        draw(st.sampled_from(["none", "random_k", "low_rank"])),
-        draw(st.sampled_from([0.1, 0.34, 0.5, 1.0])),
-        draw(st.booleans()),
-        draw(st.booleans()),
-        draw(st.integers(0, 5)),
-        "row",
+        shapes=SHAPES,
+        frozen=draw(st.sampled_from([0, 30])),
+        kind=draw(st.sampled_from(["none", "random_k", "low_rank"])),
+        fraction=draw(st.sampled_from([0.1, 0.34, 0.5, 1.0])),
+        unbiased=draw(st.booleans()),
+        rotation=draw(st.booleans()),
+        seed=draw(st.integers(0, 5)),
+        row="row",
     )
 
 
@@ -62,8 +62,12 @@ def test_a_round_has_one_map_and_the_next_another(recipe: Recipe) -> None:
 @pytest.mark.parametrize("kind", ["random_k", "low_rank"])
 @pytest.mark.parametrize("rotation", [False, True])
 def test_the_mean_over_the_draws_is_the_vector(kind: str, rotation: bool) -> None:
-    recipe = Recipe(SHAPES, 0, kind, 0.34, True, rotation, 3, "row")  # type: ignore[arg-type]
-    biased = Recipe(SHAPES, 0, kind, 0.34, False, rotation, 3, "row")  # type: ignore[arg-type]
+    recipe = Recipe(
+        shapes=SHAPES, frozen=0, kind=kind, fraction=0.34, unbiased=True, rotation=rotation, seed=3, row="row"
+    )  # type: ignore[arg-type]
+    biased = Recipe(
+        shapes=SHAPES, frozen=0, kind=kind, fraction=0.34, unbiased=False, rotation=rotation, seed=3, row="row"
+    )  # type: ignore[arg-type]
     (x,) = vectors(2, SOURCE)
     means = []
     for r in (recipe, biased):
@@ -77,18 +81,18 @@ def test_the_mean_over_the_draws_is_the_vector(kind: str, rotation: bool) -> Non
 
 
 def test_only_the_trained_end_is_sent_and_the_rest_stays_zero() -> None:
-    found = Recipe(SHAPES, 30).draw(0, 0)
+    found = Recipe(shapes=SHAPES, frozen=30).draw(0, 0)
     x = np.arange(float(SOURCE))
     np.testing.assert_array_equal(found.compress(x), x[30:])
     np.testing.assert_array_equal(found.expand(x[30:]), np.where(np.arange(SOURCE) < 30, 0.0, x))
 
 
 def test_sizes_by_hand() -> None:
-    assert Recipe(SHAPES, 0, "random_k", 0.1).target == 6
-    assert Recipe(SHAPES, 0, "low_rank", 0.34).target == 3 * 4 + 6 + 2 * 6 + 3
-    assert Recipe(SHAPES, 30, "low_rank", 0.34).target == 2 * 6 + 3
-    assert Recipe(SHAPES, 0, "none", 0.1).target == SOURCE
-    assert Recipe(((100, 100),), rotation=True).target == 10_240
+    assert Recipe(shapes=SHAPES, frozen=0, kind="random_k", fraction=0.1).target == 6
+    assert Recipe(shapes=SHAPES, frozen=0, kind="low_rank", fraction=0.34).target == 3 * 4 + 6 + 2 * 6 + 3
+    assert Recipe(shapes=SHAPES, frozen=30, kind="low_rank", fraction=0.34).target == 2 * 6 + 3
+    assert Recipe(shapes=SHAPES, frozen=0, kind="none", fraction=0.1).target == SOURCE
+    assert Recipe(shapes=((100, 100),), rotation=True).target == 10_240
     assert [block_of(n) for n in (1, 2, 64, 650, 703, 3513, 10_000, 14_052)] == [1, 2, 64, 256, 256, 4096, 2048, 16_384]
 
 
@@ -102,7 +106,7 @@ def test_the_block_has_the_fewest_bits_in_all() -> None:
 
 
 def test_low_rank_by_hand() -> None:
-    found = LowRank(7, ((2, 3), (2,)), 0.5, True)
+    found = LowRank(seed=7, shapes=((2, 3), (2,)), fraction=0.5, unbiased=True)
     u = np.linalg.qr(np.random.default_rng(7).standard_normal((2, 1)))[0]
     x = np.arange(8.0)
     sent = found.compress(x)
@@ -129,8 +133,8 @@ def test_a_rotation_spreads_one_large_entry_over_its_block() -> None:
 
 
 def test_chains_apply_in_order() -> None:
-    first: Compression = Coordinates(np.array([0, 2, 3]), 4, 2.0)
-    chain = Chain(first, Coordinates(np.array([1]), 3))
+    first: Compression = Coordinates(chosen=np.array([0, 2, 3]), source=4, factor=2.0)
+    chain = Chain(first, Coordinates(chosen=np.array([1]), source=3))
     assert (chain.source, chain.target) == (4, 1)
     np.testing.assert_array_equal(chain.compress(np.arange(4.0)), [2.0])
     np.testing.assert_array_equal(chain.expand(np.array([5.0])), [0.0, 0.0, 10.0, 0.0])

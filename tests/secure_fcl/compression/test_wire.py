@@ -8,7 +8,9 @@ from secure_fcl.compression import Recipe, Wire, wire_of
 from secure_fcl.strategies import Part, UploadSpec
 
 SIZE = 40
-RECIPE = Recipe(((8, 4), (8,)), 0, "random_k", 0.5, True, False, 1, "row")
+RECIPE = Recipe(
+    shapes=((8, 4), (8,)), frozen=0, kind="random_k", fraction=0.5, unbiased=True, rotation=False, seed=1, row="row"
+)
 
 
 def coins(label: str) -> KeyedStream:
@@ -17,12 +19,26 @@ def coins(label: str) -> KeyedStream:
 
 def local(names: tuple[str, ...] = ("update",), bits: int = 17, recipe: Recipe | None = RECIPE) -> Wire:
     steps = 2 ** (bits - 1) - 1
-    source = UploadSpec("row", tuple(Part(n, (SIZE,), 0.5) for n in names), steps / 0.5, None, None, "local")
+    source = UploadSpec(
+        name="row",
+        parts=tuple(Part(n, (SIZE,), 0.5) for n in names),
+        scale=steps / 0.5,
+        sensitivity_l2=None,
+        sensitivity_entries=None,
+        unit="local",
+    )
     return wire_of(source, recipe)
 
 
 def shared(recipe: Recipe | None = RECIPE) -> Wire:
-    source = UploadSpec("row", (Part("gradient", (SIZE,), 4.0),), 2.0**14, 1.0, SIZE, "one example")
+    source = UploadSpec(
+        name="row",
+        parts=(Part("gradient", (SIZE,), 4.0),),
+        scale=2.0**14,
+        sensitivity_l2=1.0,
+        sensitivity_entries=SIZE,
+        unit="one example",
+    )
     return wire_of(source, recipe, 0.25, 500.0, "short")
 
 
@@ -62,7 +78,11 @@ def test_a_sum_with_noise_inside_releases_no_count_and_keeps_its_sensitivity() -
 @settings(max_examples=60, deadline=None)
 def test_one_example_changes_what_is_sent_by_no_more_than_is_charged(seed: int, kind: str, rotation: bool) -> None:
     """With equal coins: the clipping norm in integers, and the root of the entries for rounding; also when clipped."""
-    wire = shared(Recipe(RECIPE.shapes, 0, kind, 0.5, True, rotation, 1, "row"))  # type: ignore[arg-type]
+    wire = shared(
+        Recipe(
+            shapes=RECIPE.shapes, frozen=0, kind=kind, fraction=0.5, unbiased=True, rotation=rotation, seed=1, row="row"
+        )
+    )  # type: ignore[arg-type]
     carrier = wire.draw(2, seed % 7)
     rng = np.random.default_rng(seed)
     before = rng.normal(size=SIZE) * rng.choice([0.01, 0.3, 5.0])
@@ -87,7 +107,14 @@ def test_rounding_and_maps_together_are_unbiased() -> None:
 
 @pytest.mark.parametrize("bound", [0.5, 0.01, 2.0])
 def test_parts_of_another_length_travel_whole_and_fit_a_smaller_bound(bound: float) -> None:
-    source = UploadSpec("row", (Part("update", (SIZE,), 0.5), Part("extra", (3,), 0.5)), 100.0, None, None, "local")
+    source = UploadSpec(
+        name="row",
+        parts=(Part("update", (SIZE,), 0.5), Part("extra", (3,), 0.5)),
+        scale=100.0,
+        sensitivity_l2=None,
+        sensitivity_entries=None,
+        unit="local",
+    )
     carrier = wire_of(source, RECIPE, bound, 1000.0 / bound).draw(0, 0)
     values = carrier.encode({"update": np.zeros(SIZE), "extra": np.array([0.1, 0.2, -0.5])}, coins("b"))
     assert len(values) == 20 + 3 + 1

@@ -22,7 +22,7 @@ def tiny() -> Source:
     """Three training and two test images of 4 x 5 pixels, two classes, published without checksums."""
     names = ("train-images", "train-labels", "test-images", "test-labels")
     one, two, three, four = (
-        DataFile(name, size) for name, size in zip(names, (16 + 60, 8 + 3, 16 + 40, 8 + 2), strict=True)
+        DataFile(name=name, size=size) for name, size in zip(names, (16 + 60, 8 + 3, 16 + 40, 8 + 2), strict=True)
     )
     return Source(name="tiny", folder="Tiny/raw", files=(one, two, three, four), classes=("no", "yes"), mirrors=())
 

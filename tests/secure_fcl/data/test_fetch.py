@@ -114,7 +114,7 @@ def test_an_interruption_leaves_nothing_behind(published: Source, tmp_path: Path
 def test_no_network_is_said_plainly(published: Source, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="no such host") as caught:
         fetch_source(published, tmp_path / "d", opener=Web({}).open)
-    assert "Without a network, copy it to" in str(caught.value)
+    assert "without a network, copy it to" in str(caught.value)
     assert published.files[0].packed_md5 in str(caught.value)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
-from secure_fcl.engines.device import Device
+from secure_fcl.engines.device import Device, exported
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
@@ -91,16 +91,31 @@ def test_straddlers_are_never_kept(hapt_scenario: Scenario) -> None:
 
 def test_coins_that_are_given_back_are_used(plan: RowPlan) -> None:
     first = Device(plan, 1, Coins(None))
-    again = Device(plan, 1, Coins(None), first.keys)
+    again = Device(plan, 1, Coins(None), first.draws)
     fresh = Device(plan, 1, Coins(None))
     for device in (first, again, fresh):
         device.close(0, {})
         device.close(1, {})
     assert first.held.index.tolist() == again.held.index.tolist()
-    assert first.keys.tolist() != fresh.keys.tolist()
+    assert first.draws.tolist() != fresh.draws.tolist()
 
 
 def test_two_clients_draw_different_coins(plan: RowPlan) -> None:
     first, second = Device(plan, 0, COINS), Device(plan, 1, COINS)
-    assert not set(first.keys.tolist()) & set(second.keys.tolist())
-    np.testing.assert_array_equal(first.keys, Device(plan, 0, COINS).keys)
+    assert not set(first.draws.tolist()) & set(second.draws.tolist())
+    np.testing.assert_array_equal(first.draws, Device(plan, 0, COINS).draws)
+
+
+@pytest.mark.parametrize("row", ["replay", "derpp", "local_only", "flwf2t", "class_sums"])
+def test_what_is_exported_is_named_and_makes_the_same_device(
+    tiny_scenario: Scenario, make_config: Callable[..., Config], row: str
+) -> None:
+    plan = build_row(make_config(), tiny_scenario, row, 1.0)
+    first, second = Device(plan, 0, COINS), Device(plan, 0, COINS)
+    first.close(0, plan.strategy.initial())
+    first.carried = {name: array + 1 for name, array in first.carried.items()}
+    saved = first.export()
+    assert tuple(saved) == exported(plan)
+    second.restore(saved)
+    assert all(np.array_equal(second.export()[name], array) for name, array in saved.items())
+    assert (len(saved) > 4) == bool(plan.strategy.carried)

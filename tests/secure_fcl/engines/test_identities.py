@@ -8,7 +8,6 @@ from crypto.errors import PlanRefused
 from crypto.keys.roster import Identity
 from crypto.opening import open_client
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.session import plan_roles
 from secure_fcl.engines.identities import check, identities, state_digest
 from secure_fcl.engines.keys import write_identities
@@ -17,8 +16,8 @@ from secure_fcl.errors import SecureFclError
 NAMES = tuple(f"client{k}" for k in range(4))
 
 
-def made(protocol: ProtocolName = "secagg", dropouts: int = 1) -> Plan:
-    return plan(protocol, NAMES, (Upload("g", 3, 100),), 2, dropouts)
+def made(protocol: str = "secagg", dropouts: int = 1) -> Plan:
+    return plan(protocol, NAMES, (Upload(name="g", length=3, bound=100),), 2, dropouts)
 
 
 def test_fresh_identities_are_pinned_private_and_deleted() -> None:
@@ -41,7 +40,7 @@ def test_fresh_identities_are_pinned_private_and_deleted() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["plain", "bfv", "mpc", "secagg+"])
-def test_a_given_folder_is_used_and_kept(protocol: ProtocolName, tmp_path: Path) -> None:
+def test_a_given_folder_is_used_and_kept(protocol: str, tmp_path: Path) -> None:
     secure = made(protocol)
     write_identities((*NAMES, *plan_roles(secure)), tmp_path)
     with identities(secure, str(tmp_path), "active") as known:
@@ -70,7 +69,7 @@ def test_what_a_folder_lacks_is_named_before_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("n", "dropouts", "corrupt"), [(2, 0, 0), (5, 2, 0), (30, 3, 3), (60, 12, 2), (200, 60, 2)])
 def test_an_active_server_can_be_stopped_wherever_a_plan_is_possible(n: int, dropouts: int, corrupt: int) -> None:
     names = [f"client{k}" for k in range(n)]
-    secure = plan("secagg+", names, (Upload("g", 3, 100),), 2, dropouts, corrupt=corrupt)
+    secure = plan("secagg+", names, (Upload(name="g", length=3, bound=100),), 2, dropouts, corrupt=corrupt)
     check(secure, "", "semi-honest")
     check(secure, "", "active")
 

@@ -13,7 +13,7 @@ from secure_fcl.cli.commands import app
 from secure_fcl.cli.plan_tables import as_json, plot_plan, print_plan, write_plan
 from secure_fcl.config import Config
 from secure_fcl.forecast import cost as planning
-from secure_fcl.forecast.cost import Alternative, RunPlan, plan_run, with_setting
+from secure_fcl.forecast.cost import Alternative, Forecast, plan_run, with_setting
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.running.certificate import row_certificate
 from secure_fcl.streams import build_scenario
@@ -27,18 +27,18 @@ def config(make_config: Callable[..., Config]) -> Config:
 
 
 @pytest.fixture(scope="module")
-def plan(config: Config) -> RunPlan:
+def plan(config: Config) -> Forecast:
     with pytest.MonkeyPatch.context() as patch:
         # Each point of the curve is a calibration of its own.
         patch.setattr(planning, "EPSILONS", (1.0, 2.0))
         return plan_run(config)
 
 
-def found(plan: RunPlan, row: str, key: str) -> dict[object, Alternative]:
+def found(plan: Forecast, row: str, key: str) -> dict[object, Alternative]:
     return {a.value: a for a in plan.alternatives if (a.row, a.key) == (row, key)}
 
 
-def test_the_plan_is_what_a_run_is_certified(plan: RunPlan, config: Config, digits, tmp_path: Path) -> None:
+def test_the_plan_is_what_a_run_is_certified(plan: Forecast, config: Config, digits, tmp_path: Path) -> None:
     """The ledger of the finished row certifies the very epsilons that were planned."""
     for cost in plan.rows:
         row, multiplier = calibrated_row(config, build_scenario(digits, config), cost.row)
@@ -53,7 +53,7 @@ def test_the_plan_is_what_a_run_is_certified(plan: RunPlan, config: Config, digi
         assert cost.bytes_in_all >= cost.bytes_per_round * row.scenario.slots
 
 
-def test_kept_examples_spend_more_the_earlier_they_came(plan: RunPlan) -> None:
+def test_kept_examples_spend_more_the_earlier_they_came(plan: Forecast) -> None:
     replay = plan.rows[0]
     kept, discarded = replay.by_arrival("kept"), replay.by_arrival("discarded")
     assert [t for t, _ in kept] == [0, 1]
@@ -61,7 +61,7 @@ def test_kept_examples_spend_more_the_earlier_they_came(plan: RunPlan) -> None:
     assert plan.rows[1].by_arrival("kept") == []
 
 
-def test_other_choices_cost_what_they_should(plan: RunPlan) -> None:
+def test_other_choices_cost_what_they_should(plan: Forecast) -> None:
     replay = plan.rows[0]
     assert replay.epsilon is not None
     rounds = found(plan, "replay", "training.rounds")
@@ -75,7 +75,7 @@ def test_other_choices_cost_what_they_should(plan: RunPlan) -> None:
     assert capacity[272].storage > capacity[68].storage > 0
 
 
-def test_noise_shared_in_the_sum_is_smaller_and_dropouts_cost_noise(plan: RunPlan) -> None:
+def test_noise_shared_in_the_sum_is_smaller_and_dropouts_cost_noise(plan: Forecast) -> None:
     sums = plan.rows[1]
     assert sums.noise == "shared"
     local = found(plan, "class_sums", "class_sums.noise")["local"]
@@ -85,7 +85,7 @@ def test_noise_shared_in_the_sum_is_smaller_and_dropouts_cost_noise(plan: RunPla
     assert dropouts[0].epsilon == pytest.approx(sums.epsilon)
 
 
-def test_a_budget_needs_less_noise_the_larger_it_is(plan: RunPlan) -> None:
+def test_a_budget_needs_less_noise_the_larger_it_is(plan: Forecast) -> None:
     for points in plan.curves.values():
         assert [e for e, _ in points] == sorted(e for e, _ in points)
         noises = [n for _, n in points]
@@ -112,7 +112,7 @@ def test_a_row_without_noise_has_no_epsilon(make_config: Callable[..., Config]) 
     assert "<svg" in plot_plan(planned)
 
 
-def test_tables_json_and_figure(plan: RunPlan, tmp_path: Path) -> None:
+def test_tables_json_and_figure(plan: Forecast, tmp_path: Path) -> None:
     text = io.StringIO()
     print_plan(plan, Console(file=text, width=160))
     for said in ("replay", "class_sums", "training.q_memory", "privacy.max_dropouts", "task 1", "kept"):
@@ -120,7 +120,7 @@ def test_tables_json_and_figure(plan: RunPlan, tmp_path: Path) -> None:
     data, figure = write_plan(plan, tmp_path / "plan")
     assert json.loads(data.read_text())["rows"][0]["epsilon"] == plan.rows[0].epsilon
     assert "replay, kept" in figure.read_text()
-    refused = replace(plan, alternatives=(Alternative("replay", "a.b", 3, refused="no [such] thing"),))
+    refused = replace(plan, alternatives=(Alternative(row="replay", key="a.b", value=3, refused="no [such] thing"),))
     print_plan(refused, Console(file=text, width=160))
     assert "a.b = 3: no [such] thing" in text.getvalue()
 

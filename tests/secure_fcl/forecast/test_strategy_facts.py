@@ -104,7 +104,7 @@ def test_the_command(tiny_settings: tuple[str, ...], sheets: dict[str, FactSheet
     found = json.loads(as_json.output)
     assert [entry["row"] for entry in found] == list(sheets)
     for table in TABLES:
-        assert all(len(cells) == len(table.head) for cells in table.rows(list(sheets.values())))
+        assert all(len(cells) == len(table.heading) for cells in table.rows(list(sheets.values())))
 
 
 def test_the_page_names_every_row_in_every_table(sheets: dict[str, FactSheet]) -> None:

@@ -4,14 +4,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from secure_fcl.errors import StorageTooSmall
-from secure_fcl.memory import Kept, plan_storage
+from secure_fcl.memory import StoredItem, plan_storage
 from secure_fcl.memory.storage import KEY_BYTES
 
 
 def test_known_arithmetic() -> None:
     plan = plan_storage(
         budget=100_000, example_bytes=1000, windows_per_place=5, largest_place=23, memory_examples=20,
-        held_places=2, kept=(Kept("old model", 8000), Kept("stored logits", 40, per_memory_example=True)),
+        held_places=2, kept=(StoredItem("old model", 8000), StoredItem("stored logits", 40, per_memory_example=True)),
     )  # fmt: skip
     # 100,000 - 20,000 - 10,000 - 8,000 - 20 * 40 - 1,024 = 60,176 bytes: 12 places of 5,000.
     assert (plan.places_per_chunk, plan.chunks, plan.pool_examples) == (12, 2, 60)
@@ -43,7 +43,7 @@ def test_what_is_used_never_exceeds_the_budget(
     free = budget - memory * example - models - KEY_BYTES
     arguments = {
         "budget": budget, "example_bytes": example, "windows_per_place": windows, "largest_place": largest,
-        "memory_examples": memory, "kept": (Kept("old model", models),),
+        "memory_examples": memory, "kept": (StoredItem("old model", models),),
     }  # fmt: skip
     if free < windows * example:
         with pytest.raises(StorageTooSmall, match=r"storage\.budget_kib"):
@@ -75,14 +75,14 @@ def test_a_refusal_names_every_purpose_and_its_bytes() -> None:
     with pytest.raises(StorageTooSmall, match=r"20 examples \(20000\), 15 held-back .*\(15000\), old model \(7\)"):
         plan_storage(
             budget=40_000, example_bytes=1000, windows_per_place=5, largest_place=9, memory_examples=20, held_places=3,
-            kept=(Kept("old model", 7),),
+            kept=(StoredItem("old model", 7),),
         )  # fmt: skip
 
 
 def test_what_a_device_really_keeps_is_held_against_the_declaration() -> None:
     plan = plan_storage(
         budget=None, example_bytes=8, windows_per_place=1, largest_place=1, memory_examples=3,
-        kept=(Kept("importances", 40), Kept("stored logits", 8, per_memory_example=True)),
+        kept=(StoredItem("importances", 40), StoredItem("stored logits", 8, per_memory_example=True)),
     )  # fmt: skip
     plan.check({"importances": np.zeros(5), "stored logits": np.zeros((3, 1))})
     with pytest.raises(StorageTooSmall, match="keeps 48 bytes of 'importances', declared 40"):

@@ -24,8 +24,8 @@ from secure_fcl.rows.budgets import (
 )
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams import build_scenario
 
@@ -80,14 +80,14 @@ def test_a_repeated_round_retires_the_memory_before_the_budget_is_passed(make: M
     # Examples of task 0 that were kept are left out of the memory's last rounds; those of task 1 never.
     assert {task for found in retired for _, task in found} == {0}
     assert all(budget.refusal(events) is None for events in charged.values())
-    assert budget.refusal(charged[Cohort(plan.scenario.groups[0], 0, 0, "discarded")]) is None
+    assert budget.refusal(charged[Cohort(group=plan.scenario.groups[0], arrival=0, chunk=0, fate="discarded")]) is None
 
 
 def test_spare_rounds_make_room_and_cost_noise(make: Make, tmp_path: Path) -> None:
     tight, roomy = make("replay"), make("replay", "privacy.spare_rounds=1")
     with Ledger(tmp_path / "l") as ledger:
         assert set(run_through(roomy, RowLedger(roomy, ledger, planned_budget(roomy)), repeat=(0, 1))) == {NOBODY}
-    assert roomy.strategy.plan.noise_multiplier > tight.strategy.plan.noise_multiplier  # type: ignore[attr-defined]
+    assert roomy.strategy.dpsgd.noise_multiplier > tight.strategy.dpsgd.noise_multiplier  # type: ignore[attr-defined]
 
 
 def test_a_row_without_a_guarantee_has_no_budget(make: Make, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_charges_and_arrivals_come_back(make: Make) -> None:
 
 def finished(config: Config, path: Path) -> RunFolder:
     folder = RunFolder.create(path, config, "run")
-    Job(prepare(config), folder, lambda tick: None).run()
+    train(prepare(config), folder)
     return folder
 
 
@@ -169,7 +169,7 @@ def test_a_run_never_passes_its_budget(make_config: Callable[..., Config], tmp_p
     plan = ready.rows[0][0]
     with Ledger(folder.ledger_path("finetune")) as ledger:
         ledger.charge(plan.charges(0, 0), slot=0, round=0)
-    Job(ready, folder, lambda tick: None).run()
+    train(ready, folder)
     budget = kept_budget(plan, folder.budget_path("finetune"))
     assert isinstance(budget, Budget)
     with Ledger(folder.ledger_path("finetune")) as ledger:
@@ -193,4 +193,4 @@ def test_a_server_that_asks_too_much_is_refused_by_the_clients(
         ledger.charge(plan.charges(0, 0), slot=0, round=0)
     monkeypatch.setattr(job, "kept_budget", lambda plan, path: None)
     with pytest.raises(WorkerLost, match="a client refuses task 0, round 1"):
-        Job(ready, folder, lambda tick: None).run()
+        train(ready, folder)

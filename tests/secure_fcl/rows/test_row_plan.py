@@ -38,26 +38,26 @@ def test_replay_charges_current_data_and_everything_closed(
 ) -> None:
     config = make_config("training.steps=3", "training.q_current=0.25", "training.q_memory=0.05")
     plan = build_row(config, tiny_scenario, "replay", 1.5)
-    current, memory = SampledGaussian(0.25, 1.5), SampledGaussian(0.05, 1.5)
+    current, memory = SampledGaussian(q=0.25, noise_multiplier=1.5), SampledGaussian(q=0.05, noise_multiplier=1.5)
     assert charged(plan, 0, 0) == {
-        Cohort(ALL, 0, 0, "kept"): Counter({current: 3}),
-        Cohort(ALL, 0, 0, "discarded"): Counter({current: 3}),
+        Cohort(group=ALL, arrival=0, chunk=0, fate="kept"): Counter({current: 3}),
+        Cohort(group=ALL, arrival=0, chunk=0, fate="discarded"): Counter({current: 3}),
     }
     assert charged(plan, 1, 1) == {
-        Cohort(ALL, 0, 0, "kept"): Counter({memory: 3}),
-        Cohort(ALL, 1, 0, "kept"): Counter({current: 3}),
-        Cohort(ALL, 1, 0, "discarded"): Counter({current: 3}),
+        Cohort(group=ALL, arrival=0, chunk=0, fate="kept"): Counter({memory: 3}),
+        Cohort(group=ALL, arrival=1, chunk=0, fate="kept"): Counter({current: 3}),
+        Cohort(group=ALL, arrival=1, chunk=0, fate="discarded"): Counter({current: 3}),
     }
     total = spent(whole(plan))
-    assert total[Cohort(ALL, 0, 0, "kept")] == Counter({current: 6, memory: 6})
-    assert total[Cohort(ALL, 0, 0, "discarded")] == Counter({current: 6})
+    assert total[Cohort(group=ALL, arrival=0, chunk=0, fate="kept")] == Counter({current: 6, memory: 6})
+    assert total[Cohort(group=ALL, arrival=0, chunk=0, fate="discarded")] == Counter({current: 6})
 
 
 def test_finetune_charges_nobody_twice(tiny_scenario: Scenario, make_config: Callable[..., Config]) -> None:
     plan = build_row(make_config(), tiny_scenario, "finetune", 1.5)
     total = spent(whole(plan))
-    assert set(total) == {Cohort(ALL, t, 0, "discarded") for t in (0, 1)}
-    assert all(events == Counter({SampledGaussian(0.25, 1.5): 4}) for events in total.values())
+    assert set(total) == {Cohort(group=ALL, arrival=t, chunk=0, fate="discarded") for t in (0, 1)}
+    assert all(events == Counter({SampledGaussian(q=0.25, noise_multiplier=1.5): 4}) for events in total.values())
 
 
 def test_class_sums_charge_one_release_for_each_example(
@@ -67,7 +67,9 @@ def test_class_sums_charge_one_release_for_each_example(
     assert plan.storage.chunks > 1
     assert plan.rounds_per_slot == plan.storage.chunks
     total = spent(whole(plan))
-    assert set(total) == {Cohort(ALL, t, c, "discarded") for t in (0, 1) for c in range(plan.storage.chunks)}
+    assert set(total) == {
+        Cohort(group=ALL, arrival=t, chunk=c, fate="discarded") for t in (0, 1) for c in range(plan.storage.chunks)
+    }
     for events in total.values():
         assert sum(events.values()) == 1
         assert isinstance(next(iter(events)), SkellamRelease)
@@ -104,7 +106,7 @@ def test_asynchronous_groups_are_charged_by_their_own_calendar(
     plan = build_row(config, scenario, "replay", 1.5)
     calendars = dict(zip(scenario.groups, scenario.calendar.tolist(), strict=True))
     assert len(calendars) > 1
-    current, memory = SampledGaussian(0.25, 1.5), SampledGaussian(0.05, 1.5)
+    current, memory = SampledGaussian(q=0.25, noise_multiplier=1.5), SampledGaussian(q=0.05, noise_multiplier=1.5)
     for slot in range(scenario.slots):
         found = charged(plan, slot, 0)
         for group, calendar in calendars.items():
@@ -149,8 +151,11 @@ def test_every_cohort_stays_within_its_budget_and_the_worst_uses_it(
 def test_the_kept_examples_are_the_worst_cohort(tiny_scenario: Scenario, make_config: Callable[..., Config]) -> None:
     plan, _ = calibrated_row(make_config(), tiny_scenario, "replay")
     found = epsilons(plan)
-    assert found[Cohort(ALL, 0, 0, "kept")] == max(found.values())
-    assert found[Cohort(ALL, 0, 0, "discarded")] < found[Cohort(ALL, 0, 0, "kept")]
+    assert found[Cohort(group=ALL, arrival=0, chunk=0, fate="kept")] == max(found.values())
+    assert (
+        found[Cohort(group=ALL, arrival=0, chunk=0, fate="discarded")]
+        < found[Cohort(group=ALL, arrival=0, chunk=0, fate="kept")]
+    )
 
 
 def test_delta_is_shared_with_the_memory(tiny_scenario: Scenario, make_config: Callable[..., Config]) -> None:
@@ -186,15 +191,15 @@ def test_rows_without_a_guarantee_claim_none(
 
 def test_herding_has_the_noise_of_a_private_row(tiny_scenario: Scenario, make_config: Callable[..., Config]) -> None:
     plan, multiplier = calibrated_row(make_config("memory.policy=herding"), tiny_scenario, "replay")
-    assert plan.strategy.events("current") == Counter({SampledGaussian(0.25, multiplier): 2})
+    assert plan.strategy.events("current") == Counter({SampledGaussian(q=0.25, noise_multiplier=multiplier): 2})
     assert multiplier == pytest.approx(calibrated_row(make_config(), tiny_scenario, "replay")[1], rel=0.01)
 
 
 def test_shared_noise_is_sized_for_dropouts_and_colluders(
     tiny_scenario: Scenario, make_config: Callable[..., Config]
 ) -> None:
-    shared = build_row(make_config("privacy.max_dropouts=2"), tiny_scenario, "class_sums", 2.0).shares
-    local = build_row(make_config("class_sums.noise=local"), tiny_scenario, "class_sums", 2.0).shares
+    shared = build_row(make_config("privacy.max_dropouts=2"), tiny_scenario, "class_sums", 2.0).train_noise
+    local = build_row(make_config("class_sums.noise=local"), tiny_scenario, "class_sums", 2.0).train_noise
     assert shared is not None
     assert local is not None
     assert shared.honest == 5 - 2 - 1

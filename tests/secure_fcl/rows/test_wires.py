@@ -91,7 +91,7 @@ def test_what_is_charged_covers_what_one_example_changes(tiny_scenario: Scenario
     plan = build_row(make_config(*SHARED, *MAPS[name]), tiny_scenario, "finetune", 1.0)
     (event,) = plan.events("current")
     assert isinstance(event, SampledSkellam)
-    noise = plan.shares
+    noise = plan.train_noise
     assert noise is not None
     rng = np.random.default_rng(3)
     for slot in (0, 1):
@@ -242,12 +242,12 @@ def test_canaries_meet_the_noise_in_the_steps_that_few_bits_leave(tiny_scenario:
     """Noise for coarse steps over sums in fine ones would be a false alarm: the audit rounds as the run did."""
     plan = build_row(make_config(*SHARED, *MAPS["rotated"]), tiny_scenario, "finetune", 3.0)
     whole = build_row(make_config(*SHARED), tiny_scenario, "finetune", 3.0)
-    assert isinstance(plan.shares, DistributedSum)
+    assert isinstance(plan.train_noise, DistributedSum)
     assert isinstance(plan.strategy, GradientStrategy)
-    assert plan.shares.scale < plan.strategy.uploads["train"].scale / 10
+    assert plan.train_noise.scale < plan.strategy.uploads["train"].scale / 10
     for row in (plan, whole):
-        assert isinstance(row.shares, DistributedSum)
-        noise = replace(row.shares, dimension=2 * canaries.PER_DEVICE)
+        assert isinstance(row.train_noise, DistributedSum)
+        noise = replace(row.train_noise, dimension=2 * canaries.PER_DEVICE)
         bench = canaries._Bench(None, canaries.bench_strategy(plan.strategy), noise)  # type: ignore[arg-type]
         nobody = np.zeros(canaries.PER_DEVICE, dtype=bool)
         found = bench.visit(nobody, nobody, 0)

@@ -23,7 +23,7 @@ def test_joint_training_takes_as_many_steps_of_as_many_examples(
     assert joint.storage.chunks == 1
     assert joint.scenario.slots == 1
     assert joint.rounds == 3 * tiny_scenario.slots
-    assert joint.strategy.events("current") == {SampledGaussian(0.25 / tiny_scenario.slots, 1.5): 2}
+    assert joint.strategy.events("current") == {SampledGaussian(q=0.25 / tiny_scenario.slots, noise_multiplier=1.5): 2}
     # Every example is there in every round, and charged for it.
     charged = joint.charges(0, 0)
     assert {c.cohort.arrival for c in charged} == set(range(tiny_scenario.tasks))

@@ -61,7 +61,7 @@ def test_distillation_counts_once_for_every_earlier_task() -> None:
     batch = Batch(outputs, torch.tensor([0, 1, 1]), teacher, torch.zeros(3, dtype=torch.int64))
 
     def distilled(task: int, **options: Any) -> torch.Tensor:
-        step = StepContext(task, 0, (0, 1), seen=(0, 1))
+        step = StepContext(slot=task, round=0, classes=(0, 1), seen=(0, 1))
         both = LwF(temperature=3.0, **options).loss(Head(2), {}, step)(outputs, batch)
         return both - Head(2).cross_entropy(outputs, batch)
 

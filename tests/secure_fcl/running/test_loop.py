@@ -17,9 +17,11 @@ from secure_fcl.data import Dataset, load_hapt
 from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.errors import ConfigInvalid, WorkerLost
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Interrupted, Job, Tick
+from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.prepare import Prepared, prepare
+from secure_fcl.running.records import Tick
 from secure_fcl.streams import build_scenario
 
 # Killed runs repeat a round; without room for it their cohorts would be retired at the end.
@@ -169,7 +171,7 @@ def test_interruptions_and_lost_processes_change_nothing_but_the_ledger(
 
     def attempt(watch: Callable[[Tick], None] = ticks.append, stopped: Callable[[], bool] = lambda: False) -> None:
         with folder.locked():
-            Job(prepared, folder, watch, stopped).run()
+            train(prepared, folder, watch, stopped)
 
     def kill(name: str, place: int) -> Callable[[Tick], None]:
         def watch(tick: Tick) -> None:
@@ -211,10 +213,10 @@ def test_a_short_transcript_is_enough_to_resume(make_config: Callable[..., Confi
     ready = prepare(make_config(*settings))
     folders = [RunFolder.create(tmp_path, ready.config, name) for name in ("whole", "parts")]
     ticks: list[Tick] = []
-    Job(ready, folders[0], lambda tick: None).run()
+    train(ready, folders[0])
     with pytest.raises(Interrupted):
-        Job(ready, folders[1], ticks.append, lambda: len(ticks) == 3).run()
-    Job(ready, folders[1], ticks.append).run()
+        train(ready, folders[1], ticks.append, lambda: len(ticks) == 3)
+    train(ready, folders[1], ticks.append)
     assert len(ticks) == 5
     whole, parts = ((f.path / "metrics.jsonl").read_bytes() for f in folders)
     assert whole == parts
@@ -223,7 +225,7 @@ def test_a_short_transcript_is_enough_to_resume(make_config: Callable[..., Confi
 
 def test_a_finished_run_can_be_resumed_and_stays_as_it_is(reference, prepared: Prepared) -> None:  # type: ignore[no-untyped-def]
     before = reference.metrics
-    Job(prepared, RunFolder.existing(reference.path), lambda tick: None).run()
+    train(prepared, RunFolder.existing(reference.path))
     assert reference.metrics == before
     assert read_jsonl(reference.path / "metrics.jsonl").torn is None
 
@@ -276,7 +278,7 @@ def test_class_sums_meet_their_targets_on_hapt(tmp_path: Path) -> None:
             )
             ready = prepare(config)
             folder = RunFolder.create(tmp_path, config, f"{place}-{seed}")
-            Job(ready, folder, lambda tick: None).run()
+            train(ready, folder)
             records = read_jsonl(folder.path / "metrics.jsonl").records
             micro.append(next(r for r in records if r["kind"] == "final")["micro"])
             epsilon = json.loads((folder.path / "certificate.json").read_text())["rows"]["class_sums"]["epsilon"]

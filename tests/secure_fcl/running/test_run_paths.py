@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from secure_fcl.rows.build import build_row
+from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Interrupted, Job
+from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.prepare import Prepared, prepare
 
 SHARED = ('rows=["fedagem"]', "replay_noise=true", "fedagem.noise=shared", "training.trainer=stacked")
@@ -18,8 +19,8 @@ def stopped_after_every_round(prepared: Prepared, parent: Path) -> RunFolder:
     plan, _ = prepared.rows[0]
     for _ in range(plan.rounds):
         with pytest.raises(Interrupted):
-            Job(prepared, folder, lambda tick: None, lambda: True).run()
-    Job(prepared, folder, lambda tick: None).run()
+            train(prepared, folder, stopped=lambda: True)
+    train(prepared, folder)
     return folder
 
 

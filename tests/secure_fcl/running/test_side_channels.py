@@ -21,7 +21,7 @@ UNPROTECTED = ("glfc.noise=none", "glfc.epsilon=inf")
 def test_a_channel_is_refused_while_anything_is_protected(
     tiny_scenario: Scenario, make_config: Callable[..., Config], settings: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ConfigInvalid, match=r"Take glfc_safe, or allow it with side_channels = \['glfc"):
+    with pytest.raises(ConfigInvalid, match=r"take glfc_safe, or allow it with side_channels = \['glfc"):
         build_row(make_config(*settings), tiny_scenario, "glfc", 1.0)
     assert build_row(make_config(*settings, ALLOWED), tiny_scenario, "glfc", 1.0).channels
     assert not build_row(make_config(*settings), tiny_scenario, "glfc_safe", 1.0).channels
@@ -66,7 +66,7 @@ def test_what_was_said_is_recorded_and_gives_examples_away(run, tiny_scenario: S
 
     found = 0
     for client in range(tiny_scenario.clients):
-        x, y = rebuilt(Networks("mlp", (1, 8, 8), 10, 1), sent[client : client + 1])
+        x, y = rebuilt(Networks(kind="mlp", shape=(1, 8, 8), classes=10, seed=1), sent[client : client + 1])
         mine = tiny_scenario.experience(client, 0).index
         assert set(y.tolist()) == set(digits.y[mine].tolist())
         pool = np.flatnonzero(tiny_scenario.data.train)

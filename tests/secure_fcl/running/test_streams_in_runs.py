@@ -181,7 +181,7 @@ def test_noise_shares_follow_who_is_there(build: Build) -> None:
     for slot, size in enumerate(sizes):
         shares = plan.noise_in(slot)
         assert shares is not None
-        assert shares.event == plan.shares.event  # type: ignore[union-attr]
+        assert shares.event == plan.train_noise.event  # type: ignore[union-attr]
         assert shares.share_variance * (size - 1) == pytest.approx(shares.guaranteed_variance)
         assert len(plan.secure_plan(slot).clients) == size
     with pytest.raises(ConfigInvalid, match=rf"leave none of {min(sizes)} clients"):

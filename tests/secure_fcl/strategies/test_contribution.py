@@ -11,7 +11,9 @@ SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=
 
 def declared(shapes: list[list[int]], bound: float = 2.0) -> UploadSpec:
     parts = tuple(Part(f"part{i}", tuple(shape), bound + i) for i, shape in enumerate(shapes))
-    return UploadSpec("upload", parts, 100.0, None, None, "none")
+    return UploadSpec(
+        name="upload", parts=parts, scale=100.0, sensitivity_l2=None, sensitivity_entries=None, unit="none"
+    )
 
 
 def drawn(spec: UploadSpec, seed: int) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing.rounds import LawBroken, check_alive, check_memory, check_resume, check_silent, check_storage
+from secure_fcl.testing import LawBroken, check_alive, check_memory, check_resume, check_silent, check_storage
 
 SHAPE, CLASSES = (1, 8, 8), 4
 METHODS: dict[str, Method] = {
@@ -41,11 +41,22 @@ METHODS: dict[str, Method] = {
 
 
 def strategy(method: Method, sigma: float = 0.0, shared: bool = False, trainer: str = "stacked") -> GradientStrategy:
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, sigma, 0.5)
-    rates = Rates(0.9, 0.9 if method.memory else 0.0)
-    networks = Networks("mlp", SHAPE, CLASSES, 1, trainer=trainer)  # type: ignore[arg-type]
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=sigma, learning_rate=0.5
+    )
+    rates = Rates(current=0.9, memory=0.9 if method.memory else 0.0)
+    networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer=trainer)  # type: ignore[arg-type]
     return GradientStrategy(
-        "name", plan, rates, 2, networks, 12, method, shared=shared, fisher_noise=8.0 * sigma, count_noise=8.0 * sigma
+        name="name",
+        dpsgd=plan,
+        rates=rates,
+        rounds=2,
+        networks=networks,
+        examples=12,
+        method=method,
+        shared=shared,
+        fisher_noise=8.0 * sigma,
+        count_noise=8.0 * sigma,
     )
 
 
@@ -66,10 +77,12 @@ def test_a_run_resumes_exactly(name: str) -> None:
 
 
 def test_class_sums_too() -> None:
-    sums = ClassSums(SHAPE, CLASSES, 2, 12, 2.0**14, True)
+    sums = ClassSums(shape=SHAPE, classes=CLASSES, widest_slot=2, examples=12, scale=2.0**14, noisy=True)
     rounds = Course.of_two_tasks(SHAPE, CLASSES, sums)
     check_storage(sums, rounds)
-    check_resume(lambda: ClassSums(SHAPE, CLASSES, 2, 12, 2.0**14, True), rounds)
+    check_resume(
+        lambda: ClassSums(shape=SHAPE, classes=CLASSES, widest_slot=2, examples=12, scale=2.0**14, noisy=True), rounds
+    )
 
 
 def test_a_dead_term_is_found() -> None:
@@ -89,7 +102,7 @@ class Hoarder(Alone):
 
     fault: str = "wide"
 
-    def keep(self, kept, local, step):  # type: ignore[no-untyped-def]
+    def carry(self, carried, local, step):  # type: ignore[no-untyped-def]
         return {
             "wide": {"own": local.astype(np.float64)},
             "more": {"own": local, "diary": local},
@@ -119,7 +132,7 @@ def test_a_strategy_with_a_memory_of_its_own_does_not_resume() -> None:
     honest = strategy(Plain())
 
     def make() -> Secretive:
-        return Secretive(*(getattr(honest, f) for f in honest.__dataclass_fields__ if f != "once_per_chunk"))
+        return Secretive(**{f: getattr(honest, f) for f in honest.__dataclass_fields__ if f != "once_per_chunk"})
 
     with pytest.raises(LawBroken, match="resumed after round 0"):
         check_resume(make, course(honest))

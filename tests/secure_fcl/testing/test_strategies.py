@@ -34,20 +34,28 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing.strategies import EXAMPLES, StrategyBroken, check_strategy
+from secure_fcl.testing import StrategyBroken, check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 SHAPE, CLASSES = (1, 8, 8), 10
-STEP = StepContext(1, 0, (2, 5, 7))
+STEP = StepContext(slot=1, round=0, classes=(2, 5, 7))
 
 
 def gradient(name: str, memory_rate: float, sigma: float) -> GradientStrategy:
-    plan = DpSgdPlan(2, 4.0, 1.0, sigma, 0.5)
-    networks = Networks("mlp", SHAPE, CLASSES, 1)
-    return GradientStrategy(name, plan, Rates(0.5, memory_rate), 3, networks, EXAMPLES)
+    plan = DpSgdPlan(steps=2, denominator=4.0, clipping_norm=1.0, noise_multiplier=sigma, learning_rate=0.5)
+    networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1)
+    return GradientStrategy(
+        name=name,
+        dpsgd=plan,
+        rates=Rates(current=0.5, memory=memory_rate),
+        rounds=3,
+        networks=networks,
+        examples=EXAMPLES,
+    )
 
 
 def class_sums(noisy: bool = True) -> ClassSums:
-    return ClassSums(SHAPE, CLASSES, 4, EXAMPLES, 2.0**14, noisy)
+    return ClassSums(shape=SHAPE, classes=CLASSES, widest_slot=4, examples=EXAMPLES, scale=2.0**14, noisy=noisy)
 
 
 @pytest.mark.parametrize(
@@ -77,20 +85,42 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_every_law(name: str, shared: bool) -> None:
     method = METHODS[name]
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, 1.0, 0.5)
-    rates = Rates(0.5, 0.25 if method.memory else 0.0)
-    networks = Networks("mlp", SHAPE, CLASSES, 1, trainer="stacked")
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.5
+    )
+    rates = Rates(current=0.5, memory=0.25 if method.memory else 0.0)
+    networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer="stacked")
     strategy = GradientStrategy(
-        name, plan, rates, 3, networks, EXAMPLES, method, shared=shared, fisher_noise=4.0 if not shared else 0.0
+        name=name,
+        dpsgd=plan,
+        rates=rates,
+        rounds=3,
+        networks=networks,
+        examples=EXAMPLES,
+        method=method,
+        shared=shared,
+        fisher_noise=4.0 if not shared else 0.0,
     )
     check_strategy(strategy, SHAPE, CLASSES, replace(STEP, seen=(0, 1)))
 
 
 def test_signals_too() -> None:
-    plan = DpSgdPlan(1, 4.0, 1.0, 1.0, 0.5)
-    step = StepContext(0, 0, (0, 3))
-    check_strategy(ClassSums((6, 64), 12, 2, EXAMPLES, 2.0**14, True), (6, 64), 12, step)
-    replay = GradientStrategy("replay", plan, Rates(0.5, 0.1), 3, Networks("auto", (6, 64), 12, 1), EXAMPLES)
+    plan = DpSgdPlan(steps=1, denominator=4.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.5)
+    step = StepContext(slot=0, round=0, classes=(0, 3))
+    check_strategy(
+        ClassSums(shape=(6, 64), classes=12, widest_slot=2, examples=EXAMPLES, scale=2.0**14, noisy=True),
+        (6, 64),
+        12,
+        step,
+    )
+    replay = GradientStrategy(
+        name="replay",
+        dpsgd=plan,
+        rates=Rates(current=0.5, memory=0.1),
+        rounds=3,
+        networks=Networks(kind="auto", shape=(6, 64), classes=12, seed=1),
+        examples=EXAMPLES,
+    )
     check_strategy(replay, (6, 64), 12, step)
 
 
@@ -106,7 +136,7 @@ class Wrong:
     columns: int = 0
 
     @property
-    def kept(self) -> Mapping[str, tuple[int, ...]]:
+    def carried(self) -> Mapping[str, tuple[int, ...]]:
         return {}
 
     @property
@@ -116,7 +146,16 @@ class Wrong:
             parts = (*parts, *parts)
         sensitivity = None if self.fault == "uncharged" else 0.5 if self.fault == "sensitivity" else 1.0
         entries = 0 if self.fault == "entries" else 1
-        return {"train": UploadSpec(self.name, parts, 2.0**8, sensitivity, entries, "one example counts once")}
+        return {
+            "train": UploadSpec(
+                name=self.name,
+                parts=parts,
+                scale=2.0**8,
+                sensitivity_l2=sensitivity,
+                sensitivity_entries=entries,
+                unit="one example counts once",
+            )
+        }
 
     def events(self, stratum: Stratum, phase: Phase = "train") -> Mapping[Event, int]:
         return {}
@@ -210,7 +249,7 @@ def test_memory_that_is_not_charged_is_found() -> None:
             return super().events(stratum) if stratum == "current" else {}
 
     honest = gradient("replay", 0.25, 1.0)
-    free = Free(*(getattr(honest, f) for f in honest.__dataclass_fields__ if f != "once_per_chunk"))
+    free = Free(**{f: getattr(honest, f) for f in honest.__dataclass_fields__ if f != "once_per_chunk"})
     with pytest.raises(StrategyBroken, match=r"memory_rate = 0\.25, charged: False"):
         check_strategy(free, SHAPE, CLASSES, STEP)
-    check_strategy(replace(honest, rates=Rates(0.5)), SHAPE, CLASSES, STEP)
+    check_strategy(replace(honest, rates=Rates(current=0.5)), SHAPE, CLASSES, STEP)

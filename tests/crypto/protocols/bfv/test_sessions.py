@@ -30,7 +30,7 @@ from crypto.protocols.bfv.sessions import BfvClient, BfvServer, HolderKeys
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
 from crypto.protocols.session import Session
 from crypto.running.driver import deliver
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
 from crypto.wire.values import pack_value, unpack_value
 
@@ -41,7 +41,7 @@ def tiny(**change: object) -> Plan:
     made: dict[str, object] = {
         "protocol": "bfv",
         "clients": ("a", "b", "c"),
-        "uploads": (Upload("g", 5, 100),),
+        "uploads": (Upload(name="g", length=5, bound=100),),
         "rounds": 9,
     }
     return plan(**(made | {"max_dropouts": 1} | change))  # type: ignore[arg-type]
@@ -84,7 +84,9 @@ def requests_of(bench: Bench, number: int, names: tuple[str, ...]) -> Message:
 @pytest.mark.parametrize("bound", [2**21 - 1, 2**43 // 4 - 4096])
 def test_extreme_sums_fill_the_fields_exactly(bound: int, make_bench: MakeBench) -> None:
     share = bound // 4
-    bench = make_bench(tiny(clients=("a", "b", "c", "d"), uploads=(Upload("g", 8200, share),), max_dropouts=0))
+    bench = make_bench(
+        tiny(clients=("a", "b", "c", "d"), uploads=(Upload(name="g", length=8200, bound=share),), max_dropouts=0)
+    )
     for number, sign in enumerate((1, -1)):
         vector = np.full(8200, sign * share)
         outcome = run_round(bench.parties, number, "g", dict.fromkeys(bench.plan.clients, vector))
@@ -93,7 +95,7 @@ def test_extreme_sums_fill_the_fields_exactly(bound: int, make_bench: MakeBench)
 
 
 def test_predicted_bytes_are_the_bytes_sent(make_bench: MakeBench) -> None:
-    bench = make_bench(tiny(uploads=(Upload("g", 20_000, 1000),)))
+    bench = make_bench(tiny(uploads=(Upload(name="g", length=20_000, bound=1000),)))
     (message,) = bench.client("a").submit(0, "g", np.zeros(20_000, dtype=np.int64))
     assert len(message.payload) == bench.plan.client_bytes("g")
     assert len(encode(message)) - len(message.payload) < 280
@@ -327,9 +329,29 @@ def cheat(actual: tuple[str, ...], named: tuple[str, ...]) -> tuple[Message, npt
     agreed = [holder._agreement.pad_key(entry[2], bench.plan.session, entry[0]) for entry in statements]
     pads = sum(pad(key, 0, "g", 1) for key in agreed)
     decrypted = (holder._keys.decrypt(total.to_bytes()) - pads) % PLAIN_MODULUS
-    (answer,) = holder.on(Message("server", "keyholder", "open", bench.plan.session, 0, "g", payload))
+    (answer,) = holder.on(
+        Message(
+            sender="server",
+            receiver="keyholder",
+            kind="open",
+            session=bench.plan.session,
+            round=0,
+            upload="g",
+            payload=payload,
+        )
+    )
     assert isinstance(answer, Message)
-    (again,) = holder.on(Message("server", "keyholder", "open", bench.plan.session, 0, "g", payload))
+    (again,) = holder.on(
+        Message(
+            sender="server",
+            receiver="keyholder",
+            kind="open",
+            session=bench.plan.session,
+            round=0,
+            upload="g",
+            payload=payload,
+        )
+    )
     assert isinstance(again, Message)
     assert b"once" in again.payload
     return answer, decrypted[0]
@@ -383,7 +405,9 @@ def test_pads_agree_and_differ_by_sum_and_chunk() -> None:
 @pytest.mark.slow
 def test_a_thousand_clients_at_the_extremes(make_bench: MakeBench) -> None:
     names = tuple(f"c{i}" for i in range(1000))
-    bench = make_bench(tiny(clients=names, uploads=(Upload("g", 2 * RING_DEGREE, 2**21 // 1000),), rounds=1))
+    bench = make_bench(
+        tiny(clients=names, uploads=(Upload(name="g", length=2 * RING_DEGREE, bound=2**21 // 1000),), rounds=1)
+    )
     vectors = random_vectors(bench.plan, bench.plan.uploads[0], "thousand")
     outcome = run_round(bench.parties, 0, "g", vectors)
     assert isinstance(outcome, Aggregate)

@@ -11,14 +11,17 @@ from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, p
 from crypto.keys.roster import Identity, Roster
 from crypto.planning.masks import Mode
 from crypto.planning.plans import Plan
-from crypto.planning.upload import ProtocolName
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.server import MaskServer
 from crypto.running.driver import Outcome, Party
-from crypto.testing.checks import Bench, random_vectors
+from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import Begin, Deadline, Input, Item
 
-UPLOADS = (Upload("update", 301, 1 << 15), Upload("counts", 3, 5), Upload("wide", 40, 1 << 45))
+UPLOADS = (
+    Upload(name="update", length=301, bound=1 << 15),
+    Upload(name="counts", length=3, bound=5),
+    Upload(name="wide", length=40, bound=1 << 45),
+)
 
 
 @dataclass
@@ -88,7 +91,7 @@ class Cohort:
 
 
 def build(
-    protocol: ProtocolName = "secagg",
+    protocol: str = "secagg",
     mode: Mode = "semi-honest",
     n: int = 8,
     dropouts: int = 2,

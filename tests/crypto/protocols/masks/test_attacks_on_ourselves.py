@@ -65,8 +65,15 @@ class Spy:
         """What is left of the victim's message after all masks that these secrets give are taken off."""
         message, model, packed = self.masked[epoch, victim]
         names, upload = self.plan.clients, self.plan.find(message.upload)
-        place = (epoch, message.round, message.upload, model)
-        context = MaskContext(self.plan.protocol, self.plan.session, self.setup.digest, *place)
+        context = MaskContext(
+            protocol=self.plan.protocol,
+            session=self.plan.session,
+            setup=self.setup.digest,
+            epoch=epoch,
+            round=message.round,
+            upload=message.upload,
+            model=model,
+        )
         bits = self.plan.ring_bits(upload.name)
         ring = unpack_bits(packed, upload.length, bits)
         add, subtract = [], []
@@ -98,7 +105,15 @@ def until(cohort: Any, kind: str, number: int = 0) -> dict[str, Vector]:
 
 
 def ask(cohort: Any, name: str, request: UnmaskRequest, number: int = 0) -> list[Message]:
-    message = Message("server", name, "unmask", cohort.plan.session, number, "update", request.to_bytes())
+    message = Message(
+        sender="server",
+        receiver=name,
+        kind="unmask",
+        session=cohort.plan.session,
+        round=number,
+        upload="update",
+        payload=request.to_bytes(),
+    )
     return [item for item in cohort.parties[name].on(message) if isinstance(item, Message)]
 
 
@@ -200,7 +215,15 @@ def sum_of_one(cohort: Any) -> bool:
         return False
     left = spy.vector(0, victim, everyone, seed, None)
     message, model, _ = spy.masked[0, victim]
-    context = MaskContext("secagg", cohort.plan.session, spy.setup.digest, 0, message.round, message.upload, model)
+    context = MaskContext(
+        protocol="secagg",
+        session=cohort.plan.session,
+        setup=spy.setup.digest,
+        epoch=0,
+        round=message.round,
+        upload=message.upload,
+        model=model,
+    )
     ring = left.view(np.uint64).astype(np.uint32)
     public, names = spy.offers[0, victim].public, cohort.plan.clients
     for place, secret in pairs.items():
@@ -359,7 +382,15 @@ def test_an_active_server_cannot_split_the_cohort(make_masks: Callable[..., Any]
     for place, name in enumerate(cohort.plan.clients):
         survivors = tuple(p for p in everyone if p != (place + 1) % 10)
         body = write_survivors(0, survivors)
-        message = Message("server", name, "confirm", cohort.plan.session, 0, "update", body)
+        message = Message(
+            sender="server",
+            receiver=name,
+            kind="confirm",
+            session=cohort.plan.session,
+            round=0,
+            upload="update",
+            payload=body,
+        )
         (confirmed,) = cohort.parties[name].on(message)
         proofs[place] = {survivors: confirmed.payload}
         assert not cohort.parties[name].on(message)
@@ -401,10 +432,26 @@ def test_an_invented_client_is_refused(make_masks: Callable[..., Any]) -> None:
     from crypto.protocols.masks.members import write_directory
 
     payload = write_directory(0, {name: item.payload for name, item in hellos.items()} | {"client007": hello.payload})  # type: ignore[union-attr]
-    message = Message("server", "clients", "directory", cohort.plan.session, 0, "-", payload)
+    message = Message(
+        sender="server",
+        receiver="clients",
+        kind="directory",
+        session=cohort.plan.session,
+        round=0,
+        upload="-",
+        payload=payload,
+    )
     assert not any(cohort.parties[name].on(message) for name in cohort.plan.clients[:7])
     honest = write_directory(0, {name: item.payload for name, item in hellos.items()})
-    message = Message("server", "clients", "directory", cohort.plan.session, 0, "-", honest)
+    message = Message(
+        sender="server",
+        receiver="clients",
+        kind="directory",
+        session=cohort.plan.session,
+        round=0,
+        upload="-",
+        payload=honest,
+    )
     assert all(cohort.parties[name].on(message) for name in cohort.plan.clients[:7])
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from crypto import Abort, Aggregate, Deadline
 from crypto.planning.masks import Mode
-from crypto.planning.upload import ProtocolName
 from crypto.wire.messages import Message
 
 SET_UP = Deadline(0, "-")
@@ -117,9 +116,7 @@ def test_a_sum_begun_during_another_waits_for_it(make_masks: Callable[..., Any])
         pytest.param("secagg+", "semi-honest", 50, marks=pytest.mark.slow),
     ],
 )
-def test_twenty_rounds_of_coming_and_going(
-    protocol: ProtocolName, mode: Mode, n: int, make_masks: Callable[..., Any]
-) -> None:
+def test_twenty_rounds_of_coming_and_going(protocol: str, mode: Mode, n: int, make_masks: Callable[..., Any]) -> None:
     """Each round a tenth is away, another tenth than before, at a phase of its own; all sums are exact."""
     cohort = make_masks(protocol, mode, n=n, dropouts=n // 5, corrupt=n // 50)
     assert cohort.plan.masks.complete is (protocol == "secagg")

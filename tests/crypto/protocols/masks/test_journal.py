@@ -9,9 +9,10 @@ import pytest
 from crypto import Begin
 from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
+from crypto.protocols.entry import Journal
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.errors import JournalError
-from crypto.protocols.masks.journal import FileJournal, Journal, MemoryJournal
+from crypto.protocols.masks.journal import FileJournal, MemoryJournal
 from crypto.protocols.masks.requests import UnmaskRequest
 from crypto.wire.messages import Message
 
@@ -78,7 +79,15 @@ def crash_scene(cohort: Any, journal: Journal) -> tuple[list[Message], MaskClien
         message.kind == "unmask" or bool(message.receiver in ("client000", "clients") and log.append(message))
     )
     # The twin has said hello already; it says the same again.
-    hello = Message("client000", "server", "hello", cohort.plan.session, 0, "-", client._enrolment.hello())
+    hello = Message(
+        sender="client000",
+        receiver="server",
+        kind="hello",
+        session=cohort.plan.session,
+        round=0,
+        upload="-",
+        payload=client._enrolment.hello(),
+    )
     others = [item for name in cohort.plan.clients[1:] for item in cohort.parties[name].start()]
     cohort.carry([hello, *others])
     vectors = cohort.vectors("crash")
@@ -91,7 +100,15 @@ def crash_scene(cohort: Any, journal: Journal) -> tuple[list[Message], MaskClien
 def unmask(cohort: Any, survivors: tuple[int, ...]) -> Message:
     dropped = tuple(place for place in range(8) if place not in survivors)
     request = UnmaskRequest(0, survivors, dropped, {}).to_bytes()
-    return Message("server", "client000", "unmask", cohort.plan.session, 0, "update", request)
+    return Message(
+        sender="server",
+        receiver="client000",
+        kind="unmask",
+        session=cohort.plan.session,
+        round=0,
+        upload="update",
+        payload=request,
+    )
 
 
 class ForgetfulJournal:

@@ -95,7 +95,19 @@ def test_a_client_opens_one_nonce_an_attempt_and_so_many_attempts(make_masks: Ca
 
     def ask(attempt: int, left_out: str = "") -> int:
         payload = write_directory(attempt, {name: record for name, record in hellos.items() if name != left_out})
-        return len(client.on(Message("server", "clients", "directory", cohort.plan.session, 0, "-", payload)))
+        return len(
+            client.on(
+                Message(
+                    sender="server",
+                    receiver="clients",
+                    kind="directory",
+                    session=cohort.plan.session,
+                    round=0,
+                    upload="-",
+                    payload=payload,
+                )
+            )
+        )
 
     assert [ask(0), ask(0), ask(0, "client001"), ask(2), ask(1), ask(3), ask(4), ask(-1)] == [1, 0, 0, 1, 0, 1, 0, 0]
     assert ATTEMPTS == 4
@@ -105,7 +117,15 @@ def test_a_client_opens_one_nonce_an_attempt_and_so_many_attempts(make_masks: Ca
 def test_directories_without_oneself_or_too_small_are_refused(left: str, make_masks: Callable[..., Any]) -> None:
     cohort = make_masks(ready=False, bare=True)
     hellos = {n: cohort.parties[n].start()[0].payload for n in cohort.plan.clients if n not in left}
-    message = Message("server", "clients", "directory", cohort.plan.session, 0, "-", write_directory(0, hellos))
+    message = Message(
+        sender="server",
+        receiver="clients",
+        kind="directory",
+        session=cohort.plan.session,
+        round=0,
+        upload="-",
+        payload=write_directory(0, hellos),
+    )
     assert not cohort.parties["client000"].on(message)
 
 
@@ -114,7 +134,7 @@ def test_malformed_records_are_refused(make_masks: Callable[..., Any]) -> None:
     plan, trust = cohort.plan, Trust(cohort.plan.roster)
     identity = cohort.identities["client000"]
     good = write_hello(plan, identity, bytes(32), [bytes(32)] * ATTEMPTS)
-    assert read_hello(plan, "client000", good, trust).channel == bytes(32)
+    assert read_hello(plan, "client000", good, trust).sealing == bytes(32)
     bad = [b"", good[:-1], good + b"\0", bytes(96) + good[96:]]
     bad.append(write_hello(plan, identity, bytes(31), [bytes(32)] * ATTEMPTS))
     bad.append(write_hello(plan, identity, bytes(32), [bytes(32)]))
@@ -218,8 +238,8 @@ def test_liars_beyond_the_threshold_abort_with_their_names(make_masks: Callable[
         inner.on = lie
     outcome = cohort.run(0, cohort.vectors("liars"))
     assert not isinstance(outcome, Aggregate)
-    assert "Too few shares" in outcome.reason
-    assert outcome.reason.endswith("'client002' sent a false share; 'client003' sent a false share.")
+    assert "too few shares" in outcome.reason
+    assert outcome.reason.endswith("'client002' sent a false share; 'client003' sent a false share")
 
 
 def test_a_dealer_of_shares_that_do_not_fit_its_commitment_is_named(
@@ -305,7 +325,7 @@ def test_the_server_keeps_few_vectors_and_the_wire_is_as_planned(make_masks: Cal
     from crypto import Begin, Upload, open_client, open_party, plan, set_up
 
     length, names = 200_000, [f"c{i:02}" for i in range(20)]
-    made = plan("secagg", names, [Upload("g", length, 1 << 15)], 2, 2)
+    made = plan("secagg", names, [Upload(name="g", length=length, bound=1 << 15)], 2, 2)
     parties: dict[str, Any] = {name: open_client(made, name) for name in names}
     parties["server"] = open_party(made, "server")
     set_up(parties)

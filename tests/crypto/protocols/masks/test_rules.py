@@ -80,7 +80,15 @@ def test_a_client_confirms_what_it_sent_once_and_no_small_set(make_masks: Callab
 
     def confirm(number: int, epoch: int, survivors: range) -> int:
         body = write_survivors(epoch, survivors)
-        message = Message("server", "client000", "confirm", cohort.plan.session, number, "update", body)
+        message = Message(
+            sender="server",
+            receiver="client000",
+            kind="confirm",
+            session=cohort.plan.session,
+            round=number,
+            upload="update",
+            payload=body,
+        )
         return len(cohort.parties["client000"].on(message))
 
     cohort = make_masks(mode="active", bare=True)

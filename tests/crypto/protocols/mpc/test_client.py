@@ -100,7 +100,7 @@ def make_kit(upload: Upload) -> Set:
 
 @pytest.fixture
 def kit() -> Set:
-    return make_kit(Upload("g", 4, 2**40))
+    return make_kit(Upload(name="g", length=4, bound=2**40))
 
 
 def ones(factor: int = 1) -> Vector:
@@ -147,7 +147,15 @@ def test_different_lists_open_nothing(kit: Set) -> None:
 def test_a_missing_share_opens_nothing(kit: Set) -> None:
     kit.share("a", ones())
     kit.share("b", ones(), only=(0,))
-    lists = Message("server", "", "reveal", kit.plan.session, 0, "g", pack_value(["a", "b"]))
+    lists = Message(
+        sender="server",
+        receiver="",
+        kind="reveal",
+        session=kit.plan.session,
+        round=0,
+        upload="g",
+        payload=pack_value(["a", "b"]),
+    )
     answers = kit.reveal(replace(lists, receiver="compute0"), replace(lists, receiver="compute1"))
     assert [(answer.sender, answer.kind) for answer in answers] == [("compute1", "refused")]
     assert [end.calls for end in kit.ends] == [0, 0]
@@ -157,7 +165,15 @@ def test_a_missing_share_opens_nothing(kit: Set) -> None:
 def test_bad_lists_never_reach_the_opening(kit: Set, names: object) -> None:
     for name in ("a", "b"):
         kit.share(name, ones())
-    ask = Message("server", "compute0", "reveal", kit.plan.session, 0, "g", pack_value(names))
+    ask = Message(
+        sender="server",
+        receiver="compute0",
+        kind="reveal",
+        session=kit.plan.session,
+        round=0,
+        upload="g",
+        payload=pack_value(names),
+    )
     for party in kit.compute:
         (answer,) = party.on(ask)
         assert as_message(answer).kind == "refused"
@@ -171,7 +187,15 @@ def test_a_sum_is_opened_once(kit: Set) -> None:
     kit.reveal(*asks)
     assert [party.on(ask) for party, ask in zip(kit.compute, asks, strict=True)] == [(), ()]
     for rank, party in enumerate(kit.compute):
-        ready = Message(f"compute{1 - rank}", party.name, "ready", kit.plan.session, 0, "g", bytes(32))
+        ready = Message(
+            sender=f"compute{1 - rank}",
+            receiver=party.name,
+            kind="ready",
+            session=kit.plan.session,
+            round=0,
+            upload="g",
+            payload=bytes(32),
+        )
         assert party.on(ready) == ()
     assert [end.calls for end in kit.ends] == [1, 1]
 
@@ -217,7 +241,7 @@ def poison(kit: Set, name: str, vector: Vector, noise: Vector) -> tuple[Message,
 
 
 WRAPPING = np.array([2**32, 0, 0, 0])
-BOUNDED = Upload("g", 4, 1000, noise_bound=300, norm_bound=1000, noise_norm_bound=300)
+BOUNDED = Upload(name="g", length=4, bound=1000, noise_bound=300, norm_bound=1000, noise_norm_bound=300)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +298,7 @@ def test_relabelled_or_altered_shares_are_ignored(kit: Set, edit: dict[str, obje
 
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=4, max_size=4))
 def test_shares_add_up_to_the_vector(values: list[int]) -> None:
-    made = plan("mpc", ("a", "b"), (Upload("g", 4, 2**40),), 1)
+    made = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=2**40),), 1)
     keys = {role: BoxKey(system_random) for role in ("compute0", "compute1")}
     client = open_client(made, "a", public={role: key.public for role, key in keys.items()})
     vector = np.array(values)
@@ -294,7 +318,7 @@ def test_shares_add_up_to_the_vector(values: list[int]) -> None:
 
 def test_each_share_alone_is_a_mask_independent_of_the_vector() -> None:
     # The same random bytes, two vectors: compute0's shares are equal, compute1's differ by the vectors only.
-    made = plan("mpc", ("a", "b"), (Upload("g", 4, 100),), 1)
+    made = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=100),), 1)
     keys = {role: BoxKey(system_random) for role in ("compute0", "compute1")}
     public = {role: key.public for role, key in keys.items()}
     shares = []
@@ -310,7 +334,7 @@ def test_each_share_alone_is_a_mask_independent_of_the_vector() -> None:
 
 
 def test_submitting_before_the_keys_is_refused() -> None:
-    made = plan("mpc", ("a", "b"), (Upload("g", 4, 100),), 1)
+    made = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=100),), 1)
     client = open_client(made, "a")
     assert client.public is None
     with pytest.raises(SubmissionRefused, match="keys have not arrived"):

@@ -16,7 +16,7 @@ from crypto.running.processes import child_environment, host_parties
 
 def test_extreme_sums_loss_of_a_server_and_cleaning_up(capfd: pytest.CaptureFixture[str]) -> None:
     bound = (2**63 - 1) // 3
-    made = plan("mpc", ("a", "b", "c"), (Upload("g", 5, bound),), 5)
+    made = plan("mpc", ("a", "b", "c"), (Upload(name="g", length=5, bound=bound),), 5)
     with host_parties(made) as hosted:
         folder = hosted._meeting_place().parent
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -52,4 +52,4 @@ def test_multiplication_is_refused(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert "Multiplying shares is refused" in done.stdout, done.stderr[-500:]
+    assert "multiplying shares is refused" in done.stdout, done.stderr[-500:]

@@ -7,13 +7,24 @@ from secure_fcl.features.refined import refined_features, variations
 from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
 from secure_fcl.strategies.closed_form import denoising
 from secure_fcl.strategies.closed_form.class_rows import ClassMoments
-from secure_fcl.testing.strategies import EXAMPLES, check_strategy
+from secure_fcl.testing import check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 
 
 def calm(noise: float = 0.0, shape: tuple[int, ...] = (1, 8, 8), examples: int = 2_000) -> Calm:
-    return Calm("calm", refined_features, variations, shape, 10, 4, examples, 2.0**14, (noise, noise))
+    return Calm(
+        name="calm",
+        features=refined_features,
+        variations=variations,
+        shape=shape,
+        classes=10,
+        widest_slot=4,
+        examples=examples,
+        scale=2.0**14,
+        noise=(noise, noise),
+    )
 
 
 def view(data: Dataset, index: np.ndarray) -> DeviceView:
@@ -24,7 +35,7 @@ def learn(s: Calm, data: Dataset, tasks: tuple[tuple[int, ...], ...], clients: i
     owner, state = rng.integers(0, clients, size=len(data)), s.initial()
     for slot, classes in enumerate(tasks):
         for number, phase in enumerate(("train", "close")):
-            step, parts = StepContext(slot, number, classes, (), phase), []
+            step, parts = StepContext(slot=slot, round=number, classes=classes, seen=(), phase=phase), []
             for k in range(clients):
                 mine = np.flatnonzero(data.train & (owner == k) & np.isin(data.y, classes))
                 parts.append(s.contribute(state, view(data, mine), step, bytes).parts)
@@ -38,7 +49,9 @@ def learn(s: Calm, data: Dataset, tasks: tuple[tuple[int, ...], ...], clients: i
 @pytest.mark.parametrize("phase", ["train", "close"])
 @pytest.mark.parametrize(("shape", "classes"), [((1, 8, 8), (2, 5, 7)), ((6, 64), (0, 3))])
 def test_laws_of_strategies(phase: str, shape: tuple[int, ...], classes: tuple[int, ...]) -> None:
-    check_strategy(calm(1.0, shape, EXAMPLES), shape, 10, StepContext(1, 0, classes, (), phase))  # type: ignore[arg-type]
+    check_strategy(
+        calm(1.0, shape, EXAMPLES), shape, 10, StepContext(slot=1, round=0, classes=classes, seen=(), phase=phase)
+    )  # type: ignore[arg-type]
 
 
 def test_one_example_weighs_one_whatever_the_centres_are(digits: Dataset) -> None:
@@ -46,7 +59,7 @@ def test_one_example_weighs_one_whatever_the_centres_are(digits: Dataset) -> Non
     s = calm()
     state = learn(s, digits, TASKS, 2, np.random.default_rng(0))
     state["sums"] = state["sums"] * np.float32(-1e3)
-    step = StepContext(0, 1, (0, 1, 2), (), "close")
+    step = StepContext(slot=0, round=1, classes=(0, 1, 2), seen=(), phase="close")
     index = np.flatnonzero(digits.y < 3)[:9]
     whole = s.contribute(state, view(digits, index), step, bytes).parts["scatter"]
     for i in range(len(index)):
@@ -78,7 +91,7 @@ def test_noise_hurts_little_where_examples_are_many(digits: Dataset) -> None:
 
 def test_a_scatter_that_is_mostly_noise_is_left_out(digits: Dataset) -> None:
     s = calm(5.0)
-    step = StepContext(0, 1, (0, 1), (), "close")
+    step = StepContext(slot=0, round=1, classes=(0, 1), seen=(), phase="close")
     size = s.uploads["close"].length
     diagonal = np.zeros(size)
     state = s.initial()

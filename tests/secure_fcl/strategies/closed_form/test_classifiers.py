@@ -18,13 +18,25 @@ from secure_fcl.strategies import (
     StepContext,
     StreamingLda,
 )
-from secure_fcl.testing.strategies import EXAMPLES, check_strategy
+from secure_fcl.testing import check_strategy
+from secure_fcl.testing.strategies import EXAMPLES
 
 TASKS = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 
 
 def strategy(classifier: Classifier, noise: float = 0.0, shape: tuple[int, ...] = (1, 8, 8)) -> MomentSums:
-    return MomentSums("slda", classifier, features, shape, 10, 3, 2_000, 0.5, 2.0**14, noise)
+    return MomentSums(
+        name="slda",
+        classifier=classifier,
+        features=features,
+        shape=shape,
+        classes=10,
+        widest_slot=3,
+        examples=2_000,
+        gram_share=0.5,
+        scale=2.0**14,
+        noise=noise,
+    )
 
 
 def view(data: Dataset, index: np.ndarray) -> DeviceView:
@@ -37,7 +49,7 @@ def learn(s: MomentSums, data: Dataset, tasks: tuple[tuple[int, ...], ...], clie
     owner = rng.integers(0, clients, size=len(data))
     state = s.initial()
     for slot, classes in enumerate(tasks):
-        step, parts = StepContext(slot, 0, classes), []
+        step, parts = StepContext(slot=slot, round=0, classes=classes), []
         for k in rng.permutation(clients):
             mine = np.flatnonzero(data.train & (owner == k) & np.isin(data.y, classes))
             parts.append(s.contribute(state, view(data, mine), step, bytes).parts)
@@ -55,7 +67,18 @@ def test_federated_equals_centralised_in_any_order(
     """To 1e-6 of the largest weight, whoever holds what, whichever task comes first."""
     s = strategy(classifier)
     federated = classifier.fit(s.moments(learn(s, digits, tuple(order), clients, seed)))
-    whole = MomentSums("slda", classifier, features, (1, 8, 8), 10, 10, 2_000, 0.5, 2.0**14, 0.0)
+    whole = MomentSums(
+        name="slda",
+        classifier=classifier,
+        features=features,
+        shape=(1, 8, 8),
+        classes=10,
+        widest_slot=10,
+        examples=2_000,
+        gram_share=0.5,
+        scale=2.0**14,
+        noise=0.0,
+    )
     central = classifier.fit(whole.moments(learn(whole, digits, (tuple(range(10)),), 1, 0)))
     for ours, theirs in ((federated.weights, central.weights), (federated.bias, central.bias)):
         assert np.abs(ours - theirs).max() <= 1e-6 * max(np.abs(theirs).max(), 1e-12)
@@ -101,13 +124,24 @@ def test_slda_is_the_textbook_discriminant(digits: Dataset) -> None:
 @pytest.mark.parametrize("classifier", [Ridge(), StreamingLda()])
 @pytest.mark.parametrize(("shape", "classes"), [((1, 8, 8), (2, 5, 7)), ((6, 64), (0, 3))])
 def test_laws_of_strategies(classifier: Classifier, shape: tuple[int, ...], classes: tuple[int, ...]) -> None:
-    s = MomentSums("slda", classifier, features, shape, 10, 4, EXAMPLES, 0.5, 2.0**14, 1.0)
-    check_strategy(s, shape, 10, StepContext(1, 0, classes))
+    s = MomentSums(
+        name="slda",
+        classifier=classifier,
+        features=features,
+        shape=shape,
+        classes=10,
+        widest_slot=4,
+        examples=EXAMPLES,
+        gram_share=0.5,
+        scale=2.0**14,
+        noise=1.0,
+    )
+    check_strategy(s, shape, 10, StepContext(slot=1, round=0, classes=classes))
 
 
 def test_examples_of_other_classes_add_nothing(digits: Dataset) -> None:
     s = strategy(Ridge())
-    step = StepContext(0, 0, (0, 1))
+    step = StepContext(slot=0, round=0, classes=(0, 1))
     both = s.contribute(s.initial(), view(digits, np.flatnonzero(digits.y < 3)[:40]), step, bytes).parts
     only = s.contribute(
         s.initial(), view(digits, [i for i in np.flatnonzero(digits.y < 3)[:40] if digits.y[i] < 2]), step, bytes

@@ -7,17 +7,29 @@ from privacy import DpSgdPlan, NonPrivate, SampledGaussian
 from secure_fcl.data import Dataset
 from secure_fcl.strategies import DeviceView, Encoding, Examples, GradientStrategy, Networks, Rates, StepContext
 
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def strategy(
     sigma: float = 1.0, q: float = 1.0, memory: float = 0.0, clip: float = 0.5, **over: float
 ) -> GradientStrategy:
     plan = DpSgdPlan(
-        int(over.get("steps", 1)), over.get("denominator", 4.0), over.get("norm", 1.0), sigma, over.get("rate", 0.5)
+        steps=int(over.get("steps", 1)),
+        denominator=over.get("denominator", 4.0),
+        clipping_norm=over.get("norm", 1.0),
+        noise_multiplier=sigma,
+        learning_rate=over.get("rate", 0.5),
     )
-    networks = Networks("mlp", (1, 8, 8), 10, 1)
-    return GradientStrategy("replay", plan, Rates(q, memory), 3, networks, 64, encoding=Encoding(clip, 17))
+    networks = Networks(kind="mlp", shape=(1, 8, 8), classes=10, seed=1)
+    return GradientStrategy(
+        name="replay",
+        dpsgd=plan,
+        rates=Rates(current=q, memory=memory),
+        rounds=3,
+        networks=networks,
+        examples=64,
+        encoding=Encoding(update_clip=clip, update_bits=17),
+    )
 
 
 def some(digits: Dataset, n: int, start: int = 0) -> Examples:
@@ -31,7 +43,7 @@ def coins(label: int = 0) -> KeyedStream:
 def test_without_noise_or_clipping_a_step_is_a_step_of_sgd(digits: Dataset) -> None:
     s = strategy(sigma=0.0, norm=1e6)
     view = DeviceView(some(digits, 6), some(digits, 0))
-    update = s.update(s.initial(), view, s.plan, coins())
+    update = s.update(s.initial(), view, s.dpsgd, coins())
     network = s.network(s.initial())
     x, y = torch.from_numpy(view.current.x), torch.from_numpy(view.current.y)
     torch.autograd.backward(torch.nn.functional.cross_entropy(network(x), y, reduction="sum"))
@@ -41,7 +53,7 @@ def test_without_noise_or_clipping_a_step_is_a_step_of_sgd(digits: Dataset) -> N
 
 def test_an_example_weighs_at_most_the_clipping_norm(digits: Dataset) -> None:
     s = strategy(sigma=0.0, norm=0.01)
-    update = s.update(s.initial(), DeviceView(some(digits, 1), some(digits, 0)), s.plan, coins())
+    update = s.update(s.initial(), DeviceView(some(digits, 1), some(digits, 0)), s.dpsgd, coins())
     assert np.linalg.norm(update) == pytest.approx(0.5 * 0.01 / 4.0, rel=1e-3)
 
 
@@ -57,9 +69,9 @@ def test_an_empty_client_sends_noise_of_the_full_size(digits: Dataset) -> None:
 def test_memory_is_sampled_at_its_own_rate(digits: Dataset) -> None:
     view = DeviceView(some(digits, 0), some(digits, 40))
     never = strategy(sigma=0.0, memory=0.0)
-    assert not never.update(never.initial(), view, never.plan, coins()).any()
+    assert not never.update(never.initial(), view, never.dpsgd, coins()).any()
     always = strategy(sigma=0.0, memory=1.0, q=0.001)
-    assert always.update(always.initial(), view, always.plan, coins()).any()
+    assert always.update(always.initial(), view, always.dpsgd, coins()).any()
 
 
 def test_one_visit_leaves_nothing_for_the_next(digits: Dataset) -> None:
@@ -67,11 +79,11 @@ def test_one_visit_leaves_nothing_for_the_next(digits: Dataset) -> None:
     view, other = DeviceView(some(digits, 6), some(digits, 0)), DeviceView(some(digits, 9, 50), some(digits, 0))
     state = s.initial()
     before = state["weights"].copy()
-    first = s.update(state, view, s.plan, coins(1))
-    s.update(state, other, s.plan, coins(2))
-    np.testing.assert_array_equal(s.update(state, view, s.plan, coins(1)), first)
+    first = s.update(state, view, s.dpsgd, coins(1))
+    s.update(state, other, s.dpsgd, coins(2))
+    np.testing.assert_array_equal(s.update(state, view, s.dpsgd, coins(1)), first)
     np.testing.assert_array_equal(state["weights"], before)
-    assert (s.update(state, view, s.plan, coins(2)) != first).any()
+    assert (s.update(state, view, s.dpsgd, coins(2)) != first).any()
 
 
 def test_the_server_adds_the_mean_over_the_public_number_of_clients() -> None:
@@ -83,8 +95,8 @@ def test_the_server_adds_the_mean_over_the_public_number_of_clients() -> None:
 
 def test_events() -> None:
     s = strategy(sigma=1.5, q=0.25, memory=0.05, steps=3)
-    assert s.events("current") == {SampledGaussian(0.25, 1.5): 3}
-    assert s.events("memory") == {SampledGaussian(0.05, 1.5): 3}
+    assert s.events("current") == {SampledGaussian(q=0.25, noise_multiplier=1.5): 3}
+    assert s.events("memory") == {SampledGaussian(q=0.05, noise_multiplier=1.5): 3}
     assert not strategy().events("memory")
     assert [type(e) for e in strategy(sigma=0.0).events("current")] == [NonPrivate]
 

@@ -16,7 +16,7 @@ from secure_fcl.strategies.methods import (
     SynapticIntelligence,
 )
 
-STEP = StepContext(1, 0, (2, 3), seen=(0, 1))
+STEP = StepContext(slot=1, round=0, classes=(2, 3), seen=(0, 1))
 METHODS = [Plain(), Proximal(), LwF(), DarkReplay(), AveragedGradientMemory(), SynapticIntelligence(), ElasticWeights()]
 
 
@@ -36,9 +36,20 @@ def views(digits: Dataset) -> list[DeviceView]:
 
 
 def strategy(method: Method, trainer: str, shared: bool) -> GradientStrategy:
-    plan = DpSgdPlan(1 if shared else 2, 4.0, 1.0, 0.8, 0.5)
-    networks = Networks("cnn", (1, 8, 8), 10, 3, trainer=trainer)  # type: ignore[arg-type]
-    return GradientStrategy("row", plan, Rates(0.5, 0.4), 3, networks, 20, method, shared=shared)
+    plan = DpSgdPlan(
+        steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=0.8, learning_rate=0.5
+    )
+    networks = Networks(kind="cnn", shape=(1, 8, 8), classes=10, seed=3, trainer=trainer)  # type: ignore[arg-type]
+    return GradientStrategy(
+        name="row",
+        dpsgd=plan,
+        rates=Rates(current=0.5, memory=0.4),
+        rounds=3,
+        networks=networks,
+        examples=20,
+        method=method,
+        shared=shared,
+    )
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["local", "shared"])

@@ -17,10 +17,17 @@ def make() -> Callable[..., GradientStrategy]:
         method: Method, sigma: float = 0.0, shared: bool = False, trainer: str = "stacked", steps: int = 2,
         q: float = 1.0, rate: float = 0.5, norm: float = 1.0, q_memory: float | None = None,
     ) -> GradientStrategy:  # fmt: skip
-        plan = DpSgdPlan(1 if shared else steps, 4.0, norm, sigma, rate)
-        networks = Networks("mlp", SHAPE, CLASSES, 1, trainer=trainer)  # type: ignore[arg-type]
+        plan = DpSgdPlan(
+            steps=1 if shared else steps,
+            denominator=4.0,
+            clipping_norm=norm,
+            noise_multiplier=sigma,
+            learning_rate=rate,
+        )
+        networks = Networks(kind="mlp", shape=SHAPE, classes=CLASSES, seed=1, trainer=trainer)  # type: ignore[arg-type]
         return GradientStrategy(
-            "name", plan, Rates(q, (q_memory or q) if method.memory else 0.0), 2, networks, 12, method, shared=shared,
+            name="name", dpsgd=plan, rates=Rates(current=q, memory=(q_memory or q) if method.memory else 0.0),
+            rounds=2, networks=networks, examples=12, method=method, shared=shared,
             fisher_noise=8.0 * sigma, count_noise=8.0 * sigma,
         )  # fmt: skip
 

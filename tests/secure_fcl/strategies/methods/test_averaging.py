@@ -11,17 +11,19 @@ from secure_fcl.strategies.course import play
 from secure_fcl.strategies.methods import Alone, SurrogateIntelligence, SynapticIntelligence, Weighted
 
 Make = Callable[..., GradientStrategy]
-STEP = StepContext(0, 0, (0, 1))
+STEP = StepContext(slot=0, round=0, classes=(0, 1))
 
 
 def coins(k: int = 0) -> KeyedStream:
     return KeyedStream(bytes([k]) * 32)
 
 
-def view(count: int, seed: int = 0, **kept: np.ndarray) -> DeviceView:
+def view(count: int, seed: int = 0, **carried: np.ndarray) -> DeviceView:
     rng = np.random.default_rng(seed)
     x, nothing = rng.normal(size=(count, 1, 8, 8)).astype(np.float32), np.empty((0, 1, 8, 8), dtype=np.float32)
-    return DeviceView(Examples(x, rng.integers(0, 4, size=count)), Examples(nothing, np.empty(0, dtype=np.int64)), kept)
+    return DeviceView(
+        Examples(x, rng.integers(0, 4, size=count)), Examples(nothing, np.empty(0, dtype=np.int64)), carried
+    )
 
 
 def test_fedavg_is_the_mean_weighted_by_numbers_of_examples(make: Make) -> None:
@@ -39,7 +41,10 @@ def test_fedavg_is_the_mean_weighted_by_numbers_of_examples(make: Make) -> None:
 
 def test_a_private_weight_is_noisy_charged_and_within_its_bound(make: Make) -> None:
     s = make(Weighted(), sigma=1.5, q=0.5)
-    assert s.events("current") == {SampledGaussian(0.5, 1.5): 2, SampledGaussian(1.0, 12.0): 1}
+    assert s.events("current") == {
+        SampledGaussian(q=0.5, noise_multiplier=1.5): 2,
+        SampledGaussian(q=1.0, noise_multiplier=12.0): 1,
+    }
     assert not s.events("memory")
     found = [s.contribute(s.initial(), view(6), STEP, coins(k)).parts["weight"][0] for k in range(40)]
     shares = np.array(found) / s.encoding.update_clip
@@ -63,15 +68,15 @@ def test_weights_of_less_than_one_example_change_nothing(make: Make) -> None:
 def test_alone_trains_every_client_by_itself_and_sends_a_zero(make: Make, course: Callable) -> None:  # type: ignore[type-arg]
     alone, s = make(Alone(), q=0.8), make(Plain(), q=0.8)
     rounds = course(alone)
-    state, kept = play(alone, rounds)
+    state, carried = play(alone, rounds)
     np.testing.assert_array_equal(state["weights"], alone.initial()["weights"])
     # One client by itself is federated averaging of one client.
     single = replace(rounds, clients=1)
     unbounded = replace(s, encoding=replace(s.encoding, update_clip=1e6))
     expected, _ = play(unbounded, single)
-    np.testing.assert_allclose(kept[0]["own"], expected["weights"], atol=1e-6)
-    assert np.abs(kept[0]["own"] - kept[1]["own"]).max() > 1e-2
-    made = alone.contribute(alone.initial(), view(9, own=kept[0]["own"]), STEP, coins())
+    np.testing.assert_allclose(carried[0]["own"], expected["weights"], atol=1e-6)
+    assert np.abs(carried[0]["own"] - carried[1]["own"]).max() > 1e-2
+    made = alone.contribute(alone.initial(), view(9, own=carried[0]["own"]), STEP, coins())
     assert list(made.parts) == ["nothing"]
     assert not made.parts["nothing"].any()
     assert alone.uploads["train"].length == 1
@@ -94,7 +99,7 @@ def test_the_path_is_the_surrogates_and_the_update_the_clients(make: Make, train
         ssi.contribute(ssi.initial(), view(9, surrogate=own), later, coins()),
     )
     np.testing.assert_array_equal(plain.parts["update"], made.parts["update"])
-    moved = made.kept["surrogate"].astype(np.float64) - own
+    moved = made.carried["surrogate"].astype(np.float64) - own
     # One plain step: the path is (step)^2 / rate, and it travels over clip / rate.
     unit = ssi.encoding.update_clip / 0.5
     np.testing.assert_allclose(made.parts["path"], moved**2 / 0.5 / unit, atol=1e-6)
@@ -106,5 +111,5 @@ def test_a_surrogate_stays_near_the_server_as_the_mix_says(make: Make) -> None:
     for mix in (0.05, 0.5, 1.0):
         s = make(SurrogateIntelligence(mix=mix), steps=5)
         made = s.contribute(s.initial(), view(9, surrogate=np.zeros(s.size, dtype=np.float32)), STEP, coins())
-        ends[mix] = float(np.linalg.norm(made.kept["surrogate"] - s.initial()["weights"]))
+        ends[mix] = float(np.linalg.norm(made.carried["surrogate"] - s.initial()["weights"]))
     assert ends[0.05] < ends[0.5] < ends[1.0]

@@ -12,7 +12,7 @@ from secure_fcl.strategies.course import play
 from secure_fcl.strategies.gradient.losses import Head, distillation
 from secure_fcl.strategies.methods import AveragedGradientMemory, DarkReplay, LwF, TwoTeachers
 
-LATER = StepContext(1, 0, (2, 3), (0, 1))
+LATER = StepContext(slot=1, round=0, classes=(2, 3), seen=(0, 1))
 DRAWN = torch.Generator().manual_seed(0)
 OUTPUTS, EXTRA = (torch.randn(6, n, generator=DRAWN, dtype=torch.float64) for n in (4, 8))
 BATCH = Batch(OUTPUTS, torch.tensor([2, 3, 2, 3, 0, 1]), EXTRA, torch.tensor([0, 0, 0, 0, 1, 1]))
@@ -53,7 +53,7 @@ def test_lwf(balanced: bool, new: float, old: float) -> None:
 
 
 def test_lwf_in_the_first_task_is_cross_entropy() -> None:
-    same(LwF(balanced=True).loss(Head(4), {}, StepContext(0, 0, (0, 1))), cross_entropy)
+    same(LwF(balanced=True).loss(Head(4), {}, StepContext(slot=0, round=0, classes=(0, 1))), cross_entropy)
 
 
 def test_two_teachers() -> None:
@@ -91,8 +91,8 @@ def test_the_reference_is_the_mean_gradient_of_the_memories(
     s = make(AveragedGradientMemory(), norm=1e3, shared=True)
     s = replace(s, encoding=replace(s.encoding, sum_clip=1e3))
     rounds = course(s)
-    before, kept = play(s, rounds, 0, 2)
-    state, _ = play(s, rounds, 2, 3, before, kept)
+    before, carried = play(s, rounds, 0, 2)
+    state, _ = play(s, rounds, 2, 3, before, carried)
     network = s.network(before)
     network.zero_grad()
     for client in range(rounds.clients):

@@ -14,11 +14,11 @@ from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.methods import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods import glfc as module
 from secure_fcl.strategies.methods.glfc import rebuilt
-from secure_fcl.testing.rounds import check_alive, check_resume, check_storage
+from secure_fcl.testing import check_alive, check_resume, check_storage
 
 Make = Callable[..., GradientStrategy]
 Courses = Callable[..., Course]
-LATER = StepContext(1, 0, (2, 3), (0, 1))
+LATER = StepContext(slot=1, round=0, classes=(2, 3), seen=(0, 1))
 
 
 def test_the_loss_by_hand() -> None:
@@ -40,14 +40,16 @@ def test_the_loss_by_hand() -> None:
 def test_the_first_task_is_binary_cross_entropy_of_its_classes() -> None:
     outputs, y = torch.randn(3, 4, dtype=torch.float64), torch.tensor([0, 1, 1])
     batch = Batch(outputs, y, torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
-    found = Glfc().loss(Head(4), {}, StepContext(0, 0, (0, 1)))(outputs, batch)
+    found = Glfc().loss(Head(4), {}, StepContext(slot=0, round=0, classes=(0, 1)))(outputs, batch)
     hot = torch.nn.functional.one_hot(y, 4).double()[:, :2]
     own = torch.nn.functional.binary_cross_entropy_with_logits(outputs[:, :2], hot, reduction="none").mean(1)
     torch.testing.assert_close(found, own)
 
 
 @pytest.mark.parametrize("groups", [None, (0, 0, 1, 1)], ids=["class", "task"])
-@pytest.mark.parametrize("step", [StepContext(0, 0, (0, 1, 2, 3)), replace(LATER, classes=(0, 1, 2, 3))])
+@pytest.mark.parametrize(
+    "step", [StepContext(slot=0, round=0, classes=(0, 1, 2, 3)), replace(LATER, classes=(0, 1, 2, 3))]
+)
 def test_the_loss_is_of_one_example(groups: tuple[int, ...] | None, step: StepContext) -> None:
     check_example_loss(Glfc().loss(Head(4, groups), {}, step), 4, 4)
 
@@ -74,10 +76,10 @@ def test_both_halves_are_alive(make: Make, course: Courses, trainer: str) -> Non
 def test_the_old_model_teaches(make: Make, course: Courses) -> None:
     s = make(Glfc(), q=0.9)
     rounds = course(s)
-    state, kept = play(s, rounds, 0, 2)
+    state, carried = play(s, rounds, 0, 2)
     np.testing.assert_array_equal(state["old"], state["weights"])
     forgetful = {**state, "old": s.initial()["weights"]}
-    taught, untaught = (play(s, rounds, 2, 4, start, kept)[0]["weights"] for start in (state, forgetful))
+    taught, untaught = (play(s, rounds, 2, 4, start, carried)[0]["weights"] for start in (state, forgetful))
     assert np.linalg.norm(taught - untaught) > 1e-3 * np.linalg.norm(untaught)
 
 

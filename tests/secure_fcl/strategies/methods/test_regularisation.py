@@ -12,7 +12,7 @@ from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.methods import Curvature, ElasticWeights, Proximal, SynapticIntelligence
 
 Make = Callable[..., GradientStrategy]
-CLOSE = StepContext(0, 2, (0, 1), phase="close")
+CLOSE = StepContext(slot=0, round=2, classes=(0, 1), phase="close")
 RNG = np.random.default_rng(0)
 FISHERS, ANCHORS, WHERE = RNG.random((3, 5)), RNG.normal(size=(3, 5)), RNG.normal(size=5)
 
@@ -94,8 +94,8 @@ def test_fisher_information_is_the_mean_square_of_gradients(make: Make, course: 
     s = make(ElasticWeights(), norm=1e3)
     s = replace(s, rates=replace(s.rates, fisher=1.0))
     rounds = replace(course(s), clients=1)
-    before, kept = play(s, rounds, 0, 2)
-    state, _ = play(s, rounds, 2, 3, before, kept)
+    before, carried = play(s, rounds, 0, 2)
+    state, _ = play(s, rounds, 2, 3, before, carried)
     examples = rounds.view(s, 0, rounds.steps[2], {}).current
     network, total = s.network(before), np.zeros(s.size)
     for x, y in zip(torch.from_numpy(examples.x), torch.from_numpy(examples.y), strict=True):

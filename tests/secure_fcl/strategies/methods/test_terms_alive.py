@@ -21,7 +21,7 @@ from secure_fcl.strategies.methods import (
     TwoTeachers,
     Weighted,
 )
-from secure_fcl.testing.rounds import check_alive, check_silent, distance
+from secure_fcl.testing import check_alive, check_silent, distance
 
 Make = Callable[..., GradientStrategy]
 Courses = Callable[..., Course]

@@ -1,0 +1,54 @@
+"""Who plays one run, as its loop gets it from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from crypto.planning.plans import Plan
+from crypto.running.driver import Party as Helper
+from crypto.running.processes import host_parties
+from secure_fcl.engines.lab import SimulationLab
+from secure_fcl.engines.parties import Lab, Parties, Party, Simulation, parties_of
+
+Helpers = Callable[[Plan, Mapping[str, Path]], AbstractContextManager[Mapping[str, Helper]]]
+"""Starts the helper parties of a plan, given the file of each one's private key; they end with the block."""
+
+
+@contextmanager
+def helper_processes(plan: Plan, files: Mapping[str, Path]) -> Iterator[Mapping[str, Helper]]:
+    """Start every helper party in a process of its own."""
+    with host_parties(plan, identities=files) as hosted:
+        yield hosted.parties
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Federation:
+    """Who plays one run.
+
+    Attributes:
+        clients: how many clients the run has, present or not.
+        parties: those who play them.
+        lab: what a simulation sees of them beside; None: nothing, and then nothing of it is written.
+        helpers: starts server, key holder and computing servers.
+        deadline: seconds after which a silent client is left out; None: wait for all.
+    """
+
+    clients: int
+    parties: Parties
+    lab: Lab | None = None
+    helpers: Helpers = helper_processes
+    deadline: float | None = None
+
+    @cached_property
+    def numbers(self) -> dict[Party, int]:
+        """Number of every client by its name."""
+        return parties_of(self.clients)
+
+
+def simulated(parties: Simulation, clients: int) -> Federation:
+    """Return the federation of a simulation: its parties, and the lab over them."""
+    return Federation(clients=clients, parties=parties, lab=SimulationLab(parties, clients))

@@ -1,0 +1,219 @@
+"""The device's side of a run: the only place where a clear update ever exists.
+
+It trains, encodes, adds noise shares and encrypts; what leaves it are protocol messages. It knows no transport.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.keys.randomness import KeyedStream
+from crypto.keys.roster import Identity
+from crypto.opening import open_client
+from crypto.protocols.session import ClientSession
+from crypto.wire.messages import Item, Message
+from privacy import RandomBytes, spent
+from secure_fcl.compression import Carrier
+from secure_fcl.data import load
+from secure_fcl.engines import commands as c
+from secure_fcl.engines.device import Device
+from secure_fcl.engines.frames import grouped
+from secure_fcl.engines.identities import state_digest
+from secure_fcl.engines.parties import Answer, Party, parties_of
+from secure_fcl.engines.simulation import clear_update
+from secure_fcl.errors import SecureFclError
+from secure_fcl.randomness import Coins
+from secure_fcl.rows.budgets import ClientBudget, planned_budget
+from secure_fcl.rows.build import build_row
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
+from secure_fcl.strategies.side_channels import Discloses
+from secure_fcl.streams import Scenario, build_scenario
+
+
+@dataclass
+class _Row:
+    """What a host holds while one row runs."""
+
+    plan: RowPlan
+    numbers: Mapping[Party, int]
+    devices: dict[Party, Device]
+    coins: Coins
+    budget: ClientBudget
+    sessions: dict[Party, ClientSession] = field(default_factory=dict)
+    clear: dict[Party, c.Arrays] = field(default_factory=dict)
+
+
+class ClientHost:
+    """The `Host` of clients of one machine; each reads its own private key in the secure sums.
+
+    Args:
+        identities: folder of `<party>.key`; None: a lab says where before the first `Keys`.
+    """
+
+    def __init__(self, identities: Path | None = None) -> None:
+        self._identities = identities
+        self._scenario: Scenario | None = None
+        self._row: _Row | None = None
+
+    def answer(self, asks: Mapping[Party, c.Ask | c.LabAsk]) -> Iterator[Answer]:
+        """See `Host`.
+
+        Raises:
+            Exception: whatever a client could not do; its transport decides who learns of it.
+        """
+        for ask, parties in grouped(asks):
+            for party, reply in self._replies(ask, parties):
+                yield Answer(party=party, reply=reply)
+
+    def _replies(self, ask: c.Ask | c.LabAsk, parties: Sequence[Party]) -> Iterator[tuple[Party, c.Reply]]:
+        match ask:
+            case c.Open():
+                self._open(ask, parties)
+            case c.Identify():
+                self._identities = ask.folder
+            case c.Keys():
+                yield from self._keys(ask, parties)
+                return
+            case c.Deliver():
+                yield from ((party, self._on(party, ask.items)) for party in parties)
+                return
+            case c.Visit():
+                yield from self._visit(ask, parties)
+                return
+            case c.Close():
+                for party in parties:
+                    self._current().devices[party].close(ask.slot, ask.state)
+            case c.Restore():
+                for party in parties:
+                    self._restore(party, ask)
+            case _:
+                yield from ((party, c.Given(arrays=self._given(party, ask))) for party in parties)
+                return
+        yield from ((party, c.Done()) for party in parties)
+
+    def _open(self, ask: c.Open, parties: Sequence[Party]) -> None:
+        import torch
+
+        torch.set_num_threads(ask.config.threads)
+        if self._scenario is None:
+            self._scenario = build_scenario(load(ask.config.data.name, ask.config.data.data_dir or None), ask.config)
+        plan = build_row(ask.config, self._scenario, ask.row, ask.simulated.noise_multiplier)
+        coins, numbers = Coins(ask.simulated.secret), parties_of(self._scenario.clients)
+        devices = {party: Device(plan, numbers[party], coins) for party in parties}
+        # The plan is the client's own, so its budget is too; only what was charged before is told to it.
+        budget = ClientBudget(plan, planned_budget(plan), spent(ask.simulated.charged))
+        self._row = _Row(plan, numbers, devices, coins, budget)
+
+    def _current(self) -> _Row:
+        if self._row is None:
+            raise RuntimeError("no row is open; the run's process must send Open first")
+        return self._row
+
+    def _keys(self, ask: c.Keys, parties: Sequence[Party]) -> Iterator[tuple[Party, c.Reply]]:
+        row, folder = self._current(), self._identities
+        if folder is None:
+            raise SecureFclError("a device knows no folder of private keys; name one, or let a lab name it")
+        public: object | None = None
+        # Who is not in the plan has not joined yet, or has left.
+        row.sessions.clear()
+        for party in parties:
+            own = Identity.load(folder / f"{party}.key")
+            session = row.sessions[party] = open_client(ask.plan, own.name, public=public, identity=own)
+            yield party, self._on(party, ask.items, session.start())
+            public = session.public
+
+    def _on(self, party: Party, items: Sequence[Item], before: Sequence[Item] = ()) -> c.Answered:
+        """Give a client its messages, and return what follows."""
+        session = self._current().sessions[party]
+        answers = list(before)
+        for message in items:
+            if isinstance(message, Message) and message.receiver in (party, "clients"):
+                answers += session.on(message)
+        return c.Answered(items=tuple(answers), ready=session.ready)
+
+    def _visit(self, ask: c.Visit, parties: Sequence[Party]) -> Iterator[tuple[Party, c.Reply]]:
+        row, state = self._current(), ask.state
+        plan, step = row.plan, row.plan.step(ask.slot, ask.round)
+        model = state_digest(state, f"{plan.name} {step.slot} {step.round}")
+        wire = plan.wire(step.phase, step.slot)
+        carrier = wire.draw(step.slot, step.round)
+        begun = time.perf_counter()
+        groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
+        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired)
+        views = {
+            party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
+            for party, group in groups.items()
+        }
+        coins = [self._training_coins(row, party, state, view, step) for party, view in views.items()]
+        made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+        number = step.slot * plan.rounds_per_slot + step.round
+        for party, contribution in zip(views, made, strict=True):
+            row.devices[party].carried = dict(contribution.carried)
+            values = self._encoded(row, party, carrier, contribution, step)
+            trained = time.perf_counter()
+            session = row.sessions[party]
+            # Who missed the last answer has no keys for this sum and sits it out.
+            messages = session.submit(number, wire.sent.name, values, model=model) if session.ready else ()
+            sealed = time.perf_counter()
+            yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained)
+            begun = time.perf_counter()
+
+    def _training_coins(
+        self, row: _Row, party: Party, state: State, view: DeviceView, step: StepContext
+    ) -> RandomBytes:
+        """Return a client's coins for one round, and lay by its update in the clear where a view of it is declared."""
+        plan, wanted, client = row.plan, row.plan.config.attacks, row.numbers[party]
+        coins: RandomBytes = row.coins.stream(plan.name, "round", client, step.slot, step.round, "training")
+        shown = wanted.enabled and wanted.one_client_view and client == wanted.client and plan.name == wanted.row
+        if not (shown and step.slot == 0 and step.round == 0):
+            return coins
+        # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
+        key = coins(32)
+        row.clear[party] = clear_update(plan, state, view, KeyedStream(key), KeyedStream(key))
+        return KeyedStream(key)
+
+    def _encoded(
+        self, row: _Row, party: Party, carrier: Carrier, contribution: Contribution, step: StepContext
+    ) -> NDArray[np.int64]:
+        """Return the integer vector of one client: contribution, shortened, clipped, encoded, noise share added."""
+        labels = (row.plan.name, "round", row.numbers[party], step.slot, step.round)
+        values = carrier.encode(contribution.parts, row.coins.stream(*labels, "rounding"))
+        noise = row.plan.noise_in(step.slot, step.phase)
+        return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values
+
+    def _restore(self, party: Party, ask: c.Restore) -> None:
+        row = self._current()
+        if ask.coins:
+            row.devices[party] = Device(row.plan, row.numbers[party], row.coins, ask.coins["keys"])
+        if ask.kept:
+            row.devices[party].restore(ask.kept)
+
+    def _given(self, party: Party, ask: c.LabAsk) -> c.Arrays:
+        """Return what a lab asks of one client."""
+        row = self._current()
+        device = row.devices[party]
+        match ask:
+            case c.GiveCoins():
+                return {"keys": device.draws, "items": device.items}
+            case c.GiveHeld():
+                return {"held": device.held.index}
+            case c.GiveKept():
+                return device.export()
+            case c.GiveOwn():
+                return {"own": device.carried["own"]}
+            case c.GiveClear():
+                return row.clear.pop(party, {})
+            case c.Disclose():
+                strategy, step = row.plan.strategy, row.plan.step(ask.slot, ask.round)
+                if isinstance(strategy, Discloses):
+                    return strategy.disclose(ask.state, device.view(step.slot, step.round), step)
+                return {}
+            case _:
+                raise TypeError(f"{type(ask).__name__} asks for no arrays")

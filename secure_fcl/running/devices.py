@@ -1,0 +1,143 @@
+"""What devices hold between rounds: handed out at the start of a row, saved while it runs, given back when it goes on.
+
+All of it passes through the lab: the files lie in the run's `simulation` folder, and without a lab there are none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from privacy import Charge
+from secure_fcl.engines.commands import Ask, Close, Done, Open, PerClient, Simulated
+from secure_fcl.engines.device import exported
+from secure_fcl.engines.disclosures import collect
+from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
+from secure_fcl.errors import RunFolderError, SecureFclError
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.running.folder import Progress, RunFolder
+from secure_fcl.strategies import State, StepContext
+from secure_fcl.strategies.gradient.method import own_or
+
+
+class Devices:
+    """The devices of one row, as its run sees and saves them.
+
+    Raises:
+        SecureFclError: the row needs a lab and there is none.
+    """
+
+    def __init__(self, plan: RowPlan, folder: RunFolder, federation: Federation) -> None:
+        self._plan = plan
+        self._run = folder
+        self._folder = folder.path / SIMULATION
+        self._federation = federation
+        self._lab = federation.lab
+        needs = (plan.own_models, "every client has a model of its own"), (bool(plan.channels), "it has side channels")
+        if self._lab is None and (why := [text for needed, text in needs if needed]):
+            raise SecureFclError(f"row {plan.name} runs in a simulation alone: {why[0]}; take another row")
+
+    def open(self, multiplier: float, charged: list[Charge], secret: bytes | None, done: Progress) -> State:
+        """Open the row on every device, as it was when the run stood at `done`; return the state to go on from.
+
+        Raises:
+            SecureFclError: the row has begun, and nobody kept what its devices held.
+            RunFolderError: a file of an earlier start is missing or damaged.
+        """
+        plan, lab = self._plan, self._lab
+        at_start = done.slot == done.round == 0
+        if lab is None and not at_start:
+            raise SecureFclError(
+                f"row {plan.name} stands in task {done.slot}, round {done.round}, and without a lab nobody kept what "
+                "its devices hold; start a new run"
+            )
+        given = Simulated(noise_multiplier=multiplier, charged=tuple(charged), secret=secret)
+        self._tell(Open(row=plan.name, config=plan.config, simulated=given))
+        if lab is not None:
+            self._recall(done)
+        if at_start:
+            return plan.strategy.initial()
+        saved = self._run.load_round(plan.name, done.slot * plan.rounds_per_slot + done.round - 1)
+        return {name: saved[name] for name in plan.strategy.initial()}
+
+    def _recall(self, done: Progress) -> None:
+        """Bring devices to where they were: coins of an earlier start, and what they held."""
+        assert self._lab is not None
+        plan = self._plan
+        path = self._folder / f"coins-{file_stem(plan.name)}.npz"
+        coins: PerClient = {}
+        if path.exists():
+            known = load_arrays(path)
+            coins = {k: {"keys": known[f"keys{k}"]} for k in range(plan.scenario.clients) if f"keys{k}" in known}
+        self._lab.restore(coins, self._saved(done))
+        if not coins:
+            save_arrays(path, **{f"{name}{k}": a for k, own in self._lab.coins().items() for name, a in own.items()})
+        if not plan.keeps:
+            # Memories follow from the coins alone; whatever else devices keep was handed to them.
+            for slot in range(done.slot):
+                self.close(slot, {})
+
+    def close(self, slot: int, state: State) -> None:
+        """Close a slot's tasks on every device, and save which examples the memories hold."""
+        self._tell(Close(slot=slot, state=state))
+        if self._plan.memory and self._lab is not None:
+            held = {f"held{k}": own["held"] for k, own in self._lab.held().items()}
+            save_arrays(self._folder / f"memory-{file_stem(self._plan.name)}-{slot:03d}.npz", **held)
+
+    def disclose(self, step: StepContext, state: State) -> int | None:
+        """Let the strategy's side channels speak in the first round of a slot; return the bytes, None without any."""
+        if not self._plan.channels or self._lab is None:
+            return None
+        return collect(self._plan, self._lab, step, state, self._run.path) if step.round == 0 else 0
+
+    def save_round(self, step: StepContext) -> None:
+        """Save what devices keep beyond their memories, and the clear update where a view of it is declared.
+
+        Only the last two rounds are kept.
+        """
+        if self._lab is None:
+            return
+        wanted = self._plan.config.attacks
+        if wanted.enabled and wanted.one_client_view and wanted.row == self._plan.name and step.slot == step.round == 0:
+            for update in self._lab.clear().values():
+                save_arrays(clear_update_path(self._run.path, self._plan.name), **update)
+        number = step.slot * self._plan.rounds_per_slot + step.round
+        self._save(number)
+        self._path(number - 2).unlink(missing_ok=True)
+
+    def save_slot(self, slot: int) -> None:
+        """Save what devices keep beyond their memories when a slot is closed."""
+        self._save(f"closed-{slot}")
+
+    def models(self, state: State) -> list[State]:
+        """Return the states to evaluate: the server's, or with each client's own weights where it has its own model.
+
+        The run's process sees those weights only as the simulation that it is.
+        """
+        if not self._plan.own_models or self._lab is None:
+            return [state]
+        return [{**state, "weights": own_or(state["weights"], own["own"])} for own in self._lab.own().values()]
+
+    def _tell(self, ask: Ask) -> None:
+        parties = self._federation.parties
+        for answer in parties.ask(dict.fromkeys(parties.present(), ask), self._federation.deadline):
+            answer.of(Done)
+
+    def _save(self, number: int | str) -> None:
+        if self._plan.keeps and self._lab is not None:
+            kept = {f"{name}-{k}": a for k, own in self._lab.kept().items() for name, a in own.items()}
+            save_arrays(self._path(number), **kept)
+
+    def _saved(self, done: Progress) -> PerClient:
+        slot, round = done.slot, done.round
+        if not self._plan.keeps or slot == round == 0:
+            return {}
+        path = self._path(slot * self._plan.rounds_per_slot + round - 1 if round else f"closed-{slot - 1}")
+        saved, names = load_arrays(path), exported(self._plan)
+        try:
+            return {k: {n: saved[f"{n}-{k}"] for n in names} for k in range(self._plan.scenario.clients)}
+        except KeyError as error:
+            raise RunFolderError(f"{path} lacks {error}; restore it or start a new run") from error
+
+    def _path(self, number: int | str) -> Path:
+        return self._folder / f"devices-{file_stem(self._plan.name)}-{number}.npz"

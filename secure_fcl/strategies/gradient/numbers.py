@@ -1,0 +1,78 @@
+"""The public numbers of a gradient strategy: all that decides what is sent, what it costs and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from privacy import DpSgdPlan
+from secure_fcl.strategies.gradient.losses import Head
+from secure_fcl.strategies.gradient.method import Method
+from secure_fcl.strategies.gradient.networks import Networks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Public Poisson rates of the strata, and of the current chunk when Fisher information is summed over it."""
+
+    current: float
+    memory: float = 0.0
+    fisher: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Bounds and integer steps of uploads: what a coordinate may be, and how finely it is told.
+
+    update_clip, update_bits: of an update with its own noise. sum_clip (in clipping norms), scale_bits (integers per
+    clipping norm): of a gradient sum that gets its noise inside. fisher_bits: of one entry of Fisher information.
+    """
+
+    update_clip: float = 0.5
+    update_bits: int = 17
+    sum_clip: float = 4.0
+    scale_bits: int = 14
+    fisher_bits: int = 24
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Numbers:
+    """What both ends of an upload read of their strategy; nothing in it is private.
+
+    Attributes:
+        name: of the row, and of the upload.
+        dpsgd: steps, clipping, noise and step size.
+        rates: of the strata.
+        networks: which networks, and who computes their gradients.
+        method: what the strategy of the literature adds.
+        examples: public bound on the examples of one chunk.
+        encoding: bounds and integer steps.
+        shared: whether noise is added inside the sum; read once, where the uploads are chosen.
+        fisher_noise: noise multiplier of Fisher information; 0: none.
+        count_noise: noise multiplier of a client's number of examples; 0: none.
+        groups: the task of each class, where the test names it.
+        keep_moments: whether a client's optimizer goes on at its next visit.
+    """
+
+    name: str
+    dpsgd: DpSgdPlan
+    rates: Rates
+    networks: Networks
+    method: Method
+    examples: int
+    encoding: Encoding
+    shared: bool
+    fisher_noise: float
+    count_noise: float
+    groups: tuple[int, ...] | None
+    keep_moments: bool
+
+    @cached_property
+    def head(self) -> Head:
+        """The public label set."""
+        return Head(self.networks.classes, self.groups)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of weights."""
+        return len(self.networks.initial)
