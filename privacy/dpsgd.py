@@ -19,7 +19,7 @@ from privacy.batches import Batch, ExampleLoss, Stratum, check_rate, check_weigh
 from privacy.clipping import FLAT, Clipping, ClippingState
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
-from privacy.ghost import accumulate_ghost, safe_norms
+from privacy.ghost import accumulate_ghost, norms_in_double
 from privacy.network_check import batch_of, check_forward, made_up, made_up_loss, wrong_layer
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks, whole_network_gradients
 from privacy.randomness import RandomBytes, key_stream, seed64
@@ -140,7 +140,7 @@ class DpSgdTrainer:
         if not self._parameters:
             raise UnsuitableModel("no parameter of the model asks for a gradient; there is nothing to train")
         if mode == "ghost":
-            self._module.NORM_SAMPLERS = safe_norms(self._module)
+            self._module.NORM_SAMPLERS = norms_in_double(self._module.NORM_SAMPLERS)
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
         self._checked: set[tuple[torch.Size, torch.dtype]] = set()
 
@@ -254,7 +254,7 @@ class DpSgdTrainer:
         """Return the clipped sum that a step would release, without noise."""
         import torch
 
-        plan = DpSgdPlan(1, 1.0, clip, 0.0, 1.0)
+        plan = DpSgdPlan(steps=1, denominator=1.0, clipping_norm=clip, noise_multiplier=0.0, learning_rate=1.0)
         _, optimizer, state = self._prepared(plan, bytes)
         optimizer.zero_grad(set_to_none=True)
         self._backward(batch_of(x), made_up_loss, optimizer, state)

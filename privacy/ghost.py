@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,49 +50,22 @@ def accumulate_ghost(
         parameter.summed_grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
 
 
-#: Half a unit in the last place of single precision.
-_UNIT = 2.0**-24
+def norms_in_double(samplers: Mapping[type, Callable[..., Any]]) -> dict[type, Callable[..., Any]]:
+    """Return Opacus's norm samplers with their products in double precision.
 
-
-def safe_norms(module: Any) -> dict[type, Callable[..., Any]]:
-    """Return norm samplers for `module` (of Opacus's fast clipping) whose norms bound what the second pass releases.
-
-    Opacus finds a norm as a sum of products in single precision. Where an example's positions have a large offset in
-    common those cancel, nothing of the norm is right, and the clipped gradient exceeds its bound many times. Here the
-    products are in double precision, and what the second backward pass may add by rounding is added: T units of
-    |activations| |slopes| for a gradient summed over T positions.
+    A norm is found there as a sum of products that may cancel: with a large offset common to all positions of an
+    example, in single precision nothing of it is right. What the second backward pass releases is still made in the
+    weights' own precision, so with offsets beyond 10^4 standard deviations a step may exceed the clip by that rounding.
     """
-    from torch import nn
 
-    whole = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d)
-    samplers = {kind: _norms_of(module.GRAD_SAMPLERS[kind]) for kind in whole if kind in module.GRAD_SAMPLERS}
-    return {kind: _in_double(sampler) for kind, sampler in {**samplers, **module.NORM_SAMPLERS}.items()}
+    def doubled(sampler: Callable[..., Any]) -> Callable[..., Any]:
+        def norms(layer: Any, activations: Any, slopes: torch.Tensor) -> Any:
+            wide = [a.double() if a.is_floating_point() else a for a in activations]
+            return {p: n.to(p.dtype) for p, n in sampler(layer, wide, slopes.double()).items()}
 
+        return norms
 
-def _norms_of(sampler: Callable[..., Any]) -> Callable[..., Any]:
-    def norms(layer: Any, activations: Any, slopes: torch.Tensor) -> Any:
-        return {p: g.flatten(1).norm(dim=1) for p, g in sampler(layer, activations, slopes).items()}
-
-    return norms
-
-
-def _in_double(sampler: Callable[..., Any]) -> Callable[..., Any]:
-    def norms(layer: Any, activations: Any, slopes: torch.Tensor) -> Any:
-        wide = [a.double() if a.is_floating_point() else a for a in activations]
-        steep = slopes.double()
-        # Tokens of an embedding are a one each.
-        size = wide[0].flatten(1).norm(dim=1) if wide[0].is_floating_point() else wide[0][0].numel() ** 0.5
-        positions = steep[0].numel() / steep.shape[-1 if steep.ndim < 4 and not _channels_first(layer) else 1]
-        rounding = positions * _UNIT * size * steep.flatten(1).norm(dim=1) if positions > 1 else 0.0
-        return {p: (n + rounding).to(p.dtype) for p, n in sampler(layer, wide, steep).items()}
-
-    return norms
-
-
-def _channels_first(layer: Any) -> bool:
-    from torch import nn
-
-    return not isinstance(layer, nn.Linear | nn.LayerNorm | nn.Embedding)
+    return {kind: doubled(sampler) for kind, sampler in samplers.items()}
 
 
 def _norms(

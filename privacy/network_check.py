@@ -58,10 +58,10 @@ def check_forward(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dty
 
     held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for factor in (1.0, 4.0):
-        with _made_up_weights(model, factor), torch.no_grad():
+        with without_dropout(model), _made_up_weights(model, factor), torch.no_grad():
             x = made_up_inputs(model, shape, dtype, 3)
             before = {name: tensor.clone() for name, tensor in held.items()}
-            first = model(x)
+            first = _output(model, x)
             for name, tensor in held.items():
                 if not torch.equal(tensor, before[name]):
                     raise UnsuitableModel(
@@ -140,11 +140,18 @@ def made_up_inputs(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dt
 @contextmanager
 def made_up(model: torch.nn.Module) -> Iterator[None]:
     """Give a network made-up weights, without dropout, while the block runs; no global generator moves."""
+    with without_dropout(model), _made_up_weights(model, 1.0):
+        yield
+
+
+@contextmanager
+def without_dropout(model: torch.nn.Module) -> Iterator[None]:
+    """Switch torch's dropout layers off while the block runs; no global generator moves."""
     import torch
     from torch.nn.modules.dropout import _DropoutNd
 
     dropouts = [layer for layer in model.modules() if isinstance(layer, _DropoutNd) and layer.training]
-    with torch.random.fork_rng(devices=[]), _made_up_weights(model, 1.0):
+    with torch.random.fork_rng(devices=[]):
         for layer in dropouts:
             layer.eval()
         try:
@@ -152,6 +159,18 @@ def made_up(model: torch.nn.Module) -> Iterator[None]:
         finally:
             for layer in dropouts:
                 layer.train()
+
+
+def _output(model: torch.nn.Module, x: torch.Tensor) -> object:
+    # The network's own code, on inputs it may not expect: whatever it raises is a reason.
+    try:
+        return model(x)
+    except Exception as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UnsuitableModel(
+            f"the forward pass fails on a batch of {len(x)} made-up examples of shape {tuple(x.shape[1:])} ({why}); "
+            "keep the first axis for examples"
+        ) from error
 
 
 @contextmanager
