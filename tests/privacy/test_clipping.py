@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from privacy import DpSgdPlan, DpSgdTrainer, SampledGaussian, Stratum
+from privacy.batches import cross_entropy, poisson_batch
 from privacy.clipping import Clipping, ClippingState
 from privacy.distributed import ClippedGradients, DistributedSum
 from privacy.errors import InvalidParameter, UnsuitableModel
@@ -194,7 +195,7 @@ def test_a_failed_ghost_visit_leaves_nothing_behind(keyed) -> None:
     trainer, start = DpSgdTrainer(dense_net(), "ghost"), flat(dense_net())
     good, bad = stratum("dense", 6, 1.0), stratum("dense", 6, 1.0)
     expected = trainer.visit(start, [good], plan(RULES[0]), keyed(10))
-    with pytest.raises(IndexError):
+    with pytest.raises(InvalidParameter, match="label"):
         trainer.visit(start, [Stratum(x=bad.x, y=bad.y + 4, q=1.0)], plan(RULES[0]), keyed(10))
     assert torch.equal(trainer.visit(start, [good], plan(RULES[0]), keyed(10)), expected)
 
@@ -222,9 +223,14 @@ class Folding(nn.Module):
 
 
 @pytest.mark.parametrize("model", [Bypassing(), Folding()], ids=["bypassed", "folded"])
-def test_ghost_refuses_a_forward_pass_without_one_gradient_per_example(model: nn.Module, keyed) -> None:
+def test_ghost_norms_without_one_gradient_per_example_are_noticed(model: nn.Module, keyed) -> None:
+    trainer = DpSgdTrainer(model, "ghost")
+    _, optimizer, state = trainer._prepared(plan(RULES[0]), keyed(1))
+    batch = poisson_batch([stratum("dense", 6, 1.0)], torch.Generator())
     with pytest.raises(UnsuitableModel):
-        DpSgdTrainer(model, "ghost").visit(flat(model), [stratum("dense", 6, 1.0)], plan(RULES[0]), keyed(1))
+        trainer._backward(batch, cross_entropy, optimizer, state)
+    # A visit finds another way: through the whole network.
+    assert torch.isfinite(trainer.visit(flat(model), [stratum("dense", 6, 1.0)], plan(RULES[0]), keyed(1))).all()
 
 
 def test_what_does_not_exist_is_refused(keyed) -> None:

@@ -79,12 +79,36 @@ def padded(mode: str) -> nn.Module:
     return nn.Sequential(nn.Conv1d(2, 4, 3, padding=1, padding_mode=mode), nn.Tanh(), nn.Flatten(), nn.Linear(48, 3))
 
 
+class Folding(nn.Module):
+    """Folds pieces of an example into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.reshape(-1, 3)).reshape(len(x), 2, 3).sum(1)
+
+
+class Bypassing(nn.Module):
+    """Uses one layer's weight without calling the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(nn.functional.linear(x, self.one.weight, self.one.bias))
+
+
 RIGHT: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "circular": (lambda: padded("circular"), (2, 12)),
     "reflect": (lambda: padded("reflect"), (2, 12)),
     "replicate": (lambda: padded("replicate"), (2, 12)),
     "prototypes": (Prototypes, (6,)),
     "tied": (Tied, (6,)),
+    "folding": (Folding, (6,)),
+    "bypassing": (Bypassing, (6,)),
     "plain": (lambda: padded("zeros"), (2, 12)),
 }
 
