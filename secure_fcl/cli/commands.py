@@ -58,7 +58,7 @@ def _one_sentence() -> Iterator[None]:
 
 def _tell(text: str) -> None:
     """Print from a signal's handler: it may run in the middle of an import or a write, where no library is safe."""
-    os.write(2, f"{text}\n".encode())
+    os.write(1, f"{text}\n".encode())
 
 
 def _fail(sentence: str) -> None:

@@ -48,7 +48,7 @@ def test_a_stop_is_told_in_the_middle_of_an_import(
     monkeypatch.setitem(sys.modules, "rich._emoji_codes", ModuleType("rich._emoji_codes"))
     with StopRequest().listening(_tell):
         os.kill(os.getpid(), signal.SIGINT)
-    assert "stopping after this round" in capfd.readouterr().err
+    assert "stopping after this round" in capfd.readouterr().out
 
 
 def test_outside_the_main_thread_nothing_is_taken() -> None:
