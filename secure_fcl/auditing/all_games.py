@@ -28,7 +28,8 @@ _NO_SHADOWS = (
 )
 _NOT_TESTED = (
     "colluding clients, and seizure of a device",
-    "servers that change the network's architecture (imprinting); attacks.probe_imprint tests one for a perceptron",
+    "servers that change the network's architecture (imprinting); attacks.sums.active_server.probe_imprint tests one "
+    "for a perceptron",
     "persons: every guarantee and every game is about windows or blocks of windows, not about people",
 )
 
