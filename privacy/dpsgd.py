@@ -219,10 +219,11 @@ class DpSgdTrainer:
             raise InvalidParameter(
                 f"examples are {dtype} and weights {self._parameters[0].dtype}; convert the examples, or the model"
             )
-        key = (_architecture(self._bare), self._mode, shape, dtype)
-        if key not in _FOUND:
-            _FOUND[key] = self._right_mode(shape, dtype)
-        self._mode = _FOUND[key]
+        known = _architecture(self._bare)
+        key = (known, self._mode, shape, dtype)
+        self._mode = _FOUND[key] if key in _FOUND else self._right_mode(shape, dtype)
+        if known is not None:
+            _FOUND[key] = self._mode
         self._checked.add((shape, dtype))
 
     def _right_mode(self, shape: torch.Size, dtype: torch.dtype) -> Mode | Literal["functorch"]:
@@ -255,6 +256,7 @@ class DpSgdTrainer:
         import torch
 
         plan = DpSgdPlan(steps=1, denominator=1.0, clipping_norm=clip, noise_multiplier=0.0, learning_rate=1.0)
+        # Zeros for random bytes: there is no noise to draw.
         _, optimizer, state = self._prepared(plan, bytes)
         optimizer.zero_grad(set_to_none=True)
         self._backward(batch_of(x), made_up_loss, optimizer, state)
@@ -361,7 +363,7 @@ _FOUND: dict[object, Mode | Literal["functorch"]] = {}
 
 
 def _architecture(model: torch.nn.Module) -> object:
-    """Return all that a forward pass depends on but the weights; a fresh object where that cannot be told.
+    """Return all that a forward pass depends on but the weights; None where that cannot be told.
 
     Classes, settings, shapes, ties, what is frozen. A setting that is no plain value may hide anything.
     """
@@ -369,7 +371,7 @@ def _architecture(model: torch.nn.Module) -> object:
     for name, layer in model.named_modules():
         own = {key: value for key, value in vars(layer).items() if not key.startswith("_") and key != "training"}
         if not all(isinstance(value, bool | int | float | str | tuple | None) for value in own.values()):
-            return object()
+            return None
         layers.append((name, type(layer), repr(own), layer.extra_repr()))
     places: dict[int, int] = {}
     weights = tuple(

@@ -38,8 +38,8 @@ def batch_of(x: torch.Tensor) -> Batch:
     """Return inputs as a batch of one stratum without columns; all labels are 0."""
     import torch
 
-    none = torch.zeros((len(x), 0), dtype=torch.float32)
-    zeros = torch.zeros(len(x), dtype=torch.int64)
+    none = torch.zeros((len(x), 0), dtype=torch.float32, device=x.device)
+    zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return Batch(x, zeros, none, zeros)
 
 
@@ -134,7 +134,8 @@ def made_up_inputs(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dt
         for row in range(axis, count, len(shape) + 1):
             length = 1 + int(torch.randint(0, size, (1,), generator=coins))
             x[row].narrow(axis - 1, length, size - length).zero_()
-    return x
+    # Drawn on the CPU, so that all devices see the same.
+    return x.to(next(model.parameters()).device)
 
 
 @contextmanager

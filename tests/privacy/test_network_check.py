@@ -11,6 +11,7 @@ from torch import nn
 
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum
 from privacy.errors import InvalidParameter, UnsuitableModel
+from privacy.network_check import batch_of, made_up_inputs
 from privacy.testing import check_network
 
 CLIP = 0.05
@@ -187,3 +188,8 @@ def test_labels_that_no_class_has_are_refused(labels: torch.Tensor) -> None:
 def test_a_label_beyond_the_outputs_is_refused() -> None:
     with pytest.raises(InvalidParameter, match="label 3 with 3 outputs"):
         step(nn.Sequential(nn.Linear(6, 3)), torch.zeros(1, 6), torch.tensor([3]), "hooks")
+
+
+def test_made_up_inputs_lie_where_the_network_does() -> None:
+    x = made_up_inputs(nn.Linear(6, 3, device="meta"), (6,), torch.float32, 3)
+    assert {x.device.type, batch_of(x).y.device.type, batch_of(x).extra.device.type} == {"meta"}
