@@ -83,7 +83,7 @@ class LawRun:
             for task in (t for slot in range(scenario.slots) for t in scenario.released(client, slot)):
                 for chunk in range(plan.storage.chunks):
                     held = scenario.experience(client, task).chunk(chunk, plan.storage.places_per_chunk)
-                    chunk_of |= {int(index): (task, chunk) for index in held}
+                    chunk_of |= {int(index): (task, chunk) for index in held if not scenario.held_out[index]}
             for index in mine:
                 task, chunk = chunk_of.get(index, (-1, None))
                 found.append(Example(client=client, index=index, task=task, chunk=chunk))
