@@ -191,11 +191,11 @@ class PldAccountant:
 
     *Guarantee*: an upper bound, since losses are discretised pessimistically on multiples of `interval`, and a bound of
     all round-off is added (`privacy.loss_masses.one_step`, `privacy.loss_distributions`); inf where delta is not above
-    the mass of infinite losses, 2e-33 a step. It is loose
-    where one step's loss is small beside `interval` (q = 0.001, sigma = 5, a million steps: 1.55 at 1e-3, 0.75 at
-    1e-4, RDP 0.80), so print the smaller of this and RDP. Valid for a schedule fixed in advance (or one that only
-    stops early), never as a filter. An expected loss beyond `MOST_LOSS`, sigma below 0.05, or more than
-    `MOST_STEPS` steps give inf.
+    the mass of infinite losses, 2e-33 a step. It is loose where one step's loss is small beside `interval` (q = 0.001,
+    sigma = 5, a million steps: 1.55 at 1e-3, 0.75 at 1e-4, RDP 0.80), so print the smaller of this and RDP. Valid for a
+    multiset of events fixed in advance, however they are skipped and reordered (`privacy.filters.Budget`), not for
+    events chosen on the way. An expected loss beyond `MOST_LOSS`, sigma below 0.05, or more than `MOST_STEPS` steps
+    give inf.
 
     Raises:
         InvalidParameter: `interval` is not in (0, 1].
