@@ -298,13 +298,13 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[Out
 def _budget(row: dict[str, Any]) -> str:
     budget, ran = row["budget"], row["epsilon_of_what_ran"]
     told = (
-        f"every event that a cohort may be charged was fixed before the first round, with room for "
-        f"{budget['spare_rounds']} repeated rounds of a kind; all of them together certify epsilon "
-        f"{budget['epsilon']:.4g}, whatever is skipped; any other is refused before it runs, on server and clients"
+        f"what a cohort may be charged was fixed before the first round ({budget['spare_rounds']} spare rounds of a kind) "
+        f"and certifies epsilon {budget['epsilon']:.4g} in all; any other event is refused before it runs, on server and "
+        "clients; "
     )
     if ran is None:
-        return f"{told}; rounds were repeated or left out, so nothing less is claimed for what ran"
-    return f"{told}; what ran is the schedule, every round once: epsilon {ran:.4g}"
+        return told + "rounds were repeated or left out, so nothing less is claimed for what ran"
+    return told + f"what ran is the schedule, every round once: epsilon {ran:.4g}"
 
 
 def _line(key: str, text: str) -> str:
