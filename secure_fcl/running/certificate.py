@@ -298,9 +298,9 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[Out
 def _budget(row: dict[str, Any]) -> str:
     budget, ran = row["budget"], row["epsilon_of_what_ran"]
     told = (
-        f"what a cohort may be charged was fixed before the first round ({budget['spare_rounds']} spare rounds of a kind) "
-        f"and certifies epsilon {budget['epsilon']:.4g} in all; any other event is refused before it runs, on server and "
-        "clients; "
+        f"what a cohort may be charged was fixed before the first round ({budget['spare_rounds']} spare rounds of a "
+        f"kind) and certifies epsilon {budget['epsilon']:.4g} in all; any other event is refused before it runs, on "
+        "server and clients; "
     )
     if ran is None:
         return told + "rounds were repeated or left out, so nothing less is claimed for what ran"
