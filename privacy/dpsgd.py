@@ -140,7 +140,13 @@ class DpSgdTrainer:
         if not self._parameters:
             raise UnsuitableModel("no parameter of the model asks for a gradient; there is nothing to train")
         if mode == "ghost":
-            self._module.NORM_SAMPLERS = norms_in_double(self._module.NORM_SAMPLERS)
+            from privacy.round_off import RoundOff
+
+            self._round_off = RoundOff()
+            watched = self._round_off.watched
+            # The sizes are those of the slopes' own type, so it is watched before anything becomes double.
+            self._module.NORM_SAMPLERS = watched(norms_in_double(self._module.NORM_SAMPLERS))
+            self._module.GRAD_SAMPLERS = watched(self._module.GRAD_SAMPLERS)
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
         self._checked: set[tuple[torch.Size, torch.dtype]] = set()
 
@@ -299,7 +305,7 @@ class DpSgdTrainer:
     def _backward(self, batch: Batch, loss: ExampleLoss, optimizer: SecureNoiseOptimizer, state: ClippingState) -> None:
 
         if self._mode == "ghost":
-            accumulate_ghost(self._module, self._parameters, batch, loss, state)
+            accumulate_ghost(self._module, self._bare, self._parameters, batch, loss, state, self._round_off)
             return
         self.take_gradients(batch, loss)
         optimizer.weights = batch.weight
