@@ -62,7 +62,7 @@ def accumulate_ghost(
     off = torch.zeros_like(norms) if round_off.bound is None else round_off.bound.to(norms.dtype)
     unsure = torch.nonzero((off > UNSURE * norms) & finite).flatten()
     raised = norms + off
-    parts = unsure.split(_AT_ONCE) if len(unsure) else ()
+    parts = torch.split(unsure, _AT_ONCE) if len(unsure) else ()
     own = [_own_gradients(bare, parameters, batch, part, loss) for part in parts]
     if own:
         raised[unsure] = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in own]).to(raised.dtype)
@@ -77,7 +77,7 @@ def accumulate_ghost(
         torch.autograd.backward((losses * factors).sum())
     finally:
         module.enable_hooks()
-    for parameter, alone in zip(parameters, apart.split([p.numel() for p in parameters]), strict=True):
+    for parameter, alone in zip(parameters, torch.split(apart, [p.numel() for p in parameters]), strict=True):
         together = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         parameter.summed_grad = together + alone.view_as(parameter)
 

@@ -43,6 +43,25 @@ def batch_of(x: torch.Tensor) -> Batch:
     return Batch(x, zeros, none, zeros)
 
 
+def architecture(model: torch.nn.Module) -> object:
+    """Return all that a forward pass depends on but the weights; None where that cannot be told.
+
+    Classes, settings, shapes, ties, what is frozen. A setting that is no plain value may hide anything.
+    """
+    layers = []
+    for name, layer in model.named_modules():
+        own = {key: value for key, value in vars(layer).items() if not key.startswith("_") and key != "training"}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in own.values()):
+            return None
+        layers.append((name, type(layer), repr(own), layer.extra_repr()))
+    places: dict[int, int] = {}
+    weights = tuple(
+        (name, tuple(p.shape), p.dtype, p.requires_grad, places.setdefault(id(p), len(places)))
+        for name, p in model.named_parameters(remove_duplicate=False)
+    )
+    return tuple(layers), weights
+
+
 def check_forward(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dtype) -> None:
     """Refuse a network whose forward pass changes a weight or a buffer, draws coins of its own, or mixes up the batch.
 

@@ -95,7 +95,8 @@ def _sizes(
 
 
 def _norms(inputs: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(inputs.double().flatten(1), dim=1)
+    found: torch.Tensor = torch.linalg.vector_norm(inputs.double().flatten(1), dim=1)
+    return found
 
 
 def _normalised(parts: torch.Tensor, eps: float, terms: int) -> tuple[torch.Tensor, int, torch.Tensor]:

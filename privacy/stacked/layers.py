@@ -103,7 +103,8 @@ class ProductTrace:
 
 
 def _norm(parts: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(parts, dim=(2, 3))
+    found: torch.Tensor = torch.linalg.vector_norm(parts, dim=(2, 3))
+    return found
 
 
 def _rounded_up(squares: torch.Tensor, terms: int, dtype: torch.dtype, size: torch.Tensor) -> torch.Tensor:
