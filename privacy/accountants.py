@@ -1,4 +1,6 @@
-"""Accountants turn a multiset of events into epsilon; both stand on `dp_accounting`."""
+"""Accountants turn a multiset of events into epsilon.
+
+Neither answers 0 where something was released: `LEAST_EPSILON` is the least."""
 
 from __future__ import annotations
 
@@ -40,6 +42,11 @@ _BASE_ORDERS = np.arange(2.0, max(_INTEGERS) + 1.0)
 MOST_LOSS, MOST_LOSS_OF_A_STEP = 2000.0, 200.0
 #: A history of more steps is certified as inf by PLD too: it would take minutes, and RDP is within 5 % there.
 MOST_STEPS = 2_000_000
+#: What is certified at least where anything was released. A step of a tiny rate may lie within delta as a whole, so
+#: that (0, delta) is true of it; but a 0 is read as "nothing happened", and is kept for that.
+LEAST_EPSILON = 1e-6
+#: What dp_accounting's series at fractional orders may lack: it ends at a term of e^-30 of the sum.
+_SERIES_ERROR = 1e-12
 
 
 @runtime_checkable
@@ -126,7 +133,9 @@ def _sampled_gaussian(q: float, sigma: float) -> NDArray[np.float64]:
     accountant = rdp.RdpAccountant(list(FRACTIONAL_ORDERS))
     with _quiet_absl(), np.errstate(over="ignore", invalid="ignore"):
         accountant.compose(dp_event.PoissonSampledDpEvent(q, dp_event.GaussianDpEvent(sigma)))
-    curve[~_IS_INTEGER] = np.asarray(accountant.rdp, dtype=np.float64)
+    found = np.asarray(accountant.rdp, dtype=np.float64)
+    # A failed series stays failed.
+    curve[~_IS_INTEGER] = np.where(found >= 0.0, found * (1.0 + _SERIES_ERROR) + _SERIES_ERROR, found)
     return curve
 
 
@@ -162,7 +171,8 @@ class RdpAccountant:
         remaining = _checked(self, events, delta)
         if not remaining:
             return 0.0
-        return epsilon_at(ORDERS, self.curve(remaining).tolist(), delta, total_failure(remaining))
+        epsilon = epsilon_at(ORDERS, self.curve(remaining).tolist(), delta, total_failure(remaining))
+        return max(epsilon, LEAST_EPSILON)
 
 
 def _expected_loss(event: SampledGaussian) -> float:
@@ -179,11 +189,13 @@ def _expected_loss(event: SampledGaussian) -> float:
 class PldAccountant:
     """Privacy loss distributions (Koskela et al. 2020; Doroshenko et al. 2022), both directions of add/remove.
 
-    *Guarantee*: an upper bound, since losses are discretised pessimistically on multiples of `interval`. It is loose
-    where one step's loss is small beside `interval` (q = 0.001, sigma = 5, a million steps: 1.55 at 1e-3, 0.75 at
-    1e-4, RDP 0.80), so print the smaller of this and RDP. Valid for a schedule fixed in advance (or one that only
-    stops early), never as a filter. An expected loss beyond `MOST_LOSS`, sigma below 0.05, or more than
-    `MOST_STEPS` steps give inf.
+    *Guarantee*: an upper bound, since losses are discretised pessimistically on multiples of `interval`, and a bound of
+    all round-off is added (`privacy.loss_masses.one_step`, `privacy.loss_distributions`); inf where delta is not above
+    the mass of infinite losses, 2e-33 a step. It is loose where one step's loss is small beside `interval` (q = 0.001,
+    sigma = 5, a million steps: 1.55 at 1e-3, 0.75 at 1e-4, RDP 0.80), so print the smaller of this and RDP. Valid for a
+    multiset of events fixed in advance, however they are skipped and reordered (`privacy.filters.Budget`), not for
+    events chosen on the way. An expected loss beyond `MOST_LOSS`, sigma below 0.05, or more than `MOST_STEPS` steps
+    give inf.
 
     Raises:
         InvalidParameter: `interval` is not in (0, 1].
@@ -213,4 +225,7 @@ class PldAccountant:
         loss = sum(remaining[event] * _expected_loss(event) for event in gaussians)
         if loss > MOST_LOSS or sum(remaining[event] for event in gaussians) > MOST_STEPS:
             return math.inf
-        return composed_epsilon({event: remaining[event] for event in gaussians}, delta, self.interval)
+        if not gaussians:
+            return 0.0
+        epsilon = composed_epsilon({event: remaining[event] for event in gaussians}, delta, self.interval)
+        return max(epsilon, LEAST_EPSILON)

@@ -1,6 +1,7 @@
 """Allocation before a run: a budget split over tasks, and the noise, memory rate or replay weight that meets it.
 
-Everything here is for schedules fixed in advance (PLD); while a run chooses freely, `privacy.filters` holds the budget.
+Everything here is for schedules fixed in advance (PLD); `privacy.filters` holds a run to one, `privacy.renyi_budget`
+holds the budget while a run chooses freely.
 """
 
 from __future__ import annotations

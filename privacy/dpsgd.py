@@ -20,7 +20,7 @@ from privacy.clipping import FLAT, Clipping, ClippingState
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
 from privacy.ghost import accumulate_ghost, norms_in_double
-from privacy.network_check import batch_of, check_forward, made_up, made_up_loss, wrong_layer
+from privacy.network_check import architecture, batch_of, check_forward, made_up, made_up_loss, wrong_layer
 from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks, whole_network_gradients
 from privacy.randomness import RandomBytes, key_stream, seed64
 
@@ -140,7 +140,13 @@ class DpSgdTrainer:
         if not self._parameters:
             raise UnsuitableModel("no parameter of the model asks for a gradient; there is nothing to train")
         if mode == "ghost":
-            self._module.NORM_SAMPLERS = norms_in_double(self._module.NORM_SAMPLERS)
+            from privacy.round_off import RoundOff
+
+            self._round_off = RoundOff()
+            watched = self._round_off.watched
+            # The sizes are those of the slopes' own type, so it is watched before anything becomes double.
+            self._module.NORM_SAMPLERS = watched(norms_in_double(self._module.NORM_SAMPLERS))
+            self._module.GRAD_SAMPLERS = watched(self._module.GRAD_SAMPLERS)
         self._buffers = {name: b.clone() for name, b in self._module.named_buffers()}
         self._checked: set[tuple[torch.Size, torch.dtype]] = set()
 
@@ -219,7 +225,7 @@ class DpSgdTrainer:
             raise InvalidParameter(
                 f"examples are {dtype} and weights {self._parameters[0].dtype}; convert the examples, or the model"
             )
-        known = _architecture(self._bare)
+        known = architecture(self._bare)
         key = (known, self._mode, shape, dtype)
         self._mode = _FOUND[key] if key in _FOUND else self._right_mode(shape, dtype)
         if known is not None:
@@ -299,7 +305,7 @@ class DpSgdTrainer:
     def _backward(self, batch: Batch, loss: ExampleLoss, optimizer: SecureNoiseOptimizer, state: ClippingState) -> None:
 
         if self._mode == "ghost":
-            accumulate_ghost(self._module, self._parameters, batch, loss, state)
+            accumulate_ghost(self._module, self._bare, self._parameters, batch, loss, state, self._round_off)
             return
         self.take_gradients(batch, loss)
         optimizer.weights = batch.weight
@@ -360,25 +366,6 @@ class DpSgdTrainer:
 
 #: What checks found, by architecture: a process builds many trainers of the same network.
 _FOUND: dict[object, Mode | Literal["functorch"]] = {}
-
-
-def _architecture(model: torch.nn.Module) -> object:
-    """Return all that a forward pass depends on but the weights; None where that cannot be told.
-
-    Classes, settings, shapes, ties, what is frozen. A setting that is no plain value may hide anything.
-    """
-    layers = []
-    for name, layer in model.named_modules():
-        own = {key: value for key, value in vars(layer).items() if not key.startswith("_") and key != "training"}
-        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in own.values()):
-            return None
-        layers.append((name, type(layer), repr(own), layer.extra_repr()))
-    places: dict[int, int] = {}
-    weights = tuple(
-        (name, tuple(p.shape), p.dtype, p.requires_grad, places.setdefault(id(p), len(places)))
-        for name, p in model.named_parameters(remove_duplicate=False)
-    )
-    return tuple(layers), weights
 
 
 def check_moments(size: int, plan: DpSgdPlan, parameters: int) -> None:

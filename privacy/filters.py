@@ -1,136 +1,101 @@
-"""Budgets as Renyi filters: what would pass a stored order is refused before it runs."""
+"""Budgets as filters: what was not planned is refused before it runs."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
-import numpy as np
-
-from privacy.accountants import ORDERS, RdpAccountant
 from privacy.cohorts import Charge, Cohort
 from privacy.errors import InvalidParameter, PrivacyError
-from privacy.events import Event, SampledGaussian
+from privacy.events import Event, NonPrivate, describe
 from privacy.ledger import Ledger
-from privacy.renyi import epsilon_at, total_failure
-
-#: Floating-point slack of one comparison, relative: a planned schedule charged in pieces must fit its own curve.
-SLACK = 1e-9
+from privacy.statement import best_epsilon
 
 
 class BudgetSpent(PrivacyError):
     """A charge would pass the budget of a cohort; nothing was charged and nothing may be released."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """A Renyi curve laid down before the run: at `orders[i]` a cohort may spend `bounds[i]`.
-
-    `failure` is the part of delta that sensitivities which hold only with high probability may use.
-
-    *Guarantee*: whoever charges through `admits`, choosing every event from earlier releases, stays
-    (a, B(a))-Renyi private at every stored order (Feldman and Zrnic 2021, arXiv 2008.11193, Theorem 4.3, used at each
-    order), hence (`epsilon`, `delta`)-private. Orders that are not stored certify nothing.
-
-    Raises:
-        InvalidParameter: no order, an order outside `privacy.accountants.ORDERS`, a bound that is negative or not
-            finite, delta outside (0, 1), or failure outside [0, delta).
-    """
-
-    orders: tuple[float, ...]
-    bounds: tuple[float, ...]
-    delta: float
-    failure: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.orders or len(self.orders) != len(self.bounds) or not set(self.orders) <= set(ORDERS):
-            raise InvalidParameter("a budget stores one bound for each of its orders, taken from accountants.ORDERS")
-        for order, bound in zip(self.orders, self.bounds, strict=True):
-            if not 0.0 <= bound < math.inf:
-                raise InvalidParameter(f"bound={bound} at order {order:g} must be finite and at least 0")
-        if not 0.0 < self.delta < 1.0 or not 0.0 <= self.failure < self.delta:
-            raise InvalidParameter(f"delta={self.delta} must be in (0, 1) and failure={self.failure} in [0, delta)")
-
-    @staticmethod
-    def of_schedule(events: Mapping[Event, int], delta: float) -> Budget:
-        """Return the curve of a planned schedule, at every order where it is known; the schedule itself just fits.
-
-        Only integers are stored where an event other than a Gaussian one may occur: Skellam bounds are proven there.
-
-        Raises:
-            InvalidParameter: the schedule has no finite curve (a release without guarantee), or delta is out of range.
-        """
-        curve = RdpAccountant().curve(events)
-        gaussian = all(isinstance(event, SampledGaussian) for event in events)
-        remaining = [
-            (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
-        ]
-        if not remaining:
-            raise InvalidParameter("the planned schedule holds a release without any guarantee; no budget bounds it")
-        return Budget(
-            orders=tuple(a for a, _ in remaining),
-            bounds=tuple(c for _, c in remaining),
-            delta=delta,
-            failure=total_failure(events),
-        )
-
-    @staticmethod
-    def single_order(epsilon: float, delta: float, order: float | None = None) -> Budget:
-        """Return the budget of one integer order that certifies exactly `epsilon` at `delta`.
-
-        Without `order`, the one at which a Gaussian composition (a curve linear in the order) may spend most.
-
-        Raises:
-            InvalidParameter: epsilon is not positive and finite, or too small for the order.
-        """
-        if not (epsilon > 0.0 and math.isfinite(epsilon)) or not 0.0 < delta < 1.0:
-            raise InvalidParameter(f"epsilon={epsilon} must be positive and finite, delta={delta} in (0, 1)")
-
-        def bound(a: float) -> float:
-            return epsilon - math.log1p(-1.0 / a) + (math.log(delta) + math.log(a)) / (a - 1.0)
-
-        chosen = max((a for a in ORDERS if a % 1 == 0), key=lambda a: bound(a) / a) if order is None else order
-        if not chosen > 1.0 or bound(chosen) <= 0.0:
-            raise InvalidParameter(f"epsilon={epsilon} leaves nothing at order {chosen:g}; raise it, or the order")
-        return Budget(orders=(chosen,), bounds=(bound(chosen),), delta=delta)
+class AnyBudget(Protocol):
+    """What a filter asks of a budget; `Budget` and `privacy.renyi_budget.RenyiBudget` are such."""
 
     @property
     def epsilon(self) -> float:
-        """What the whole budget certifies, converted from the stored orders only."""
-        return epsilon_at(self.orders, self.bounds, self.delta, self.failure)
-
-    def at_best_order(self) -> Budget:
-        """Return the budget that stores only the order which certifies `epsilon`: equal epsilon, refuses later."""
-        alone = [replace(self, orders=(a,), bounds=(b,)) for a, b in zip(self.orders, self.bounds, strict=True)]
-        return min(alone, key=lambda budget: budget.epsilon)
+        """What the whole budget certifies, however it is used."""
 
     def refusal(self, history: Mapping[Event, int]) -> str | None:
         """Return why `history` as a whole does not fit, in one sentence; None if it fits."""
-        if (failed := total_failure(history)) > self.failure * (1.0 + SLACK):
-            return f"its sensitivities would fail with probability {failed:.3g}, and {self.failure:.3g} was planned"
-        curve = dict(zip(ORDERS, RdpAccountant().curve(history).tolist(), strict=True))
-        for order, bound in zip(self.orders, self.bounds, strict=True):
-            # Written so that a NaN is refused.
-            if not curve[order] <= bound * (1.0 + SLACK):
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A multiset of events laid down before the first of them: each may happen as often as it stands there.
+
+    *Guarantee*: whoever charges through `refusal` is (`epsilon`, `delta`)-private, whatever decides which of the events
+    are skipped, and in what order the others come; `epsilon` is that of the whole multiset, by PLD too. Proof: for
+    either direction of neighbours let (P_i, Q_i) be the dominating pair of event i, and draw one outcome from each of
+    them at the start, all independent. A mechanism that is dominated is a randomised function of its pair's outcome
+    (Blackwell; Dong, Roth and Su 2022, Theorem 2.10), whatever came before only chooses which function. So the whole
+    transcript, order and skips included, is computed from outcomes that were drawn once each: it is post-processing of
+    the product of all pairs, which is what an accountant of the multiset bounds. An event that is not in the multiset
+    has no such outcome, not even a cheaper one: it is refused. Events bounded in Renyi divergence alone (Skellam) add
+    up at every order for a schedule chosen freely within the sum (Feldman and Zrnic 2021, Theorem 4.3), and the
+    probabilities that their sensitivities fail add up over all of them.
+
+    Raises:
+        InvalidParameter: a count is below 1, an event stands twice, an event has no guarantee, or delta is outside
+            (0, 1).
+    """
+
+    planned: tuple[tuple[Event, int], ...]
+    delta: float
+
+    def __post_init__(self) -> None:
+        if len({event for event, _ in self.planned}) < len(self.planned):
+            raise InvalidParameter("a budget names each of its events once, with its count")
+        for event, count in self.planned:
+            if count < 1:
+                raise InvalidParameter(f"count={count} of {event} must be at least 1")
+            if isinstance(event, NonPrivate):
+                raise InvalidParameter(f"{event} has no guarantee, so no budget bounds it; leave it out of the plan")
+        if not 0.0 < self.delta < 1.0:
+            raise InvalidParameter(f"delta={self.delta} is outside (0, 1); 1e-5 is usual")
+
+    @staticmethod
+    def of_schedule(events: Mapping[Event, int], delta: float) -> Budget:
+        """Return the budget of a planned schedule, spare rounds included; events counted 0 times are left out.
+
+        Raises:
+            InvalidParameter: as the class; a negative count.
+        """
+        counted = [(event, count) for event, count in events.items() if count != 0]
+        return Budget(planned=tuple(sorted(counted, key=str)), delta=delta)
+
+    @cached_property
+    def epsilon(self) -> float:
+        """What the whole multiset certifies: the smaller of RDP and PLD; 0 for an empty one."""
+        return min(bound for bound in best_epsilon(dict(self.planned), self.delta) if bound is not None)
+
+    def refusal(self, history: Mapping[Event, int]) -> str | None:
+        """Return why `history` as a whole is not part of the multiset, in one sentence; None if it is."""
+        planned = dict(self.planned)
+        for event, count in history.items():
+            if count > planned.get(event, 0):
                 return (
-                    f"at order {order:g} it would spend {curve[order]:.4g} of {bound:.4g} (epsilon {self.epsilon:.4g})"
+                    f"{describe(event)} would happen {count} times and {planned.get(event, 0)} were planned "
+                    f"(epsilon {self.epsilon:.4g})"
                 )
         return None
 
     def most(self, history: Mapping[Event, int], step: Mapping[Event, int]) -> int:
-        """Return how often `step` may still follow `history`: 0 if not once; at most 2^31 (for a step that is free)."""
-        if self.refusal(Counter(history) + Counter(step)) is not None:
-            return 0
-        had, each = RdpAccountant().curve(history), RdpAccountant().curve(step)
-        known = np.isin(np.asarray(ORDERS), self.orders)
-        room = np.asarray(self.bounds) * (1.0 + SLACK / 2.0) - had[known]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(each[known] > 0.0, room / each[known], math.inf)
-        failing = total_failure(step)
-        left = math.inf if failing == 0.0 else (self.failure * (1 + SLACK / 2) - total_failure(history)) / failing
-        return int(min(float(ratio.min()), left, 2.0**31))
+        """Return how often `step` may still follow `history`: 0 if not once; at most 2^31 (for a step of nothing)."""
+        planned = dict(self.planned)
+        had = Counter(history)
+        rooms = [(planned.get(event, 0) - had[event]) // count for event, count in step.items() if count]
+        return 0 if self.refusal(history) is not None else max(0, min([*rooms, 2**31]))
 
 
 class BudgetFilter:
@@ -140,12 +105,12 @@ class BudgetFilter:
     what was spent is read from the ledger, so a resumed run is bound by everything that was charged before.
     """
 
-    def __init__(self, ledger: Ledger, default: Budget, budgets: Mapping[Cohort, Budget] | None = None) -> None:
+    def __init__(self, ledger: Ledger, default: AnyBudget, budgets: Mapping[Cohort, AnyBudget] | None = None) -> None:
         self._ledger = ledger
         self._default = default
         self._budgets = dict(budgets or {})
 
-    def budget(self, cohort: Cohort) -> Budget:
+    def budget(self, cohort: Cohort) -> AnyBudget:
         """Return the budget that binds `cohort`."""
         return self._budgets.get(cohort, self._default)
 
@@ -153,7 +118,7 @@ class BudgetFilter:
         """Return if every cohort of `charges` keeps its budget after all of them; changes nothing.
 
         Raises:
-            BudgetSpent: some cohort would not; the message names it, the order and the remedy.
+            BudgetSpent: some cohort would not; the message names it, the event and the remedy.
         """
         spent = self._ledger.spent()
         for cohort, more in by_cohort(charges).items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Largest batch that is tried, beside 1, 2 and 3: the sizes of the example's own axes, which a wrong axis would match.
 _LARGEST = 64
-#: Difference to one-by-one gradients that counts as rounding, over the largest entry; and of a norm over the clip.
+#: Difference to one-by-one gradients that counts as rounding, over one's largest entry; and of a norm over the clip.
 _ROUNDING, _OVER = 2e-3, 1e-4
 #: Clips over the median norm: all examples are clipped, or none.
 _CLIPS = (0.05, 1e4)
@@ -41,6 +41,25 @@ def batch_of(x: torch.Tensor) -> Batch:
     none = torch.zeros((len(x), 0), dtype=torch.float32, device=x.device)
     zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return Batch(x, zeros, none, zeros)
+
+
+def architecture(model: torch.nn.Module) -> object:
+    """Return all that a forward pass depends on but the weights; None where that cannot be told.
+
+    Classes, settings, shapes, ties, what is frozen. A setting that is no plain value may hide anything.
+    """
+    layers = []
+    for name, layer in model.named_modules():
+        own = {key: value for key, value in vars(layer).items() if not key.startswith("_") and key != "training"}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in own.values()):
+            return None
+        layers.append((name, type(layer), repr(own), layer.extra_repr()))
+    places: dict[int, int] = {}
+    weights = tuple(
+        (name, tuple(p.shape), p.dtype, p.requires_grad, places.setdefault(id(p), len(places)))
+        for name, p in model.named_parameters(remove_duplicate=False)
+    )
+    return tuple(layers), weights
 
 
 def check_forward(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -108,13 +127,14 @@ def wrong_layer(
         for relative in _CLIPS:
             clip = relative * middle
             factors = (clip / norms).clamp(max=1.0).nan_to_num(nan=1.0)
-            wanted = factors @ torch.stack(rows).double()
+            clipped = factors.unsqueeze(1) * torch.stack(rows).double()
+            wanted = clipped.sum(0)
             found = clipped_sum(x, clip).double()
             if size == 1 and float(found.norm()) > clip * (1.0 + _OVER):
                 return f"one example weighs {float(found.norm()) / clip:.3g} times the clipping norm"
             off = (found - wanted).abs()
-            # NaN differs from everything.
-            if not bool((off <= _ROUNDING * wanted.abs().max()).all()):
+            # Over the largest term: a sum of few entries may cancel whole. NaN differs from everything.
+            if not bool((off <= _ROUNDING * clipped.abs().max()).all()):
                 return f"{_layer_of(model, int(torch.nan_to_num(off, nan=torch.inf).argmax()))}, a batch of {size}"
     return None
 

@@ -13,6 +13,8 @@ from privacy.errors import InvalidParameter
 from privacy.events import SampledSkellam
 from privacy.skellam import skellam_rdp
 
+_UNIT = 2.0**-53
+
 
 def poisson_sampled_rdp(q: float, order: int, base: Callable[[int], float]) -> float:
     """Return the Renyi bound at an integer `order` of a mechanism run on a Poisson sample of rate `q`.
@@ -34,15 +36,20 @@ def poisson_sampled_rdp(q: float, order: int, base: Callable[[int], float]) -> f
 
 
 def sampled_curve(q: float, base: Sequence[float] | NDArray[np.float64], orders: Sequence[int]) -> NDArray[np.float64]:
-    """Return `poisson_sampled_rdp` at each of `orders`; base[k - 2] is the bound at k, up to the largest order."""
+    """Return `poisson_sampled_rdp` at each of `orders`; base[k - 2] is the bound at k, up to the largest order.
+
+    *Guarantee*: each value is raised by a bound of its round-off, so that a tiny rate does not cost 0: a term's
+    logarithm is off by at most 4 roundings of the numbers it is summed from, and weighs by its share of the sum.
+    """
     if not 0.0 <= q <= 1.0:
         raise InvalidParameter(f"sampling rate q={q} is outside [0, 1]; give a public probability")
     if q == 0.0:
         return np.zeros(len(orders))
     if q == 1.0:
-        return np.array([base[a - 2] for a in orders])
+        return np.array([base[a - 2] * (1.0 + 8.0 * _UNIT) for a in orders])
     k = np.arange(2, max(orders, default=1) + 1)
     moments = (k - 1) * np.asarray(base) + k * math.log(q)
+    sizes = (k - 1) * np.asarray(base) - k * math.log(q)
     factorials = gammaln(np.arange(max(orders, default=1) + 1) + 1.0)
     stay = math.log1p(-q)
     out = []
@@ -51,9 +58,13 @@ def sampled_curve(q: float, base: Sequence[float] | NDArray[np.float64], orders:
         terms = choose + (a - k[: a - 1]) * stay + moments[: a - 1]
         first = (a - 1) * stay + math.log1p((a - 1) * q)
         top = max(first, float(terms.max()))
-        total = math.log(math.exp(first - top) + float(np.exp(terms - top).sum()))
+        weights = np.exp(terms - top)
+        total = math.exp(first - top) + float(weights.sum())
+        size = factorials[a] + factorials[2 : a + 1] + factorials[a - 2 :: -1] - (a - k[: a - 1]) * stay
+        off = math.exp(first - top) * (a - 1) * -stay + float(weights @ (size + sizes[: a - 1]))
+        error = _UNIT * (4.0 * off / total + a + 16.0)
         # The value is at least 1; rounding may leave its logarithm just below 0.
-        out.append(max(0.0, top + total) / (a - 1))
+        out.append((max(0.0, top + math.log(total)) + error) / (a - 1))
     return np.array(out)
 
 

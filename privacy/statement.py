@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from privacy.accountants import Accountant, PldAccountant, RdpAccountant
+from privacy.accountants import LEAST_EPSILON, Accountant, PldAccountant, RdpAccountant
 from privacy.cohorts import Cohort, Spent
 from privacy.errors import ConformanceError
 from privacy.events import Event, NonPrivate, describe
@@ -65,7 +65,7 @@ def best_epsilon(events: Mapping[Event, int], delta: float) -> tuple[float, floa
         return rdp, None
     pld = COARSE.epsilon(events, delta)
     small = pld < 0.2 or pld > 0.97 * rdp
-    if 0.0 < pld < math.inf and small and sum(events.values()) <= _MOST_FINE_STEPS:
+    if LEAST_EPSILON < pld < math.inf and small and sum(events.values()) <= _MOST_FINE_STEPS:
         pld = min(pld, FINE.epsilon(events, delta))
     return rdp, pld
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from benchmarks.privacy.page import Section, save_section
 from privacy import Event, PldAccountant, RdpAccountant, SampledGaussian
 from privacy.accountants import _rdp_curve
-from privacy.loss_distributions import _one_step, _transform
+from privacy.loss_distributions import _transform
+from privacy.loss_masses import one_step
 
 CURRENT, MEMORY, DELTA = (
     SampledGaussian(q=0.01, noise_multiplier=1.1),
@@ -31,7 +32,7 @@ def _ours(accountant: RdpAccountant | PldAccountant) -> tuple[float, float, floa
     cold, warm, epsilon = [], [], 0.0
     for _ in range(3):
         _rdp_curve.cache_clear()
-        _one_step.cache_clear()
+        one_step.cache_clear()
         _transform.cache_clear()
         spent, epsilon = _seconds(accountant, {CURRENT: 5000, MEMORY: 5000})
         cold.append(spent)

@@ -68,11 +68,16 @@ class ProductTrace:
         if t == 1:
             found = a.square().sum((2, 3)) * d.square().sum((2, 3))
         elif t * (outs + ins) < outs * ins:
-            found = ((a @ a.transpose(2, 3)) * (d @ d.transpose(2, 3))).sum((2, 3))
+            wide_a, wide_d = a.double(), d.double()
+            found = ((wide_a @ wide_a.transpose(2, 3)) * (wide_d @ wide_d.transpose(2, 3))).sum((2, 3))
+            found = _rounded_up(found, t, d.dtype, _norm(wide_a) * _norm(wide_d))
         else:
             self._per_example = d.transpose(2, 3) @ a
             found = self._per_example.square().sum((2, 3))
-        return found + d.sum(2).square().sum(2) if self.bias else found
+        if not self.bias:
+            return found
+        biases = d.sum(2, dtype=torch.float64).square().sum(2)
+        return found + (biases if t == 1 else _rounded_up(biases, t, d.dtype, d.abs().sum(2).norm(dim=2)))
 
     def sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
         """See `Trace.sums`."""
@@ -95,6 +100,21 @@ class ProductTrace:
             weight = (d.transpose(2, 3) @ a).square().sum(1)
         found = [weight.reshape(k, *self.weight_shape)]
         return [*found, d.sum(2).square().sum(1)] if self.bias else found
+
+
+def _norm(parts: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = torch.linalg.vector_norm(parts, dim=(2, 3))
+    return found
+
+
+def _rounded_up(squares: torch.Tensor, terms: int, dtype: torch.dtype, size: torch.Tensor) -> torch.Tensor:
+    """Return squared norms (K, B) of sums of `terms` outer products, as large as their sum in `dtype` can be.
+
+    What is released is added up in the weights' own type, where terms that cancel (an offset common to all positions)
+    leave an error of at most terms * u times the norms' product, `size`, u being the unit round-off: half of eps. An
+    exact norm below that would let a clipped example weigh more than the clip.
+    """
+    return (squares.clamp(min=0.0).sqrt() + terms * torch.finfo(dtype).eps / 2.0 * size).square()
 
 
 @dataclass(frozen=True)
@@ -215,9 +235,10 @@ class EmbeddingTrace:
 
     def squared_norms(self, out_grad: torch.Tensor) -> torch.Tensor:
         """See `Trace.squared_norms`."""
-        d = out_grad.reshape(*self.tokens.shape, -1)
+        d = out_grad.reshape(*self.tokens.shape, -1).double()
         same = self.tokens.unsqueeze(3) == self.tokens.unsqueeze(2)
-        return ((d @ d.transpose(2, 3)) * same).sum((2, 3))
+        found, t = ((d @ d.transpose(2, 3)) * same).sum((2, 3)), self.tokens.shape[2]
+        return found if t == 1 else _rounded_up(found, t, out_grad.dtype, _norm(d) * math.sqrt(t))
 
     def sums(self, out_grad: torch.Tensor, factors: torch.Tensor) -> Parameters:
         """See `Trace.sums`."""

@@ -136,14 +136,14 @@ class StackedNetwork:
         losses = loss(out.flatten(0, 1), batch.flattened())
         # Not multiplied by the mask: 0 times NaN is NaN.
         grads = torch.autograd.grad(losses.masked_select(present.flatten()).sum(), outputs)
-        squares = torch.stack([trace.squared_norms(g) for trace, g in zip(traces, grads, strict=True)]).sum(0)
+        squares = torch.stack([trace.squared_norms(g).double() for trace, g in zip(traces, grads, strict=True)]).sum(0)
         finite = torch.isfinite(squares)
         if not bool(finite[present].all()):
             # Their inputs may hold NaN as well, so the batch is taken again without them.
             x = batch.x
             clean = torch.where(finite.view(*finite.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
             return self._clipped(flat, replace(batch, x=clean), present & finite, clipping_norm, loss)
-        factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0).to(flat.dtype)
         return list(zip(traces, grads, strict=True)), factors
 
 

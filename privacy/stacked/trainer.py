@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,8 @@ import torch
 from privacy.after_noise import AfterNoise
 from privacy.batches import Batch, ExampleLoss, Stratum, cross_entropy, poisson_batch
 from privacy.dpsgd import DpSgdPlan, check_moments
-from privacy.errors import InvalidParameter
+from privacy.errors import InvalidParameter, UnsuitableModel
+from privacy.network_check import architecture, batch_of, check_forward, made_up, made_up_loss, wrong_layer
 from privacy.randomness import RandomBytes, seed64
 from privacy.stacked.network import StackedNetwork
 from privacy.stacked.noise import NoiseSource, SecureNoise
@@ -35,6 +37,9 @@ class StackedTrainer:
 
     def __init__(self, model: torch.nn.Module, noise: NoiseSource | None = None) -> None:
         self._network = StackedNetwork.from_module(model)
+        # For checks alone.
+        self._bare = copy.deepcopy(model).train()
+        self._known: set[tuple[torch.Size, torch.dtype]] = set()
         self._noise = noise if noise is not None else SecureNoise()
 
     def visit(
@@ -139,6 +144,36 @@ class StackedTrainer:
             total += torch.cat([part.reshape(-1) for part in found])
         return total
 
+    def check(self, shape: torch.Size, dtype: torch.dtype) -> None:
+        """Check the network on made-up examples of this shape and type, once; what trains does so before it begins.
+
+        Raises:
+            UnsuitableModel: a stacked step is not that of the examples taken one by one, or a forward pass changes what
+                it should not; names the layer.
+        """
+        if (shape, dtype) in self._known:
+            return
+        known = architecture(self._bare)
+        if known is None or (known, shape, dtype) not in _RIGHT:
+            model = self._bare.to(dtype) if dtype.is_floating_point else self._bare
+            check_forward(model, shape, dtype)
+            with made_up(model):
+                wrong = wrong_layer(model, lambda x, clip: self._made_up_sum(model, x, clip), shape, dtype)
+            if wrong is not None:
+                raise UnsuitableModel(
+                    f"clipped gradients in a stack are not those of the examples taken one by one ({wrong}); use "
+                    "DpSgdTrainer, or replace that layer"
+                )
+            if known is not None:
+                _RIGHT.add((known, shape, dtype))
+        self._known.add((shape, dtype))
+
+    def _made_up_sum(self, model: torch.nn.Module, x: torch.Tensor, clip: float) -> torch.Tensor:
+        weights = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).unsqueeze(0)
+        batch, present = padded([batch_of(x)])
+        sums = self._network.clipped_sums(weights, batch, present, clip, made_up_loss)
+        return torch.cat([part.reshape(-1) for part in sums])
+
     def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs (K, B, C) of K models (K, P) for inputs (K, B, ...), without gradients."""
         with torch.no_grad():
@@ -153,7 +188,19 @@ class StackedTrainer:
             raise InvalidParameter(f"{count} clients but {len(random)} sources of bytes, or a client without a stratum")
         if weights.shape not in {(size,), (count, size)}:
             raise InvalidParameter(f"weights of shape {tuple(weights.shape)} for {count} models of {size} parameters")
+        if weights.dtype not in (torch.float32, torch.float64):
+            raise UnsuitableModel(
+                f"weights are {weights.dtype}, in which a clipped gradient is rounded beyond its bound; train in "
+                "float32"
+            )
+        for own in strata:
+            for stratum in own:
+                self.check(stratum.x.shape[1:], stratum.x.dtype)
         return weights.detach().expand(count, size).clone()
+
+
+#: Architectures, shapes and types of examples that a check found right: a process builds many trainers of a network.
+_RIGHT: set[object] = set()
 
 
 def _rules(plan: DpSgdPlan, weights: torch.Tensor, moments: torch.Tensor | None) -> list[FlatOptimizer]:

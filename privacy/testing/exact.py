@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import log_ndtr
 from scipy.stats import norm, skellam
 
 
@@ -14,8 +15,9 @@ def exact_gaussian(mu: float, delta: float) -> float:
     """Return the exact epsilon of a Gaussian mechanism of sensitivity over noise `mu` (Balle and Wang 2018)."""
 
     def excess(epsilon: float) -> float:
-        spent: float = norm.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * norm.cdf(-mu / 2 - epsilon / mu)
-        return spent - delta
+        # As a ratio of the two: their difference would cancel beside a tiny delta.
+        with_it, without = log_ndtr(mu / 2 - epsilon / mu), log_ndtr(-mu / 2 - epsilon / mu)
+        return float(-np.exp(with_it) * np.expm1(min(0.0, epsilon + without - with_it))) - delta
 
     return _root(excess)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crypto.errors import CryptoError
-from privacy import PrivacyError, spent, statements, worst
+from privacy import PrivacyError, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
 from secure_fcl.config.accountants import accountant_of
@@ -128,8 +128,8 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
 
 
 def _statements(plan: RowPlan) -> tuple[CohortStatement, ...]:
-    charged = spent(charge for slot, round in plan.schedule() for charge in plan.charges(slot, round))
-    return statements(charged, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
+    # As the certificate: with the spare rounds, used or not.
+    return statements(plan.planned(), plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
 
 
 def _finite(statement: CohortStatement | None) -> float | None:

@@ -1,25 +1,23 @@
 """Budgets of a row as filters: what a round may still charge, and whose examples are sampled no more.
 
-The budget is laid down before the run: at every stored order, what the planned schedule may spend (with room for
-`privacy.spare_rounds`). Server and client decide from charges alone, which are public, never from examples; a client
-keeps its own count and computes the budget itself, whatever the server says.
+The budgets are laid down before the run: for every cohort the multiset of events that the planned schedule charges it,
+with `privacy.spare_rounds` of each kind of round. Server and client decide from charges alone, which are public, never
+from examples; a client keeps its own count and computes the budgets itself, whatever the server says.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from evaluation.files import read_json, write_json
-from privacy import Budget, BudgetFilter, BudgetSpent, Charge, Event, Ledger, NonPrivate, RdpAccountant, SampledGaussian
-from privacy.accountants import ORDERS
+from privacy import Budget, BudgetFilter, BudgetSpent, Charge, Cohort, Event, Ledger, NonPrivate, PrivacyError
 from privacy.cohorts import Spent, add_to
+from privacy.events import from_json, to_json
 from privacy.filters import by_cohort
-from privacy.renyi import total_failure
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.row_plan import RowPlan
 
@@ -27,32 +25,69 @@ Arrivals = frozenset[tuple[str, int]]
 """Groups of clients and arrival tasks whose examples are retired."""
 
 
-def planned_budget(plan: RowPlan) -> Budget | None:
-    """Return the curve that no cohort of the row may pass: at each order the most that any planned cohort spends there.
+@dataclass(frozen=True, kw_only=True)
+class RowBudget:
+    """The budget of every cohort of a row; a cohort that was not planned may spend nothing.
 
-    None for a row without a guarantee, which has nothing to keep.
+    Cohorts are disjoint sets of examples, so `epsilon` is that of the worst.
     """
-    histories = [h for h in plan.planned().values() if h]
-    events = {event for history in histories for event in history}
-    if not histories or any(isinstance(event, NonPrivate) for event in events):
+
+    delta: float
+    cohorts: Mapping[Cohort, Budget]
+
+    @property
+    def epsilon(self) -> float:
+        """What the row certifies, however its rounds are skipped, repeated or reordered."""
+        return max((budget.epsilon for budget in {b.planned: b for b in self.cohorts.values()}.values()), default=0.0)
+
+    def of(self, cohort: Cohort) -> Budget:
+        """Return the budget that binds `cohort`."""
+        return self.cohorts.get(cohort, Budget(planned=(), delta=self.delta))
+
+    def refusal(self, cohort: Cohort, history: Mapping[Event, int]) -> str | None:
+        """Return why a cohort may not have `history` as a whole, in one sentence; None if it may."""
+        return self.of(cohort).refusal(history)
+
+    def certified(self, spent: Spent) -> Spent:
+        """Return what is to be accounted for the cohorts of a ledger: all they may still be charged, and were."""
+        return {cohort: Counter(dict(self.of(cohort).planned)) | events for cohort, events in spent.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the budgets as a JSON object."""
+        rows = [
+            {"cohort": cohort.to_json(), "events": [{"event": to_json(e), "count": n} for e, n in budget.planned]}
+            for cohort, budget in sorted(self.cohorts.items())
+        ]
+        return {"delta": self.delta, "epsilon": self.epsilon, "cohorts": rows}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> RowBudget:
+        """Return the budgets of a JSON object made by `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError, privacy.errors.PrivacyError: it is none.
+        """
+        delta = float(record["delta"])
+        cohorts = {
+            Cohort.from_json(row["cohort"]): Budget(
+                planned=tuple((from_json(found["event"]), int(found["count"])) for found in row["events"]), delta=delta
+            )
+            for row in record["cohorts"]
+        }
+        return RowBudget(delta=delta, cohorts=cohorts)
+
+
+def planned_budget(plan: RowPlan) -> RowBudget | None:
+    """Return what no cohort of the row may pass; None for a row without a guarantee, which has nothing to keep."""
+    histories = {cohort: events for cohort, events in plan.planned().items() if events}
+    if not histories or any(isinstance(event, NonPrivate) for events in histories.values() for event in events):
         return None
-    curve = np.max([RdpAccountant().curve(history) for history in histories], axis=0)
-    gaussian = all(isinstance(event, SampledGaussian) for event in events)
-    # Skellam bounds are proven at integers alone.
-    remaining = [
-        (a, float(c)) for a, c in zip(ORDERS, curve, strict=True) if math.isfinite(c) and (gaussian or a % 1 == 0)
-    ]
-    failure = max(total_failure(history) for history in histories)
-    return Budget(
-        orders=tuple(a for a, _ in remaining),
-        bounds=tuple(c for _, c in remaining),
-        delta=plan.accounting_delta,
-        failure=failure,
-    )
+    delta = plan.accounting_delta
+    return RowBudget(delta=delta, cohorts={c: Budget.of_schedule(events, delta) for c, events in histories.items()})
 
 
-def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
-    """Return the budget that a row was started with, from `path`; a row that starts lays it down there first.
+def kept_budget(plan: RowPlan, path: Path) -> RowBudget | None:
+    """Return the budgets that a row was started with, from `path`; a row that starts lays them down there first.
 
     Raises:
         ConfigInvalid: the file is not one that this function wrote.
@@ -60,14 +95,12 @@ def kept_budget(plan: RowPlan, path: Path) -> Budget | None:
     if not path.exists():
         budget = planned_budget(plan)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, None if budget is None else asdict(budget) | {"epsilon": budget.epsilon})
+        write_json(path, None if budget is None else budget.to_json())
         return budget
     try:
         found = read_json(path)
-        return None if found is None else Budget(
-            orders=tuple(found["orders"]), bounds=tuple(found["bounds"]), delta=found["delta"], failure=found["failure"]
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+        return None if found is None else RowBudget.from_json(found)
+    except (KeyError, TypeError, ValueError, AttributeError, PrivacyError) as error:
         raise ConfigInvalid(f"{path} is not a budget ({error}); restore it, or start a new run") from error
 
 
@@ -84,8 +117,8 @@ class Admitted:
     retired: Arrivals
 
 
-def admit(plan: RowPlan, budget: Budget | None, spent: Spent, slot: int, round: int) -> Admitted:
-    """Return the charges of a round without those arrivals of which a cohort would pass the budget.
+def admit(plan: RowPlan, budget: RowBudget | None, spent: Spent, slot: int, round: int) -> Admitted:
+    """Return the charges of a round without those arrivals of which a cohort has not all of it left.
 
     An arrival is retired as a whole: a device does not tell from an example what chunk it came in.
     """
@@ -95,7 +128,7 @@ def admit(plan: RowPlan, budget: Budget | None, spent: Spent, slot: int, round: 
     over = {
         (cohort.group, cohort.arrival)
         for cohort, more in by_cohort(charges).items()
-        if budget.refusal(_plus(spent.get(cohort), more)) is not None
+        if budget.refusal(cohort, _plus(spent.get(cohort), more)) is not None
     }
     remaining = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
     return Admitted(remaining, frozenset(over))
@@ -104,11 +137,12 @@ def admit(plan: RowPlan, budget: Budget | None, spent: Spent, slot: int, round: 
 class RowLedger:
     """A row's ledger behind its budget: charges what is admitted, before the round runs."""
 
-    def __init__(self, plan: RowPlan, ledger: Ledger, budget: Budget | None) -> None:
+    def __init__(self, plan: RowPlan, ledger: Ledger, budget: RowBudget | None) -> None:
         self._plan = plan
         self._ledger = ledger
         self._budget = budget
-        self._filter = None if budget is None else BudgetFilter(ledger, budget)
+        unplanned = Budget(planned=(), delta=plan.config.privacy.delta)
+        self._filter = None if budget is None else BudgetFilter(ledger, unplanned, budget.cohorts)
 
     def charge(self, slot: int, round: int, **what: str | int) -> Arrivals:
         """Write a round's charges ahead and return the arrivals that are retired from it.
@@ -127,7 +161,7 @@ class RowLedger:
 class ClientBudget:
     """The client's own count of what was charged to its group; it refuses a round that would pass the budget."""
 
-    def __init__(self, plan: RowPlan, budget: Budget | None, spent: Spent) -> None:
+    def __init__(self, plan: RowPlan, budget: RowBudget | None, spent: Spent) -> None:
         self._plan = plan
         self._budget = budget
         self._spent = {cohort: events.copy() for cohort, events in spent.items()}
@@ -145,7 +179,7 @@ class ClientBudget:
         ]  # fmt: skip
         if self._budget is not None:
             for cohort, more in by_cohort(charges).items():
-                if (why := self._budget.refusal(_plus(self._spent.get(cohort), more))) is not None:
+                if (why := self._budget.refusal(cohort, _plus(self._spent.get(cohort), more))) is not None:
                     raise BudgetSpent(f"a client refuses task {slot}, round {round} for {cohort}: {why}")
         add_to(self._spent, charges)
 

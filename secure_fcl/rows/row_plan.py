@@ -192,6 +192,10 @@ class RowPlan:
             for round in range(self.rounds_per_slot):
                 yield slot, round
 
+    def scheduled(self) -> Spent:
+        """Return what the whole schedule charges every cohort if every round runs once."""
+        return spent(charge for slot, round in self.schedule() for charge in self.charges(slot, round))
+
     def planned(self) -> Spent:
         """Return what the whole schedule charges every cohort, with `privacy.spare_rounds` of each kind of round."""
         total: Spent = {}

@@ -22,13 +22,15 @@ from secure_fcl.streams import Scenario, Wait
 
 
 def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[str, Any]:
-    """Return what may be said of one row, from its ledger and nothing else.
+    """Return what may be said of one row, from its ledger and its budget.
 
-    `epsilon` is null where a cohort holds a non-private event or nothing was charged.
+    `epsilon` is that of all that the budget of a charged cohort admits, whether or not it ran; null where a cohort
+    holds a non-private event or nothing was charged.
     """
     spent = ledger.spent()
-    rows = statements(spent, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
-    reading = parts.epsilon_of_one_reading(plan, spent, rows)
+    certified = parts.certified(plan, spent)
+    rows = statements(certified, plan.accounting_delta, accountant_of(plan.config.privacy.accountant))
+    reading = parts.epsilon_of_one_reading(plan, certified, rows)
     worst_row = worst(rows)
     finite = worst_row is not None and math.isfinite(worst_row.epsilon)
     found = {
@@ -59,6 +61,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "randomness": _randomness(plan),
         "protection": plan.config.protection,
         "budget": parts.budget(plan),
+        "epsilon_of_what_ran": parts.epsilon_of_what_ran(plan, spent),
         "tolerated": parts.tolerated(plan),
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
@@ -271,7 +274,7 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[Out
             if "epsilon_built_in" in row:
                 lines.append(_line("computed by", parts.whose_epsilon(row)))
         if row["budget"] is not None:
-            lines.append(_line("budget", _budget(row["budget"])))
+            lines.append(_line("budget", _budget(row)))
         if "hiding" in row:
             lines.append(_line("hidden by", f"{row['hiding']}, as the entry {row['protection']} says of itself"))
         for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
@@ -292,13 +295,16 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[Out
     return "\n".join([*lines, *(_line("note", note) for note in notes), ""])
 
 
-def _budget(budget: dict[str, Any]) -> str:
-    orders = "whole orders" if budget["whole_orders_only"] else "orders"
-    return (
-        f"no cohort may pass a Renyi curve of {budget['orders']} {orders} that certifies epsilon "
-        f"{budget['epsilon']:.4g}; what would is refused before it runs, on server and clients; room for "
-        f"{budget['spare_rounds']} repeated rounds"
+def _budget(row: dict[str, Any]) -> str:
+    budget, ran = row["budget"], row["epsilon_of_what_ran"]
+    told = (
+        f"what a cohort may be charged was fixed before the first round ({budget['spare_rounds']} spare rounds of a "
+        f"kind) and certifies epsilon {budget['epsilon']:.4g} in all; any other event is refused before it runs, on "
+        "server and clients; "
     )
+    if ran is None:
+        return told + "rounds were repeated or left out, so nothing less is claimed for what ran"
+    return told + f"what ran is the schedule, every round once: epsilon {ran:.4g}"
 
 
 def _line(key: str, text: str) -> str:

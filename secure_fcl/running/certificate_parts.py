@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from crypto.protocols.catalogue import entry_of as protocol_entry
-from privacy import PrivacyError, worst
+from privacy import PrivacyError, statements, worst
 from privacy.cohorts import Spent
 from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
+from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import names_code
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
@@ -113,7 +114,7 @@ def unit(plan: RowPlan, of_one_reading: float | None) -> str:
     )
 
 
-def epsilon_of_one_reading(plan: RowPlan, spent: Spent, rows: tuple[CohortStatement, ...]) -> float | None:
+def epsilon_of_one_reading(plan: RowPlan, certified: Spent, rows: tuple[CohortStatement, ...]) -> float | None:
     """Return epsilon for adding or removing every window that holds one reading, of the worst cohort.
 
     None where examples are no windows, nothing is guaranteed, or the cost to a group is not known (Skellam events).
@@ -122,7 +123,7 @@ def epsilon_of_one_reading(plan: RowPlan, spent: Spent, rows: tuple[CohortStatem
     if plan.scenario.data.windows_per_reading == 1 or bad is None or not math.isfinite(bad.epsilon):
         return None
     try:
-        found = group_epsilon(spent[bad.cohort], plan.scenario.data.windows_per_reading, plan.accounting_delta)
+        found = group_epsilon(certified[bad.cohort], plan.scenario.data.windows_per_reading, plan.accounting_delta)
     except PrivacyError:
         return None
     return found if math.isfinite(found) else None
@@ -135,10 +136,31 @@ def budget(plan: RowPlan) -> dict[str, Any] | None:
         return None
     return {
         "epsilon": found.epsilon,
-        "orders": len(found.orders),
-        "whole_orders_only": all(order % 1 == 0 for order in found.orders),
+        "cohorts": len(found.cohorts),
         "spare_rounds": plan.config.privacy.spare_rounds,
     }
+
+
+def certified(plan: RowPlan, spent: Spent) -> Spent:
+    """Return the events whose epsilon may be claimed: of every cohort all that its budget admits.
+
+    What was skipped or never repeated may have been so because of a release or a crash, so that less is no guarantee;
+    see `privacy.Budget`. Without a budget (no guarantee) what was charged.
+    """
+    found = planned_budget(plan)
+    return spent if found is None else found.certified(spent)
+
+
+def epsilon_of_what_ran(plan: RowPlan, spent: Spent) -> float | None:
+    """Return epsilon of what was charged, where that is the schedule with every round once; else None.
+
+    Then nothing was stopped, skipped, retired or repeated: all of it was fixed before the run. That no spare round was
+    needed says that nothing crashed, and what a crash reveals is not covered by any epsilon.
+    """
+    if not spent or planned_budget(plan) is None or spent != plan.scheduled():
+        return None
+    bad = worst(statements(spent, plan.accounting_delta, accountant_of(plan.config.privacy.accountant)))
+    return bad.epsilon if bad is not None and math.isfinite(bad.epsilon) else None
 
 
 def tolerated(plan: RowPlan) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from privacy import DpSgdPlan, DpSgdTrainer, Stratum
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.network_check import batch_of, made_up_inputs
+from privacy.stacked import StackedTrainer
 from privacy.testing import check_network
 
 CLIP = 0.05
@@ -193,3 +194,12 @@ def test_a_label_beyond_the_outputs_is_refused() -> None:
 def test_made_up_inputs_lie_where_the_network_does() -> None:
     x = made_up_inputs(nn.Linear(6, 3, device="meta"), (6,), torch.float32, 3)
     assert {x.device.type, batch_of(x).y.device.type, batch_of(x).extra.device.type} == {"meta"}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("trained", ["hooks", "ghost", "stacked"])
+def test_a_network_of_one_or_two_weights_is_right(trained: str, bias: bool) -> None:
+    """Its clipped gradients may cancel whole, and what is left of them is rounding."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=bias))
+    trainer = StackedTrainer(model) if trained == "stacked" else DpSgdTrainer(model, trained)  # type: ignore[arg-type]
+    trainer.check(torch.Size((1,)), torch.float32)

@@ -263,3 +263,55 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
     for w, s, r in ((weights[1:], strata, sources(4)), (weights, strata, sources(3)), (weights, [[]], sources(1))):
         with pytest.raises(InvalidParameter):
             trainer.visit(w, s, PLAN, r)
+
+
+@pytest.mark.parametrize("method", ["squared_norms", "sums"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)),
+        nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(6, 3)),
+    ],
+)
+def test_a_wrong_layer_is_refused_before_anything_is_trained(
+    method: str, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault: norms half as large, or gradients twice as large, as they are."""
+    from privacy.stacked import layers, trainer
+
+    real = getattr(layers.ProductTrace, method)
+
+    def wrong(self: object, *given: torch.Tensor) -> object:
+        found = real(self, *given)
+        return found / 4.0 if method == "squared_norms" else [2.0 * part for part in found]
+
+    x = torch.zeros(3, 6) if isinstance(net[0], nn.Linear) else torch.zeros(3, 2, 3)
+    data, weights = (
+        Stratum(x=x, y=torch.zeros(3, dtype=torch.int64), q=0.5),
+        torch.cat([p.detach().flatten() for p in net.parameters()]),
+    )
+    trainer._RIGHT.clear()
+    StackedTrainer(net).sums(weights, [[data]], 1.0, [bytes])
+    trainer._RIGHT.clear()
+    monkeypatch.setattr(layers.ProductTrace, method, wrong)
+    stacked = StackedTrainer(net)
+    for call in (
+        lambda: stacked.sums(weights, [[data]], 1.0, [bytes]),
+        lambda: stacked.squares(weights, [data], 1.0, bytes),
+        lambda: stacked.visit(
+            weights,
+            [[data]],
+            DpSgdPlan(steps=1, denominator=1.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=1.0),
+            [bytes],
+        ),
+    ):
+        with pytest.raises(UnsuitableModel, match=r"one by one.*use DpSgdTrainer"):
+            call()
+
+
+def test_weights_of_half_precision_are_refused() -> None:
+
+    net = nn.Sequential(nn.Linear(4, 2)).bfloat16()
+    data = Stratum(x=torch.zeros(2, 4, dtype=torch.bfloat16), y=torch.zeros(2, dtype=torch.int64), q=0.5)
+    with pytest.raises(UnsuitableModel, match="bfloat16"):
+        StackedTrainer(net).sums(torch.zeros(10, dtype=torch.bfloat16), [[data]], 1.0, [bytes])

@@ -9,7 +9,7 @@ A recording is one flat object, one line per key, so that a diff of two shows wh
 
 - `metrics/<n>`: the records of metrics.jsonl;
 - `ledger/<row>/<n>`: what each entry charges; not the run's random name and the hashes over it;
-- `budget/<row>`: the curve that no cohort may pass, shortened;
+- `budget/<row>`: what every cohort may be charged, shortened;
 - `cost/<n>`: which sum a round was, of how many clients; not bytes and times, which differ from run to run;
 - `transcript/<row>/<round>/<array>`, `memory/...`, `side-channels/...`: integers as a digest and their sum, other
   numbers as sum and norm. The digest is SHA-256 over dtype, shape and bytes (little-endian, C order);
@@ -127,8 +127,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _budget(budget: dict[str, Any] | None) -> dict[str, Any] | None:
     if budget is None:
         return None
-    shortened = {f"{key} in all": [len(budget[key]), sum(budget[key])] for key in ("orders", "bounds")}
-    return shortened | {key: value for key, value in budget.items() if key not in ("orders", "bounds")}
+    counts = [found["count"] for cohort in budget["cohorts"] for found in cohort["events"]]
+    shortened = {"cohorts": len(budget["cohorts"]), "events in all": [len(counts), sum(counts)]}
+    return {key: value for key, value in budget.items() if key != "cohorts"} | shortened
 
 
 def _arrays(where: str, path: Path) -> dict[str, Any]:
