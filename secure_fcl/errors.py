@@ -15,6 +15,10 @@ class RunFolderError(SecureFclError):
     """A run folder is missing, in use, finished, or does not belong to this configuration."""
 
 
+class RunInUse(RunFolderError):
+    """Another process holds the run folder."""
+
+
 class WorkerLost(SecureFclError):
     """A worker process ended or reported a failure."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,10 +16,12 @@ from secure_fcl.engines.federation import simulated
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import WorkerLost
+from secure_fcl.running.fitting import REPORT, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.running.records import Watcher, unwatched
+from secure_fcl.running.report_file import write_page
 
 Say = Callable[[str], None]
 
@@ -61,12 +63,20 @@ def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared
     return prepared, RunFolder.create(runs, config, name)
 
 
-def resume(path: Path, trust_code: bool = False) -> tuple[Prepared, RunFolder]:
+def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT,)) -> tuple[Prepared, RunFolder]:
     """Return the prepared run of an existing folder.
 
-    `trust_code`: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+    Args:
+        path: of the folder.
+        trust_code: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+        anew: files that will be written anew, and so need not fit the others.
+
+    Raises:
+        RunFolderError: there is no run that can be continued: its files do not fit one another, or it is in use.
     """
     folder = RunFolder.existing(path, trust_code)
+    with folder.locked():
+        require_continuable(folder, anew)
     return prepare(folder.config()), folder
 
 
@@ -119,7 +129,15 @@ def execute(
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Render report.html from the folder's files, whatever stage the run is in."""
-    path = folder.path / "report.html"
-    atomic_write(path, render_report(folder.path))
-    return path
+    """Render report.html from the folder's files, whatever stage the run is in. The caller holds the folder.
+
+    Raises:
+        RunFolderError: the files do not fit one another.
+    """
+    require_fitting(folder, but=(REPORT,))
+    return render(folder)
+
+
+def render(folder: RunFolder) -> Path:
+    """Render report.html without looking at whether its files fit one another: those of a run in progress change."""
+    return write_page(folder.path, render_report(folder.path))

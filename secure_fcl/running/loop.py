@@ -22,6 +22,7 @@ from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, charges_of, kep
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.certificate import certify
 from secure_fcl.running.devices import Devices
+from secure_fcl.running.fitting import require_continuable
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.measure import Measure
 from secure_fcl.running.prepare import Prepared
@@ -66,11 +67,16 @@ class Job:
     def run(self) -> None:
         """Run what is left, then write the certificate.
 
+        A finished run stays as it is: its certificate is never written again.
+
         Raises:
             Interrupted: `stopped()` became true; the last round is saved and `--resume` continues after it.
+            RunFolderError: the files of the folder do not fit one another, or carry no pins.
         """
         import torch
 
+        if require_continuable(self._folder).finished:
+            return
         torch.set_num_threads(self._prepared.config.threads)
         with Records(self._folder) as records:
             for number in range(records.progress.row, len(self._prepared.rows)):
@@ -86,7 +92,9 @@ class Job:
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
             state = devices.open(multiplier, charges_of(charged.spent()), self._secret, at)
-            ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
+            budget = self._folder.budget_path(plan.name)
+            ledger = RowLedger(plan, charged, kept_budget(plan, budget))
+            self._folder.pin(budget)
             row = _Row(plan=plan, ledger=ledger, devices=devices, measure=measure, records=records)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
@@ -95,6 +103,7 @@ class Job:
                     step = plan.step(slot, round)
                     state = self._round(row, sums, step, state)
                     devices.save_round(step)
+                    self._folder.pin_ledger(plan.name, charged)
                     records.commit(row=number, slot=slot, round=round + 1)
                     if self._stopped():
                         raise Interrupted
@@ -103,10 +112,12 @@ class Job:
                 devices.save_slot(slot)
                 record, tally = measure.after_slot(state, slot)
                 records.metric(record)
+                self._folder.pin_ledger(plan.name, charged)
                 records.commit(row=number, slot=slot + 1, round=0)
         tally = tally or measure.tally(state)
         records.metric(measure.final(tally, records.of(plan.name, "task"), records.of(plan.name, "round")))
-        save_arrays(self._folder.path / "model" / f"{file_stem(plan.name)}.npz", **state)
+        model = self._folder.path / "model" / f"{file_stem(plan.name)}.npz"
+        self._folder.pin(model, save_arrays(model, **state))
         records.commit(row=number + 1, slot=0, round=0)
 
     def _round(self, row: _Row, sums: SecureSums, step: StepContext, state: State) -> State:
@@ -124,7 +135,7 @@ class Job:
         after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
         if plan.channels:
             after = informed(plan, step, after, self._folder.path)
-        self._folder.save_round(plan.name, number, after, result.total)
+        saved = self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
             # Two are kept: the round before is what a run resumes from if this one is never committed.
             self._folder.forget_round(plan.name, number - 2)
@@ -141,7 +152,7 @@ class Job:
         row.records.metric(record)
         cost = cost_record(plan, step, result, state, after, aside)
         cost["seconds"] |= {"apply": applied, "evaluate": laps.lap()}
-        row.records.cost(cost | {"wall": laps.wall})
+        row.records.cost(cost | {"wall": laps.wall} | saved)
         self._watch(tick_of(self._prepared, plan, step, record["probe_accuracy"]))
         return after
 
