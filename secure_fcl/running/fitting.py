@@ -236,7 +236,7 @@ class _Check:
             return
         now = {"run": self.folder.identity("run"), "row": row, "slot": progress.slot, "round": progress.round}
         for place, labels in enumerate(ledger.labels[count:], count + 1):
-            if number != progress.row or any(labels.get(key) != value for key, value in now.items()):
+            if number != progress.row or any(labels.get(key, value) != value for key, value in now.items()):
                 self._misfit(
                     "state.json", f"is older than {name}: entry {place} is of a round that it does not stand at"
                 )

@@ -239,7 +239,9 @@ class RunFolder:
             self._pins = pins.with_file(name, None)
 
     def pin_ledger(self, row: str, ledger: Ledger) -> None:
-        """Let the next commit pin a row's ledger as it stands."""
+        """Let the next commit pin a row's ledger as it stands, and the budget beside it."""
+        if self.budget_path(row).exists():
+            self.pin(self.budget_path(row))
         if (pins := self._known()) is not None:
             self._pins = pins.with_ledger(self.ledger_path(row).relative_to(self.path).as_posix(), ledger)
 

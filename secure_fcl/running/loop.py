@@ -92,9 +92,7 @@ class Job:
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
             state = devices.open(multiplier, charges_of(charged.spent()), self._secret, at)
-            budget = self._folder.budget_path(plan.name)
-            ledger = RowLedger(plan, charged, kept_budget(plan, budget))
-            self._folder.pin(budget)
+            ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
             row = _Row(plan=plan, ledger=ledger, devices=devices, measure=measure, records=records)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
