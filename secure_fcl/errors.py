@@ -31,5 +31,9 @@ class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
 
 
+class JournalRefused(SecureFclError):
+    """A device's journal says that it answered for more than the ledger it is shown, or cannot be read."""
+
+
 class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""

@@ -13,9 +13,10 @@ from evaluation.report import render_report
 from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.engines.federation import simulated
+from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
-from secure_fcl.errors import WorkerLost
+from secure_fcl.errors import JournalRefused, WorkerLost
 from secure_fcl.running.fitting import REPORT, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
@@ -57,10 +58,15 @@ class StopRequest:
             signal.signal(signal.SIGINT, before)
 
 
-def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared, RunFolder]:
-    """Check everything, then make the folder: a refused configuration leaves nothing behind."""
+def start(
+    config: Config, runs: Path, name: str | None = None, journals: bool = False
+) -> tuple[Prepared, RunFolder]:
+    """Check everything, then make the folder: a refused configuration leaves nothing behind.
+
+    `journals`: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
+    """
     prepared = prepare(config)
-    return prepared, RunFolder.create(runs, config, name)
+    return prepared, RunFolder.create(runs, config, name, journals)
 
 
 def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT,)) -> tuple[Prepared, RunFolder]:
@@ -85,16 +91,24 @@ def train(
     folder: RunFolder,
     watch: Watcher = unwatched,
     stopped: Callable[[], bool] = lambda: False,
+    journals: Path | None = None,
 ) -> None:
     """Run what is left of a run and certify it; worker processes of this machine play its clients.
 
+    `journals`: folder outside the run's own in which the devices keep how far the ledger went when they answered.
+
     Raises:
+        JournalRefused: the run began with journals and none are named, or they lie inside its folder.
         secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
         WorkerLost: a worker ended or reported an error.
     """
     clients = prepared.scenario.clients
+    if journals is not None:
+        require_outside(journals, folder.path)
+    elif folder.about().get("journals") and not folder.progress().finished:
+        raise JournalRefused(f"the devices of run {folder.path} keep journals outside it; name their folder: --journals")
     with WorkerPool(prepared.config.workers, clients) as pool:
-        Job(prepared, folder, simulated(pool, clients), watch, stopped).run()
+        Job(prepared, folder, simulated(pool, clients, journals), watch, stopped).run()
 
 
 def execute(
@@ -103,8 +117,9 @@ def execute(
     watch: Watcher = unwatched,
     say: Say = lambda text: None,
     stopped: Callable[[], bool] = lambda: False,
+    journals: Path | None = None,
 ) -> Path:
-    """Train what is left, audit, and write the report; return the report's path.
+    """Train what is left, audit, and write the report; return the report's path. `journals`: as in `train`.
 
     Raises:
         secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
@@ -112,7 +127,7 @@ def execute(
     """
     with folder.locked():
         try:
-            train(prepared, folder, watch, stopped)
+            train(prepared, folder, watch, stopped, journals)
         except WorkerLost as error:
             if notes := getattr(error, "__notes__", None):
                 # A trace may quote values of the data, so it goes where nothing is promised.

@@ -38,11 +38,13 @@ class Simulated:
         charged: what earlier starts of the row charged. A deployed device keeps its own count on its own disk.
         secret: the key of repeatable noise (`replay_noise`), None without. Who knows it can subtract all noise: a
             deployment has none.
+        journals: folder of the devices' journals, None for none. A deployed device has its own.
     """
 
     noise_multiplier: float
     charged: tuple[Charge, ...]
     secret: bytes | None = field(repr=False)
+    journals: Path | None = None
 
 
 # What a deployment asks too.
@@ -53,12 +55,15 @@ class Open:
     """Begin a row, or begin it again: devices are as new.
 
     `config` is the whole configuration; a deployed device will have its own, and compare digests. The only path in it
-    that a device reads is that of the data set. `simulated`: see there.
+    that a device reads is that of the data set. `simulated`: see there. `run`: the run's random name. `ledger`: hashes of
+    the row's entries so far (`secure_fcl.engines.journals`), for devices that keep a journal.
     """
 
     row: str
     config: Config
     simulated: Simulated
+    run: str = ""
+    ledger: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +85,15 @@ class Deliver:
 class Visit:
     """Train in one round under `state` and submit the result.
 
-    `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out.
+    `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out. `ledger`: hashes of
+    the row's entries, this round's the last.
     """
 
     slot: int
     round: int
     retired: Arrivals
     state: State
+    ledger: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,11 +174,15 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """One upload, protected (no items: the party lacks keys and sits the sum out), and the seconds that it took."""
+    """One upload, protected (no items: the party lacks keys and sits the sum out), and the seconds that it took.
+
+    `journal`: what a device that keeps one signed for this attempt, a `Head` as JSON; empty without.
+    """
 
     items: Items
     train: float
     encrypt: float
+    journal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from privacy import Charge
+from privacy import Ledger
 from secure_fcl.engines.commands import AnyArray, Ask, Close, Done, Open, PerClient, Simulated
 from secure_fcl.engines.device import exported
 from secure_fcl.engines.disclosures import collect, disclosures_path
 from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError, SecureFclError
+from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
 from secure_fcl.strategies import State, StepContext
@@ -38,10 +40,11 @@ class Devices:
         if self._lab is None and (why := [text for needed, text in needs if needed]):
             raise SecureFclError(f"row {plan.name} runs in a simulation alone: {why[0]}; take another row")
 
-    def open(self, multiplier: float, charged: list[Charge], secret: bytes | None, done: Progress) -> State:
+    def open(self, multiplier: float, ledger: Ledger, secret: bytes | None, done: Progress) -> State:
         """Open the row on every device, as it was when the run stood at `done`; return the state to go on from.
 
         Raises:
+            JournalRefused, WorkerLost: a device has answered for entries that the ledger lacks.
             SecureFclError: the row has begun, and nobody kept what its devices held.
             RunFolderError: a file of an earlier start is missing or damaged.
         """
@@ -52,8 +55,16 @@ class Devices:
                 f"row {plan.name} stands in task {done.slot}, round {done.round}, and without a lab nobody kept what "
                 "its devices hold; start a new run"
             )
-        given = Simulated(noise_multiplier=multiplier, charged=tuple(charged), secret=secret)
-        self._tell(Open(row=plan.name, config=plan.config, simulated=given))
+        charged = tuple(charges_of(ledger.spent()))
+        given = Simulated(
+            noise_multiplier=multiplier, charged=charged, secret=secret, journals=self._federation.journals
+        )
+        self._tell(
+            Open(
+                row=plan.name, config=plan.config, simulated=given, run=self._run.identity("run"),
+                ledger=heads_bytes(ledger.heads),
+            )
+        )  # fmt: skip
         if lab is not None:
             self._recall(done)
         if at_start:

@@ -14,11 +14,12 @@ from secure_fcl.config.outside import described
 from secure_fcl.engines.commands import Visit
 from secure_fcl.engines.disclosures import informed
 from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.rosters import Rosters
 from secure_fcl.engines.simulation import file_stem, save_arrays
 from secure_fcl.engines.sums import SecureSums
 from secure_fcl.randomness import noise_secret
-from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget
+from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, kept_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.certificate import certify
 from secure_fcl.running.devices import Devices
@@ -39,6 +40,7 @@ class _Row:
     """What the rounds of one row share."""
 
     plan: RowPlan
+    charged: Ledger
     ledger: RowLedger
     devices: Devices
     measure: Measure
@@ -91,9 +93,11 @@ class Job:
         measure = Measure(plan, devices.models)
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
-            state = devices.open(multiplier, charges_of(charged.spent()), self._secret, at)
+            state = devices.open(multiplier, charged, self._secret, at)
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
-            row = _Row(plan=plan, ledger=ledger, devices=devices, measure=measure, records=records)
+            row = _Row(
+                plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records
+            )
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
                 sums = rosters.at(slot)
@@ -125,7 +129,8 @@ class Job:
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
         aside = row.devices.disclose(step, state)
-        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state)
+        entries = heads_bytes(row.charged.heads)
+        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries)
         result = sums.run(number, wire.sent.name, visit)
         laps.lap()
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -133,12 +133,14 @@ def cost_record(
     """
     clients = len(plan.clients_in(step.slot))
     model = sum(array.nbytes for name, array in after.items() if not np.array_equal(array, before[name]))
-    record = {
+    record: dict[str, Any] = {
         "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.wire(step.phase, step.slot).sent.name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up + (aside or 0),
         "bytes_down": model * clients + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip
+    if result.heads:
+        record["heads"] = [asdict(head) for head in sorted(result.heads, key=lambda head: head.device)]
     return record if aside is None else record | {"side_channel_bytes": aside}
 
 
