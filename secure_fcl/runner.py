@@ -17,7 +17,7 @@ from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import JournalRefused, WorkerLost
-from secure_fcl.running.fitting import REPORT, require_continuable, require_fitting
+from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
@@ -58,9 +58,7 @@ class StopRequest:
             signal.signal(signal.SIGINT, before)
 
 
-def start(
-    config: Config, runs: Path, name: str | None = None, journals: bool = False
-) -> tuple[Prepared, RunFolder]:
+def start(config: Config, runs: Path, name: str | None = None, journals: bool = False) -> tuple[Prepared, RunFolder]:
     """Check everything, then make the folder: a refused configuration leaves nothing behind.
 
     `journals`: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
@@ -106,7 +104,9 @@ def train(
     if journals is not None:
         require_outside(journals, folder.path)
     elif folder.about().get("journals") and not folder.progress().finished:
-        raise JournalRefused(f"the devices of run {folder.path} keep journals outside it; name their folder: --journals")
+        raise JournalRefused(
+            f"the devices of run {folder.path} keep journals outside it; name their folder: --journals"
+        )
     with WorkerPool(prepared.config.workers, clients) as pool:
         Job(prepared, folder, simulated(pool, clients, journals), watch, stopped).run()
 
@@ -156,3 +156,20 @@ def write_report(folder: RunFolder) -> Path:
 def render(folder: RunFolder) -> Path:
     """Render report.html without looking at whether its files fit one another: those of a run in progress change."""
     return write_page(folder.path, render_report(folder.path))
+
+
+def verify(path: Path, journals: Path | None = None) -> Findings:
+    """Return what can be said of whether the files of a run folder belong together; changes nothing, imports no code.
+
+    `journals`: folder of the devices' journals, which alone can tell an older copy of the whole folder.
+
+    Raises:
+        RunFolderError: there is no run at this path, or a process is at work in it.
+    """
+    folder = RunFolder.named(path)
+    try:
+        with folder.locked():
+            return findings(folder, journals, recount=True)
+    except PermissionError:
+        # A folder that cannot be locked cannot be written by a run of this user either.
+        return findings(folder, journals, recount=True)

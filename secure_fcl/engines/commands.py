@@ -55,8 +55,8 @@ class Open:
     """Begin a row, or begin it again: devices are as new.
 
     `config` is the whole configuration; a deployed device will have its own, and compare digests. The only path in it
-    that a device reads is that of the data set. `simulated`: see there. `run`: the run's random name. `ledger`: hashes of
-    the row's entries so far (`secure_fcl.engines.journals`), for devices that keep a journal.
+    that a device reads is that of the data set. `simulated`: see there. `run`: the run's random name. `ledger`: hashes
+    of the row's entries so far (`secure_fcl.engines.journals`), for devices that keep a journal.
     """
 
     row: str

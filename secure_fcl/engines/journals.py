@@ -1,7 +1,7 @@
 """What a device remembers outside the run's folder: how often it answered, and how far the ledger went when it did.
 
-A run folder that is set back to an older copy as a whole fits itself. A device that keeps (attempts answered, head of the
-ledger) on its own storage sees that the ledger it is shown lacks entries that it has answered for, and refuses.
+A run folder that is set back to an older copy as a whole fits itself. A device that keeps (attempts answered, head of
+the ledger) on its own storage sees that the ledger it is shown lacks entries that it has answered for, and refuses.
 """
 
 from __future__ import annotations
@@ -160,3 +160,9 @@ class Journal:
             return Identity.load(self._key)
         except (CryptoError, OSError) as error:
             raise JournalRefused(f"the key {self._key} cannot be used ({error}); restore it from a copy") from error
+
+
+def read_journals(folder: Path, run: str, row: str) -> list[Journal]:
+    """Return the journals that a folder holds of one row of a run, by name of the device."""
+    paths = sorted((folder / run / file_stem(row)).glob("*.json"))
+    return [Journal(folder, run, row, path.stem) for path in paths]

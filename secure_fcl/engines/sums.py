@@ -38,8 +38,8 @@ Inputs = Mapping[str, Iterable[Input]]
 class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
-    `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists. `heads`: what
-    devices that keep a journal signed for this attempt.
+    `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists. `heads`:
+    what devices that keep a journal signed for this attempt.
     """
 
     total: Ints

@@ -272,7 +272,10 @@ def write_certificate(
 
 
 def render(
-    rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[OutsideCode] = (), bonds: Mapping[str, Any] = _NONE
+    rows: dict[str, dict[str, Any]],
+    notes: list[str],
+    code: Sequence[OutsideCode] = (),
+    bonds: Mapping[str, Any] = _NONE,
 ) -> str:
     """Return the certificate as text of at most 100 columns, but for long paths."""
     lines = ["PRIVACY CERTIFICATE", ""]

@@ -20,6 +20,8 @@ from secure_fcl.config import load_tree
 from secure_fcl.engines.simulation import SIMULATION, file_stem
 from secure_fcl.errors import RunFolderError, SecureFclError
 from secure_fcl.running.array_files import array_files, what_is_wrong
+from secure_fcl.running.bonds import ROLLBACK, recounted, rollback, signed_heads
+from secure_fcl.running.device_heads import contradicted
 from secure_fcl.running.folder import Progress, RunFolder
 from secure_fcl.running.pins import PENDING, Pins, digest_of
 from secure_fcl.running.report_file import stale_report
@@ -84,8 +86,14 @@ def require_continuable(folder: RunFolder, but: Collection[str] = (REPORT,)) -> 
     return progress
 
 
-def findings(folder: RunFolder) -> Findings:
-    """Return all that can be said of whether a folder's files belong together; changes nothing."""
+def findings(folder: RunFolder, journals: Path | None = None, recount: bool = False) -> Findings:
+    """Return all that can be said of whether a folder's files belong together; changes nothing.
+
+    Args:
+        folder: of the run.
+        journals: folder of its devices' journals, where there is one at hand.
+        recount: whether every epsilon on the certificate is computed anew from the ledger, which may take seconds.
+    """
     found = Findings()
     _check_arrays(folder.path, found)
     try:
@@ -95,7 +103,11 @@ def findings(folder: RunFolder) -> Findings:
         # Without these there is nothing to compare the rest with.
         found.misfits.append(Misfit("", str(error)))
         return found
-    _Check(folder, progress, pins or Pins(), tree, found).run(pinned=pins is not None, about=about)
+    check = _Check(folder, progress, pins or Pins(), tree, found)
+    ledgers = check.run(pinned=pins is not None, about=about)
+    check.devices(ledgers, str(about.get("run")), journals)
+    if recount and not found.misfits:
+        check.recount(ledgers)
     return found
 
 
@@ -129,7 +141,8 @@ class _Check:
     tree: dict[str, Any]
     found: Findings
 
-    def run(self, pinned: bool, about: dict[str, Any]) -> None:
+    def run(self, pinned: bool, about: dict[str, Any]) -> dict[str, Ledger]:
+        """Check all but what devices say, and return the ledgers by row."""
         self.found.pinned = pinned
         if pinned:
             self.found.held.append("state.json fits its own digest")
@@ -145,6 +158,36 @@ class _Check:
         if pinned and (why := stale_report(self.folder.path, self.progress.finished)) is not None:
             self._misfit(REPORT, why)
         self._left_over({*self.pins.files, *self.pins.ledgers, *certified})
+        return ledgers
+
+    def devices(self, ledgers: dict[str, Ledger], run: str, journals: Path | None) -> None:
+        """Check the ledgers against what devices signed, and against their journals where these are at hand."""
+        try:
+            heads = signed_heads(self.folder.path)
+        except (EvaluationError, KeyError, TypeError, AttributeError):
+            # The records are damaged, which is said already.
+            return
+        wrong = list(contradicted(heads, ledgers, run, journals))
+        for row, why in wrong:
+            self._misfit(f"ledger/{file_stem(row)}.jsonl", why)
+        if heads and not wrong:
+            self.found.held.append(f"{len(heads)} signed heads of devices lie on the ledgers")
+        if journals is not None and not (journals / run).is_dir():
+            self._misfit("", f"has no journal in {journals}, so nothing tells whether it is the newest copy")
+        elif journals is not None and not wrong:
+            self.found.held.append(f"no journal in {journals} knows of more than the ledgers: no older copy")
+        elif journals is None:
+            told = f"{rollback(heads)} (name the folder of their journals: --journals)" if heads else ROLLBACK
+            self.found.unchecked.append(told)
+
+    def recount(self, ledgers: dict[str, Ledger]) -> None:
+        """Compute every epsilon of the certificate from the ledgers as they stand."""
+        path = self.folder.path / "certificate.json"
+        for row, why in recounted(read_json(path)["rows"] if path.exists() else {}, ledgers):
+            if why is not None:
+                self._misfit("certificate.json", why)
+            else:
+                self.found.held.append(f"certificate.json: row {row} states no less epsilon than its ledger gives")
 
     def _misfit(self, name: str, why: str) -> None:
         remedy = f"make it anew: {_REMEDIES[name]} {self.folder.path}" if name in _REMEDIES else RESTORE
@@ -187,9 +230,13 @@ class _Check:
             if not path.is_file() and name in self.pins.files:
                 self._misfit(name, "is missing, and state.json pins it")
             elif len(lines) < count:
-                self._misfit(name, f"has {len(lines)} whole records, and state.json pins {count}: it was cut or set back")
+                self._misfit(
+                    name, f"has {len(lines)} whole records, and state.json pins {count}: it was cut or set back"
+                )
             elif digest != self.pins.files.get(name, _sha256(b"")):
-                self._misfit(name, f"is not what the run wrote (its first {count} records are not what state.json pins)")
+                self._misfit(
+                    name, f"is not what the run wrote (its first {count} records are not what state.json pins)"
+                )
             elif len(lines) > count + spare or (torn and self.progress.finished):
                 self._misfit("state.json", f"is older than {name}: it pins {count} records of {len(lines)}")
             else:
@@ -266,7 +313,9 @@ class _Check:
             heads = ledgers[row].heads if row in ledgers else ()
             if len(heads) != entries or (heads and heads[-1] != head):
                 name = f"ledger/{file_stem(row)}.jsonl"
-                self._misfit(name, f"has {len(heads)} entries and does not end as certificate.json says, after {entries}")
+                self._misfit(
+                    name, f"has {len(heads)} entries and does not end as certificate.json says, after {entries}"
+                )
             else:
                 self.found.held.append(f"certificate.json: row {row} is of the ledger as it stands, {entries} entries")
         if self.progress.finished and files:

@@ -112,14 +112,23 @@ class RunFolder:
         Raises:
             RunFolderError: there is no run at this path.
         """
+        folder = RunFolder.named(path, trust_code)
+        folder.check_code()
+        return folder
+
+    @staticmethod
+    def named(path: Path, trust_code: bool = False) -> RunFolder:
+        """Return an existing run without a look at the code that it names, for who imports nothing.
+
+        Raises:
+            RunFolderError: there is no run at this path.
+        """
         missing = [name for name in ("config.toml", "environment.json", "state.json") if not (path / name).is_file()]
         if len(missing) > 1:
             raise RunFolderError(f"{path} is not a run folder (no {' and '.join(missing)} in it); check the path")
         if missing:
             raise RunFolderError(f"{path / missing[0]} is missing; restore it from a copy of the run's folder")
-        folder = RunFolder(path, trust_code)
-        folder.check_code()
-        return folder
+        return RunFolder(path, trust_code)
 
     def check_code(self) -> None:
         """Refuse a run whose configuration names code, unless that is trusted and what it was; imports nothing.

@@ -95,9 +95,7 @@ class Job:
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
             state = devices.open(multiplier, charged, self._secret, at)
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
-            row = _Row(
-                plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records
-            )
+            row = _Row(plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
                 sums = rosters.at(slot)
