@@ -39,7 +39,7 @@ def what_is_wrong(path: Path) -> str | None:
         return None
     # A zip archive can be damaged in more ways than a list of exception types would cover.
     except Exception as error:
-        return "is a pickle" if _is_pickle(path) else f"is damaged or a pickle ({type(error).__name__}: {error})"
+        return "is a pickle" if _is_pickle(path) else f"is missing or damaged ({type(error).__name__}: {error})"
 
 
 def _of_one(file: IO[bytes]) -> str | None:

@@ -121,14 +121,14 @@ def unpinned(folder: RunFolder) -> str | None:
 
 
 def _check_arrays(path: Path, found: Findings) -> None:
-    count = 0
-    for count, file in enumerate(array_files(path), 1):
+    files = list(array_files(path))
+    for file in files:
         if (why := what_is_wrong(file)) is not None:
             name = file.relative_to(path).as_posix()
             remedy = "delete it, and an audit makes it anew" if name.startswith(_SHADOWS) else RESTORE
             found.misfits.append(Misfit(name, f"{file} {why}; nothing of it was read; {remedy}"))
     if not found.misfits:
-        found.held.append(f"{count} array files hold plain arrays, and no pickle")
+        found.held.append(f"{len(files)} array files hold plain arrays, and no pickle")
 
 
 @dataclass
@@ -172,11 +172,12 @@ class _Check:
             self._misfit(f"ledger/{file_stem(row)}.jsonl", why)
         if heads and not wrong:
             self.found.held.append(f"{len(heads)} signed heads of devices lie on the ledgers")
-        if journals is not None and not (journals / run).is_dir():
+        there = journals is not None and (journals / run).is_dir()
+        if journals is not None and heads and not there:
             self._misfit("", f"has no journal in {journals}, so nothing tells whether it is the newest copy")
-        elif journals is not None and not wrong:
+        elif there and not wrong:
             self.found.held.append(f"no journal in {journals} knows of more than the ledgers: no older copy")
-        elif journals is None:
+        elif not there:
             told = f"{rollback(heads)} (name the folder of their journals: --journals)" if heads else ROLLBACK
             self.found.unchecked.append(told)
 
