@@ -101,12 +101,14 @@ def findings(folder: RunFolder, journals: Path | None = None, recount: bool = Fa
         about, tree = folder.about(), load_tree(folder.path / "config.toml")
     except (SecureFclError, EvaluationError) as error:
         # Without these there is nothing to compare the rest with.
-        found.misfits.append(Misfit("", str(error)))
+        said = str(error)
+        found.misfits.append(Misfit("", said if "restore" in said else f"{said}; {RESTORE}"))
         return found
     check = _Check(folder, progress, pins or Pins(), tree, found)
     ledgers = check.run(pinned=pins is not None, about=about)
     check.devices(ledgers, str(about.get("run")), journals)
-    if recount and not found.misfits:
+    check.blame_state()
+    if recount and all(one.file == REPORT for one in found.misfits):
         check.recount(ledgers)
     return found
 
@@ -181,6 +183,14 @@ class _Check:
             told = f"{rollback(heads)} (name the folder of their journals: --journals)" if heads else ROLLBACK
             self.found.unchecked.append(told)
 
+    def blame_state(self) -> None:
+        """Put the state in front where it is what does not fit: it is older, or at odds with most of what it pins."""
+        names = {*self.pins.files, *self.pins.ledgers}
+        wrong = {one.file for one in self.found.misfits} & names
+        if len(wrong) > len(names) / 2:
+            self._misfit("state.json", f"fits {len(names) - len(wrong)} of {len(names)} files: it is of another copy")
+        self.found.misfits.sort(key=lambda one: one.file != "state.json")
+
     def recount(self, ledgers: dict[str, Ledger]) -> None:
         """Compute every epsilon of the certificate from the ledgers as they stand."""
         path = self.folder.path / "certificate.json"
@@ -191,13 +201,17 @@ class _Check:
                 self.found.held.append(f"certificate.json: row {row} states no less epsilon than its ledger gives")
 
     def _misfit(self, name: str, why: str) -> None:
+        if any(one.file == name for one in self.found.misfits):
+            return
         remedy = f"make it anew: {_REMEDIES[name]} {self.folder.path}" if name in _REMEDIES else RESTORE
         self.found.misfits.append(Misfit(name, f"{self.folder.path / name} {why}; {remedy}"))
 
     def _same(self, name: str, digest: str, by: str) -> bool:
         """Check a whole file against its digest, and say what is wrong."""
         path = self.folder.path / name
-        if not path.is_file():
+        if not path.resolve().is_relative_to(self.folder.path.resolve()):
+            self._misfit(name, f"is no file of the folder, and {by} names it")
+        elif not path.is_file():
             if name.startswith(f"{SIMULATION}/") and not (self.folder.path / SIMULATION).exists():
                 return False
             self._misfit(name, f"is missing, and {by} pins it")
@@ -307,6 +321,9 @@ class _Check:
         except (EvaluationError, AttributeError, KeyError, TypeError, ValueError) as error:
             self._misfit("certificate.json", f"is no certificate ({error})")
             return set()
+        if any(one.file == "certificate.json" for one in self.found.misfits):
+            # What another run's or an edited certificate says is no measure for the rest.
+            return {"certificate.json", *files}
         count = len(self.tree.get("rows", ()))
         if not self.progress.finished and self.progress.row < count:
             self._misfit("state.json", "is older than certificate.json: it says that rows are still to be run")

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, read_text
 from evaluation.strict_json import to_json
 from privacy import Ledger
 from secure_fcl.config import Config, dump_config, load_config, load_tree
 from secure_fcl.config.outside import described
 from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
-from secure_fcl.errors import RunFolderError, RunInUse
-from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_document
+from secure_fcl.errors import ConfigInvalid, RunFolderError, RunInUse
+from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_text
 from secure_fcl.strategies import State
 
 _PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
@@ -89,7 +89,7 @@ class RunFolder:
             environment_file = to_json(about, indent=2) + "\n"
             atomic_write(unfinished / "environment.json", environment_file)
             pins = Pins(files={"config.toml": _sha256(written), "environment.json": _sha256(environment_file)})
-            write_json(unfinished / "state.json", state_document(asdict(Progress()), pins))
+            atomic_write(unfinished / "state.json", state_text(asdict(Progress()), pins))
             atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
         except OSError as error:
@@ -137,7 +137,10 @@ class RunFolder:
             RunFolderError: names the code and its file.
             ConfigInvalid: config.toml, or a file of the code, cannot be read.
         """
-        code = described(load_tree(self.path / "config.toml"))
+        try:
+            code = described(load_tree(self.path / "config.toml"))
+        except ConfigInvalid as error:
+            raise ConfigInvalid(f"{error}; restore it from a copy of the run's folder") from error
         if code and not self._trusted:
             named = ", ".join(f"{one.reference} ({one.path or 'not found'})" for one in code)
             raise RunFolderError(
@@ -211,7 +214,7 @@ class RunFolder:
         """
         path = self.path / "state.json"
         try:
-            fields, pins = read_state(path, read_json(path))
+            fields, pins = read_state(path, read_text(path))
             return Progress(**fields), pins
         except TypeError as error:
             raise RunFolderError(f"{path} is damaged ({error}); restore it or run again") from error
@@ -233,7 +236,7 @@ class RunFolder:
 
     def save_progress(self, progress: Progress) -> None:
         """Commit a round: from here on a resumed run continues after it, and everything pinned must be as it is."""
-        write_json(self.path / "state.json", state_document(asdict(progress), self._known()))
+        atomic_write(self.path / "state.json", state_text(asdict(progress), self._known()))
 
     def pin(self, path: Path, digest: str | None = None) -> None:
         """Let the next commit pin a file of the folder; `digest`: of what was written to it, else it is read."""

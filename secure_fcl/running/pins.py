@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation.errors import SerialisationError
+from evaluation.strict_json import from_json, to_json
 from privacy import Ledger
 from secure_fcl.errors import RunFolderError
 
@@ -55,32 +57,37 @@ class Pins:
         return replace(self, ledgers={**self.ledgers, name: pin})
 
 
-def state_document(progress: Mapping[str, Any], pins: Pins | None) -> dict[str, Any]:
+def state_text(progress: Mapping[str, Any], pins: Pins | None) -> str:
     """Return state.json: where the run stands, the pins, and a digest over both; without pins, only the first."""
     if pins is None:
-        return dict(progress)
+        return _text(progress)
     body = {
         **progress,
         "files": [{"file": name, "sha256": digest} for name, digest in sorted(pins.files.items())],
         "ledgers": [{"file": name, **asdict(pin)} for name, pin in sorted(pins.ledgers.items())],
     }
-    return {**body, _OWN: _digest(body)}
+    return _text({**body, _OWN: _digest(body)})
 
 
-def read_state(path: Path, document: Any) -> tuple[Mapping[str, Any], Pins | None]:
-    """Return what `state_document` was given; no pins for a state of before there were any.
+def read_state(path: Path, text: str) -> tuple[Any, Pins | None]:
+    """Return what `state_text` was given; no pins for a state of before there were any.
 
     Raises:
-        RunFolderError: the document does not fit its own digest.
+        SerialisationError: the text is not JSON.
+        RunFolderError: it is not to the byte what `state_text` writes.
     """
+    try:
+        document = from_json(text)
+    except SerialisationError as error:
+        raise SerialisationError(f"{path}: {error}; restore the file or run again") from error
     if not isinstance(document, dict) or not any(key in document for key in _KEYS):
         return document, None
     body = {key: value for key, value in document.items() if key != _OWN}
     try:
-        sound = document.get(_OWN) == _digest(body)
+        sound = document.get(_OWN) == _digest(body) and text == _text(document)
         files = {one["file"]: one["sha256"] for one in body.pop("files")}
         ledgers = {one["file"]: LedgerPin(entries=one["entries"], head=one["head"]) for one in body.pop("ledgers")}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         sound = False
     if not sound:
         raise RunFolderError(
@@ -94,6 +101,10 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return to_json(document, indent=2) + "\n"
 
 
 def _digest(body: Mapping[str, Any]) -> str:
