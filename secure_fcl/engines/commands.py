@@ -39,12 +39,17 @@ class Simulated:
         secret: the key of repeatable noise (`replay_noise`), None without. Who knows it can subtract all noise: a
             deployment has none.
         journals: folder of the devices' journals, None for none. A deployed device has its own.
+        run: the run's random name, under which a journal is kept.
+        ledger: hashes of the row's entries so far (`secure_fcl.engines.journals`). A device with a journal does not
+            take them on trust: they must go on from what it kept.
     """
 
     noise_multiplier: float
     charged: tuple[Charge, ...]
     secret: bytes | None = field(repr=False)
     journals: Path | None = None
+    run: str = ""
+    ledger: bytes = b""
 
 
 # What a deployment asks too.
@@ -55,15 +60,12 @@ class Open:
     """Begin a row, or begin it again: devices are as new.
 
     `config` is the whole configuration; a deployed device will have its own, and compare digests. The only path in it
-    that a device reads is that of the data set. `simulated`: see there. `run`: the run's random name. `ledger`: hashes
-    of the row's entries so far (`secure_fcl.engines.journals`), for devices that keep a journal.
+    that a device reads is that of the data set. `simulated`: see there.
     """
 
     row: str
     config: Config
     simulated: Simulated
-    run: str = ""
-    ledger: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

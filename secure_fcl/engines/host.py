@@ -115,9 +115,9 @@ class ClientHost:
         # The plan is the client's own, so its budget is too; only what was charged before is told to it.
         budget = ClientBudget(plan, planned_budget(plan), spent(ask.simulated.charged))
         folder = self._journals or ask.simulated.journals
-        journals = {party: Journal(folder, ask.run, ask.row, party) for party in parties} if folder else {}
+        journals = {party: Journal(folder, ask.simulated.run, ask.row, party) for party in parties} if folder else {}
         for journal in journals.values():
-            journal.check(ask.ledger)
+            journal.check(ask.simulated.ledger)
         self._row = _Row(plan, numbers, devices, coins, budget, journals)
 
     def _current(self) -> _Row:

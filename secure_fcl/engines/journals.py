@@ -66,7 +66,7 @@ def head_from(found: Mapping[str, Any]) -> Head:
     """
     kinds = {"device": str, "attempts": int, "entries": int, "head": str, "proof": str}
     if not all(type(found.get(name)) is kind for name, kind in kinds.items()):
-        raise JournalRefused(f"a head has not the fields {', '.join(kinds)}; restore the file from a copy")
+        raise JournalRefused(f"a signed head has not the fields {', '.join(kinds)}; restore it from a copy")
     return Head(**{name: found[name] for name in kinds})
 
 
@@ -106,7 +106,7 @@ class Journal:
             return Head(device=self._device)
         try:
             return head_from(read_json(self._path))
-        except (EvaluationError, AttributeError) as error:
+        except (EvaluationError, JournalRefused, AttributeError) as error:
             raise JournalRefused(f"the journal {self._path} is damaged ({error}); restore it from a copy") from error
 
     def check(self, ledger: bytes) -> Head:

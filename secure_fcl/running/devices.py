@@ -55,16 +55,15 @@ class Devices:
                 f"row {plan.name} stands in task {done.slot}, round {done.round}, and without a lab nobody kept what "
                 "its devices hold; start a new run"
             )
-        charged = tuple(charges_of(ledger.spent()))
         given = Simulated(
-            noise_multiplier=multiplier, charged=charged, secret=secret, journals=self._federation.journals
+            noise_multiplier=multiplier,
+            charged=tuple(charges_of(ledger.spent())),
+            secret=secret,
+            journals=self._federation.journals,
+            run=self._run.identity("run"),
+            ledger=heads_bytes(ledger.heads),
         )
-        self._tell(
-            Open(
-                row=plan.name, config=plan.config, simulated=given, run=self._run.identity("run"),
-                ledger=heads_bytes(ledger.heads),
-            )
-        )  # fmt: skip
+        self._tell(Open(row=plan.name, config=plan.config, simulated=given))
         if lab is not None:
             self._recall(done)
         if at_start:

@@ -68,8 +68,8 @@ PLANS = [
 KIND = {
     Open: st.builds(Open, row=texts, config=st.sampled_from(CONFIGS), simulated=st.builds(
         Simulated, noise_multiplier=seconds | st.just(float("inf")), charged=charges,
-        secret=st.none() | st.binary(min_size=32, max_size=32), journals=st.none() | st.just(Path("/j"))),
-        run=texts, ledger=st.binary(max_size=64)),
+        secret=st.none() | st.binary(min_size=32, max_size=32), journals=st.none() | st.just(Path("/j")),
+        run=texts, ledger=st.binary(max_size=64))),
     Keys: st.builds(Keys, plan=st.sampled_from(PLANS), items=items),
     Deliver: st.builds(Deliver, items=items),
     Visit: st.builds(Visit, slot=wholes, round=wholes, retired=st.frozensets(st.tuples(texts, wholes), max_size=3),

@@ -387,6 +387,14 @@ def test_no_crash_makes_an_honest_folder_refuse_itself(
     assert len(ledger) == 5
     assert head in ledger.heads
     assert not verify(ahead).misfits
+    # Between certificate and commit: it is written again, and states the same.
+    unfinished = [p for p in found if not json.loads((p / "state.json").read_text())["finished"]]
+    written = [p for p in unfinished if (p / "certificate.json").exists()]
+    assert len(written) > 2
+    before = json.loads(certified(written[-1]))
+    train(ready, RunFolder.existing(written[-1]))
+    assert json.loads(certified(written[-1])) == before
+    assert not verify(written[-1]).misfits
 
 
 # ---- A whole folder set back
@@ -524,6 +532,18 @@ def test_a_study_refuses_a_damaged_cell(tmp_path: Path, tiny_settings: tuple[str
 
 
 # ---- Small print
+
+
+def test_a_run_in_progress_is_reported_with_a_sentence_and_not_verified(story: Story, tmp_path: Path) -> None:
+    path = shutil.copytree(story.stopped, tmp_path / "run")
+    with (path / "metrics.jsonl").open("ab") as file:
+        file.write((path / "metrics.jsonl").read_bytes())
+    with RunFolder.existing(path).locked():
+        done = CliRunner().invoke(app, ["report", str(path)])
+        assert (done.exit_code, "is in progress; whether its files fit is not checked" in done.stderr) == (0, True)
+        done = CliRunner().invoke(app, ["verify", str(path)])
+        assert (done.exit_code, "is in use by another process; wait for it" in done.stderr) == (2, True)
+    assert CliRunner().invoke(app, ["report", str(path)]).exit_code == 2
 
 
 def test_a_file_outside_the_folder_is_no_file_of_it(story: Story, tmp_path: Path) -> None:
