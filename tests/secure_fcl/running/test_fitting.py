@@ -1,16 +1,11 @@
 """Every file of a run folder, damaged in every way: named and refused; and no instant of a run that refuses itself."""
 
 import json
-import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +13,6 @@ from evaluation.errors import EvaluationError
 from privacy import Ledger
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
-from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.errors import RunFolderError, SecureFclError
 from secure_fcl.runner import resume, train, verify, write_report
 from secure_fcl.running.bonds import files_of, require_not_lower
@@ -314,89 +308,6 @@ def test_a_folder_without_pins_is_read_with_a_sentence_and_not_continued(story: 
     assert "finish it with the version that began it, or start a new run" in done.stderr
 
 
-# ---- A crash between any two writes
-
-
-@pytest.fixture
-def instants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], list[Path]]:
-    """`instants(folder)`: a list that grows by a copy of the folder at every write from now on."""
-
-    def watch(folder: Path) -> list[Path]:
-        found: list[Path] = []
-
-        def copied(real: Any) -> Any:
-            def call(*arguments: Any, **more: Any) -> Any:
-                if folder.exists():
-                    found.append(shutil.copytree(folder, tmp_path / "instants" / f"{len(found):04d}"))
-                return real(*arguments, **more)
-
-            return call
-
-        monkeypatch.setattr(os, "fsync", copied(os.fsync))
-        for name in ("replace", "unlink"):
-            monkeypatch.setattr(Path, name, copied(getattr(Path, name)))
-        return found
-
-    return watch
-
-
-def torn_between(before: Path, after: Path, place: Path) -> Path | None:
-    """The folder `after` with half of what was appended to a file since `before`; None if nothing was."""
-    for name in names(before) & names(after):
-        old, new = (before / name).read_bytes(), (after / name).read_bytes()
-        if new.startswith(old) and len(new) > len(old) + 1:
-            shutil.copytree(after, place)
-            (place / name).write_bytes(new[: (len(old) + len(new)) // 2])
-            return place
-    return None
-
-
-@pytest.mark.parametrize("transcript", ["full", "latest"])
-def test_no_crash_makes_an_honest_folder_refuse_itself(
-    transcript: str, make_config: Callable[..., Config], instants: Callable[[Path], list[Path]], tmp_path: Path
-) -> None:
-    settings = (
-        'rows=["derpp","class_sums"]',
-        f"transcript={transcript}",
-        "replay_noise=true",
-        "privacy.spare_rounds=2",
-    )
-    ready = prepare(make_config(*settings, f"transcript={transcript}"))
-    folder = RunFolder.create(tmp_path, ready.config, "run")
-    found = instants(folder.path)
-    # Interrupted and continued, so that what a continued run writes again is among them.
-    run_until(ready, folder, 3, None)
-    finish(ready, folder, None)
-    folder.publish("attacks.json", json.dumps({"row": "derpp", "outcomes": [], "seconds": 1.0}))
-    write_report(folder)
-    assert len(found) > 100
-    torn = [
-        there for n, (one, next) in enumerate(pairwise(found))
-        if (there := torn_between(one, next, tmp_path / "torn" / f"{n:04d}")) is not None
-    ]  # fmt: skip
-    assert len(torn) > 15
-    for path in (*found, *torn):
-        require_continuable(RunFolder.existing(path))
-    # A round that was charged and not committed is charged again; ledgers are never cut.
-    charged = [p for p in found if json.loads((p / "state.json").read_text())["round"] == 1 and (p / "ledger").exists()]
-    ahead = next(p for p in charged if len(Ledger(p / "ledger" / "derpp.jsonl")) == 2)
-    head = Ledger(ahead / "ledger" / "derpp.jsonl").last_hash
-    train(ready, RunFolder.existing(ahead))
-    assert (ahead / "metrics.jsonl").read_bytes() == (folder.path / "metrics.jsonl").read_bytes()
-    ledger = Ledger(ahead / "ledger" / "derpp.jsonl")
-    assert len(ledger) == 5
-    assert head in ledger.heads
-    assert not verify(ahead).misfits
-    # Between certificate and commit: it is written again, and states the same.
-    unfinished = [p for p in found if not json.loads((p / "state.json").read_text())["finished"]]
-    written = [p for p in unfinished if (p / "certificate.json").exists()]
-    assert len(written) > 2
-    before = json.loads(certified(written[-1]))
-    train(ready, RunFolder.existing(written[-1]))
-    assert json.loads(certified(written[-1])) == before
-    assert not verify(written[-1]).misfits
-
-
 # ---- A whole folder set back
 
 
@@ -463,72 +374,6 @@ def test_a_lost_folder_of_journals_is_said(story: Story, tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["verify", str(story.finished), "--journals", str(tmp_path)])
     assert done.exit_code == 2
     assert "nothing tells whether it is the newest copy" in done.stderr
-
-
-# ---- Pickles in place of arrays
-
-
-class Bomb:
-    """Unpickled, it leaves a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self._path), "w")
-
-
-def put_pickle(path: Path, kind: str, mark: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    match kind:
-        case "raw":
-            path.write_bytes(pickle.dumps(Bomb(mark)))
-        case "old protocol":
-            path.write_bytes(pickle.dumps(Bomb(mark), protocol=0))
-        case "member":
-            array = np.empty(1, dtype=object)
-            array[0] = Bomb(mark)
-            with path.open("wb") as file:
-                np.savez(file, total=array) if path.suffix == ".npz" else np.save(file, array)
-
-
-@pytest.mark.parametrize("kind", ["raw", "old protocol", "member"])
-@pytest.mark.parametrize(
-    "name",
-    [*(name for name in FINISHED if name.endswith(".npz")), "simulation/shadows/shadows-0.npz", "model/mine.npy"],
-)
-def test_a_pickle_in_place_of_arrays_is_named_and_refused_by_every_command(
-    name: str, kind: str, story: Story, tmp_path: Path
-) -> None:
-    path = shutil.copytree(story.other, tmp_path / "run")
-    put_pickle(path / name, kind, tmp_path / "mark")
-    for command in (*(commands(path) if kind == "raw" else ()), ("verify", str(path))):
-        done = CliRunner().invoke(app, list(command))
-        assert done.exit_code == 2, (command, done.output)
-        assert str(path / name) in done.stderr
-        assert "pickle" in done.stderr or kind == "old protocol"
-    with pytest.raises(RunFolderError, match="missing or damaged"):
-        load_arrays(path / name)
-    assert not (tmp_path / "mark").exists()
-
-
-def test_a_study_refuses_a_damaged_cell(tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
-    tables: dict[str, list[str]] = {}
-    for setting in tiny_settings:
-        key, _, value = setting.rpartition("=")
-        table, _, last = key.rpartition(".")
-        shown = value if value.replace(".", "").isdigit() or value in ("true", "false") else f'"{value}"'
-        tables.setdefault(table, []).append(f"{last} = {shown}")
-    base = "".join(f"[base{'.' * bool(t)}{t}]\n" + "\n".join(lines) + "\n" for t, lines in sorted(tables.items()))
-    (tmp_path / "study.toml").write_text(base + '[grid]\nstrategy = ["class_sums"]\n')
-    command = ["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert CliRunner().invoke(app, command).exit_code == 0
-    model = next((tmp_path / "out" / "runs").rglob("model/*.npz"))
-    put_pickle(model, "raw", tmp_path / "mark")
-    done = CliRunner().invoke(app, command)
-    assert (done.exit_code, str(model) in done.stderr) == (2, True)
 
 
 # ---- Small print
