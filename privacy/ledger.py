@@ -41,7 +41,8 @@ class Ledger:
         self.path = path
         self._head = _GENESIS
         self._spent: Spent = {}
-        self._count = 0
+        self._heads: list[str] = []
+        self._labels: list[dict[str, Any]] = []
         self._length = 0
         self._found = 0
         self._file: FileIO | None = None
@@ -59,7 +60,7 @@ class Ledger:
         self._found = len(raw)
 
     def _accept(self, line: bytes) -> None:
-        where = f"{self.path}, entry {self._count + 1}"
+        where = f"{self.path}, entry {len(self) + 1}"
         try:
             body = json.loads(line)
             claimed = body.pop("hash")
@@ -73,8 +74,7 @@ class Ledger:
                 "no epsilon is computed from it; restore the file from a backup"
             )
         add_to(self._spent, charges)
-        self._head = claimed
-        self._count += 1
+        self._grown(claimed, body.get("what"))
 
     def charge(self, charges: Sequence[Charge], **what: str | int) -> None:
         """Append one entry (what: public labels such as task and round) and sync it to disk.
@@ -100,8 +100,7 @@ class Ledger:
         except BaseException:
             self.close()
             raise
-        self._head = head
-        self._count += 1
+        self._grown(head, what)
         self._length += len(line)
         add_to(self._spent, charges)
         self._closed = False
@@ -139,7 +138,22 @@ class Ledger:
         return {cohort: events.copy() for cohort, events in self._spent.items()}
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._heads)
+
+    def _grown(self, head: str, what: object) -> None:
+        self._head = head
+        self._heads.append(head)
+        self._labels.append(dict(what) if isinstance(what, dict) else {})
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """SHA-256 of every entry, in order: the n-th pins the first n entries, whatever follows."""
+        return tuple(self._heads)
+
+    @property
+    def labels(self) -> tuple[dict[str, Any], ...]:
+        """The public labels that every entry was charged with, in order."""
+        return tuple(self._labels)
 
     @property
     def last_hash(self) -> str:

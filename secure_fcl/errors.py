@@ -15,6 +15,10 @@ class RunFolderError(SecureFclError):
     """A run folder is missing, in use, finished, or does not belong to this configuration."""
 
 
+class RunInUse(RunFolderError):
+    """Another process holds the run folder."""
+
+
 class WorkerLost(SecureFclError):
     """A worker process ended or reported a failure."""
 
@@ -25,6 +29,10 @@ class SumAborted(SecureFclError):
 
 class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
+
+
+class JournalRefused(SecureFclError):
+    """A device's journal says that it answered for more than the ledger it is shown, or cannot be read."""
 
 
 class FrameRefused(SecureFclError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,13 +13,16 @@ from evaluation.report import render_report
 from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.engines.federation import simulated
+from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
-from secure_fcl.errors import WorkerLost
+from secure_fcl.errors import JournalRefused, WorkerLost
+from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.running.records import Watcher, unwatched
+from secure_fcl.running.report_file import write_page
 
 Say = Callable[[str], None]
 
@@ -55,18 +58,29 @@ class StopRequest:
             signal.signal(signal.SIGINT, before)
 
 
-def start(config: Config, runs: Path, name: str | None = None) -> tuple[Prepared, RunFolder]:
-    """Check everything, then make the folder: a refused configuration leaves nothing behind."""
+def start(config: Config, runs: Path, name: str | None = None, journals: bool = False) -> tuple[Prepared, RunFolder]:
+    """Check everything, then make the folder: a refused configuration leaves nothing behind.
+
+    `journals`: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
+    """
     prepared = prepare(config)
-    return prepared, RunFolder.create(runs, config, name)
+    return prepared, RunFolder.create(runs, config, name, journals)
 
 
-def resume(path: Path, trust_code: bool = False) -> tuple[Prepared, RunFolder]:
+def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT,)) -> tuple[Prepared, RunFolder]:
     """Return the prepared run of an existing folder.
 
-    `trust_code`: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+    Args:
+        path: of the folder.
+        trust_code: whether code that the folder's configuration names may be imported; see `RunFolder.existing`.
+        anew: files that will be written anew, and so need not fit the others.
+
+    Raises:
+        RunFolderError: there is no run that can be continued: its files do not fit one another, or it is in use.
     """
     folder = RunFolder.existing(path, trust_code)
+    with folder.locked():
+        require_continuable(folder, anew)
     return prepare(folder.config()), folder
 
 
@@ -75,16 +89,26 @@ def train(
     folder: RunFolder,
     watch: Watcher = unwatched,
     stopped: Callable[[], bool] = lambda: False,
+    journals: Path | None = None,
 ) -> None:
     """Run what is left of a run and certify it; worker processes of this machine play its clients.
 
+    `journals`: folder outside the run's own in which the devices keep how far the ledger went when they answered.
+
     Raises:
+        JournalRefused: the run began with journals and none are named, or they lie inside its folder.
         secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
         WorkerLost: a worker ended or reported an error.
     """
     clients = prepared.scenario.clients
+    if journals is not None:
+        require_outside(journals, folder.path)
+    elif folder.about().get("journals") and not folder.progress().finished:
+        raise JournalRefused(
+            f"the devices of run {folder.path} keep journals outside it; name their folder: --journals"
+        )
     with WorkerPool(prepared.config.workers, clients) as pool:
-        Job(prepared, folder, simulated(pool, clients), watch, stopped).run()
+        Job(prepared, folder, simulated(pool, clients, journals), watch, stopped).run()
 
 
 def execute(
@@ -93,8 +117,9 @@ def execute(
     watch: Watcher = unwatched,
     say: Say = lambda text: None,
     stopped: Callable[[], bool] = lambda: False,
+    journals: Path | None = None,
 ) -> Path:
-    """Train what is left, audit, and write the report; return the report's path.
+    """Train what is left, audit, and write the report; return the report's path. `journals`: as in `train`.
 
     Raises:
         secure_fcl.running.loop.Interrupted: `stopped()` became true between two rounds.
@@ -102,7 +127,7 @@ def execute(
     """
     with folder.locked():
         try:
-            train(prepared, folder, watch, stopped)
+            train(prepared, folder, watch, stopped, journals)
         except WorkerLost as error:
             if notes := getattr(error, "__notes__", None):
                 # A trace may quote values of the data, so it goes where nothing is promised.
@@ -119,7 +144,32 @@ def execute(
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Render report.html from the folder's files, whatever stage the run is in."""
-    path = folder.path / "report.html"
-    atomic_write(path, render_report(folder.path))
-    return path
+    """Render report.html from the folder's files, whatever stage the run is in. The caller holds the folder.
+
+    Raises:
+        RunFolderError: the files do not fit one another.
+    """
+    require_fitting(folder, but=(REPORT,))
+    return render(folder)
+
+
+def render(folder: RunFolder) -> Path:
+    """Render report.html without looking at whether its files fit one another: those of a run in progress change."""
+    return write_page(folder.path, render_report(folder.path))
+
+
+def verify(path: Path, journals: Path | None = None) -> Findings:
+    """Return what can be said of whether the files of a run folder belong together; changes nothing, imports no code.
+
+    `journals`: folder of the devices' journals, which alone can tell an older copy of the whole folder.
+
+    Raises:
+        RunFolderError: there is no run at this path, or a process is at work in it.
+    """
+    folder = RunFolder.named(path)
+    try:
+        with folder.locked():
+            return findings(folder, journals, recount=True)
+    except PermissionError:
+        # A folder that cannot be locked cannot be written by a run of this user either.
+        return findings(folder, journals, recount=True)

@@ -21,6 +21,7 @@ from secure_fcl.config.names import has_place, row_name
 from secure_fcl.engines.simulation import file_stem
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.runner import execute
+from secure_fcl.running.fitting import REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.prepare import prepare
@@ -138,6 +139,8 @@ def run_study(
         say(f"{number}/{len(cells)} {cell.key}")
         if not run.progress().finished:
             execute(prepare(cell.config), run, stopped=stopped)
+        else:
+            require_fitting(run, but=(REPORT,))
         done.append(_result(cell, run, several=len(protections) > 1))
         _write(done, *paths)
     return paths

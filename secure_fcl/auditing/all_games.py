@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from attacks.report import audit_document
-from evaluation.files import write_json
+from evaluation.strict_json import to_json
 from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.channels import play_channels
 from secure_fcl.auditing.inversion import play_inversion
@@ -20,6 +20,7 @@ from secure_fcl.auditing.shadows import shadow_models
 from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
 from secure_fcl.config import validate
+from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared
 
@@ -46,11 +47,13 @@ def audit(
         shadows: number of shadow models; None takes the configuration's.
 
     Raises:
-        RunFolderError: the run is not finished, or the attacked row is not part of it.
+        RunFolderError: the run is not finished, the attacked row is not part of it, or files of the folder do not fit
+            one another.
         ConfigInvalid: a number of shadow models that attacks.shadows would not take.
     """
     begun, cpu = time.perf_counter(), time.process_time()
     count = _count(prepared, shadows)
+    require_fitting(folder, but=(REPORT, ATTACKS))
     world = _with_shadows(open_world(prepared, folder), count, say)
     played = [_played(say, name, world, play) for name, play in _GAMES]
     say("positive control")
@@ -78,7 +81,7 @@ def audit(
     document |= {key: value for part in played for key, value in part.more}
     document |= {"probes": probes, "channels": channels, "shadows": count, "inputs": world.plan.scenario.description}
     document["cpu_seconds"] = time.process_time() - cpu
-    write_json(folder.path / "attacks.json", document)
+    folder.publish(ATTACKS, to_json(document, indent=2) + "\n")
     return document
 
 

@@ -32,6 +32,13 @@ DataDir = Annotated[str, typer.Option("--data-dir", help="Folder of data files."
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Import the code that the run's configuration names as module:name.")
 ]
+Journals = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SECURE_FCL_JOURNALS",
+        help="Folder outside the run's, in which each device keeps how far the ledger went when it answered last.",
+    ),
+]
 REFUSED = 2
 STOPPED = 130
 
@@ -74,6 +81,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the run's folder; default: date and data set.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
     trust_code: TrustCode = False,
+    journals: Journals = None,
 ) -> None:
     """Train every row, attack what the run revealed, and write the report.
 
@@ -91,12 +99,20 @@ def run(
             raise ConfigInvalid("--trust-code is for --resume; code that you name yourself is imported without it")
         if resume:
             prepared, folder = continue_run(resume, trust_code)
+            _say_unpinned(folder)
         else:
-            prepared, folder = start(load_config(config, settings or ()), runs, name)
-        _execute(prepared, folder)
+            prepared, folder = start(load_config(config, settings or ()), runs, name, journals is not None)
+        _execute(prepared, folder, journals)
 
 
-def _execute(prepared: Prepared, folder: RunFolder) -> None:
+def _say_unpinned(folder: RunFolder) -> None:
+    from secure_fcl.running.fitting import unpinned
+
+    if (sentence := unpinned(folder)) is not None:
+        typer.echo(f"secure-fcl: {sentence}", err=True)
+
+
+def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None) -> None:
     from rich.console import Console
 
     from evaluation.summary import print_summary
@@ -109,7 +125,7 @@ def _execute(prepared: Prepared, folder: RunFolder) -> None:
     try:
         with stop.listening(_tell), progress(console, prepared.rounds) as watch:
             report = execute(
-                prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop
+                prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )
     except Interrupted:
         console.print(f"stopped; continue with: secure-fcl run --resume {folder.path}", highlight=False, soft_wrap=True)
@@ -134,9 +150,11 @@ def audit(
         from secure_fcl.auditing import audit as play
         from secure_fcl.auditing import require_ledger_holds
         from secure_fcl.runner import resume, write_report
+        from secure_fcl.running.fitting import ATTACKS, REPORT
 
         console = Console()
-        prepared, folder = resume(run, trust_code)
+        prepared, folder = resume(run, trust_code, anew=(REPORT, ATTACKS))
+        _say_unpinned(folder)
         with folder.locked():
             found = play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows)
             path = write_report(folder)
@@ -156,11 +174,18 @@ def report(
         from rich.console import Console
 
         from evaluation.summary import print_summary
-        from secure_fcl.runner import write_report
+        from secure_fcl.errors import RunInUse
+        from secure_fcl.runner import render, write_report
         from secure_fcl.running.folder import RunFolder
 
         folder = RunFolder.existing(run, trust_code)
-        path = write_report(folder)
+        try:
+            with folder.locked():
+                path = write_report(folder)
+            _say_unpinned(folder)
+        except RunInUse:
+            path = render(folder)
+            typer.echo(f"secure-fcl: run {run} is in progress; whether its files fit is not checked", err=True)
         console = Console()
         print_summary(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
@@ -168,6 +193,27 @@ def report(
             from secure_fcl.running.tracking import write_tensorboard
 
             console.print(f"tensorboard: {write_tensorboard(folder)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    journals: Journals = None,
+) -> None:
+    """Check that the files of a run belong together, and say what was checked and what could not be; exit 2 if not."""
+    with _one_sentence():
+        from secure_fcl.runner import verify as check
+
+        found = check(run, journals)
+        for sentence in found.held:
+            typer.echo(f"checked: {sentence}")
+        for sentence in found.unchecked:
+            typer.echo(f"not checked: {sentence}")
+        for one in found.misfits:
+            typer.echo(f"secure-fcl: {one.sentence}", err=True)
+        if found.misfits:
+            raise typer.Exit(REFUSED)
+        typer.echo(f"{run}: what was checked belongs together")
 
 
 @app.command()

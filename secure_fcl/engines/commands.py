@@ -38,11 +38,18 @@ class Simulated:
         charged: what earlier starts of the row charged. A deployed device keeps its own count on its own disk.
         secret: the key of repeatable noise (`replay_noise`), None without. Who knows it can subtract all noise: a
             deployment has none.
+        journals: folder of the devices' journals, None for none. A deployed device has its own.
+        run: the run's random name, under which a journal is kept.
+        ledger: hashes of the row's entries so far (`secure_fcl.engines.journals`). A device with a journal does not
+            take them on trust: they must go on from what it kept.
     """
 
     noise_multiplier: float
     charged: tuple[Charge, ...]
     secret: bytes | None = field(repr=False)
+    journals: Path | None = None
+    run: str = ""
+    ledger: bytes = b""
 
 
 # What a deployment asks too.
@@ -80,13 +87,15 @@ class Deliver:
 class Visit:
     """Train in one round under `state` and submit the result.
 
-    `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out.
+    `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out. `ledger`: hashes of
+    the row's entries, this round's the last.
     """
 
     slot: int
     round: int
     retired: Arrivals
     state: State
+    ledger: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,11 +176,15 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """One upload, protected (no items: the party lacks keys and sits the sum out), and the seconds that it took."""
+    """One upload, protected (no items: the party lacks keys and sits the sum out), and the seconds that it took.
+
+    `journal`: what a device that keeps one signed for this attempt, a `Head` as JSON; empty without.
+    """
 
     items: Items
     train: float
     encrypt: float
+    journal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

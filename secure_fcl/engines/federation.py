@@ -35,6 +35,7 @@ class Federation:
         lab: what a simulation sees of them beside; None: nothing, and then nothing of it is written.
         helpers: starts server, key holder and computing servers.
         deadline: seconds after which a silent client is left out; None: wait for all.
+        journals: folder in which simulated devices keep journals; None: they keep none.
     """
 
     clients: int
@@ -42,6 +43,7 @@ class Federation:
     lab: Lab | None = None
     helpers: Helpers = helper_processes
     deadline: float | None = None
+    journals: Path | None = None
 
     @cached_property
     def numbers(self) -> dict[Party, int]:
@@ -49,6 +51,6 @@ class Federation:
         return parties_of(self.clients)
 
 
-def simulated(parties: Simulation, clients: int) -> Federation:
-    """Return the federation of a simulation: its parties, and the lab over them."""
-    return Federation(clients=clients, parties=parties, lab=SimulationLab(parties, clients))
+def simulated(parties: Simulation, clients: int, journals: Path | None = None) -> Federation:
+    """Return the federation of a simulation: its parties, and the lab over them; `journals`: of its devices."""
+    return Federation(clients=clients, parties=parties, lab=SimulationLab(parties, clients), journals=journals)

@@ -177,8 +177,13 @@ _LEAVES: dict[object, _Leaf] = {
     int: _plain(_whole),
     float: (float, _exact(float)),
     str: _plain(_exact(str)),
+    bytes: _plain(_exact(bytes)),
     bytes | None: _plain(lambda value: None if value is None else _exact(bytes)(value)),
     Path: (str, lambda text: Path(_exact(str)(text))),
+    Path | None: (
+        lambda path: None if path is None else str(path),
+        lambda text: None if text is None else Path(_exact(str)(text)),
+    ),
     Config: (dump_config, lambda text: validate(tomllib.loads(_exact(str)(text)))),
     # Frames travel between a run and the processes that it started itself.
     Plan: (Plan.to_bytes, lambda data: plan_from_bytes(_exact(bytes)(data), trust_code=True)),

@@ -5,9 +5,10 @@ It trains, encodes, adds noise shares and encrypts; what leaves it are protocol 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from secure_fcl.engines import commands as c
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.frames import grouped
 from secure_fcl.engines.identities import state_digest
+from secure_fcl.engines.journals import Journal
 from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import clear_update
 from secure_fcl.errors import SecureFclError
@@ -46,6 +48,7 @@ class _Row:
     devices: dict[Party, Device]
     coins: Coins
     budget: ClientBudget
+    journals: Mapping[Party, Journal]
     sessions: dict[Party, ClientSession] = field(default_factory=dict)
     clear: dict[Party, c.Arrays] = field(default_factory=dict)
 
@@ -55,10 +58,12 @@ class ClientHost:
 
     Args:
         identities: folder of `<party>.key`; None: a lab says where before the first `Keys`.
+        journals: folder of the devices' journals, outside every run folder; None: what `Open` says, or none.
     """
 
-    def __init__(self, identities: Path | None = None) -> None:
+    def __init__(self, identities: Path | None = None, journals: Path | None = None) -> None:
         self._identities = identities
+        self._journals = journals
         self._scenario: Scenario | None = None
         self._row: _Row | None = None
 
@@ -109,7 +114,11 @@ class ClientHost:
         devices = {party: Device(plan, numbers[party], coins) for party in parties}
         # The plan is the client's own, so its budget is too; only what was charged before is told to it.
         budget = ClientBudget(plan, planned_budget(plan), spent(ask.simulated.charged))
-        self._row = _Row(plan, numbers, devices, coins, budget)
+        folder = self._journals or ask.simulated.journals
+        journals = {party: Journal(folder, ask.simulated.run, ask.row, party) for party in parties} if folder else {}
+        for journal in journals.values():
+            journal.check(ask.simulated.ledger)
+        self._row = _Row(plan, numbers, devices, coins, budget, journals)
 
     def _current(self) -> _Row:
         if self._row is None:
@@ -147,6 +156,8 @@ class ClientHost:
         begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
         row.budget.take_part(groups.values(), step.slot, step.round, ask.retired)
+        # On disk before anything of this attempt is drawn.
+        heads = {party: row.journals[party].answer(ask.ledger) for party in parties if party in row.journals}
         views = {
             party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
             for party, group in groups.items()
@@ -162,7 +173,8 @@ class ClientHost:
             # Who missed the last answer has no keys for this sum and sits it out.
             messages = session.submit(number, wire.sent.name, values, model=model) if session.ready else ()
             sealed = time.perf_counter()
-            yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained)
+            journal = json.dumps(asdict(heads[party])) if party in heads else ""
+            yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, journal=journal)
             begun = time.perf_counter()
 
     def _training_coins(

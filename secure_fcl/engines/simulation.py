@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from dataclasses import replace
@@ -29,12 +30,13 @@ def clear_update_path(folder: Path, row: str) -> Path:
     return folder / SIMULATION / f"clear-update-{file_stem(row)}.npz"
 
 
-def save_arrays(path: Path, /, **arrays: np.ndarray) -> None:
-    """Write arrays as one .npz, atomically."""
+def save_arrays(path: Path, /, **arrays: np.ndarray) -> str:
+    """Write arrays as one .npz, atomically; return the file's SHA-256."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ This process sees ciphertexts, sealed shares and sums; with `plain`, which hides
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item,
 from secure_fcl.engines.commands import Answered, Ask, Deliver, Keys, Sent, Visit
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.identities import identities
+from secure_fcl.engines.journals import Head, head_from
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.errors import SecureFclError, SumAborted
 
@@ -36,7 +38,8 @@ Inputs = Mapping[str, Iterable[Input]]
 class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
-    `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists.
+    `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists. `heads`:
+    what devices that keep a journal signed for this attempt.
     """
 
     total: Ints
@@ -44,6 +47,7 @@ class SumResult:
     bytes_up: int
     bytes_down: int
     messages: tuple[dict[str, Any], ...]
+    heads: tuple[Head, ...] = ()
 
 
 class SecureSums:
@@ -106,11 +110,13 @@ class SecureSums:
         outcomes = self._deliver([], {"server": (Begin(number, upload),)}, replies)
         seconds = {"train": 0.0, "encrypt": 0.0, "aggregate": 0.0}
         records: list[dict[str, Any]] = []
+        heads: list[Head] = []
         for answer in self._ask(dict.fromkeys(self._present(self._joined), visit)):
             sent = answer.of(Sent)
             seconds["train"] += sent.train
             seconds["encrypt"] += sent.encrypt
             client = self._federation.numbers[answer.party]
+            heads += [head_from(json.loads(sent.journal))] if sent.journal else []
             records += [_record(client, sent, item) for item in sent.items if isinstance(item, Message)]
             begun = time.perf_counter()
             outcomes += self._deliver(sent.items, {}, replies)
@@ -127,8 +133,9 @@ class SecureSums:
             raise SumAborted(f"the secure sum of round {number} was aborted: {outcome.reason}")
         down, self._down = self._down, 0
         return SumResult(
-            total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records)
-        )
+            total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records),
+            heads=tuple(heads),
+        )  # fmt: skip
 
     def _exchange(self, items: Sequence[Item], inputs: Inputs | None = None) -> list[Outcome]:
         """Carry messages both ways between helper parties and clients until nobody has more to say."""

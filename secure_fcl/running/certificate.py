@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import OutsideCode, names_code
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
+from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.streams import Scenario, Wait
+
+_NONE: Mapping[str, Any] = {}
 
 
 def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[str, Any]:
@@ -232,32 +235,51 @@ def _randomness(plan: RowPlan) -> str:
 
 
 def certify(folder: RunFolder, rows: Iterable[tuple[RowPlan, float]], code: Sequence[OutsideCode] = ()) -> None:
-    """Write the certificate of a run from the ledgers in its folder.
+    """Write the certificate of a run from the ledgers in its folder, with the digests of all files, and pin it.
 
     Args:
         folder: of the run.
         rows: plans with their noise multipliers.
         code: the user's own that ran.
+
+    Raises:
+        RunFolderError: an earlier certificate of the folder states more than this one would.
     """
     found = {}
     for plan, multiplier in rows:
         with Ledger(folder.ledger_path(plan.name)) as ledger:
             found[plan.name] = row_certificate(plan, ledger, multiplier)
-    write_certificate(folder.path, found, code)
+    require_not_lower(folder.path, found)
+    heads = signed_heads(folder.path)
+    bonds = {"files": files_of(folder.path), "devices": heads, "rollback": rollback(heads)}
+    for path in write_certificate(folder.path, found, code, bonds):
+        folder.pin(path)
 
 
-def write_certificate(folder: Path, rows: dict[str, dict[str, Any]], code: Sequence[OutsideCode] = ()) -> None:
-    """Write certificate.json and certificate.txt of a run folder, each as a whole; `code`: the user's own that ran."""
+def write_certificate(
+    folder: Path, rows: dict[str, dict[str, Any]], code: Sequence[OutsideCode] = (), bonds: Mapping[str, Any] = _NONE
+) -> list[Path]:
+    """Write certificate.json and certificate.txt of a run folder, each as a whole; return their paths.
+
+    `code`: the user's own that ran; `bonds`: what ties the certificate to other files, as `certify` gives it.
+    """
     notes = [
         "Rows of different epsilon are not ranked against each other.",
         "Each row is a run of its own on the same data: to someone who sees all rows, their epsilons add up.",
     ]
     own = {"outside_code": [asdict(one) for one in code]} if code else {}
-    write_json(folder / "certificate.json", {"rows": rows, "notes": notes} | own)
-    atomic_write(folder / "certificate.txt", render(rows, notes, code))
+    paths = [folder / "certificate.json", folder / "certificate.txt"]
+    write_json(paths[0], {"rows": rows, "notes": notes} | own | dict(bonds))
+    atomic_write(paths[1], render(rows, notes, code, bonds))
+    return paths
 
 
-def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[OutsideCode] = ()) -> str:
+def render(
+    rows: dict[str, dict[str, Any]],
+    notes: list[str],
+    code: Sequence[OutsideCode] = (),
+    bonds: Mapping[str, Any] = _NONE,
+) -> str:
     """Return the certificate as text of at most 100 columns, but for long paths."""
     lines = ["PRIVACY CERTIFICATE", ""]
     for name, row in rows.items():
@@ -292,7 +314,11 @@ def render(rows: dict[str, dict[str, Any]], notes: list[str], code: Sequence[Out
         lines += [f"code: {one.reference}", f"    {one.path}", f"    SHA-256 {one.digest}"]
     if code:
         lines.append("    (code of the user's own; modules that it imports in turn are not covered by a digest)")
-    return "\n".join([*lines, *(_line("note", note) for note in notes), ""])
+    ends = [_line("note", note) for note in notes]
+    if bonds:
+        files = f"{len(bonds['files'])} files of the run's folder, by SHA-256 in certificate.json"
+        ends += [_line("files", files), _line("rollback", bonds["rollback"])]
+    return "\n".join([*lines, *ends, ""])
 
 
 def _budget(row: dict[str, Any]) -> str:

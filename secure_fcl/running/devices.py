@@ -5,15 +5,18 @@ All of it passes through the lab: the files lie in the run's `simulation` folder
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from privacy import Charge
-from secure_fcl.engines.commands import Ask, Close, Done, Open, PerClient, Simulated
+from privacy import Ledger
+from secure_fcl.engines.commands import AnyArray, Ask, Close, Done, Open, PerClient, Simulated
 from secure_fcl.engines.device import exported
-from secure_fcl.engines.disclosures import collect
+from secure_fcl.engines.disclosures import collect, disclosures_path
 from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
 from secure_fcl.errors import RunFolderError, SecureFclError
+from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
 from secure_fcl.strategies import State, StepContext
@@ -37,10 +40,11 @@ class Devices:
         if self._lab is None and (why := [text for needed, text in needs if needed]):
             raise SecureFclError(f"row {plan.name} runs in a simulation alone: {why[0]}; take another row")
 
-    def open(self, multiplier: float, charged: list[Charge], secret: bytes | None, done: Progress) -> State:
+    def open(self, multiplier: float, ledger: Ledger, secret: bytes | None, done: Progress) -> State:
         """Open the row on every device, as it was when the run stood at `done`; return the state to go on from.
 
         Raises:
+            JournalRefused, WorkerLost: a device has answered for entries that the ledger lacks.
             SecureFclError: the row has begun, and nobody kept what its devices held.
             RunFolderError: a file of an earlier start is missing or damaged.
         """
@@ -51,7 +55,14 @@ class Devices:
                 f"row {plan.name} stands in task {done.slot}, round {done.round}, and without a lab nobody kept what "
                 "its devices hold; start a new run"
             )
-        given = Simulated(noise_multiplier=multiplier, charged=tuple(charged), secret=secret)
+        given = Simulated(
+            noise_multiplier=multiplier,
+            charged=tuple(charges_of(ledger.spent())),
+            secret=secret,
+            journals=self._federation.journals,
+            run=self._run.identity("run"),
+            ledger=heads_bytes(ledger.heads),
+        )
         self._tell(Open(row=plan.name, config=plan.config, simulated=given))
         if lab is not None:
             self._recall(done)
@@ -72,23 +83,29 @@ class Devices:
         self._lab.restore(coins, self._saved(done))
         if not coins:
             save_arrays(path, **{f"{name}{k}": a for k, own in self._lab.coins().items() for name, a in own.items()})
+        self._run.pin(path)
         if not plan.keeps:
-            # Memories follow from the coins alone; whatever else devices keep was handed to them.
+            # Memories follow from the coins alone; whatever else devices keep was handed to them. What they held was
+            # written when the slots were closed, and is pinned: it is not written again.
             for slot in range(done.slot):
-                self.close(slot, {})
+                self._tell(Close(slot=slot, state={}))
 
     def close(self, slot: int, state: State) -> None:
         """Close a slot's tasks on every device, and save which examples the memories hold."""
         self._tell(Close(slot=slot, state=state))
         if self._plan.memory and self._lab is not None:
             held = {f"held{k}": own["held"] for k, own in self._lab.held().items()}
-            save_arrays(self._folder / f"memory-{file_stem(self._plan.name)}-{slot:03d}.npz", **held)
+            self._save_arrays(self._folder / f"memory-{file_stem(self._plan.name)}-{slot:03d}.npz", held)
 
     def disclose(self, step: StepContext, state: State) -> int | None:
         """Let the strategy's side channels speak in the first round of a slot; return the bytes, None without any."""
         if not self._plan.channels or self._lab is None:
             return None
-        return collect(self._plan, self._lab, step, state, self._run.path) if step.round == 0 else 0
+        if step.round != 0:
+            return 0
+        sent = collect(self._plan, self._lab, step, state, self._run.path)
+        self._run.pin(disclosures_path(self._run.path, self._plan.name, step.slot))
+        return sent
 
     def save_round(self, step: StepContext) -> None:
         """Save what devices keep beyond their memories, and the clear update where a view of it is declared.
@@ -100,9 +117,11 @@ class Devices:
         wanted = self._plan.config.attacks
         if wanted.enabled and wanted.one_client_view and wanted.row == self._plan.name and step.slot == step.round == 0:
             for update in self._lab.clear().values():
-                save_arrays(clear_update_path(self._run.path, self._plan.name), **update)
+                self._save_arrays(clear_update_path(self._run.path, self._plan.name), update)
         number = step.slot * self._plan.rounds_per_slot + step.round
         self._save(number)
+        # No longer pinned by the commit of this round, gone in the next: no crash leaves a pin without its file.
+        self._run.unpin(self._path(number - 1))
         self._path(number - 2).unlink(missing_ok=True)
 
     def save_slot(self, slot: int) -> None:
@@ -126,7 +145,10 @@ class Devices:
     def _save(self, number: int | str) -> None:
         if self._plan.keeps and self._lab is not None:
             kept = {f"{name}-{k}": a for k, own in self._lab.kept().items() for name, a in own.items()}
-            save_arrays(self._path(number), **kept)
+            self._save_arrays(self._path(number), kept)
+
+    def _save_arrays(self, path: Path, arrays: Mapping[str, AnyArray]) -> None:
+        self._run.pin(path, save_arrays(path, **arrays))
 
     def _saved(self, done: Progress) -> PerClient:
         slot, round = done.slot, done.round

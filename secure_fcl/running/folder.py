@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, write_json
+from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, read_text
 from evaluation.strict_json import to_json
+from privacy import Ledger
 from secure_fcl.config import Config, dump_config, load_config, load_tree
 from secure_fcl.config.outside import described
 from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
-from secure_fcl.errors import RunFolderError
+from secure_fcl.errors import ConfigInvalid, RunFolderError, RunInUse
+from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_text
 from secure_fcl.strategies import State
 
 _PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
@@ -49,10 +51,14 @@ class RunFolder:
         """Name a folder; `trust_code`: whether code that its configuration names may be imported."""
         self.path = path
         self._trusted = trust_code
+        self._pins: Pins | None = None
+        self._recalled = False
 
     @staticmethod
-    def create(parent: Path, config: Config, name: str | None = None) -> RunFolder:
+    def create(parent: Path, config: Config, name: str | None = None, journals: bool = False) -> RunFolder:
         """Make a new folder with the resolved configuration and the environment in it.
+
+        `journals`: whether the run's devices keep journals outside the folder (`secure_fcl.engines.journals`).
 
         Raises:
             RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
@@ -77,11 +83,13 @@ class RunFolder:
             unfinished.mkdir(parents=True)
             written = dump_config(config)
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
+            about: dict[str, Any] = identity | {"pinned": True, "journals": journals}
             code = [asdict(one) for one in described(config.model_dump())]
-            write_json(
-                unfinished / "environment.json", environment() | identity | ({"outside_code": code} if code else {})
-            )
-            write_json(unfinished / "state.json", asdict(Progress()))
+            about = environment() | about | ({"outside_code": code} if code else {})
+            environment_file = to_json(about, indent=2) + "\n"
+            atomic_write(unfinished / "environment.json", environment_file)
+            pins = Pins(files={"config.toml": _sha256(written), "environment.json": _sha256(environment_file)})
+            atomic_write(unfinished / "state.json", state_text(asdict(Progress()), pins))
             atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
         except OSError as error:
@@ -104,11 +112,23 @@ class RunFolder:
         Raises:
             RunFolderError: there is no run at this path.
         """
-        if not (path / "config.toml").is_file() or not (path / "state.json").is_file():
-            raise RunFolderError(f"{path} is not a run folder (no config.toml and state.json in it); check the path")
-        folder = RunFolder(path, trust_code)
+        folder = RunFolder.named(path, trust_code)
         folder.check_code()
         return folder
+
+    @staticmethod
+    def named(path: Path, trust_code: bool = False) -> RunFolder:
+        """Return an existing run without a look at the code that it names, for who imports nothing.
+
+        Raises:
+            RunFolderError: there is no run at this path.
+        """
+        missing = [name for name in ("config.toml", "environment.json", "state.json") if not (path / name).is_file()]
+        if len(missing) > 1:
+            raise RunFolderError(f"{path} is not a run folder (no {' and '.join(missing)} in it); check the path")
+        if missing:
+            raise RunFolderError(f"{path / missing[0]} is missing; restore it from a copy of the run's folder")
+        return RunFolder(path, trust_code)
 
     def check_code(self) -> None:
         """Refuse a run whose configuration names code, unless that is trusted and what it was; imports nothing.
@@ -117,7 +137,10 @@ class RunFolder:
             RunFolderError: names the code and its file.
             ConfigInvalid: config.toml, or a file of the code, cannot be read.
         """
-        code = described(load_tree(self.path / "config.toml"))
+        try:
+            code = described(load_tree(self.path / "config.toml"))
+        except ConfigInvalid as error:
+            raise ConfigInvalid(f"{error}; restore it from a copy of the run's folder") from error
         if code and not self._trusted:
             named = ", ".join(f"{one.reference} ({one.path or 'not found'})" for one in code)
             raise RunFolderError(
@@ -141,13 +164,13 @@ class RunFolder:
         """Hold the folder; released when the process ends, however it ends.
 
         Raises:
-            RunFolderError: another process holds it.
+            RunInUse: another process holds it.
         """
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise RunFolderError(f"run folder {self.path} is in use by another process; wait for it") from None
+            raise RunInUse(f"run folder {self.path} is in use by another process; wait for it") from None
         try:
             yield
         finally:
@@ -168,7 +191,12 @@ class RunFolder:
 
     def identity(self, key: str) -> str:
         """Return "run", a random name of this run that its ledger carries, or "config_sha256"."""
-        return str(read_json(self.path / "environment.json").get(key))
+        return str(self.about().get(key))
+
+    def about(self) -> dict[str, Any]:
+        """Return environment.json; empty if it is no table."""
+        found = read_json(self.path / "environment.json")
+        return found if isinstance(found, dict) else {}
 
     def progress(self) -> Progress:
         """Return where the run stands.
@@ -176,15 +204,74 @@ class RunFolder:
         Raises:
             RunFolderError: state.json is not what `save_progress` writes.
         """
+        return self.state()[0]
+
+    def state(self) -> tuple[Progress, Pins | None]:
+        """Return where the run stands, and the digests of its files; None: a folder of before there were any.
+
+        Raises:
+            RunFolderError: state.json is not what `save_progress` writes.
+        """
         path = self.path / "state.json"
         try:
-            return Progress(**read_json(path))
+            fields, pins = read_state(path, read_text(path))
+            return Progress(**fields), pins
         except TypeError as error:
             raise RunFolderError(f"{path} is damaged ({error}); restore it or run again") from error
 
+    def recall(self) -> Progress:
+        """Return where the run stands, and take up its pins: what an earlier start did not commit is forgotten.
+
+        Raises:
+            RunFolderError: as `state`.
+        """
+        progress, self._pins = self.state()
+        self._recalled = True
+        return progress
+
+    def _known(self) -> Pins | None:
+        if not self._recalled:
+            self.recall()
+        return self._pins
+
     def save_progress(self, progress: Progress) -> None:
-        """Commit a round: from here on a resumed run continues after it."""
-        write_json(self.path / "state.json", asdict(progress))
+        """Commit a round: from here on a resumed run continues after it, and everything pinned must be as it is."""
+        atomic_write(self.path / "state.json", state_text(asdict(progress), self._known()))
+
+    def pin(self, path: Path, digest: str | None = None) -> None:
+        """Let the next commit pin a file of the folder; `digest`: of what was written to it, else it is read."""
+        if (pins := self._known()) is not None:
+            name = path.relative_to(self.path).as_posix()
+            self._pins = pins.with_file(name, digest or digest_of(path))
+
+    def unpin(self, path: Path) -> None:
+        """Let the next commit no longer pin a file: it may be deleted after that, not before."""
+        name = path.relative_to(self.path).as_posix()
+        if (pins := self._known()) is not None and name in pins.files:
+            self._pins = pins.with_file(name, None)
+
+    def pin_ledger(self, row: str, ledger: Ledger) -> None:
+        """Let the next commit pin a row's ledger as it stands, and the budget beside it."""
+        if self.budget_path(row).exists():
+            self.pin(self.budget_path(row))
+        if (pins := self._known()) is not None:
+            self._pins = pins.with_ledger(self.ledger_path(row).relative_to(self.path).as_posix(), ledger)
+
+    def publish(self, name: str, text: str) -> None:
+        """Replace a file of a run that stands still, and pin it; a crash in between leaves it unpinned, not misfitting.
+
+        Raises:
+            StorageError: the system refused.
+        """
+        progress = self.recall()
+        if self._pins is None:
+            atomic_write(self.path / name, text)
+            return
+        self._pins = self._pins.with_file(name, PENDING)
+        self.save_progress(progress)
+        atomic_write(self.path / name, text)
+        self._pins = self._pins.with_file(name, _sha256(text))
+        self.save_progress(progress)
 
     def writers(self, progress: Progress) -> tuple[JsonLines, JsonLines]:
         """Return writers of metrics and costs, cut back to the records of committed rounds."""
@@ -203,17 +290,25 @@ class RunFolder:
         """Return where the budget of a row lies, laid down when the row first starts."""
         return self.path / "ledger" / f"{file_stem(row)}.budget.json"
 
-    def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> None:
-        """Record the model after a round and the sum that made it, in full."""
-        save_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz", total=total, **state)
+    def save_round(self, row: str, number: int, state: State, total: np.ndarray) -> dict[str, str]:
+        """Record the model after a round and the sum that made it, in full; return `file` and `sha256` of the record.
+
+        They go into the round's record of costs: the state pins that, and so does not grow with every round.
+        """
+        path = self._round_path(row, number)
+        digest = save_arrays(path, total=total, **state)
+        return {"file": path.relative_to(self.path).as_posix(), "sha256": digest}
 
     def forget_round(self, row: str, number: int) -> None:
         """Delete what `save_round` wrote, if it is there."""
-        (self.path / "transcript" / file_stem(row) / f"{number:05d}.npz").unlink(missing_ok=True)
+        self._round_path(row, number).unlink(missing_ok=True)
 
     def load_round(self, row: str, number: int) -> dict[str, np.ndarray]:
         """Return what `save_round` wrote."""
-        return load_arrays(self.path / "transcript" / file_stem(row) / f"{number:05d}.npz")
+        return load_arrays(self._round_path(row, number))
+
+    def _round_path(self, row: str, number: int) -> Path:
+        return self.path / "transcript" / file_stem(row) / f"{number:05d}.npz"
 
 
 def _sha256(text: str) -> str:

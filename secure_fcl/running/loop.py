@@ -14,14 +14,16 @@ from secure_fcl.config.outside import described
 from secure_fcl.engines.commands import Visit
 from secure_fcl.engines.disclosures import informed
 from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.rosters import Rosters
 from secure_fcl.engines.simulation import file_stem, save_arrays
 from secure_fcl.engines.sums import SecureSums
 from secure_fcl.randomness import noise_secret
-from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, charges_of, kept_budget
+from secure_fcl.rows.budgets import RowLedger, arrivals_to_json, kept_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.certificate import certify
 from secure_fcl.running.devices import Devices
+from secure_fcl.running.fitting import require_continuable
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.measure import Measure
 from secure_fcl.running.prepare import Prepared
@@ -38,6 +40,7 @@ class _Row:
     """What the rounds of one row share."""
 
     plan: RowPlan
+    charged: Ledger
     ledger: RowLedger
     devices: Devices
     measure: Measure
@@ -66,11 +69,16 @@ class Job:
     def run(self) -> None:
         """Run what is left, then write the certificate.
 
+        A finished run stays as it is: its certificate is never written again.
+
         Raises:
             Interrupted: `stopped()` became true; the last round is saved and `--resume` continues after it.
+            RunFolderError: the files of the folder do not fit one another, or carry no pins.
         """
         import torch
 
+        if require_continuable(self._folder).finished:
+            return
         torch.set_num_threads(self._prepared.config.threads)
         with Records(self._folder) as records:
             for number in range(records.progress.row, len(self._prepared.rows)):
@@ -85,9 +93,9 @@ class Job:
         measure = Measure(plan, devices.models)
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
-            state = devices.open(multiplier, charges_of(charged.spent()), self._secret, at)
+            state = devices.open(multiplier, charged, self._secret, at)
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
-            row = _Row(plan=plan, ledger=ledger, devices=devices, measure=measure, records=records)
+            row = _Row(plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
                 sums = rosters.at(slot)
@@ -95,6 +103,7 @@ class Job:
                     step = plan.step(slot, round)
                     state = self._round(row, sums, step, state)
                     devices.save_round(step)
+                    self._folder.pin_ledger(plan.name, charged)
                     records.commit(row=number, slot=slot, round=round + 1)
                     if self._stopped():
                         raise Interrupted
@@ -103,10 +112,12 @@ class Job:
                 devices.save_slot(slot)
                 record, tally = measure.after_slot(state, slot)
                 records.metric(record)
+                self._folder.pin_ledger(plan.name, charged)
                 records.commit(row=number, slot=slot + 1, round=0)
         tally = tally or measure.tally(state)
         records.metric(measure.final(tally, records.of(plan.name, "task"), records.of(plan.name, "round")))
-        save_arrays(self._folder.path / "model" / f"{file_stem(plan.name)}.npz", **state)
+        model = self._folder.path / "model" / f"{file_stem(plan.name)}.npz"
+        self._folder.pin(model, save_arrays(model, **state))
         records.commit(row=number + 1, slot=0, round=0)
 
     def _round(self, row: _Row, sums: SecureSums, step: StepContext, state: State) -> State:
@@ -116,7 +127,8 @@ class Job:
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
         aside = row.devices.disclose(step, state)
-        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state)
+        entries = heads_bytes(row.charged.heads)
+        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries)
         result = sums.run(number, wire.sent.name, visit)
         laps.lap()
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.
@@ -124,7 +136,7 @@ class Job:
         after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
         if plan.channels:
             after = informed(plan, step, after, self._folder.path)
-        self._folder.save_round(plan.name, number, after, result.total)
+        saved = self._folder.save_round(plan.name, number, after, result.total)
         if plan.config.transcript == "latest":
             # Two are kept: the round before is what a run resumes from if this one is never committed.
             self._folder.forget_round(plan.name, number - 2)
@@ -141,7 +153,7 @@ class Job:
         row.records.metric(record)
         cost = cost_record(plan, step, result, state, after, aside)
         cost["seconds"] |= {"apply": applied, "evaluate": laps.lap()}
-        row.records.cost(cost | {"wall": laps.wall})
+        row.records.cost(cost | {"wall": laps.wall} | saved)
         self._watch(tick_of(self._prepared, plan, step, record["probe_accuracy"]))
         return after
 

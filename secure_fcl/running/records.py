@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from evaluation.files import read_jsonl, write_json
+from evaluation.files import JsonLines, read_jsonl, write_json
+from evaluation.strict_json import to_json
 from secure_fcl.engines.parties import Lab
 from secure_fcl.engines.simulation import SIMULATION, file_stem
 from secure_fcl.engines.sums import SumResult
@@ -44,17 +47,35 @@ def unwatched(tick: Tick) -> None:
     """Show nothing."""
 
 
+class _Pinned:
+    """A record file, and the digest of all that is in it."""
+
+    def __init__(self, path: Path, lines: JsonLines) -> None:
+        self.path = path
+        self._lines = lines
+        self._digest = hashlib.sha256(path.read_bytes())
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        self._lines.append(record)
+        self._digest.update((to_json(dict(record)) + "\n").encode())
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
 class Records:
     """Appends to metrics.jsonl and cost.jsonl and commits state.json. Use it in a `with` statement."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._stack = ExitStack()
-        self.progress = folder.progress()
+        self.progress = folder.recall()
 
     def __enter__(self) -> Records:
         metrics, costs = self._folder.writers(self.progress)
-        self._metrics, self._costs = self._stack.enter_context(metrics), self._stack.enter_context(costs)
+        self._metrics = _Pinned(self._folder.path / "metrics.jsonl", self._stack.enter_context(metrics))
+        self._costs = _Pinned(self._folder.path / "cost.jsonl", self._stack.enter_context(costs))
         return self
 
     def __exit__(
@@ -73,8 +94,10 @@ class Records:
         self.progress = replace(self.progress, costs=self.progress.costs + 1)
 
     def commit(self, **changes: Any) -> None:
-        """Go on from here if the run is continued: whatever was appended so far is kept."""
+        """Go on from here if the run is continued: whatever was appended so far is kept, and pinned with the rest."""
         self.progress = replace(self.progress, **changes)
+        for file in (self._metrics, self._costs):
+            self._folder.pin(file.path, file.sha256)
         self._folder.save_progress(self.progress)
 
     def of(self, row: str, kind: str) -> list[dict[str, Any]]:
@@ -110,12 +133,14 @@ def cost_record(
     """
     clients = len(plan.clients_in(step.slot))
     model = sum(array.nbytes for name, array in after.items() if not np.array_equal(array, before[name]))
-    record = {
+    record: dict[str, Any] = {
         "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.wire(step.phase, step.slot).sent.name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up + (aside or 0),
         "bytes_down": model * clients + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip
+    if result.heads:
+        record["heads"] = [asdict(head) for head in sorted(result.heads, key=lambda head: head.device)]
     return record if aside is None else record | {"side_channel_bytes": aside}
 
 

@@ -298,3 +298,18 @@ def test_resuming_one_state_twice_charges_twice(tmp_path: Path) -> None:
         with Ledger(path) as ledger:
             ledger.charge(ROUND, round=1)
     assert Ledger(path).spent()[KEPT][STEP] == 3 * 2
+
+
+def test_every_entry_has_its_head_and_its_labels(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        assert (ledger.heads, ledger.labels) == ((), ())
+        last = []
+        for n in range(3):
+            ledger.charge([], round=n, row="r")
+            last.append(ledger.last_hash)
+        assert ledger.heads == tuple(last)
+    again = Ledger(path)
+    assert again.heads == tuple(last)
+    assert [labels["round"] for labels in again.labels] == [0, 1, 2]
+    assert again.labels == ledger.labels

@@ -68,18 +68,19 @@ PLANS = [
 KIND = {
     Open: st.builds(Open, row=texts, config=st.sampled_from(CONFIGS), simulated=st.builds(
         Simulated, noise_multiplier=seconds | st.just(float("inf")), charged=charges,
-        secret=st.none() | st.binary(min_size=32, max_size=32))),
+        secret=st.none() | st.binary(min_size=32, max_size=32), journals=st.none() | st.just(Path("/j")),
+        run=texts, ledger=st.binary(max_size=64))),
     Keys: st.builds(Keys, plan=st.sampled_from(PLANS), items=items),
     Deliver: st.builds(Deliver, items=items),
     Visit: st.builds(Visit, slot=wholes, round=wholes, retired=st.frozensets(st.tuples(texts, wholes), max_size=3),
-                     state=arrays),
+                     state=arrays, ledger=st.binary(max_size=64)),
     Close: st.builds(Close, slot=wholes, state=arrays),
     Disclose: st.builds(Disclose, slot=wholes, round=wholes, state=arrays),
     Identify: st.builds(Identify, folder=st.sampled_from([Path("/a/b"), Path("c")])),
     Restore: st.builds(Restore, coins=arrays, kept=arrays),
     **{kind: st.just(kind()) for kind in (GiveCoins, GiveHeld, GiveKept, GiveOwn, GiveClear, Done)},
     Answered: st.builds(Answered, items=items, ready=st.booleans()),
-    Sent: st.builds(Sent, items=items, train=seconds, encrypt=seconds),
+    Sent: st.builds(Sent, items=items, train=seconds, encrypt=seconds, journal=texts),
     Given: st.builds(Given, arrays=arrays),
     Failed: st.builds(Failed, error=texts, text=texts, trace=texts),
 }  # fmt: skip
