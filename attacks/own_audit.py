@@ -20,7 +20,7 @@ from attacks.games.views import ALL_MODELS, FINAL_MODEL, Capability, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO
 from attacks.membership.history import curve_record, forgetting_curve, history_scores, loss_history
 from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
-from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
+from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, OddsScore, SequenceMean, Standardised
 from attacks.membership.shadow import ShadowMembership, ShadowRetained
 from attacks.modules.functions import losses_of
 from attacks.report import audit_document
@@ -138,7 +138,7 @@ def audit(
 
 def _member_attacks(losses: Losses, shadows: ShadowModels | None) -> list[Attack]:
     member: list[Attack] = [
-        Standardised(LossScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
+        Standardised(OddsScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
         SequenceMean(losses),
     ]  # fmt: skip
     if shadows is not None:
@@ -212,7 +212,7 @@ def _play_all(
 
 
 def _controls(subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], terms: Terms) -> list[Outcome]:
-    view, attack = View.of(FINAL_MODEL, transcript), Standardised(LossScore(losses))
+    view, attack = View.of(FINAL_MODEL, transcript), Standardised(OddsScore(losses))
     return [
         positive_control(LossScore, membership_world(terms.seed), terms.seed),
         negative_control(MEMBERSHIP, attack, view, subject.candidates, terms),

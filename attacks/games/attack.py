@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,6 +71,22 @@ def _integers(name: str, value: object, length: int) -> IntArray:
     return own
 
 
+def contents(candidates: Candidates) -> list[bytes]:
+    """What each candidate is to a model, its example and its label, as bytes that are equal exactly if it is."""
+    return [
+        x.tobytes() + int(y).to_bytes(8, "little", signed=True)
+        # A zero has two signs, and no network tells them apart.
+        for x, y in zip(candidates.x + np.float32(0.0), candidates.y, strict=True)
+    ]
+
+
+def repeated(candidates: Candidates) -> NDArray[np.bool_]:
+    """Which candidates occur more than once, example and label alike, bool (n,); every occurrence is marked."""
+    keys = contents(candidates)
+    count = Counter(keys)
+    return np.array([count[key] > 1 for key in keys], dtype=np.bool_)
+
+
 class Attack(Protocol):
     """A scoring rule. A higher score means: rather a member (or: rather retained)."""
 
@@ -110,6 +127,6 @@ def run_attack(attack: Attack, view: View, candidates: Candidates) -> FloatArray
 
 
 Losses = Callable[[NDArray[np.float32], NDArray[np.float32], IntArray], NDArray[Any]]
-"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), finite and at least 0.
+"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), float64, finite and above 0.
 
 A model's forward pass, supplied by the caller; `modules.losses_of` makes one from a torch module."""

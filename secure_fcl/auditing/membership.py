@@ -14,7 +14,7 @@ from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, play
 from attacks.games.views import ALL_MODELS, FINAL_MODEL, ThreatModel, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
-from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
+from attacks.membership.scores import CheckpointDifference, CheckpointRatio, OddsScore, SequenceMean, Standardised
 from attacks.membership.shadow import Rmia, ShadowMembership
 from evaluation.errors import EvaluationError
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
@@ -55,7 +55,7 @@ def play_membership(world: AuditWorld) -> Played:
 def _attacks(world: AuditWorld) -> list[tuple[Attack, ThreatModel]]:
     losses, shadows = world.losses(), world.shadows
     played: list[tuple[Attack, ThreatModel]] = [
-        (Standardised(LossScore(losses)), FINAL_MODEL),
+        (Standardised(OddsScore(losses)), FINAL_MODEL),
         (CheckpointDifference(losses), ALL_MODELS),
         (Standardised(CheckpointRatio(losses)), ALL_MODELS),
         (SequenceMean(losses), ALL_MODELS),
