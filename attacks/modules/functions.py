@@ -7,6 +7,7 @@ are not in the weight vector; constant buffers are fine.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,10 @@ def losses_of(module: torch.nn.Module) -> Losses:
     return losses
 
 
-def gradients_of(module: torch.nn.Module, weights: NDArray[np.float32]) -> GradientOf:
+def gradients_of(module: torch.nn.Module, weights: NDArray[np.float32], *, double: bool = False) -> GradientOf:
     """Per-example cross-entropy gradients of `module` at `weights`, differentiable in the examples.
+
+    With `double` a copy of the module computes in float64, and so must the examples be.
 
     Rows are vectorised with `torch.func.vmap`, so reconstructing many targets at once costs less than one
     after the other (about half, from 16 targets on, for a 13k-parameter 1-D CNN).
@@ -123,7 +126,9 @@ def gradients_of(module: torch.nn.Module, weights: NDArray[np.float32]) -> Gradi
     """
     import torch
 
-    named = named_weights(module, torch.tensor(weights, dtype=torch.float32))
+    if double:
+        module = copy.deepcopy(module).double()
+    named = named_weights(module, torch.tensor(weights, dtype=torch.float64 if double else torch.float32))
 
     def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = torch.func.functional_call(module, parameters, (x[None],))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attacks.errors import CandidatesInvalid, ShadowsInvalid
 from attacks.games.attack import Candidates, IntArray, contents
+from attacks.games.judging import purpose_seed
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.rule import Rule, ShadowTrainer
 from attacks.shadows.schedules import Bools, balanced_coins, epochs, fixed_batches, joined, kept_exactly
@@ -180,14 +181,16 @@ def continual_models(
     _, first, unit = np.unique(pool.cluster, return_index=True, return_inverse=True)
     if not per_cluster:
         first = unit = np.arange(len(pool))
-    coins = balanced_coins(models, len(first), seed)
+    coins = balanced_coins(models, len(first), purpose_seed(seed, "attacks.shadows.coins"))
     held = np.zeros_like(coins)
     if recipe.memory:
         for task in np.unique(pool.task):
-            held |= kept_exactly(coins & (pool.task[first] == task), recipe.memory, seed + 7 + int(task))
+            held |= kept_exactly(
+                coins & (pool.task[first] == task), recipe.memory, purpose_seed(seed, f"attacks.shadows.memory.{int(task)}")
+            )
     trained, kept = coins[:, unit], held[:, unit]
     key = cache_key(
-        {"trainer": trainer.label, "recipe": str(recipe), "models": models, "seed": seed, "version": 1},
+        {"trainer": trainer.label, "recipe": str(recipe), "models": models, "seed": seed, "version": 2},
         {"x": pool.x, "y": pool.y, "task": pool.task, "unit": unit},
     )
     found = cached(folder, key, lambda: {"weights": _train(trainer, pool, recipe, trained, kept, seed)})
