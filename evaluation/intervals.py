@@ -135,13 +135,13 @@ def _spread(above: Floats, below: Floats, units: tuple[Ints, Ints]) -> _Spread:
 
 
 def _model_variance(area: float, m: int, n: int) -> float:
-    """Variance of an AUC of m and n exponential scores (Hanley and McNeil 1982, as Newcombe 2006 makes it symmetric)."""
+    """Variance of an AUC of m and n exponential scores (Hanley and McNeil 1982; made symmetric: Newcombe 2006)."""
     size = (m + n) / 2 - 1
     return area * (1 - area) * (1 + size * (1 - area) / (2 - area) + size * area / (1 + area)) / (m * n)
 
 
-#: Placements off the extreme, in number, that count as much as the model when the variance is inflated or shrunk. The
-#: least of 3, 5, 10 at which simulated coverage stayed above .93 for AUCs up to .98 (tests/evaluation/test_coverage.py).
+#: Number of placements off the extreme that count as much as the model's variance. With 3 simulated coverage stayed
+#: above .93 for AUCs up to .98 (tests/evaluation/test_coverage.py); more makes intervals longer.
 _PSEUDO_PLACEMENTS = 3.0
 
 

@@ -61,7 +61,9 @@ def rank_p_value(
     return float((1 + (sums >= measured - 1e-9).sum()) / (1 + repeats))
 
 
-def _per_unit(values: Floats, members: NDArray[np.bool_], clusters: ArrayLike | None) -> tuple[Floats, NDArray[np.bool_]]:
+def _per_unit(
+    values: Floats, members: NDArray[np.bool_], clusters: ArrayLike | None
+) -> tuple[Floats, NDArray[np.bool_]]:
     if clusters is None:
         return values, members
     unit = np.unique(np.asarray(clusters), return_inverse=True)[1]

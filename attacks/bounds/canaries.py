@@ -61,7 +61,9 @@ def direction_canaries(count: int, dimension: int, seed: int) -> FloatArray:
     """
     if min(count, dimension) < 1:
         raise AuditInvalid(f"{count} canaries of dimension {dimension}: both must be at least 1")
-    rows = np.random.default_rng(purpose_seed(seed, "attacks.bounds.direction_canaries")).normal(size=(count, dimension))
+    rows = np.random.default_rng(purpose_seed(seed, "attacks.bounds.direction_canaries")).normal(
+        size=(count, dimension)
+    )
     unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 

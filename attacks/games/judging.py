@@ -13,8 +13,8 @@ from scipy import stats
 
 from attacks.errors import GameInvalid
 from attacks.games.attack import FloatArray
-from evaluation.evidence import LowerBound, Score
 from evaluation.errors import SampleError
+from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
 from evaluation.rank_test import rank_p_value
 from evaluation.roc import TprAtFpr, epsilon_lower_bound_one_run, tpr_at_fpr
@@ -111,8 +111,13 @@ def auc_score(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], term
         raise GameInvalid(f"{int(truth.sum())} of {len(truth)} truths are true: {error}") from error
 
 
+def has_spread(truth: BoolArray, clusters: NDArray[Any]) -> bool:
+    """Whether both truths are of two clusters at least: without that there is no interval."""
+    return min(len(np.unique(clusters[truth])), len(np.unique(clusters[~truth]))) >= 2
+
+
 def p_value(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> float:
-    """P-value of "no better than chance" (`rank_p_value`): truths are permuted as the coins fell, by cluster or alone."""
+    """P-value of "no better than chance" (`rank_p_value`): truths are permuted as the coins fell."""
     seed = stream_seed(terms, Stream.PERMUTATIONS)
     return rank_p_value(scores, truth, seed=seed, clusters=_shared(clusters), repeats=terms.repeats)
 
@@ -149,8 +154,8 @@ def _check_coins_apart(truth: BoolArray, clusters: NDArray[np.int64], rate: floa
     chances = 1.0 - rate ** size[several] - (1.0 - rate) ** size[several]
     if _at_most(mixed, chances) < 1e-6:
         raise GameInvalid(
-            f"{int(several.sum()) - mixed} of {int(several.sum())} clusters with several candidates hold one truth each, "
-            "which coins for each candidate do not give; declare one coin per cluster (Coin(per_cluster=True)), and the "
+            f"{int(several.sum()) - mixed} of {int(several.sum())} clusters of several candidates hold one truth each, which "
+            "coins for each candidate do not give; declare one coin per cluster (Coin(per_cluster=True)), and the "
             "ledger's epsilon of a whole cluster"
         )
 

@@ -26,7 +26,8 @@ def misfit(gradients: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     import torch
 
     one, other = (torch.nn.functional.normalize(rows.double(), dim=1) for rows in (gradients, target))
-    return (one - other).norm(dim=1).nan_to_num(nan=2.0)
+    length: torch.Tensor = torch.linalg.vector_norm(one - other, dim=1)
+    return length.nan_to_num(nan=2.0)
 
 
 def polish(
@@ -35,8 +36,8 @@ def polish(
     """The reconstructions (m, ...) after a descent on the misfit of their gradients' directions, the better of each.
 
     First Adam on the sum of absolute differences: where a guess puts a few units on the wrong side of their kink, their
-    gradients are far off, and absolute differences let the others decide (squares do not). Then L-BFGS on squares, which
-    ends at the precision of the target. On ReLU networks this takes 30 to 60 dB to above 110 dB.
+    gradients are far off, and absolute differences let the others decide (squares do not). Then L-BFGS on squares, to
+    end at the precision of the target. On ReLU networks this takes 30 to 60 dB to above 110 dB.
 
     Args:
         gradient_of: in float64 (`modules.gradients_of` with `double`).
@@ -51,7 +52,7 @@ def polish(
     best = misfit(gradient_of(found, labels).detach(), aim)
     for descend, at_once in ((_by_absolute_differences, len(found)), (_by_squares, 1)):
         rows = torch.nonzero((best > _DONE) & (best < _HOPELESS)).flatten()
-        for part in rows.split(max(at_once, 1)):
+        for part in torch.split(rows, max(at_once, 1)):
             if not len(part):
                 continue
             moved = descend(gradient_of, found[part], labels[part], aim[part])

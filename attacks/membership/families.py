@@ -138,7 +138,7 @@ def log_mean_probability(logs: FloatArray, mask: Bools) -> FloatArray:
     far = top + np.log(np.where(mask, np.exp(np.minimum(logs - top, 0.0)), 0.0).sum(axis=0) / count)
     # Of probabilities near 1 the complements are averaged: 1 - 1e-20 is 1 in float64, 1e-20 is not 0.
     near = np.log1p(-np.where(mask, -np.expm1(np.minimum(logs, 0.0)), 0.0).sum(axis=0) / count)
-    return np.where(far > -0.5, near, far)
+    return np.asarray(np.where(far > -0.5, near, far))
 
 
 def family_scores(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attacks.errors import CandidatesInvalid, GameInvalid
 from attacks.games.attack import Candidates, FloatArray, IntArray, Losses

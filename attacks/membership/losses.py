@@ -44,8 +44,9 @@ def resolved(losses: NDArray[Any]) -> FloatArray:
     short = losses.dtype.kind == "f" and losses.dtype.itemsize < 8
     eaten = int((losses < SMALLEST_LOSS).sum()) if short else int((losses == 0).sum())
     if eaten:
+        least = f"below {SMALLEST_LOSS:g}" if short else "0"
         raise LossesInvalid(
-            f"{eaten} of {losses.size} losses of type {losses.dtype} are {f'below {SMALLEST_LOSS:g}' if short else '0'}, "
+            f"{eaten} of {losses.size} losses of type {losses.dtype} are {least}, "
             "where rounding has eaten the log odds; compute losses in float64 from logits, as "
             "modules.functions.label_losses does"
         )

@@ -159,6 +159,10 @@ def _plain_centre(family: Family) -> Family:
     return replace(family, centre="signal")
 
 
+OFFLINE_RMIA = 0.3
+"""The a of offline RMIA that Zarifzadeh et al. 2024 use on CIFAR-10 (appendix B.2.2)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Rmia:
     """Share of a population whose ratio the candidate's exceeds (Zarifzadeh et al. 2024, `families.rmia_scores`).

@@ -120,8 +120,8 @@ class ShadowModels:
         twice = sum(key in self._ambiguous for key in keys)
         if twice:
             raise CandidatesInvalid(
-                f"{twice} of {len(rows)} candidates lie in the shadow models' pool more than once, each time with coins "
-                "of its own; leave repeated examples out of the pool (games.attack.repeated), or give them one cluster "
+                f"{twice} of {len(rows)} candidates lie in the shadow models' pool more than once, each time with "
+                "coins of their own; leave repeated examples out of the pool (games.attack.repeated), or give them one cluster "
                 "and one coin"
             )
         return np.array(rows, dtype=np.int64)
@@ -186,7 +186,9 @@ def continual_models(
     if recipe.memory:
         for task in np.unique(pool.task):
             held |= kept_exactly(
-                coins & (pool.task[first] == task), recipe.memory, purpose_seed(seed, f"attacks.shadows.memory.{int(task)}")
+                coins & (pool.task[first] == task),
+                recipe.memory,
+                purpose_seed(seed, f"attacks.shadows.memory.{int(task)}"),
             )
     trained, kept = coins[:, unit], held[:, unit]
     key = cache_key(

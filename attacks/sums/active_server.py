@@ -1,9 +1,9 @@
 """A server that departs from the protocol, as tests of the defence: imprinting models, and a model per client.
 
 Each probe hands crafted models to the system under test and looks at the sum that comes back. The system may refuse by
-raising (the defence works), or answer; then the probe says how much of the clients' data it read. A harness that crashes
-has refused nothing: an error counts as a refusal only if an honest model passes, and if it is none of a program's own
-mistakes (`MISTAKES`).
+raising (the defence works), or answer; then the probe says how much of the clients' data it read. A harness that
+crashes has refused nothing: an error counts as a refusal only if an honest model passes, and if it is none of a
+program's own mistakes (`MISTAKES`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ Summed = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """(weights (d,) sent to every client) -> the decrypted sum of gradients (d,). Raises or returns to refuse."""
 PerClient = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """(weights (n, d), row j sent to client j) -> the decrypted sum of gradients (d,)."""
-MISTAKES = (TypeError, NameError, AttributeError, LookupError, ArithmeticError, AssertionError, ImportError, MemoryError)
+MISTAKES = (
+    TypeError,
+    NameError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
+)
 """Errors that no defence raises on purpose."""
 ISOLATED = 0.99
 """Cosine from which an update counts as isolated."""
@@ -182,8 +191,8 @@ def _answer(
         return f"{type(refusal).__name__}: {refusal}"
     if total.shape != (size,) or not np.isfinite(total).all():
         raise HarnessFailed(
-            f"the system under test answered with shape {total.shape} and {int((~np.isfinite(total)).sum())} values that "
-            f"are not finite; let it return the sum of gradients ({size},), or raise to refuse"
+            f"the system under test answered with shape {total.shape} and {int((~np.isfinite(total)).sum())} values "
+            f"that are not finite; let it return the sum of gradients ({size},), or raise to refuse"
         )
     return total
 

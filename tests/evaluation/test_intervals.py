@@ -125,9 +125,7 @@ def test_delong_at_the_edges() -> None:
         ([1, 0, 1, 0], [5, 5, 5, 5], "1 clusters with positives and 1 with"),
     ],
 )
-def test_what_has_no_spread_gets_a_sentence_and_no_nan(
-    truth: list[int], clusters: list[int] | None, said: str
-) -> None:
+def test_what_has_no_spread_gets_a_sentence_and_no_nan(truth: list[int], clusters: list[int] | None, said: str) -> None:
     with pytest.raises(SampleError, match=said):
         delong_auc([1.0, 2.0, 3.0, 4.0], truth, clusters=clusters)
     with pytest.raises(SampleError, match="two of each"):

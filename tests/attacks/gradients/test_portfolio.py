@@ -90,7 +90,9 @@ def test_the_portfolio_is_never_worse_than_its_best_member(network: str, noise: 
         module, x, y = _windows()
     else:
         x, y = _images(digits, 2, seed=4)
-        flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+        flat = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+        )
         module = {"tanh": _cnn(torch.nn.Tanh), "relu": _cnn(torch.nn.ReLU), "perceptron": flat}[network]
     target = _gradients(module, (x, y))
     scale = noise * target.norm(dim=1, keepdim=True) / target.shape[1] ** 0.5
