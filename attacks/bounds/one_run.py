@@ -94,7 +94,5 @@ def _by_task(
         names = (attack.name, view.threat.name)
         outcomes.append(judge(game, names, scores[chosen], candidates.take(chosen), coins, own))
     if not outcomes:
-        raise GameInvalid(
-            "in every task one truth has fewer than two clusters; flip coins of more clusters before training"
-        )
+        raise GameInvalid("every task's truths are one-sided or of one cluster; flip independent coins before training")
     return tuple(outcomes)

@@ -154,8 +154,8 @@ def _check_coins_apart(truth: BoolArray, clusters: NDArray[np.int64], rate: floa
     chances = 1.0 - rate ** size[several] - (1.0 - rate) ** size[several]
     if _at_most(mixed, chances) < 1e-6:
         raise GameInvalid(
-            f"{int(several.sum()) - mixed} of {int(several.sum())} clusters of several candidates hold one truth each, which "
-            "coins for each candidate do not give; declare one coin per cluster (Coin(per_cluster=True)), and the "
+            f"{int(several.sum()) - mixed} of {int(several.sum())} clusters of several candidates hold one truth each, "
+            "which coins for each candidate do not give; declare one coin per cluster, Coin(per_cluster=True), and the "
             "ledger's epsilon of a whole cluster"
         )
 

@@ -37,7 +37,7 @@ def disjoint_pairs(candidates: Candidates, seed: int) -> IntArray:
 
     Pairs share a label so that neither example is told from the other by its class.
     """
-    random, found = np.random.default_rng(purpose_seed(seed, "attacks.games.swaps")), [np.empty((0, 2), dtype=np.int64)]
+    random, found = np.random.default_rng(purpose_seed(seed, "attacks.swaps.pairs")), [np.empty((0, 2), dtype=np.int64)]
     kinds = np.stack([candidates.task, candidates.y], axis=1)
     for kind in np.unique(kinds, axis=0):
         own = random.permutation(np.flatnonzero((kinds == kind).all(axis=1)))

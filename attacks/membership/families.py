@@ -137,7 +137,8 @@ def log_mean_probability(logs: FloatArray, mask: Bools) -> FloatArray:
     top = np.where(mask, logs, -np.inf).max(axis=0)
     far = top + np.log(np.where(mask, np.exp(np.minimum(logs - top, 0.0)), 0.0).sum(axis=0) / count)
     # Of probabilities near 1 the complements are averaged: 1 - 1e-20 is 1 in float64, 1e-20 is not 0.
-    near = np.log1p(-np.where(mask, -np.expm1(np.minimum(logs, 0.0)), 0.0).sum(axis=0) / count)
+    missing = np.where(mask, -np.expm1(np.minimum(logs, 0.0)), 0.0).sum(axis=0) / count
+    near = np.log1p(-np.minimum(missing, 0.5))
     return np.asarray(np.where(far > -0.5, near, far))
 
 

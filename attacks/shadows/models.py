@@ -121,8 +121,8 @@ class ShadowModels:
         if twice:
             raise CandidatesInvalid(
                 f"{twice} of {len(rows)} candidates lie in the shadow models' pool more than once, each time with "
-                "coins of their own; leave repeated examples out of the pool (games.attack.repeated), or give them one cluster "
-                "and one coin"
+                "coins of their own; leave repeated examples out of the pool (games.attack.repeated), or give them one "
+                "cluster and one coin"
             )
         return np.array(rows, dtype=np.int64)
 

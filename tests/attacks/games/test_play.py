@@ -91,7 +91,7 @@ def test_coins_of_a_person_are_not_taken_for_coins_of_an_example(make_candidates
     truth = coins(30)[cluster]
     scores = truth + 0.1 * np.random.default_rng(0).normal(size=300)
     candidates = make_candidates(300, cluster=cluster)
-    with pytest.raises(GameInvalid, match=r"30 of 30 clusters .* Coin\(per_cluster=True\)"):
+    with pytest.raises(GameInvalid, match=r"30 of 30 clusters .*Coin\(per_cluster=True\)"):
         play(MEMBERSHIP, Given(scores), VIEW, candidates, truth, TERMS, BLIND)
     # One window declared wrongly does not hide it.
     truth[0] = ~truth[0]
