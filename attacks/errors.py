@@ -51,7 +51,7 @@ class AuditInvalid(AttackError):
     """An audit was given canaries, counts or an epsilon from which no statement follows."""
 
 
-class HarnessFailed(AttackError):
+class HarnessCrashed(AttackError):
     """A system under test crashed, so that nobody knows whether it would have refused."""
 
 

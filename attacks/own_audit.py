@@ -156,15 +156,7 @@ def audit(
     about = Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon)
     more, left = _play_memory(subject, losses, transcript, shadows, about)
     outcomes, skipped = outcomes + more, skipped + left
-    if shadows is None:
-        skipped.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
-    elif subject.population is None:
-        skipped.append("RMIA: the subject has no population to compare with (Subject.population)")
-    if len(subject.candidates) < everyone:
-        skipped.append(
-            f"{everyone - len(subject.candidates)} of {everyone} candidates: they occur more than once, so that no "
-            "coin alone decided whether the model saw them"
-        )
+    skipped += _lacking(subject, everyone, shadows)
     outcomes += _controls(subject, losses, transcript, terms)
     curves = _curves(subject, losses, transcript, shadows)
     document = audit_document(
@@ -183,6 +175,21 @@ def _check_coins(subject: Subject) -> None:
             )
     if count and repeated(subject.candidates).all():
         raise GameInvalid(f"all {count} candidates occur more than once; give examples that differ")
+
+
+def _lacking(subject: Subject, everyone: int, shadows: ShadowModels | None) -> list[str]:
+    """What was not tested for lack of models, population, or candidates that differ."""
+    said = []
+    if shadows is None:
+        said.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
+    elif subject.population is None:
+        said.append("RMIA: the subject has no population to compare with (Subject.population)")
+    if len(subject.candidates) < everyone:
+        said.append(
+            f"{everyone - len(subject.candidates)} of {everyone} candidates: they occur more than once, so that no "
+            "coin alone decided whether the model saw them"
+        )
+    return said
 
 
 def _member_attacks(losses: Losses, shadows: ShadowModels | None, population: Candidates | None) -> list[Attack]:

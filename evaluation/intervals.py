@@ -131,7 +131,9 @@ def _spread(above: Floats, below: Floats, units: tuple[Ints, Ints]) -> _Spread:
     both = 2 * count / (count - 1) * float((own * other).sum()) / (m * n)
     scale = first**2 / (k - 1) + second**2 / (l - 1)
     degrees = (first + second) ** 2 / scale if scale > 0.0 else min(k, l) - 1.0
-    return _Spread(variance=max(first + second + both, 0.0), degrees=max(degrees, 1.0), positives=k, negatives=l)
+    # Where the same clusters hold positives and negatives, there are no more of them than there are.
+    degrees = max(min(degrees, count - 1.0), 1.0)
+    return _Spread(variance=max(first + second + both, 0.0), degrees=degrees, positives=k, negatives=l)
 
 
 def _model_variance(area: float, m: int, n: int) -> float:
@@ -205,7 +207,7 @@ def delong_auc(
 
 def _farthest(inside: float, outside: float, covers: Callable[[float], bool]) -> float:
     """The point between them at which `covers` ends, by bisection."""
-    for _ in range(60):
+    for _ in range(40):
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if covers(middle) else (inside, middle)
     return inside

@@ -109,25 +109,15 @@ def tpr_at_fpr(
         raise LevelError(f"fpr={fpr} must lie strictly between 0 and 1")
     _, negatives = split_by_truth(scores, truth)
 
-    def refused(reason: str) -> TprAtFpr:
-        return TprAtFpr(
-            fpr=fpr,
-            value=None,
-            low=None,
-            high=None,
-            confidence=confidence,
-            threshold=None,
-            measured_fpr=None,
-            reason=reason,
-        )
-
     if fpr * negatives.size < 10 * (1 - 1e-12):
-        return refused(f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}")
+        return _refused(
+            fpr, confidence, f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}"
+        )
     values, members = np.asarray(scores, dtype=np.float64), np.asarray(truth).astype(bool)
     calibration, judged = halves(members, seed, clusters)
     nulls, found = values[calibration & ~members], values[judged & members]
     if not nulls.size or not found.size:
-        return refused("one half of the candidates lacks members or non-members; use more clusters")
+        return _refused(fpr, confidence, "one half of the candidates lacks members or non-members; use more clusters")
     threshold = float(np.sort(nulls)[::-1][math.floor(fpr * nulls.size + 1e-9)])
     hits = int((found > threshold).sum())
     units = None
@@ -147,6 +137,11 @@ def tpr_at_fpr(
         measured_fpr=measured,
         reason=None,
     )
+
+
+def _refused(fpr: float, confidence: float, reason: str) -> TprAtFpr:
+    nothing = dict.fromkeys(("value", "low", "high", "threshold", "measured_fpr"))
+    return TprAtFpr(fpr=fpr, confidence=confidence, reason=reason, **nothing)
 
 
 def _bound(tp: int, fp: int, members: int, nonmembers: int, delta: float, confidence: float) -> float:

@@ -40,7 +40,9 @@ class Candidates:
     task: IntArray
 
     def __post_init__(self) -> None:
-        x = np.array(self.x, dtype=np.float32)
+        # What overflows becomes infinite, and is refused below.
+        with np.errstate(over="ignore"):
+            x = np.array(self.x, dtype=np.float32)
         if x.ndim < 2 or not np.isfinite(x).all():
             raise CandidatesInvalid(
                 f"candidates x has shape {x.shape} and {int((~np.isfinite(x)).sum())} values that are not "

@@ -68,7 +68,7 @@ def leakage_matrix(
         candidates: members and non-members of all tasks, by coin.
         trained: bool (n,), the coins.
         kept: bool (n,) if the memory never changes what it keeps, or (tasks, n): what it held when task i closed.
-        terms: seed, confidence and bootstrap of the intervals; the bound on epsilon is not computed here.
+        terms: the confidence of the intervals; the bound on epsilon is not computed here.
 
     Returns:
         Cells are None where a group (kept, discarded, non-members) has examples of fewer than two clusters.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.errors import AttackError, HarnessFailed, InversionInvalid
+from attacks.errors import AttackError, HarnessCrashed, InversionInvalid
 from attacks.gradients.fidelity import matched, psnr
 from attacks.gradients.inversion import analytic_linear
 from attacks.modules.layout import last_linear
@@ -143,7 +143,7 @@ def probe_imprint(
         above: PSNR in dB (peak 1) from which a target counts as recovered.
 
     Raises:
-        HarnessFailed: the system crashed, or answered with something that is no finite sum.
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
         InversionInvalid: the reference does not fit.
     """
     crafted = imprint.weights(reference)
@@ -176,7 +176,7 @@ def _answer(
     try:
         total = np.asarray(system(crafted), dtype=np.float64)
     except MISTAKES as crash:
-        raise HarnessFailed(
+        raise HarnessCrashed(
             f"the system under test crashed ({type(crash).__name__}: {crash}), which is no refusal; mend it, or let it "
             "refuse with an error of its own"
         ) from crash
@@ -184,13 +184,13 @@ def _answer(
         try:
             system(honest)
         except Exception as crash:
-            raise HarnessFailed(
+            raise HarnessCrashed(
                 f"the system under test fails at an honest model too ({type(crash).__name__}: {crash}), so that its "
                 "error says nothing about crafted ones; mend it"
             ) from crash
         return f"{type(refusal).__name__}: {refusal}"
     if total.shape != (size,) or not np.isfinite(total).all():
-        raise HarnessFailed(
+        raise HarnessCrashed(
             f"the system under test answered with shape {total.shape} and {int((~np.isfinite(total)).sum())} values "
             f"that are not finite; let it return the sum of gradients ({size},), or raise to refuse"
         )
@@ -231,7 +231,7 @@ def probe_inconsistency(
         clients: how many there are.
 
     Raises:
-        HarnessFailed: the system crashed, or answered with something that is no finite sum.
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
         InversionInvalid: the target is no client.
     """
     client, example = target
@@ -302,7 +302,7 @@ def probe_suppression(
         clients: how many there are.
 
     Raises:
-        HarnessFailed: the system crashed, or answered with something that is no finite sum.
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
         InversionInvalid: the target is no client, or the module has no layer to silence.
     """
     client, alone = target

@@ -19,7 +19,7 @@ from secure_fcl.running.folder import RunFolder
 
 Ints = NDArray[np.int64]
 
-#: With fewer held-out blocks in a task, a bootstrap interval says less than it seems to; the cell stays empty.
+#: With fewer held-out blocks in a task, an interval says less than it seems to; the cell stays empty.
 FEWEST_BLOCKS = 10
 
 

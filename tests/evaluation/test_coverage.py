@@ -16,7 +16,7 @@ from evaluation.roc import tpr_at_fpr
 
 Random = np.random.Generator
 pytestmark = pytest.mark.slow
-REPEATS = 2000
+REPEATS = 1000
 LEAST, MOST = 0.93, 0.97
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import gradients_of
-from attacks.errors import HarnessFailed, InversionInvalid
+from attacks.errors import HarnessCrashed, InversionInvalid
 from attacks.shadows import BatchedMlp
 from attacks.sums.active_server import Imprint, Summed, probe_imprint, probe_inconsistency, probe_suppression
 
@@ -109,9 +109,9 @@ def _mistaken(models: np.ndarray) -> np.ndarray:
 def test_a_harness_that_crashes_has_refused_nothing(system: Summed, said: str, digits: Data) -> None:
     x, weights = digits[0], BatchedMlp((64, 32, 10)).initial(np.array([3]))[0]
     weights[0] = 1.0
-    with pytest.raises(HarnessFailed, match=said):
+    with pytest.raises(HarnessCrashed, match=said):
         probe_imprint(system, Imprint(inputs=64, bins=16, classes=10), x[:50], x[:4])
-    with pytest.raises(HarnessFailed, match=said):
+    with pytest.raises(HarnessCrashed, match=said):
         probe_inconsistency(system, weights, (32, 64), (2, x[2]), 5)
-    with pytest.raises(HarnessFailed, match=said):
+    with pytest.raises(HarnessCrashed, match=said):
         probe_suppression(system, BatchedMlp((64, 32, 10)).module(), weights, (2, weights), 5)
