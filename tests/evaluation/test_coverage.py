@@ -18,6 +18,7 @@ Random = np.random.Generator
 pytestmark = pytest.mark.slow
 REPEATS = 1000
 LEAST, MOST = 0.93, 0.97
+ERRORS = 2.0  # standard errors of a measured coverage that are allowed for: some hundred are measured
 
 
 def measured(name: str, draws: Iterator[tuple[float, float, float]], few: bool) -> None:
@@ -26,8 +27,9 @@ def measured(name: str, draws: Iterator[tuple[float, float, float]], few: bool) 
     covered = float(((rows[:, 0] <= rows[:, 1]) & (rows[:, 1] <= rows[:, 2])).mean())
     width = float((rows[:, 2] - rows[:, 0]).mean())
     print(f"{name}: {100 * covered:.1f} % covered, mean width {width:.4f}")
-    assert covered >= LEAST, name
-    assert few or covered <= MOST, name
+    error = ERRORS * (0.95 * 0.05 / len(rows)) ** 0.5
+    assert covered >= LEAST - error, name
+    assert few or covered <= MOST + error, name
 
 
 def normal(random: Random, size: int, shift: float) -> np.ndarray:
@@ -72,7 +74,12 @@ def test_area_and_rate_among_clusters(per_cluster: bool, shared: float, count: i
     random = np.random.default_rng([count, int(10 * shared), int(shift), per_cluster])
     areas, rates = [], []
     known, found = float(stats.norm.cdf(shift / 2**0.5)), float(stats.norm.sf(stats.norm.isf(0.1) - shift))
-    for seed in range(REPEATS // 2):
+    if not per_cluster:
+        # Some pairs are of one cluster, whose common part cancels; sizes are uniform from 1 to 2 size - 1.
+        squares = size**2 + ((2 * size - 1) ** 2 - 1) / 12
+        within = (squares - size) / (size**2 * count)
+        known += within * (float(stats.norm.cdf(shift / (2 * (1 - shared)) ** 0.5)) - known)
+    for seed in range(REPEATS):
         clusters = np.repeat(np.arange(count), random.integers(1, 2 * size, count))
         coins = random.random(count if per_cluster else len(clusters)) < 0.5
         truth = coins[clusters] if per_cluster else coins
@@ -86,7 +93,7 @@ def test_area_and_rate_among_clusters(per_cluster: bool, shared: float, count: i
     name = f"{count} clusters of {size}, {shared:.1f} shared, a coin a {'cluster' if per_cluster else 'candidate'}"
     measured(f"AUC {known:.3f}, {name}", iter(areas), count <= 20)
     # A tenth of the non-members of one half places the threshold: some 7 to 30 of them, fewer clusters.
-    if len(rates) > REPEATS // 4:
+    if len(rates) > REPEATS // 2:
         measured(f"  TPR {found:.3f} at 10 %", iter(rates), few=True)
 
 
