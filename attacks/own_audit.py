@@ -140,29 +140,31 @@ def audit(
         GameInvalid: truths of a wrong shape, one-sided or of one cluster, or not from the declared coin; every
             candidate occurs more than once.
     """
-    begun, losses = time.perf_counter(), losses_of(subject.module)
+    begun = time.perf_counter()
     _check_coins(subject)
-    everyone, subject = len(subject.candidates), subject.distinct()
-    transcript = subject.transcript()
-    terms = Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon)
-    outcomes, skipped = _play_all(
-        MEMBERSHIP,
-        _member_attacks(losses, shadows, subject.population),
-        transcript,
-        subject.candidates,
-        subject.trained,
-        terms,
+    outcomes, skipped, curves = _all_games(
+        subject.distinct(),
+        shadows,
+        Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon),
+        Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon),
     )
-    about = Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon)
-    more, left = _play_memory(subject, losses, transcript, shadows, about)
-    outcomes, skipped = outcomes + more, skipped + left
-    skipped += _lacking(subject, everyone, shadows)
-    outcomes += _controls(subject, losses, transcript, terms)
-    curves = _curves(subject, losses, transcript, shadows)
+    skipped += _lacking(subject, shadows)
     document = audit_document(
         seconds=time.perf_counter() - begun, row=name, outcomes=outcomes, not_tested=[*skipped, *_NEVER_TESTED]
     )
     return document | {"history": curves}
+
+
+def _all_games(
+    subject: Subject, shadows: ShadowModels | None, terms: Terms, about_memory: Terms
+) -> tuple[list[Outcome], list[str], list[dict[str, Any]]]:
+    """Outcomes with controls, what could not be played, and curves of forgetting."""
+    losses, transcript = losses_of(subject.module), subject.transcript()
+    attacks = _member_attacks(losses, shadows, subject.population)
+    outcomes, skipped = _play_all(MEMBERSHIP, attacks, transcript, subject.candidates, subject.trained, terms)
+    more, left = _play_memory(subject, losses, transcript, shadows, about_memory)
+    outcomes += more + _controls(subject, losses, transcript, terms)
+    return outcomes, skipped + left, _curves(subject, losses, transcript, shadows)
 
 
 def _check_coins(subject: Subject) -> None:
@@ -177,17 +179,17 @@ def _check_coins(subject: Subject) -> None:
         raise GameInvalid(f"all {count} candidates occur more than once; give examples that differ")
 
 
-def _lacking(subject: Subject, everyone: int, shadows: ShadowModels | None) -> list[str]:
+def _lacking(subject: Subject, shadows: ShadowModels | None) -> list[str]:
     """What was not tested for lack of models, population, or candidates that differ."""
-    said = []
+    said, copies = [], int(repeated(subject.candidates).sum())
     if shadows is None:
         said.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
     elif subject.population is None:
         said.append("RMIA: the subject has no population to compare with (Subject.population)")
-    if len(subject.candidates) < everyone:
+    if copies:
         said.append(
-            f"{everyone - len(subject.candidates)} of {everyone} candidates: they occur more than once, so that no "
-            "coin alone decided whether the model saw them"
+            f"{copies} of {len(subject.candidates)} candidates: they occur more than once, so that no coin alone "
+            "decided whether the model saw them"
         )
     return said
 
