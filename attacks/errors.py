@@ -51,5 +51,9 @@ class AuditInvalid(AttackError):
     """An audit was given canaries, counts or an epsilon from which no statement follows."""
 
 
+class HarnessCrashed(AttackError):
+    """A system under test crashed, so that nobody knows whether it would have refused."""
+
+
 class LedgerContradicted(AttackError):
     """An audit shows a larger epsilon than the ledger charged: a bug in the mechanism or in the accounting."""

@@ -12,16 +12,23 @@ from numpy.typing import NDArray
 
 from attacks.controls.memorised import membership_world, negative_control, positive_control
 from attacks.errors import AuditInvalid, CandidatesInvalid, CapabilityMissing, GameInvalid
-from attacks.games.attack import Attack, Candidates, Losses
-from attacks.games.judging import BoolArray, Coin, Terms
+from attacks.games.attack import Attack, Candidates, Losses, repeated
+from attacks.games.judging import BoolArray, Coin, Terms, has_spread
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, blind_baseline, play
 from attacks.games.swaps import SWAPPED, play_swaps
 from attacks.games.views import ALL_MODELS, FINAL_MODEL, Capability, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO
 from attacks.membership.history import curve_record, forgetting_curve, history_scores, loss_history
 from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
-from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
-from attacks.membership.shadow import ShadowMembership, ShadowRetained
+from attacks.membership.scores import (
+    CheckpointDifference,
+    CheckpointRatio,
+    LossScore,
+    OddsScore,
+    SequenceMean,
+    Standardised,
+)
+from attacks.membership.shadow import OFFLINE_RMIA, Rmia, ShadowMembership, ShadowRetained
 from attacks.modules.functions import losses_of
 from attacks.report import audit_document
 from attacks.shadows.models import ShadowModels
@@ -47,6 +54,7 @@ class Subject:
         candidates: members and non-members of the same tasks and classes, by coin.
         trained: bool (n,), the coins.
         kept: bool (n,), what the replay memory still held; None without a memory.
+        population: examples that nobody trained on and no game asks about, which RMIA compares with; None plays none.
     """
 
     module: torch.nn.Module
@@ -55,6 +63,19 @@ class Subject:
     candidates: Candidates
     trained: BoolArray
     kept: BoolArray | None = None
+    population: Candidates | None = None
+
+    def distinct(self) -> Subject:
+        """The same about those candidates that occur once: a model knows a copy under every coin flipped for it."""
+        once = np.flatnonzero(~repeated(self.candidates))
+        if len(once) == len(self.candidates):
+            return self
+        return replace(
+            self,
+            candidates=self.candidates.take(once),
+            trained=self.trained[once],
+            kept=None if self.kept is None else self.kept[once],
+        )
 
     def transcript(self) -> dict[str, NDArray[Any]]:
         """The fields of FINAL_MODEL and MODEL_SEQUENCE.
@@ -91,7 +112,8 @@ def audit(
     """Plays every game that the subject allows and returns the audit as a JSON-ready document.
 
     Games: membership by loss, by difference and ratio of checkpoints, by the mean over the sequence, and with shadow
-    models (BaVarIA on the last and on all checkpoints, LiRA, the ratio) if given; retained or merely seen by loss,
+    models (BaVarIA on the last and on all checkpoints, LiRA, the ratio, and with a population RMIA) if given, the last
+    three also without IN models; retained or merely seen by loss,
     difference, slope and shadow models, and in pairs for a memory of fixed size; curves of forgetting; controls. What
     could not be played is said under "not_tested".
 
@@ -115,35 +137,73 @@ def audit(
 
     Raises:
         AuditInvalid: checkpoints and tasks do not fit.
-        GameInvalid: truths of a wrong shape, one-sided, or not from the declared coin.
+        GameInvalid: truths of a wrong shape, one-sided or of one cluster, or not from the declared coin; every
+            candidate occurs more than once.
     """
-    begun, losses = time.perf_counter(), losses_of(subject.module)
-    transcript = subject.transcript()
-    terms = Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon)
-    outcomes, skipped = _play_all(
-        MEMBERSHIP, _member_attacks(losses, shadows), transcript, subject.candidates, subject.trained, terms
+    begun = time.perf_counter()
+    _check_coins(subject)
+    outcomes, skipped, curves = _all_games(
+        subject.distinct(),
+        shadows,
+        Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon),
+        Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon),
     )
-    about = Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon)
-    more, left = _play_memory(subject, losses, transcript, shadows, about)
-    outcomes, skipped = outcomes + more, skipped + left
-    if shadows is None:
-        skipped.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
-    outcomes += _controls(subject, losses, transcript, terms)
-    curves = _curves(subject, losses, transcript, shadows)
+    skipped += _lacking(subject, shadows)
     document = audit_document(
         seconds=time.perf_counter() - begun, row=name, outcomes=outcomes, not_tested=[*skipped, *_NEVER_TESTED]
     )
     return document | {"history": curves}
 
 
-def _member_attacks(losses: Losses, shadows: ShadowModels | None) -> list[Attack]:
+def _all_games(
+    subject: Subject, shadows: ShadowModels | None, terms: Terms, about_memory: Terms
+) -> tuple[list[Outcome], list[str], list[dict[str, Any]]]:
+    """Outcomes with controls, what could not be played, and curves of forgetting."""
+    losses, transcript = losses_of(subject.module), subject.transcript()
+    attacks = _member_attacks(losses, shadows, subject.population)
+    outcomes, skipped = _play_all(MEMBERSHIP, attacks, transcript, subject.candidates, subject.trained, terms)
+    more, left = _play_memory(subject, losses, transcript, shadows, about_memory)
+    outcomes += more + _controls(subject, losses, transcript, terms)
+    return outcomes, skipped + left, _curves(subject, losses, transcript, shadows)
+
+
+def _check_coins(subject: Subject) -> None:
+    count = len(subject.candidates)
+    for name, coins in (("trained", subject.trained), ("kept", subject.kept)):
+        if coins is not None and (np.asarray(coins).dtype != np.bool_ or np.shape(coins) != (count,)):
+            raise GameInvalid(
+                f"{name} has type {np.asarray(coins).dtype} and shape {np.shape(coins)}; give one boolean for each of "
+                f"the {count} candidates"
+            )
+    if count and repeated(subject.candidates).all():
+        raise GameInvalid(f"all {count} candidates occur more than once; give examples that differ")
+
+
+def _lacking(subject: Subject, shadows: ShadowModels | None) -> list[str]:
+    """What was not tested for lack of models, population, or candidates that differ."""
+    said, copies = [], int(repeated(subject.candidates).sum())
+    if shadows is None:
+        said.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
+    elif subject.population is None:
+        said.append("RMIA: the subject has no population to compare with (Subject.population)")
+    if copies:
+        said.append(
+            f"{copies} of {len(subject.candidates)} candidates: they occur more than once, so that no coin alone "
+            "decided whether the model saw them"
+        )
+    return said
+
+
+def _member_attacks(losses: Losses, shadows: ShadowModels | None, population: Candidates | None) -> list[Attack]:
     member: list[Attack] = [
-        Standardised(LossScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
+        Standardised(OddsScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
         SequenceMean(losses),
     ]  # fmt: skip
     if shadows is not None:
         member += [ShadowMembership(shadows, family) for family in (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline(), RATIO)]
-        member.append(ShadowMembership(shadows, BAVARIA, "all"))
+        member += [ShadowMembership(shadows, RATIO.offline()), ShadowMembership(shadows, BAVARIA, "all")]
+        if population is not None:
+            member += [Rmia(shadows, population), Rmia(shadows, population, offline=OFFLINE_RMIA)]
     return member
 
 
@@ -156,7 +216,7 @@ def _curves(
     for task in (int(task) for task in np.unique(subject.candidates.task) if int(task) < last):
         own = np.flatnonzero(subject.candidates.task == task)
         part, coins = subject.candidates.take(own), subject.trained[own]
-        if task not in subject.tasks or coins.all() or not coins.any():
+        if task not in subject.tasks or not has_spread(coins, part.cluster):
             continue
         scores = (
             loss_history(losses, view, part, coins)
@@ -212,7 +272,7 @@ def _play_all(
 
 
 def _controls(subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], terms: Terms) -> list[Outcome]:
-    view, attack = View.of(FINAL_MODEL, transcript), Standardised(LossScore(losses))
+    view, attack = View.of(FINAL_MODEL, transcript), Standardised(OddsScore(losses))
     return [
         positive_control(LossScore, membership_world(terms.seed), terms.seed),
         negative_control(MEMBERSHIP, attack, view, subject.candidates, terms),

@@ -28,8 +28,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         "testing", "errors",
     ),
     "evaluation": (
-        "accuracy", "matrix", "anytime", "forgetting", "intervals", "roc", "evidence", "plots", "report", "summary",
-        "studies", "run_folder", "files", "errors",
+        "accuracy", "matrix", "anytime", "forgetting", "intervals", "roc", "rank_test", "evidence", "plots", "report",
+        "summary", "studies", "run_folder", "files", "errors",
     ),
     "secure_fcl": (
         "runner", "studies", "config", "data", "streams", "features", "memory", "strategies", "strategies.methods",

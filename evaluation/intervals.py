@@ -1,8 +1,8 @@
 """Intervals for everything an audit counts: shares, AUCs, dependent samples, means over seeds.
 
 Sources: Clopper and Pearson 1934; DeLong, DeLong and Clarke-Pearson 1988, computed with midranks as in Sun
-and Xu 2014; Efron and Tibshirani 1993, chapter 13 (percentile interval); Field and Welsh 2007 (cluster
-bootstrap); Holm 1979.
+and Xu 2014; Obuchowski 1997 (clusters); Hanley and McNeil 1982 and Newcombe 2006 (AUCs near 0 and 1); Efron and
+Tibshirani 1993, chapter 13 (percentile interval); Field and Welsh 2007 (cluster bootstrap); Holm 1979.
 """
 
 from __future__ import annotations
@@ -89,36 +89,128 @@ def _variance_of_mean(values: Floats) -> float:
     return float(values.var(ddof=1) / values.size) if values.size > 1 else math.nan
 
 
-def delong_auc(scores: ArrayLike, truth: ArrayLike, confidence: float = 0.95) -> Score:
-    """AUC (ties count one half) with DeLong's interval, clipped to [0, 1].
+@dataclass(frozen=True, kw_only=True)
+class _Spread:
+    """Variance of a mean of placements, Welch's degrees of freedom, and the units it rests on."""
 
-    At an AUC of exactly 0 or 1 DeLong's variance is zero and its interval a point. The interval returned
-    there is Clopper-Pearson's for min(m, n) disjoint pairs of a positive and a negative, all ordered alike.
-    With one positive or one negative the interval is NaN.
+    variance: float
+    degrees: float
+    positives: int
+    negatives: int
+
+
+def _units(truth: ArrayLike, clusters: ArrayLike | None) -> tuple[Ints, Ints]:
+    """Cluster of each positive and of each negative, numbered together; without clusters each is its own.
+
+    Raises:
+        SampleError: the clusters have another length, or the positives or the negatives lie in fewer than two of them.
+    """
+    members = np.asarray(truth).astype(bool)
+    labels = np.arange(members.size) if clusters is None else np.asarray(clusters)
+    if labels.shape != members.shape:
+        raise SampleError(f"clusters {labels.shape} and truth {members.shape} must be of one length")
+    own, other = np.unique(labels[members]).size, np.unique(labels[~members]).size
+    if min(own, other) < 2:
+        what = "candidates" if clusters is None else "clusters"
+        raise SampleError(
+            f"{own} {what} with positives and {other} with negatives show no spread; an interval needs two of each: "
+            "give more of them, or take `roc.auc` alone"
+        )
+    numbers = np.unique(labels, return_inverse=True)[1].astype(np.intp)
+    return numbers[members], numbers[~members]
+
+
+def _spread(above: Floats, below: Floats, units: tuple[Ints, Ints]) -> _Spread:
+    """Obuchowski 1997, section 2: placements are summed within clusters; without shared ones this is DeLong's."""
+    m, n, count = above.size, below.size, int(max(units[0].max(), units[1].max())) + 1
+    own = np.bincount(units[0], weights=above - above.mean(), minlength=count)
+    other = np.bincount(units[1], weights=below - below.mean(), minlength=count)
+    k, l = np.unique(units[0]).size, np.unique(units[1]).size  # noqa: E741
+    first = k / (k - 1) * float((own**2).sum()) / m**2
+    second = l / (l - 1) * float((other**2).sum()) / n**2
+    both = 2 * count / (count - 1) * float((own * other).sum()) / (m * n)
+    scale = first**2 / (k - 1) + second**2 / (l - 1)
+    degrees = (first + second) ** 2 / scale if scale > 0.0 else min(k, l) - 1.0
+    # Where the same clusters hold positives and negatives, there are no more of them than there are.
+    degrees = max(min(degrees, count - 1.0), 1.0)
+    return _Spread(variance=max(first + second + both, 0.0), degrees=degrees, positives=k, negatives=l)
+
+
+def _model_variance(area: float, m: int, n: int) -> float:
+    """Variance of an AUC of m and n exponential scores (Hanley and McNeil 1982; made symmetric: Newcombe 2006)."""
+    size = (m + n) / 2 - 1
+    return area * (1 - area) * (1 + size * (1 - area) / (2 - area) + size * area / (1 + area)) / (m * n)
+
+
+#: Number of placements off the extreme that count as much as the model's variance. With 3 simulated coverage stayed
+#: above .93 for AUCs up to .98 (tests/evaluation/test_coverage.py); more makes intervals longer.
+_PSEUDO_PLACEMENTS = 3.0
+
+
+def _informative(placements: Floats, units: Ints) -> float:
+    """Effective number of clusters whose placements are off the extreme: (sum)^2 / sum of squares."""
+    off = np.bincount(units, weights=1 - placements if placements.mean() > 0.5 else placements)
+    squares = float((off**2).sum())
+    return float(off.sum()) ** 2 / squares if squares > 0.0 else 0.0
+
+
+def delong_auc(
+    scores: ArrayLike, truth: ArrayLike, confidence: float = 0.95, clusters: ArrayLike | None = None
+) -> Score:
+    """AUC (ties count one half) with an interval that stays inside [0, 1].
+
+    All areas A are in it from which the measured one is at most t standard errors away. The error at A follows Hanley
+    and McNeil's shape, scaled so that at the measured area it is DeLong's (with clusters: Obuchowski's); t has Welch's
+    degrees of freedom. Near 0 and 1 few placements are off the extreme and DeLong's variance is mostly too small, on
+    the logit scale as well (20 against 430 at an area of .98: 86 % covered): there the model's variance takes its
+    place by degrees. At exactly 0 or 1 the interval is Clopper-Pearson's for disjoint pairs of a positive and a
+    negative (of clusters), all ordered alike.
 
     Args:
         scores: shape (n,), higher means "positive"; infinities allowed.
         truth: shape (n,), boolean or 0 and 1.
         confidence: level of the interval, in (0, 1).
+        clusters: shape (n,), candidates of one cluster may depend on each other; None: all are independent.
 
-    *Guarantee*: asymptotic, for independent candidates; for dependent ones use `cluster_bootstrap`.
+    *Guarantee*: asymptotic in the number of clusters; measured at 4 against 6 and more.
 
     Raises:
-        SampleError: NaN scores, unequal shapes or an empty group.
+        SampleError: NaN scores, unequal shapes, an empty group, or positives or negatives of fewer than two clusters.
         LevelError: `confidence` is outside (0, 1).
     """
     alpha = 1.0 - checked_confidence(confidence)
     positives, negatives = split_by_truth(scores, truth)
-    placed = _placements(positives, negatives)
-    total = positives.size + negatives.size
-    if placed.auc in (0.0, 1.0):
-        pairs = min(positives.size, negatives.size)
-        exact = clopper_pearson(pairs if placed.auc == 1.0 else 0, pairs, confidence)
-        return Score(value=placed.auc, low=exact.low, high=exact.high, confidence=confidence, n=total)
-    error = math.sqrt(_variance_of_mean(placed.positives) + _variance_of_mean(placed.negatives))
-    half = -float(special.ndtri(alpha / 2)) * error
-    low, high = np.clip([placed.auc - half, placed.auc + half], 0.0, 1.0)
-    return Score(value=placed.auc, low=float(low), high=float(high), confidence=confidence, n=total)
+    placed, units = _placements(positives, negatives), _units(truth, clusters)
+    total, area = positives.size + negatives.size, placed.auc
+    spread = _spread(placed.positives, placed.negatives, units)
+    if area in (0.0, 1.0):
+        pairs = min(spread.positives, spread.negatives)
+        exact = clopper_pearson(pairs if area == 1.0 else 0, pairs, confidence)
+        return Score(value=area, low=exact.low, high=exact.high, confidence=confidence, n=total)
+    known = min(_informative(placed.positives, units[0]), _informative(placed.negatives, units[1]))
+    model = _model_variance(area, positives.size, negatives.size)
+    if clusters is not None:
+        # What clusters take from the precision is told better than the precision itself.
+        alone = _spread(placed.positives, placed.negatives, _units(truth, None)).variance
+        model *= max(spread.variance / alone, 1.0) if alone > 0.0 else 1.0
+    variance = (known * spread.variance + _PSEUDO_PLACEMENTS * model) / (known + _PSEUDO_PLACEMENTS)
+    ratio = variance / _model_variance(area, positives.size, negatives.size)
+    quantile = -float(special.stdtrit(spread.degrees, alpha / 2))
+
+    def covers(other: float) -> bool:
+        error = math.sqrt(ratio * _model_variance(other, positives.size, negatives.size))
+        return abs(area - other) <= quantile * error
+
+    low, high = _farthest(area, 0.0, covers), _farthest(area, 1.0, covers)
+    return Score(value=area, low=low, high=high, confidence=confidence, n=total)
+
+
+def _farthest(inside: float, outside: float, covers: Callable[[float], bool]) -> float:
+    """The point between them at which `covers` ends, by bisection."""
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if covers(middle) else (inside, middle)
+    return inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,33 +224,50 @@ class Difference:
     confidence: float
 
 
-def delong_difference(first: ArrayLike, second: ArrayLike, truth: ArrayLike, confidence: float = 0.95) -> Difference:
-    """Paired difference of the AUCs of two scores of the *same* candidates (DeLong 1988, equation 7).
+def delong_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    truth: ArrayLike,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
+) -> Difference:
+    """Paired difference of the AUCs of two scores of the *same* candidates.
 
-    Two scores that order every pair alike differ by exactly zero: interval [0, 0], p-value 1. With one
-    positive or one negative the interval and the p-value are NaN.
+    The intervals of both areas (`delong_auc`) are added in squares, less what their correlation takes (DeLong 1988,
+    equation 7; Obuchowski 1997; combined as by Zou and Donner 2008), so that areas near 1 get no interval that is too
+    short. The p-value is Student's with Welch's degrees of freedom. Two scores that rank all candidates alike differ
+    by exactly zero: interval [0, 0], p-value 1.
 
     Raises:
-        SampleError: NaN scores, unequal shapes or an empty group.
+        SampleError: as `delong_auc`.
         LevelError: `confidence` is outside (0, 1).
     """
-    alpha = 1.0 - checked_confidence(confidence)
-    one = _placements(*split_by_truth(first, truth))
-    two = _placements(*split_by_truth(second, truth))
-    value = one.auc - two.auc
-    error = math.sqrt(
-        _variance_of_mean(one.positives - two.positives) + _variance_of_mean(one.negatives - two.negatives)
-    )
-    if error == 0.0:
-        return Difference(
-            value=value, low=value, high=value, p_value=1.0 if value == 0.0 else 0.0, confidence=confidence
-        )
-    half = -float(special.ndtri(alpha / 2)) * error
+    one, two = (delong_auc(scores, truth, confidence, clusters) for scores in (first, second))
+    value = one.value - two.value
+    if np.array_equal(midranks(np.asarray(first, dtype=np.float64)), midranks(np.asarray(second, dtype=np.float64))):
+        return Difference(value=0.0, low=0.0, high=0.0, p_value=1.0, confidence=confidence)
+    a, b = (_placements(*split_by_truth(scores, truth)) for scores in (first, second))
+    units = _units(truth, clusters)
+    spread = _spread(a.positives - b.positives, a.negatives - b.negatives, units)
+    own = [_spread(placed.positives, placed.negatives, units).variance for placed in (a, b)]
+    scale = math.sqrt(own[0] * own[1])
+    alike = min(max((own[0] + own[1] - spread.variance) / (2 * scale), -1.0), 1.0) if scale > 0.0 else 0.0
+    # Few units look more alike than they are.
+    alike *= spread.degrees / (spread.degrees + 1)
+
+    def reach(mine: float, along: float, against: float) -> float:
+        # As far as the areas err together, the second one's error is on the same side as the first one's.
+        if alike < 0.0:
+            return math.sqrt(mine**2 + against**2 - 2 * alike * mine * against)
+        return math.sqrt(alike * (mine - along) ** 2 + (1 - alike) * (mine**2 + against**2))
+
+    error = math.sqrt(spread.variance)
+    chance = 2 * float(special.stdtr(spread.degrees, -abs(value) / error)) if error > 0.0 else float(value == 0.0)
     return Difference(
         value=value,
-        low=value - half,
-        high=value + half,
-        p_value=float(2 * special.ndtr(-abs(value) / error)),
+        low=value - reach(one.value - one.low, two.value - two.low, two.high - two.value),
+        high=value + reach(one.high - one.value, two.high - two.value, two.value - two.low),
+        p_value=chance,
         confidence=confidence,
     )
 

@@ -16,6 +16,7 @@ from scipy import special
 from evaluation.errors import LevelError, SampleError
 from evaluation.evidence import Estimate, LowerBound, Score, checked_confidence, checked_delta
 from evaluation.intervals import clopper_pearson, midranks, split_by_truth
+from evaluation.two_steps import share_above_quantile
 
 __all__ = [
     "Estimate",
@@ -93,9 +94,11 @@ def tpr_at_fpr(
 ) -> TprAtFpr:
     """Members found at false positive rate `fpr`: threshold from one half, share from the other.
 
-    Fewer than 10 / `fpr` non-members cannot place the threshold: the answer is then no number but the reason.
+    Fewer than 10 / `fpr` non-members cannot place the threshold: the answer is then no number but the reason. The
+    interval is about the share of members found at a rate of exactly `fpr`, and covers both errors: that of the
+    threshold and that of the share (`two_steps.share_above_quantile`), among clusters where candidates share them.
 
-    *Guarantee*: the interval is exact for independent candidates; with dependent ones it is too narrow.
+    *Guarantee*: asymptotic; measured from 50 non-members on the half that places the threshold, and 20 members.
 
     Raises:
         LevelError: `fpr` or `confidence` is outside (0, 1).
@@ -106,40 +109,39 @@ def tpr_at_fpr(
         raise LevelError(f"fpr={fpr} must lie strictly between 0 and 1")
     _, negatives = split_by_truth(scores, truth)
 
-    def refused(reason: str) -> TprAtFpr:
-        return TprAtFpr(
-            fpr=fpr,
-            value=None,
-            low=None,
-            high=None,
-            confidence=confidence,
-            threshold=None,
-            measured_fpr=None,
-            reason=reason,
-        )
-
     if fpr * negatives.size < 10 * (1 - 1e-12):
-        return refused(f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}")
+        return _refused(
+            fpr, confidence, f"{negatives.size} non-members; a rate of {fpr:g} needs at least {math.ceil(10 / fpr)}"
+        )
     values, members = np.asarray(scores, dtype=np.float64), np.asarray(truth).astype(bool)
     calibration, judged = halves(members, seed, clusters)
     nulls, found = values[calibration & ~members], values[judged & members]
     if not nulls.size or not found.size:
-        return refused("one half of the candidates lacks members or non-members; use more clusters")
+        return _refused(fpr, confidence, "one half of the candidates lacks members or non-members; use more clusters")
     threshold = float(np.sort(nulls)[::-1][math.floor(fpr * nulls.size + 1e-9)])
     hits = int((found > threshold).sum())
-    interval = clopper_pearson(hits, found.size, confidence)
+    units = None
+    if clusters is not None:
+        labels = np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.intp)
+        units = labels[calibration & ~members], labels[judged & members]
+    interval = share_above_quantile(nulls, found, fpr, confidence, units)
     alarms = values[judged & ~members]
     measured = float((alarms > threshold).mean()) if alarms.size else None
     return TprAtFpr(
         fpr=fpr,
         value=hits / found.size,
-        low=interval.low,
-        high=interval.high,
+        low=min(interval.low, hits / found.size),
+        high=max(interval.high, hits / found.size),
         confidence=confidence,
         threshold=threshold,
         measured_fpr=measured,
         reason=None,
     )
+
+
+def _refused(fpr: float, confidence: float, reason: str) -> TprAtFpr:
+    nothing = dict.fromkeys(("value", "low", "high", "threshold", "measured_fpr"))
+    return TprAtFpr(fpr=fpr, confidence=confidence, reason=reason, **nothing)
 
 
 def _bound(tp: int, fp: int, members: int, nonmembers: int, delta: float, confidence: float) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from attacks.errors import AuditInvalid, CandidatesInvalid
 from attacks.games.attack import Candidates, FloatArray
+from attacks.games.judging import purpose_seed
 from attacks.games.views import Capability, View
 from evaluation.evidence import Estimate
 
@@ -41,7 +42,7 @@ def mislabelled_canaries(pool: Candidates, count: int, classes: int, seed: int) 
     """
     if not 1 <= count <= len(pool) or classes < 2:
         raise AuditInvalid(f"{count} canaries from {len(pool)} examples of {classes} classes: that cannot be drawn")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(purpose_seed(seed, "attacks.bounds.mislabelled_canaries"))
     chosen = random.permutation(len(pool))[:count]
     drawn = pool.take(chosen)
     labels = (drawn.y + random.integers(1, classes, size=count)) % classes
@@ -60,7 +61,9 @@ def direction_canaries(count: int, dimension: int, seed: int) -> FloatArray:
     """
     if min(count, dimension) < 1:
         raise AuditInvalid(f"{count} canaries of dimension {dimension}: both must be at least 1")
-    rows = np.random.default_rng(seed).normal(size=(count, dimension))
+    rows = np.random.default_rng(purpose_seed(seed, "attacks.bounds.direction_canaries")).normal(
+        size=(count, dimension)
+    )
     unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 
@@ -73,7 +76,8 @@ def memory_coins(trained: NDArray[np.bool_], rate: float, seed: int) -> NDArray[
     """
     if not 0.0 < rate < 1.0:
         raise AuditInvalid(f"the rate is {rate}; it must lie strictly between 0 and 1")
-    return np.asarray(trained & (np.random.default_rng(seed).random(len(trained)) < rate))
+    random = np.random.default_rng(purpose_seed(seed, "attacks.bounds.memory_coins"))
+    return np.asarray(trained & (random.random(len(trained)) < rate))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from attacks.errors import GameInvalid
 from attacks.games.attack import Attack, Candidates, run_attack
-from attacks.games.judging import BoolArray, Terms
+from attacks.games.judging import BoolArray, Terms, has_spread
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, judge
 from attacks.games.views import View
 
@@ -88,11 +88,11 @@ def _by_task(
     for task in np.unique(candidates.task):
         chosen = np.flatnonzero(candidates.task == task)
         coins = truth[chosen]
-        if coins.all() or not coins.any():
+        if not has_spread(coins, candidates.cluster[chosen]):
             continue
         own = replace(terms, target=f"{terms.target}, task {int(task)}", ledger_epsilon=ledger.get(int(task)))
         names = (attack.name, view.threat.name)
         outcomes.append(judge(game, names, scores[chosen], candidates.take(chosen), coins, own))
     if not outcomes:
-        raise GameInvalid("every task's truths are one-sided; flip independent coins before training")
+        raise GameInvalid("every task's truths are one-sided or of one cluster; flip independent coins before training")
     return tuple(outcomes)

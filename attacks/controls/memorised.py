@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.games.attack import Attack, Candidates, Losses
-from attacks.games.judging import Coin, Terms
+from attacks.games.judging import Coin, Stream, Terms, stream_seed
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, play
 from attacks.games.views import ALL_MODELS, View
 from attacks.modules.functions import losses_of
@@ -124,13 +124,13 @@ def positive_control(make_attack: MakeAttack, world: ControlWorld, seed: int = 0
 def negative_control(game: Game, attack: Attack, view: View, candidates: Candidates, terms: Terms) -> Outcome:
     """The same game against fresh coins that no run ever saw: the AUC's interval should cover .5.
 
-    At 95 % confidence it misses one time in twenty. The coins follow `terms.seed` and the declared coin:
-    per cluster if the game's coins are.
+    At 95 % confidence it misses one time in twenty. The coins follow `terms.seed` by a purpose of their own
+    (`judging.stream_seed`), so that they are not the caller's, and the declared coin: per cluster if the game's are.
 
     Raises:
         GameInvalid: so few candidates that the coins fell all alike.
     """
-    random = np.random.default_rng([terms.seed, 0])
+    random = np.random.default_rng(stream_seed(terms, Stream.NEGATIVE_CONTROL))
     per_cluster = terms.coin is not None and terms.coin.per_cluster
     blocks = np.unique(candidates.cluster, return_inverse=True)[1]
     unit = blocks if per_cluster else np.arange(len(candidates))

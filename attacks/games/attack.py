@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,7 +40,9 @@ class Candidates:
     task: IntArray
 
     def __post_init__(self) -> None:
-        x = np.array(self.x, dtype=np.float32)
+        # What overflows becomes infinite, and is refused below.
+        with np.errstate(over="ignore"):
+            x = np.array(self.x, dtype=np.float32)
         if x.ndim < 2 or not np.isfinite(x).all():
             raise CandidatesInvalid(
                 f"candidates x has shape {x.shape} and {int((~np.isfinite(x)).sum())} values that are not "
@@ -68,6 +71,22 @@ def _integers(name: str, value: object, length: int) -> IntArray:
     own = np.array(array, dtype=np.int64)
     own.setflags(write=False)
     return own
+
+
+def contents(candidates: Candidates) -> list[bytes]:
+    """What each candidate is to a model, its example and its label, as bytes that are equal exactly if it is."""
+    return [
+        x.tobytes() + int(y).to_bytes(8, "little", signed=True)
+        # A zero has two signs, and no network tells them apart.
+        for x, y in zip(candidates.x + np.float32(0.0), candidates.y, strict=True)
+    ]
+
+
+def repeated(candidates: Candidates) -> NDArray[np.bool_]:
+    """Which candidates occur more than once, example and label alike, bool (n,); every occurrence is marked."""
+    keys = contents(candidates)
+    count = Counter(keys)
+    return np.array([count[key] > 1 for key in keys], dtype=np.bool_)
 
 
 class Attack(Protocol):
@@ -110,6 +129,6 @@ def run_attack(attack: Attack, view: View, candidates: Candidates) -> FloatArray
 
 
 Losses = Callable[[NDArray[np.float32], NDArray[np.float32], IntArray], NDArray[Any]]
-"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), finite and at least 0.
+"""(weights (d,), x (n, ...), y (n,)) -> per-example cross-entropy losses (n,), float64, finite and above 0.
 
 A model's forward pass, supplied by the caller; `modules.losses_of` makes one from a torch module."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -13,9 +13,11 @@ from scipy import stats
 
 from attacks.errors import GameInvalid
 from attacks.games.attack import FloatArray
+from evaluation.errors import SampleError
 from evaluation.evidence import LowerBound, Score
-from evaluation.intervals import cluster_bootstrap, delong_auc
-from evaluation.roc import TprAtFpr, auc, epsilon_lower_bound_one_run, tpr_at_fpr
+from evaluation.intervals import delong_auc
+from evaluation.rank_test import rank_p_value
+from evaluation.roc import TprAtFpr, epsilon_lower_bound_one_run, tpr_at_fpr
 
 BoolArray = NDArray[np.bool_]
 
@@ -47,13 +49,13 @@ class Terms:
 
     Attributes:
         target: what was attacked, for the report ("task 2 of replay").
-        seed: public seed (at least 0) of halves, bootstrap, thinning and blind baseline.
+        seed: public seed (at least 0) of halves, permutations, thinning and blind baseline.
         coin: how truths came about; None (unknown, or no independent coins) gives no bound on epsilon.
         delta: of the bound on epsilon, in [0, 1).
         ledger_epsilon: the accountant's epsilon for what the game varies, None without a guarantee.
         fprs: false positive rates at which the true positive rate is reported, where the sample allows.
         confidence: level of all intervals and bounds, in (0, 1).
-        repeats: bootstrap draws, at least 100.
+        repeats: permutations behind a p-value where scores tie and few have either truth, at least 100.
         control: marks a control game in the report, or one that was played without the noise to show what it hides.
         guess: "both" ways, or "members" only: what an adversary does to whom a low score says little (a canary that no
             batch drew looks like one that was not there).
@@ -66,7 +68,7 @@ class Terms:
     ledger_epsilon: float | None = None
     fprs: tuple[float, ...] = (0.1, 0.01, 0.001)
     confidence: float = 0.95
-    repeats: int = 400
+    repeats: int = 9999
     control: Literal["positive", "negative", "without noise"] | None = None
     guess: Literal["both", "members"] = "both"
 
@@ -76,8 +78,9 @@ class Stream(IntEnum):
 
     BLIND = 1
     HALVES = 2
-    BOOTSTRAP = 3
+    PERMUTATIONS = 3
     THINNING = 4
+    NEGATIVE_CONTROL = 5
 
 
 def stream_seed(terms: Terms, stream: Stream) -> int:
@@ -86,39 +89,48 @@ def stream_seed(terms: Terms, stream: Stream) -> int:
     return int(np.random.SeedSequence([terms.seed, stream]).generate_state(1)[0])
 
 
-def auc_score(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> Score:
-    """AUC with an interval: bootstrap over clusters where candidates share them, DeLong where none do.
+def purpose_seed(seed: int, purpose: str) -> int:
+    """An integer seed of 64 bits for one purpose.
 
-    An AUC of exactly 0 or 1 has no bootstrap spread: its interval is DeLong's (exact there) for one
-    candidate per cluster and truth.
+    A challenger may well have flipped its coins from the same public seed, by `default_rng(seed)` or from a list that
+    begins with it (numpy pads lists with zeros, so that `[seed, 0]` is `seed`). Nothing here may repeat those numbers:
+    a negative control on the caller's own coins would find them. So the seed is hashed together with its purpose.
     """
-    labels = np.unique(clusters)
-    if len(labels) == len(clusters) or len(labels) < 2:
-        return delong_auc(scores, truth, terms.confidence)
-    value = auc(scores, truth)
-    if value in (0.0, 1.0):
-        _, first = np.unique(np.stack([clusters, truth]), axis=1, return_index=True)
-        return delong_auc(scores[first], truth[first], terms.confidence)
+    return int.from_bytes(hashlib.sha256(f"{purpose}|{seed}".encode()).digest()[:8], "little")
 
-    def statistic(rows: NDArray[np.intp]) -> float:
-        drawn = truth[rows]
-        return math.nan if drawn.all() or not drawn.any() else auc(scores[rows], drawn)
 
-    return cluster_bootstrap(
-        statistic,
-        clusters,
-        stream_seed(terms, Stream.BOOTSTRAP),
-        repeats=terms.repeats,
-        confidence=terms.confidence,
-    )
+def auc_score(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> Score:
+    """AUC with an interval (`delong_auc`), among clusters where candidates share them.
+
+    Raises:
+        GameInvalid: the candidates of either truth are of fewer than two clusters.
+    """
+    try:
+        return delong_auc(scores, truth, terms.confidence, _shared(clusters))
+    except SampleError as error:
+        raise GameInvalid(f"{int(truth.sum())} of {len(truth)} truths are true: {error}") from error
+
+
+def has_spread(truth: BoolArray, clusters: NDArray[Any]) -> bool:
+    """Whether both truths are of two clusters at least: without that there is no interval."""
+    return min(len(np.unique(clusters[truth])), len(np.unique(clusters[~truth]))) >= 2
+
+
+def p_value(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> float:
+    """P-value of "no better than chance" (`rank_p_value`): truths are permuted as the coins fell."""
+    seed = stream_seed(terms, Stream.PERMUTATIONS)
+    return rank_p_value(scores, truth, seed=seed, clusters=_shared(clusters), repeats=terms.repeats)
+
+
+def _shared(clusters: NDArray[Any]) -> NDArray[Any] | None:
+    return clusters if len(np.unique(clusters)) < len(clusters) else None
 
 
 def true_positive_rates(
     scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms
 ) -> tuple[TprAtFpr, ...]:
     """True positive rate at each of the terms' false positive rates, or the reason why n is too small."""
-    blocks = clusters if 2 <= len(np.unique(clusters)) < len(clusters) else None
-    seed = stream_seed(terms, Stream.HALVES)
+    blocks, seed = _shared(clusters), stream_seed(terms, Stream.HALVES)
     return tuple(
         tpr_at_fpr(scores, truth, fpr, confidence=terms.confidence, seed=seed, clusters=blocks) for fpr in terms.fprs
     )
@@ -131,6 +143,31 @@ def _check_rate(truth: BoolArray, rate: float) -> None:
             f"{int(truth.sum())} of {len(truth)} truths are true, which a coin of rate {rate} does not give; "
             "declare the rate that was used, and do not pick candidates by their truth"
         )
+
+
+def _check_coins_apart(truth: BoolArray, clusters: NDArray[np.int64], rate: float) -> None:
+    # One coin for all windows of a person, declared as one a window: a bound would count every window as evidence.
+    unit = np.unique(clusters, return_inverse=True)[1]
+    size, true = np.bincount(unit), np.bincount(unit, weights=truth)
+    several = size > 1
+    mixed = int(((true > 0) & (true < size))[several].sum())
+    chances = 1.0 - rate ** size[several] - (1.0 - rate) ** size[several]
+    if _at_most(mixed, chances) < 1e-6:
+        raise GameInvalid(
+            f"{int(several.sum()) - mixed} of {int(several.sum())} clusters of several candidates hold one truth each, "
+            "which coins for each candidate do not give; declare one coin per cluster, Coin(per_cluster=True), and the "
+            "ledger's epsilon of a whole cluster"
+        )
+
+
+def _at_most(count: int, chances: FloatArray) -> float:
+    """Chance of at most so many successes in independent trials (Poisson binomial), by convolution up to `count`."""
+    law = np.zeros(count + 1)
+    law[0] = 1.0
+    for chance in chances:
+        law[1:] = law[1:] * (1 - chance) + law[:-1] * chance
+        law[0] *= 1 - chance
+    return float(law.sum())
 
 
 @dataclass(frozen=True)
@@ -182,6 +219,8 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
         if not np.isin(share, (0.0, 1.0)).all():
             raise GameInvalid("one coin per cluster was declared, but a cluster holds both truths; correct the terms")
         truth = share == 1.0
+    else:
+        _check_coins_apart(truth, clusters, terms.coin.rate)
     _check_rate(truth, terms.coin.rate)
     rate, random = terms.coin.rate, np.random.default_rng(stream_seed(terms, Stream.THINNING))
     thin = np.where(truth, min(1.0, (1 - rate) / rate), min(1.0, rate / (1 - rate)))

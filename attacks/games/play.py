@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.errors import GameInvalid
-from attacks.games.attack import Attack, Candidates, FloatArray, run_attack
+from attacks.games.attack import Attack, Candidates, FloatArray, contents, repeated, run_attack
 from attacks.games.blind import blind_auc
 from attacks.games.judging import (
     BoolArray,
@@ -22,6 +22,7 @@ from attacks.games.judging import (
     Terms,
     auc_score,
     guess_counts,
+    p_value,
     stream_seed,
     true_positive_rates,
 )
@@ -72,6 +73,7 @@ class Outcome:
     epsilon_lower: LowerBound | None
     terms: Terms
     guesses: GuessCounts | None = None
+    p_value: float | None = None
 
     @property
     def void(self) -> bool:
@@ -111,9 +113,11 @@ def play(
 
     Raises:
         CapabilityMissing, ScoresInvalid: see `run_attack`.
-        GameInvalid: truth does not match the candidates or is one-sided.
+        GameInvalid: truth does not match the candidates, is one-sided or has no spread, or the same example occurs
+            more than once with coins of its own each time.
     """
     coins = checked_truth(candidates, truth)
+    _check_distinct(candidates, coins)
     scores = run_attack(attack, view, candidates)
     return judge(game, (attack.name, view.threat.name), scores, candidates, coins, terms, blind)
 
@@ -130,7 +134,7 @@ def judge(
     """The outcome of scores that were computed elsewhere, (attack, view) named by `names`. Otherwise as `play`.
 
     Raises:
-        GameInvalid: truth does not match the candidates or is one-sided.
+        GameInvalid: truth does not match the candidates, is one-sided, or has fewer than two clusters on a side.
     """
     coins = checked_truth(candidates, truth)
     counts = guess_counts(scores, coins, candidates.cluster, terms)
@@ -147,7 +151,26 @@ def judge(
         epsilon_lower=None if counts is None else counts.bound(terms.delta, terms.confidence),
         terms=terms,
         guesses=counts,
+        p_value=p_value(scores, coins, candidates.cluster, terms),
     )
+
+
+def _check_distinct(candidates: Candidates, truth: BoolArray) -> None:
+    # A model trained on an example knows it under every coin that was flipped for it. Copies of one cluster and one
+    # truth are one question asked several times, which intervals over clusters allow for.
+    twice = np.flatnonzero(repeated(candidates))
+    if not len(twice):
+        return
+    places = dict[bytes, list[int]]()
+    for place, key in zip(twice.tolist(), contents(candidates.take(twice)), strict=True):
+        places.setdefault(key, []).append(place)
+    for same in places.values():
+        if len(np.unique(candidates.cluster[same])) > 1 or len(np.unique(truth[same])) > 1:
+            raise GameInvalid(
+                f"{len(twice)} of {len(candidates)} candidates occur more than once, such as {same[:3]} with "
+                "coins of their own; leave repeated examples out (games.attack.repeated), or give each one cluster and "
+                "one coin"
+            )
 
 
 def blind_baseline(candidates: Candidates, truth: BoolArray, terms: Terms) -> Score:

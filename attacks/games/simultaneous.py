@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from attacks.errors import GameInvalid, LedgerContradicted
 from attacks.games.play import Outcome
 from evaluation.intervals import holm
@@ -112,19 +110,13 @@ class Discovery:
 def discoveries(outcomes: Sequence[Outcome]) -> tuple[Discovery, ...]:
     """Holm-adjusted p-values for "the attack does better than chance", over all outcomes but controls and void games.
 
-    The p-value is that of a normal AUC with the standard error its interval implies; an AUC without an interval, or
-    with one of no width, is left out unless it is exactly 1 (p-value 0).
+    The p-value is the outcome's own (`judging.p_value`); outcomes without one are left out.
     """
-    rows = []
-    for outcome in outcomes:
-        score = outcome.auc
-        if outcome.terms.control is not None or outcome.void or not score.interval.determined:
-            continue
-        error = (score.high - score.low) / (2 * float(stats.norm.isf((1 - score.confidence) / 2)))
-        if error == 0.0 and score.value != 1.0:
-            continue
-        value = 0.0 if error == 0.0 else float(stats.norm.sf((score.value - 0.5) / error))
-        rows.append((outcome, value))
+    rows = [
+        (outcome, outcome.p_value)
+        for outcome in outcomes
+        if outcome.terms.control is None and not outcome.void and outcome.p_value is not None
+    ]
     adjusted = holm([value for _, value in rows])
     return tuple(
         Discovery(

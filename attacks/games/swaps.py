@@ -17,7 +17,7 @@ import numpy as np
 
 from attacks.errors import GameInvalid
 from attacks.games.attack import Attack, Candidates, FloatArray, IntArray, run_attack
-from attacks.games.judging import BoolArray, Coin, Terms
+from attacks.games.judging import BoolArray, Coin, Terms, purpose_seed
 from attacks.games.play import Game, Outcome, judge
 from attacks.games.views import View
 
@@ -33,9 +33,11 @@ so the epsilon to compare with is the swap bound: `memory_epsilon` of two exampl
 def disjoint_pairs(candidates: Candidates, seed: int) -> IntArray:
     """Random disjoint pairs of candidates with the same task and label, int64 (k, 2); nobody's fate plays a part.
 
+    Nor do coins that the caller drew from the same public seed (`judging.purpose_seed`).
+
     Pairs share a label so that neither example is told from the other by its class.
     """
-    random, found = np.random.default_rng(seed), [np.empty((0, 2), dtype=np.int64)]
+    random, found = np.random.default_rng(purpose_seed(seed, "attacks.swaps.pairs")), [np.empty((0, 2), dtype=np.int64)]
     kinds = np.stack([candidates.task, candidates.y], axis=1)
     for kind in np.unique(kinds, axis=0):
         own = random.permutation(np.flatnonzero((kinds == kind).all(axis=1)))

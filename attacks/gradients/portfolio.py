@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from attacks.errors import InversionInvalid
 from attacks.gradients.inversion import InversionSettings, analytic_linear, invert
 from attacks.gradients.labels import label_of
+from attacks.gradients.polish import misfit, polish
 from attacks.modules.functions import GradientOf, gradients_of
 from attacks.modules.layout import first_linear, last_linear
 
@@ -29,8 +30,9 @@ class Portfolio:
     Attributes:
         x: float32 (m, *shape).
         y: (m,), the labels used.
-        method: the winner per target.
-        mismatch: {method: (m,)}, 1 - cosine of the reconstruction's gradient and the observed one, 0 if alike.
+        method: which the winner of each target began with.
+        mismatch: {method: (m,)}, 1 - cosine of the gradient of the method's result, polished if that is nearer, and the
+            observed one, 0 if alike.
     """
 
     x: NDArray[np.float32] = field(repr=False)
@@ -106,6 +108,10 @@ def reconstruct_best(
 ) -> Portfolio:
     """Reconstructs single examples from their gradients by every method that applies, and keeps the best of each.
 
+    Every method's result is polished (`polish.polish`). Kept is what is most probable: by the misfit of the gradient's
+    direction, as far as 1e-4, and by smoothness, without which a result that reproduces the gradient but keeps the
+    start's noise where the gradient does not see it looks as good as the example.
+
     Args:
         module: the attacked architecture; its last linear layer gives the logits.
         weights: (d,), the model at which the gradients were taken.
@@ -147,7 +153,13 @@ def reconstruct_best(
             guessed[method] = np.array([label for _, label in pairs], dtype=np.int64)
     if not found:
         raise InversionInvalid(f"none of {list(methods)} applies; the cosine attack applies to any module")
-    return _best(gradient_of, target, found, guessed)
+    return _best(gradients_of(module, weights, double=True), target, found, guessed)
+
+
+#: Misfits below this are alike: how far descents end from each other where directions of x hardly move the gradient.
+_RESOLUTION = 1e-4
+#: Scores (in nats) closer than this are alike, and the method that came nearest by itself is taken.
+_ALIKE = 1.0
 
 
 def _best(
@@ -156,19 +168,48 @@ def _best(
     found: dict[Method, NDArray[np.float32]],
     guessed: dict[Method, NDArray[np.int64]],
 ) -> Portfolio:
+    """Of every method's result and the polished one, the most probable given gradient and smoothness."""
+    order = list(found)
+    tries, labels = list(found.values()), [guessed[method] for method in order]
+    polished = [polish(gradient_of, x, y, target) for x, y in zip(tries, labels, strict=True)]
+    pairs = np.stack([np.stack(tries), np.stack(polished)])
+    left = np.stack([[_misfits(gradient_of, x, y, target) for x, y in zip(xs, labels, strict=True)] for xs in pairs])
+    score = target.shape[1] * np.log(np.hypot(left, _RESOLUTION)) + _roughness(pairs)
+    chosen, index = list[Method](), []
+    for row in range(len(target)):
+        near = score[:, :, row] <= score[:, :, row].min() + _ALIKE
+        which = int(np.where(near.any(axis=0), left[0, :, row], np.inf).argmin())
+        index.append((int(np.where(near[:, which], left[:, which, row], np.inf).argmin()), which, row))
+        chosen.append(order[which])
+    x = np.stack([pairs[place] for place in index]) if index else tries[0]
+    y = np.array([labels[which][row] for _, which, row in index], dtype=np.int64)
+    # |a - b|^2 of two directions is 2 (1 - cosine).
+    mismatch = {method: left[:, number].min(axis=0) ** 2 / 2 for number, method in enumerate(order)}
+    return Portfolio(x, y, tuple(chosen), mismatch)
+
+
+def _misfits(
+    gradient_of: GradientOf, x: NDArray[np.float32], y: NDArray[np.int64], target: torch.Tensor
+) -> NDArray[np.float64]:
     import torch
 
-    mismatch = {}
-    for method, x in found.items():
-        rows = gradient_of(torch.from_numpy(x), torch.from_numpy(guessed[method])).detach()
-        mismatch[method] = (1 - torch.cosine_similarity(rows, target, dim=1)).double().nan_to_num(nan=2.0).numpy()
-    order = list(found)
-    # Rounded, so that among perfect matches the first method named wins, not the last bit.
-    best = np.stack([mismatch[method].round(6) for method in order]).argmin(axis=0)
-    chosen = tuple(order[index] for index in best)
-    x = np.stack([found[method][row] for row, method in enumerate(chosen)])
-    y = np.array([guessed[method][row] for row, method in enumerate(chosen)], dtype=np.int64)
-    return Portfolio(x, y, chosen, mismatch)
+    rows = gradient_of(torch.from_numpy(x).double(), torch.from_numpy(y)).detach()
+    found: NDArray[np.float64] = misfit(rows, target).numpy()
+    return found
+
+
+def _roughness(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Minus the log likelihood of neighbours' differences, Laplace at its best scale; (..., m, channels, *axes).
+
+    Directions of x in which a gradient hardly changes keep the start's noise, and nothing but smoothness tells a
+    result with that noise from one without. Flat vectors have no neighbours: 0.
+    """
+    total = np.zeros(x.shape[:3])
+    for axis in range(4, x.ndim):
+        differences = np.abs(np.diff(x.astype(np.float64), axis=axis)).reshape(*x.shape[:3], -1)
+        if differences.shape[-1]:
+            total += differences.shape[-1] * np.log(differences.mean(axis=-1) + _RESOLUTION)
+    return total
 
 
 def _analytic(parts: tuple[NDArray[np.float32], NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:

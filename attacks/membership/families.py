@@ -74,10 +74,14 @@ BAVARIA_T = Family(name="BaVarIA-t", mean_weight=1.0, variance_weight=4.0, predi
 
 
 def signals(losses: NDArray[Any], kind: str) -> FloatArray:
-    """Cross-entropies as log odds or log probabilities of the true label, same shape."""
-    from attacks.membership.losses import log_odds
+    """Cross-entropies as log odds or log probabilities of the true label, same shape.
 
-    values = np.asarray(losses, dtype=np.float64)
+    Raises:
+        LossesInvalid: rounding has eaten the smallest of them (`losses.resolved`).
+    """
+    from attacks.membership.losses import log_odds, resolved
+
+    values = resolved(losses)
     return log_odds(values) if kind == "log odds" else -values
 
 
@@ -127,6 +131,17 @@ def _side(
     return _Side(posterior, np.sqrt(variance), degrees)
 
 
+def log_mean_probability(logs: FloatArray, mask: Bools) -> FloatArray:
+    """Log of the mean of exp(`logs`) over the rows in `mask`, (n,): as exact near 0 as far below it."""
+    count = mask.sum(axis=0)
+    top = np.where(mask, logs, -np.inf).max(axis=0)
+    far = top + np.log(np.where(mask, np.exp(np.minimum(logs - top, 0.0)), 0.0).sum(axis=0) / count)
+    # Of probabilities near 1 the complements are averaged: 1 - 1e-20 is 1 in float64, 1e-20 is not 0.
+    missing = np.where(mask, -np.expm1(np.minimum(logs, 0.0)), 0.0).sum(axis=0) / count
+    near = np.log1p(-np.minimum(missing, 0.5))
+    return np.asarray(np.where(far > -0.5, near, far))
+
+
 def family_scores(
     family: Family, observed: FloatArray, shadows: FloatArray, member: Bools, outside: Bools | None = None
 ) -> FloatArray:
@@ -153,8 +168,7 @@ def family_scores(
         raise ShadowsInvalid("no shadow model trained on any candidate; use the family's offline() form")
     count, mean, squares = _moments(shadows, null)
     if family.centre == "probability":
-        top = np.where(null, shadows, -np.inf).max(axis=0)
-        mean = top + np.log(np.where(null, np.exp(np.minimum(shadows - top, 0.0)), 0.0).sum(axis=0) / count)
+        mean = log_mean_probability(shadows, null)
     out = _side(family, count, mean, squares, mean, 0.0)
     if not family.online:
         z = (observed - out.mean) / out.scale
@@ -176,30 +190,43 @@ def rmia_scores(
     member: Bools,
     population: tuple[FloatArray, FloatArray],
     gamma: float = 1.0,
+    offline: float | None = None,
 ) -> FloatArray:
     """Share of population examples whose likelihood ratio is at most 1/gamma times the candidate's (RMIA, eq. 10).
 
+    The ratio of x is p(x | attacked model) / p(x). Online p(x) is the mean of its averages over IN and over OUT models,
+    (in + out) / 2; offline IN models are left out and p(x) is ((1 + a) out + 1 - a) / 2 (Zarifzadeh et al. 2024,
+    section 3.3 and appendix B.2.2): a model that trained on x is taken to be the surer the less sure the others are.
+
     Args:
         observed: (n,), log probabilities under the attacked model.
-        shadows: (S, n), under the shadow models; `member` (S, n). Where IN models exist, p(x) averages both sides.
+        shadows: (S, n), under the shadow models; `member` (S, n).
         population: log probabilities (z,) and (S, z) of examples that no game asks about and that neither the attacked
             model nor any shadow trained on. Candidates must not be among them: their truth would leak into the scores.
         gamma: at least 1.
+        offline: a, in [0, 1]; None is online. The paper uses .3 (CIFAR-10) to .6; 1 is the plain average over OUT.
 
     Raises:
-        ShadowsInvalid: shapes differ, values are not finite, an empty population, or gamma below 1.
+        ShadowsInvalid: shapes differ, values are not finite, an empty population, gamma below 1, or a outside [0, 1].
     """
     _check(observed, shadows, ~member)
     theirs, reference = population
-    _check(theirs, reference, np.ones(reference.shape, dtype=bool))
+    everyone = np.ones(reference.shape, dtype=bool)
+    _check(theirs, reference, everyone)
     if not gamma >= 1.0 or not len(theirs):
         raise ShadowsInvalid(f"gamma={gamma} must be at least 1, and the population ({len(theirs)}) not empty")
-    probability = np.exp(shadows)
-    out = np.where(~member, probability, 0.0).sum(axis=0) / (~member).sum(axis=0)
-    inside = member.sum(axis=0)
-    both = np.where(inside > 0, np.where(member, probability, 0.0).sum(axis=0) / np.maximum(inside, 1), out)
-    ratio = observed - np.log((out + both) / 2 + _TINY)
-    others = np.sort(theirs - np.log(np.exp(reference).mean(axis=0) + _TINY))
+    if offline is not None and not 0.0 <= offline <= 1.0:
+        raise ShadowsInvalid(f"offline={offline} must lie in [0, 1], such as 0.3, or be None for the online ratio")
+    out, z = log_mean_probability(shadows, ~member), log_mean_probability(reference, everyone)
+    if offline is None:
+        known = member.any(axis=0)
+        inside = np.where(known, log_mean_probability(shadows, member | ~known), out)
+        mean = log_mean_probability(np.stack([inside, out]), np.ones((2, len(out)), dtype=bool))
+    else:
+        # 1 - p shrinks by (1 + a) / 2, which keeps its precision where p is nearly 1.
+        mean, z = (np.log1p((1 + offline) / 2 * np.expm1(np.minimum(logs, 0.0))) for logs in (out, z))
+    ratio = observed - mean
+    others = np.sort(theirs - z)
     return np.asarray(np.searchsorted(others, ratio - math.log(gamma), side="right") / len(others))
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attacks.errors import CandidatesInvalid, GameInvalid
 from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
-from attacks.games.judging import BoolArray, Stream, Terms, auc_score, stream_seed
+from attacks.games.judging import BoolArray
 from attacks.games.play import Game
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import View
@@ -21,7 +20,7 @@ from attacks.membership.losses import odds_table
 from attacks.membership.shadow import checkpoint_scores
 from attacks.shadows.models import ShadowModels
 from evaluation.evidence import Score
-from evaluation.intervals import cluster_bootstrap, delong_auc, delong_difference, mean_interval
+from evaluation.intervals import delong_auc, delong_difference, mean_interval
 from evaluation.roc import auc
 
 HISTORY = Game("membership with history", "was this example trained on, now or long ago?")
@@ -53,7 +52,7 @@ class HistoryScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgettingCurve:
-    """AUCs by checkpoint, over one attacked model (DeLong, or bootstrap over blocks) or several (t intervals of means).
+    """AUCs by checkpoint, over one attacked model (`delong_auc`, among blocks) or several (t intervals of means).
 
     Attributes:
         task: whose examples were asked about.
@@ -132,6 +131,7 @@ def forgetting_curve(
 
     Raises:
         GameInvalid: no target, or scores that do not fit the checkpoints.
+        SampleError: one target, whose members or non-members are of fewer than two clusters.
     """
     if not targets or any(
         t.last.shape != (len(checkpoints), len(t.truth)) or t.sequence.shape != t.last.shape for t in targets
@@ -160,21 +160,9 @@ def _row(targets: Sequence[HistoryScores], row: int, confidence: float) -> tuple
         return tuple(mean_interval(values, confidence) for values in (from_last, from_all, gains))  # type: ignore[return-value]
     only = targets[0]
     late, early, truth, cluster = only.last[row], only.sequence[row], only.truth, only.cluster
-    if cluster is None or len(np.unique(cluster)) == len(cluster):
-        paired = delong_difference(early, late, truth, confidence)
-        gain = Score(value=paired.value, low=paired.low, high=paired.high, confidence=confidence, n=len(truth))
-        return delong_auc(late, truth, confidence), delong_auc(early, truth, confidence), gain
-    terms = Terms(target="history", confidence=confidence)
-
-    def difference(chosen: NDArray[np.intp]) -> float:
-        drawn = truth[chosen]
-        if drawn.all() or not drawn.any():
-            return math.nan
-        return auc(early[chosen], drawn) - auc(late[chosen], drawn)
-
-    seed = stream_seed(terms, Stream.BOOTSTRAP)
-    gain = cluster_bootstrap(difference, cluster, seed, repeats=terms.repeats, confidence=confidence)
-    return auc_score(late, truth, cluster, terms), auc_score(early, truth, cluster, terms), gain
+    paired = delong_difference(early, late, truth, confidence, cluster)
+    gain = Score(value=paired.value, low=paired.low, high=paired.high, confidence=confidence, n=len(truth))
+    return delong_auc(late, truth, confidence, cluster), delong_auc(early, truth, confidence, cluster), gain
 
 
 def _half_life(last: Sequence[Score]) -> int | None:

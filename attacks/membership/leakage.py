@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from attacks.errors import GameInvalid
 from attacks.games.attack import Candidates, FloatArray
-from attacks.games.judging import BoolArray, Terms, auc_score
+from attacks.games.judging import BoolArray, Terms, auc_score, has_spread
 from evaluation.evidence import Score
 
 Row = tuple[Score | None, ...]
@@ -68,10 +68,10 @@ def leakage_matrix(
         candidates: members and non-members of all tasks, by coin.
         trained: bool (n,), the coins.
         kept: bool (n,) if the memory never changes what it keeps, or (tasks, n): what it held when task i closed.
-        terms: seed, confidence and bootstrap of the intervals; the bound on epsilon is not computed here.
+        terms: the confidence of the intervals; the bound on epsilon is not computed here.
 
     Returns:
-        Cells are None where a group (kept, discarded, non-members) has no example.
+        Cells are None where a group (kept, discarded, non-members) has examples of fewer than two clusters.
 
     Raises:
         GameInvalid: shapes do not fit, or something is kept that was not trained on.
@@ -91,9 +91,10 @@ def leakage_matrix(
             scores = score_after(after, candidates.take(own)) if j <= i else np.zeros(0)
             for wanted in (True, False):
                 group = trained[own] & (held[i, own] == wanted)
-                empty = j > i or not group.any() or trained[own].all()
+                asked = group | ~trained[own]
+                empty = j > i or not has_spread(group[asked], candidates.cluster[own][asked])
                 cells[wanted].append(
-                    None if empty else _advantage(scores, group, group | ~trained[own], candidates.cluster[own], terms)
+                    None if empty else _advantage(scores, group, asked, candidates.cluster[own], terms)
                 )
         for wanted in (True, False):
             rows[wanted].append(tuple(cells[wanted]))

@@ -12,7 +12,7 @@ from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
 from attacks.games.views import View
 
 SMALLEST_LOSS = 1e-6
-"""Below this a float32 cross-entropy is rounding: probabilities this close to 1 are all alike."""
+"""Below this a float32 cross-entropy is rounding, and says nothing of the log odds."""
 
 
 def losses_at(losses: Losses, weights: NDArray[Any], candidates: Candidates) -> FloatArray:
@@ -21,14 +21,49 @@ def losses_at(losses: Losses, weights: NDArray[Any], candidates: Candidates) -> 
     Raises:
         LossesInvalid: wrong shape, negative values, or values that are not finite (a model that diverged).
     """
-    values = np.asarray(
-        losses(np.ascontiguousarray(weights, dtype=np.float32), candidates.x, candidates.y), dtype=np.float64
-    )
+    return _sound(_raw(losses, weights, candidates), len(candidates))
+
+
+def resolved_at(losses: Losses, weights: NDArray[Any], candidates: Candidates) -> FloatArray:
+    """Losses of all candidates under one model, (n,), small enough to take log odds of (`resolved`).
+
+    Raises:
+        LossesInvalid: as `losses_at` and `resolved`.
+    """
+    raw = _raw(losses, weights, candidates)
+    _sound(raw, len(candidates))
+    return resolved(raw)
+
+
+def resolved(losses: NDArray[Any]) -> FloatArray:
+    """The losses in float64, after checking that rounding has not eaten the smallest.
+
+    Raises:
+        LossesInvalid: a loss is 0, or below 1e-6 in a type shorter than float64.
+    """
+    short = losses.dtype.kind == "f" and losses.dtype.itemsize < 8
+    eaten = int((losses < SMALLEST_LOSS).sum()) if short else int((losses == 0).sum())
+    if eaten:
+        least = f"below {SMALLEST_LOSS:g}" if short else "0"
+        raise LossesInvalid(
+            f"{eaten} of {losses.size} losses of type {losses.dtype} are {least}, "
+            "where rounding has eaten the log odds; compute losses in float64 from logits, as "
+            "modules.functions.label_losses does"
+        )
+    return np.asarray(losses, dtype=np.float64)
+
+
+def _raw(losses: Losses, weights: NDArray[Any], candidates: Candidates) -> NDArray[Any]:
+    return np.asarray(losses(np.ascontiguousarray(weights, dtype=np.float32), candidates.x, candidates.y))
+
+
+def _sound(raw: NDArray[Any], count: int) -> FloatArray:
+    values = raw.astype(np.float64)
     sound = np.isfinite(values) & (values >= 0)
-    if values.shape != (len(candidates),) or not sound.all():
+    if values.shape != (count,) or not sound.all():
         raise LossesInvalid(
             f"the loss function returned shape {values.shape} with {int((~sound).sum())} values that are "
-            f"negative or not finite; {len(candidates)} cross-entropies are needed (has the model diverged?)"
+            f"negative or not finite; {count} cross-entropies are needed (has the model diverged?)"
         )
     return values
 
@@ -37,17 +72,23 @@ def log_odds(losses: FloatArray) -> FloatArray:
     """log(p / (1 - p)) of the true label's probability p = exp(-loss) (Carlini et al. 2022, section IV.C).
 
     A decreasing function of the loss, so that single losses rank alike; but nearly normal where losses have
-    long tails, so means, differences and slopes of it are worth more. Losses below 1e-6 count as 1e-6.
+    long tails, so means, differences and slopes of it are worth more. It has the losses' own precision: a float64 loss
+    that was computed from logits (`modules.functions.label_losses`) gives the margin of the logits back, up to
+    700. A loss of 0 counts as the smallest positive number; `resolved` refuses those of an audit.
     """
-    bounded = np.maximum(losses, SMALLEST_LOSS)
-    odds: FloatArray = -(bounded + np.log(-np.expm1(-bounded)))
+    positive = np.maximum(np.asarray(losses, dtype=np.float64), np.finfo(np.float64).tiny)
+    odds: FloatArray = -(positive + np.log(-np.expm1(-positive)))
     return odds
 
 
 def odds_table(losses: Losses, view: View, candidates: Candidates, rows: NDArray[Any]) -> FloatArray:
-    """Log odds under the checkpoints `rows` of the view's model sequence, (len(rows), n)."""
+    """Log odds under the checkpoints `rows` of the view's model sequence, (len(rows), n).
+
+    Raises:
+        LossesInvalid: as `resolved_at`.
+    """
     models = view.array("models")
-    table = [log_odds(losses_at(losses, models[row], candidates)) for row in rows]
+    table = [log_odds(resolved_at(losses, models[row], candidates)) for row in rows]
     return np.stack(table) if table else np.zeros((0, len(candidates)))
 
 

@@ -14,7 +14,7 @@ from attacks.errors import CandidatesInvalid
 from attacks.games.attack import Candidates, FloatArray, IntArray, Losses
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import Capability, View
-from attacks.membership.losses import closing_rows, log_odds, losses_at, odds_table
+from attacks.membership.losses import closing_rows, log_odds, odds_table, resolved_at
 
 
 def _closed_before_last(view: View, candidates: Candidates) -> IntArray:
@@ -40,7 +40,7 @@ class RetainedLoss:
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
         """Log odds, standardised, (n,)."""
-        odds = log_odds(losses_at(self.losses, view.array("final_model"), candidates))
+        odds = log_odds(resolved_at(self.losses, view.array("final_model"), candidates))
         return standardise(odds, groups_of(candidates))
 
 

@@ -2,7 +2,7 @@
 
 Higher scores mean rather a member. The model's forward pass comes from the caller as `losses`; an attack
 knows nothing of federations, clients or rounds. Scores that combine checkpoints use the log odds of the
-true label instead of its loss (`checkpoints.log_odds`).
+true label instead of its loss (`losses.log_odds`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import numpy as np
 from attacks.games.attack import Attack, Candidates, FloatArray, Losses
 from attacks.games.standard import groups_of, standardise
 from attacks.games.views import Capability, View
-from attacks.membership.losses import SMALLEST_LOSS, closing_rows, first_rows, losses_at, odds_table, opening_rows
+from attacks.membership.losses import (
+    closing_rows,
+    first_rows,
+    log_odds,
+    losses_at,
+    odds_table,
+    opening_rows,
+    resolved_at,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,27 @@ class LossScore:
     def score(self, view: View, candidates: Candidates) -> FloatArray:
         """-loss, (n,)."""
         return -losses_at(self.losses, view.array("final_model"), candidates)
+
+
+@dataclass(frozen=True)
+class OddsScore:
+    """Log odds under the final model: single examples rank as by `LossScore`, but groups can be compared.
+
+    Losses of examples that a model is sure of lie together within rounding once a mean is subtracted from them
+    (`Standardised`); their log odds stay apart.
+    """
+
+    losses: Losses = field(repr=False)
+    name: str = "loss"
+    requires: frozenset[Capability] = frozenset({Capability.FINAL_MODEL})
+
+    def score(self, view: View, candidates: Candidates) -> FloatArray:
+        """Log odds, (n,).
+
+        Raises:
+            LossesInvalid: rounding has eaten the log odds (`losses.resolved`).
+        """
+        return log_odds(resolved_at(self.losses, view.array("final_model"), candidates))
 
 
 @dataclass(frozen=True)
@@ -81,8 +110,8 @@ class CheckpointRatio:
         for pair in {(int(b), int(a)) for b, a in zip(before, after, strict=True)}:
             chosen = np.flatnonzero((before == pair[0]) & (after == pair[1]))
             part = candidates.take(chosen)
-            first, second = (losses_at(self.losses, models[row], part) for row in pair)
-            out[chosen] = np.log(first + SMALLEST_LOSS) - np.log(second + SMALLEST_LOSS)
+            first, second = (resolved_at(self.losses, models[row], part) for row in pair)
+            out[chosen] = np.log(first) - np.log(second)
         return out
 
 

@@ -159,35 +159,47 @@ def _plain_centre(family: Family) -> Family:
     return replace(family, centre="signal")
 
 
+OFFLINE_RMIA = 0.3
+"""The a of offline RMIA that Zarifzadeh et al. 2024 use on CIFAR-10 (appendix B.2.2)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Rmia:
     """Share of a population whose ratio the candidate's exceeds (Zarifzadeh et al. 2024, `families.rmia_scores`).
 
     Attributes:
         shadows: as of `ShadowMembership`.
-        population: examples that no game asks about and that no model trained on; none may be a candidate.
+        population: examples that no game asks about and that no model trained on. Those that are in the shadow models'
+            pool are left out: as candidates their truth would leak into the scores.
+        offline: the paper's a if IN models are to be left out (`families.rmia_scores`); None is online.
     """
 
     shadows: ShadowModels = field(repr=False)
     population: Candidates = field(repr=False)
-    name: str = "RMIA"
+    offline: float | None = None
     requires: frozenset[Capability] = frozenset({Capability.FINAL_MODEL})
+
+    @property
+    def name(self) -> str:
+        """RMIA, marked if IN models are left out."""
+        return "RMIA" if self.offline is None else "RMIA, offline"
 
     def score(self, view: View, candidates: Candidates) -> FloatArray:
         """Shares, (n,).
 
         Raises:
             CandidatesInvalid: a candidate is not in the shadow models' pool.
-            ShadowsInvalid: the population is empty.
+            ShadowsInvalid: nobody is left of the population.
         """
         columns, trainer = self.shadows.locate(candidates), self.shadows.trainer
         attacked = np.asarray(view.array("final_model"), dtype=np.float32)[None]
         last = self.shadows.weights[:, -1]
 
         def log_probability(weights: np.ndarray, asked: Candidates) -> FloatArray:
-            return -np.asarray(trainer.losses(weights, asked.x, asked.y), dtype=np.float64)
+            return signals(trainer.losses(weights, asked.x, asked.y), "log probability")
 
-        theirs = log_probability(attacked, self.population)[0], log_probability(last, self.population)
+        strangers = self.population.take(~self.shadows.holds(self.population))
+        theirs = log_probability(attacked, strangers)[0], log_probability(last, strangers)
         own = log_probability(attacked, candidates)[0]
-        shadows = -self.shadows.losses[:, -1, columns].astype(np.float64)
-        return rmia_scores(own, shadows, self.shadows.trained[:, columns], theirs)
+        shadows = signals(self.shadows.losses[:, -1, columns], "log probability")
+        return rmia_scores(own, shadows, self.shadows.trained[:, columns], theirs, offline=self.offline)

@@ -126,10 +126,10 @@ class ModuleTrainer:
             out[part] = flat.numpy()
         return out
 
-    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
+    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
         """See `ShadowTrainer.losses`."""
         rows = [losses_of(self.inner)(row, x, y) for row in weights]
-        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, len(y)), dtype=np.float32)
+        return np.stack(rows) if rows else np.zeros((0, len(y)))
 
 
 def _plain_gradient(module: torch.nn.Module) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import ShadowsInvalid
+from attacks.modules.functions import label_losses
 from attacks.shadows.rule import Data, Rule, Schedule, Seeds, Weights, checked, present_rows
 
 if TYPE_CHECKING:
@@ -94,24 +95,21 @@ class BatchedMlp:
                 out[part] = _join(layers)
         return out
 
-    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
+    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
         """See `ShadowTrainer.losses`."""
         import torch
 
         self._check_dimension(weights)
         inputs = torch.from_numpy(np.array(x, dtype=np.float32)).flatten(1)
         labels = torch.from_numpy(np.array(y, dtype=np.int64))
-        out = np.empty((len(weights), len(inputs)), dtype=np.float32)
+        out = np.empty((len(weights), len(inputs)))
         with torch.no_grad():
             for start in range(0, len(weights), self.chunk):
                 part = slice(start, start + self.chunk)
                 layers = self._split(torch.from_numpy(weights[part].copy()))
                 m = len(out[part])
                 logits = _forward(layers, inputs.expand(m, *inputs.shape), self.activation)[-1]
-                flat = torch.nn.functional.cross_entropy(
-                    logits.reshape(-1, self.sizes[-1]), labels.repeat(m), reduction="none"
-                )
-                out[part] = flat.reshape(m, -1).numpy()
+                out[part] = label_losses(logits, labels.expand(m, -1)).numpy()
         return out
 
     def _check_dimension(self, weights: Weights) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import CandidatesInvalid, ShadowsInvalid
-from attacks.games.attack import Candidates, IntArray
+from attacks.games.attack import Candidates, IntArray, contents
+from attacks.games.judging import purpose_seed
 from attacks.shadows.cache import cache_key, cached
 from attacks.shadows.rule import Rule, ShadowTrainer
 from attacks.shadows.schedules import Bools, balanced_coins, epochs, fixed_batches, joined, kept_exactly
@@ -70,7 +71,7 @@ class ShadowModels:
         return int(rows[-1])
 
     @cached_property
-    def losses(self) -> NDArray[np.float32]:
+    def losses(self) -> NDArray[np.float64]:
         """Cross-entropies of every model's checkpoints on the pool, (S, K, n); computed once."""
         columns = [
             self.trainer.losses(self.weights[:, row], self.pool.x, self.pool.y) for row in range(len(self.tasks))
@@ -79,7 +80,23 @@ class ShadowModels:
 
     @cached_property
     def _row_of_content(self) -> dict[bytes, int]:
-        return {key: row for row, key in enumerate(_keys(self.pool))}
+        return {key: row for row, key in enumerate(contents(self.pool))}
+
+    @cached_property
+    def _ambiguous(self) -> frozenset[bytes]:
+        """Contents that lie in the pool more than once, with coins that are not the same in every model."""
+        last, found = self._row_of_content, set[bytes]()
+        for row, key in enumerate(contents(self.pool)):
+            both = [row, last[key]]
+            if not (self.trained[:, both] == self.trained[:, both[:1]]).all() or (
+                not (self.kept[:, both] == self.kept[:, both[:1]]).all()
+            ):
+                found.add(key)
+        return frozenset(found)
+
+    def holds(self, candidates: Candidates) -> Bools:
+        """Which candidates are in the pool, by content, bool (n,)."""
+        return np.array([key in self._row_of_content for key in contents(candidates)], dtype=np.bool_)
 
     def transcript(self, model: int) -> dict[str, NDArray[Any]]:
         """One model as if it were attacked: the fields of FINAL_MODEL and MODEL_SEQUENCE."""
@@ -90,21 +107,24 @@ class ShadowModels:
         """Rows of the candidates in the pool, found by content (example and label).
 
         Raises:
-            CandidatesInvalid: a candidate is not in the pool, so that nobody knows which models trained on it.
+            CandidatesInvalid: a candidate is not in the pool, or more than once with coins of its own each time, so
+                that nobody knows which models trained on it.
         """
-        rows = [self._row_of_content.get(key, -1) for key in _keys(candidates)]
+        keys = contents(candidates)
+        rows = [self._row_of_content.get(key, -1) for key in keys]
         if -1 in rows:
             raise CandidatesInvalid(
                 f"{rows.count(-1)} of {len(rows)} candidates are not in the shadow models' pool; train shadow models "
                 "on a pool that holds the candidates"
             )
+        twice = sum(key in self._ambiguous for key in keys)
+        if twice:
+            raise CandidatesInvalid(
+                f"{twice} of {len(rows)} candidates lie in the shadow models' pool more than once, each time with "
+                "coins of their own; leave repeated examples out of the pool (games.attack.repeated), or give them one "
+                "cluster and one coin"
+            )
         return np.array(rows, dtype=np.int64)
-
-
-def _keys(candidates: Candidates) -> list[bytes]:
-    return [
-        x.tobytes() + int(y).to_bytes(8, "little", signed=True) for x, y in zip(candidates.x, candidates.y, strict=True)
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +181,18 @@ def continual_models(
     _, first, unit = np.unique(pool.cluster, return_index=True, return_inverse=True)
     if not per_cluster:
         first = unit = np.arange(len(pool))
-    coins = balanced_coins(models, len(first), seed)
+    coins = balanced_coins(models, len(first), purpose_seed(seed, "attacks.shadows.coins"))
     held = np.zeros_like(coins)
     if recipe.memory:
         for task in np.unique(pool.task):
-            held |= kept_exactly(coins & (pool.task[first] == task), recipe.memory, seed + 7 + int(task))
+            held |= kept_exactly(
+                coins & (pool.task[first] == task),
+                recipe.memory,
+                purpose_seed(seed, f"attacks.shadows.memory.{int(task)}"),
+            )
     trained, kept = coins[:, unit], held[:, unit]
     key = cache_key(
-        {"trainer": trainer.label, "recipe": str(recipe), "models": models, "seed": seed, "version": 1},
+        {"trainer": trainer.label, "recipe": str(recipe), "models": models, "seed": seed, "version": 2},
         {"x": pool.x, "y": pool.y, "task": pool.task, "unit": unit},
     )
     found = cached(folder, key, lambda: {"weights": _train(trainer, pool, recipe, trained, kept, seed)})

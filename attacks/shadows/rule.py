@@ -83,8 +83,8 @@ class ShadowTrainer(Protocol):
             ShadowsInvalid: shapes do not fit, or a row is out of range.
         """
 
-    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Cross-entropy of every model on every example, (M, n)."""
+    def losses(self, weights: Weights, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Cross-entropy of every model on every example, float64 (M, n), from logits (`functions.label_losses`)."""
 
 
 def checked(weights: Weights, data: Data, schedule: Schedule, rule: Rule, noise_seeds: Seeds | None) -> None:

@@ -1,7 +1,9 @@
 """A server that departs from the protocol, as tests of the defence: imprinting models, and a model per client.
 
-Each probe hands crafted models to the system under test and looks at the sum that comes back. The system may refuse
-(the defence works), or answer; then the probe says how much of the clients' data it read.
+Each probe hands crafted models to the system under test and looks at the sum that comes back. The system may refuse by
+raising (the defence works), or answer; then the probe says how much of the clients' data it read. A harness that
+crashes has refused nothing: an error counts as a refusal only if an honest model passes, and if it is none of a
+program's own mistakes (`MISTAKES`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.errors import AttackError, InversionInvalid
+from attacks.errors import AttackError, HarnessCrashed, InversionInvalid
 from attacks.gradients.fidelity import matched, psnr
 from attacks.gradients.inversion import analytic_linear
 from attacks.modules.layout import last_linear
@@ -26,6 +28,17 @@ Summed = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """(weights (d,) sent to every client) -> the decrypted sum of gradients (d,). Raises or returns to refuse."""
 PerClient = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """(weights (n, d), row j sent to client j) -> the decrypted sum of gradients (d,)."""
+MISTAKES = (
+    TypeError,
+    NameError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
+)
+"""Errors that no defence raises on purpose."""
 ISOLATED = 0.99
 """Cosine from which an update counts as isolated."""
 
@@ -123,19 +136,23 @@ def probe_imprint(
     """Sends the imprinting model and reads examples off the sum.
 
     Args:
-        system: the defence under test; any exception it raises counts as a refusal.
+        system: the defence under test.
         imprint: the crafted model's sizes.
         reference: examples (k, inputs) from the adversary's own data.
         targets: (m, inputs), all examples the clients hold; they judge, nothing else.
         above: PSNR in dB (peak 1) from which a target counts as recovered.
+
+    Raises:
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
+        InversionInvalid: the reference does not fit.
     """
     crafted = imprint.weights(reference)
-    try:
-        total = np.asarray(system(crafted), dtype=np.float64)
-    except Exception as refusal:
+    honest = (np.random.default_rng(imprint.seed).normal(size=len(crafted)) / imprint.inputs**0.5).astype(np.float32)
+    total = _answer(system, crafted, honest, len(crafted))
+    if isinstance(total, str):
         return Probe(
             name="imprint",
-            refused=f"{type(refusal).__name__}: {refusal}",
+            refused=total,
             recovered=0.0,
             n=len(targets),
             median_psnr=None,
@@ -150,6 +167,34 @@ def probe_imprint(
         n=len(targets),
         median_psnr=float(np.median(quality)),
     )
+
+
+def _answer(
+    system: Summed | PerClient, crafted: NDArray[np.float32], honest: NDArray[np.float32], size: int
+) -> Floats | str:
+    """The sum that comes back, (size,), or the reason why none does."""
+    try:
+        total = np.asarray(system(crafted), dtype=np.float64)
+    except MISTAKES as crash:
+        raise HarnessCrashed(
+            f"the system under test crashed ({type(crash).__name__}: {crash}), which is no refusal; mend it, or let it "
+            "refuse with an error of its own"
+        ) from crash
+    except Exception as refusal:
+        try:
+            system(honest)
+        except Exception as crash:
+            raise HarnessCrashed(
+                f"the system under test fails at an honest model too ({type(crash).__name__}: {crash}), so that its "
+                "error says nothing about crafted ones; mend it"
+            ) from crash
+        return f"{type(refusal).__name__}: {refusal}"
+    if total.shape != (size,) or not np.isfinite(total).all():
+        raise HarnessCrashed(
+            f"the system under test answered with shape {total.shape} and {int((~np.isfinite(total)).sum())} values "
+            f"that are not finite; let it return the sum of gradients ({size},), or raise to refuse"
+        )
+    return total
 
 
 def silenced(weights: NDArray[np.float32], first_layer: tuple[int, int]) -> NDArray[np.float32]:
@@ -179,14 +224,14 @@ def probe_inconsistency(
     The sum's first-layer gradient is then the target's alone; for one example it is read off exactly.
 
     Args:
-        system: the defence under test; any exception counts as a refusal. A round that compares hashes of the models
-            that clients received should raise.
+        system: the defence under test. A round that compares hashes of the models that clients received should raise.
         weights: (d,), an honest model.
         first_layer: (outputs, inputs) of its first linear layer.
         target: the client's number and its one example, flat; the example judges only.
         clients: how many there are.
 
     Raises:
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
         InversionInvalid: the target is no client.
     """
     client, example = target
@@ -195,12 +240,11 @@ def probe_inconsistency(
     outputs, inputs = first_layer
     sent = np.tile(silenced(weights, first_layer), (clients, 1))
     sent[client] = weights
-    try:
-        total = np.asarray(system(sent), dtype=np.float64)
-    except Exception as refusal:
+    total = _answer(system, sent, np.tile(weights, (clients, 1)), len(weights))
+    if isinstance(total, str):
         return Probe(
             name="model inconsistency",
-            refused=f"{type(refusal).__name__}: {refusal}",
+            refused=total,
             recovered=0.0,
             n=1,
             median_psnr=None,
@@ -251,14 +295,14 @@ def probe_suppression(
     Before the last layer the sum then holds the target's update alone, whatever secure aggregation hides.
 
     Args:
-        system: the defence under test; any exception counts as a refusal. Clients that compare hashes of the models
-            they received should raise.
+        system: the defence under test. Clients that compare hashes of the models they received should raise.
         module: the architecture, its last linear layer with bias.
         weights: (d,), an honest model.
         target: the client's number, and its own update without noise (d,); the update judges only.
         clients: how many there are.
 
     Raises:
+        HarnessCrashed: the system crashed, or answered with something that is no finite sum.
         InversionInvalid: the target is no client, or the module has no layer to silence.
     """
     client, alone = target
@@ -267,12 +311,11 @@ def probe_suppression(
     early = before_the_head(module, len(weights))
     sent = np.tile(silenced_head(module, weights), (clients, 1))
     sent[client] = weights
-    try:
-        total = np.asarray(system(sent), dtype=np.float64)
-    except Exception as refusal:
+    total = _answer(system, sent, np.tile(weights, (clients, 1)), len(weights))
+    if isinstance(total, str):
         return Probe(
             name="a model for each client",
-            refused=f"{type(refusal).__name__}: {refusal}",
+            refused=total,
             recovered=0.0,
             n=1,
             median_psnr=None,

@@ -11,7 +11,7 @@ from attacks.games.attack import Candidates, Losses
 from attacks.games.judging import Terms
 from attacks.games.standard import groups_of, standardise
 from attacks.membership.leakage import LeakageMatrix, leakage_matrix
-from attacks.membership.losses import losses_at
+from attacks.membership.losses import log_odds, resolved_at
 from evaluation.evidence import Score
 from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
 from secure_fcl.rows.row_plan import RowPlan
@@ -19,7 +19,7 @@ from secure_fcl.running.folder import RunFolder
 
 Ints = NDArray[np.int64]
 
-#: With fewer held-out blocks in a task, a bootstrap interval says less than it seems to; the cell stays empty.
+#: With fewer held-out blocks in a task, an interval says less than it seems to; the cell stays empty.
 FEWEST_BLOCKS = 10
 
 
@@ -43,7 +43,7 @@ def leakage(
     """Return the leakage matrix of a row as JSON: advantage on the examples of slot j by the model after slot i.
 
     Cells of a task with fewer than `FEWEST_BLOCKS` held-out blocks are null. `pool` are the example numbers of
-    `candidates`. The score is the loss, standardised per class.
+    `candidates`. The score is the log odds, standardised per class.
     """
     slots = transcript["model_tasks"]
     last = {int(slot): place for place, slot in enumerate(slots)}
@@ -53,7 +53,7 @@ def leakage(
 
     def score_after(slot: int, asked: Candidates) -> NDArray[np.float64]:
         weights = transcript["models"][last[slot]]
-        return standardise(-losses_at(losses, weights, asked), groups_of(asked))
+        return standardise(log_odds(resolved_at(losses, weights, asked)), groups_of(asked))
 
     outside = [len(np.unique(candidates.cluster[~trained & (candidates.task == slot)])) for slot in known]
     matrix = leakage_matrix(score_after, candidates, trained, kept & trained, terms)

@@ -8,21 +8,19 @@ from typing import Any
 import numpy as np
 
 from attacks.bounds.one_run import audit_tasks
-from attacks.games.attack import Attack, Candidates
+from attacks.games.attack import Attack, Candidates, repeated
 from attacks.games.judging import Terms
 from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, play
 from attacks.games.views import ALL_MODELS, FINAL_MODEL, ThreatModel, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
-from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
+from attacks.membership.scores import CheckpointDifference, CheckpointRatio, OddsScore, SequenceMean, Standardised
 from attacks.membership.shadow import Rmia, ShadowMembership
 from evaluation.errors import EvaluationError
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 
-#: Bootstrap draws for each cell of the leakage matrix: there are many cells, and none is a headline.
-_REPEATS_PER_CELL = 100
 #: Examples nobody trained on that RMIA compares with.
 _POPULATION = 1000
 
@@ -33,7 +31,7 @@ def play_membership(world: AuditWorld) -> Played:
     Raises:
         GameInvalid, EvaluationError: too few examples to judge.
     """
-    share, pool = world.plan.config.scenario.holdout, world.pool()
+    share, pool, twice = world.plan.config.scenario.holdout, *asked_once(world, world.pool())
     truth = ~world.plan.scenario.held_out[pool]
     if share == 0.0 or truth.all() or not truth.any():
         return Played(missing=("membership: scenario.holdout leaves no non-members by coin, so it cannot be played",))
@@ -49,13 +47,24 @@ def play_membership(world: AuditWorld) -> Played:
         ("leakage", _matrix(world, pool, candidates, terms)),
         ("history", [curve_record(curve) for curve in _curves(world, candidates, truth)]),
     )
-    return Played((*outcomes, *by_task), missing, more)
+    return Played((*outcomes, *by_task), (*missing, *twice), more)
+
+
+def asked_once(world: AuditWorld, pool: Ints) -> tuple[Ints, tuple[str, ...]]:
+    """Return the examples of a pool that occur once in it, and a sentence about those that were left out."""
+    copies = repeated(world.candidates(pool))
+    if not copies.any():
+        return pool, ()
+    left = (
+        f"{int(copies.sum())} of {len(pool)} examples: they occur more than once, and no coin alone decided about them"
+    )
+    return pool[~copies], (left,)
 
 
 def _attacks(world: AuditWorld) -> list[tuple[Attack, ThreatModel]]:
     losses, shadows = world.losses(), world.shadows
     played: list[tuple[Attack, ThreatModel]] = [
-        (Standardised(LossScore(losses)), FINAL_MODEL),
+        (Standardised(OddsScore(losses)), FINAL_MODEL),
         (CheckpointDifference(losses), ALL_MODELS),
         (Standardised(CheckpointRatio(losses)), ALL_MODELS),
         (SequenceMean(losses), ALL_MODELS),
@@ -109,9 +118,8 @@ def _thin_tasks(candidates: Candidates, truth: Bools) -> list[int]:
 
 
 def _matrix(world: AuditWorld, pool: Ints, candidates: Candidates, terms: Terms) -> dict[str, Any] | None:
-    say_less = replace(terms, repeats=_REPEATS_PER_CELL)
     try:
-        return leakage(world.plan, world.folder, world.losses(), world.transcript, pool, candidates, say_less)
+        return leakage(world.plan, world.folder, world.losses(), world.transcript, pool, candidates, terms)
     except EvaluationError:
         return None
 

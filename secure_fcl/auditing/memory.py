@@ -12,6 +12,7 @@ from attacks.membership.retained import RetainedDifference, RetainedLoss, Retain
 from attacks.membership.shadow import ShadowRetained
 from secure_fcl.auditing.charges import spent_in_memory
 from secure_fcl.auditing.leakage import held_after
+from secure_fcl.auditing.membership import asked_once
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 from secure_fcl.streams import NO_ITEM
 
@@ -31,7 +32,10 @@ def play_retained(world: AuditWorld) -> Played:
     rate, clients = common_threshold(scenario.closed(last) - 1, thresholds)
     same = np.append(clients, False)[scenario.owner]
     met = (slot_of >= 0) & (slot_of <= last)
-    pool = np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.units.item != NO_ITEM) & met & same)
+    pool, twice = asked_once(
+        world,
+        np.flatnonzero(scenario.data.train & ~scenario.held_out & (scenario.units.item != NO_ITEM) & met & same),
+    )
     truth = np.isin(pool, held)
     if truth.all() or not truth.any():
         return Played(
@@ -42,6 +46,7 @@ def play_retained(world: AuditWorld) -> Played:
     candidates = world.candidates(pool)
     terms = world.terms(f"memory of {plan.name} in the last task", rate, spent_in_memory(world))
     played, missing = _attacks(world, candidates)
+    missing = (*missing, *twice)
     blind = blind_baseline(candidates, truth, terms)
     outcomes = [
         play(RETAINED, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)

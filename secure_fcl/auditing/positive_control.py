@@ -9,7 +9,7 @@ from attacks.games.attack import Candidates
 from attacks.games.judging import Coin, Terms
 from attacks.games.play import MEMBERSHIP, Outcome, play
 from attacks.games.views import FINAL_MODEL, View
-from attacks.membership.scores import LossScore, Standardised
+from attacks.membership.scores import OddsScore, Standardised
 from attacks.modules.functions import losses_of
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows.row_plan import RowPlan
@@ -53,7 +53,7 @@ def overfit_control(plan: RowPlan, strategy: GradientStrategy) -> list[Outcome]:
         control="positive",
     )
     view = View.of(FINAL_MODEL, {"final_model": weights})
-    attack = Standardised(LossScore(losses_of(network)))
+    attack = Standardised(OddsScore(losses_of(network)))
     outcome = play(MEMBERSHIP, attack, view, candidates, truth, terms)
     fresh = negative_control(MEMBERSHIP, attack, view, candidates, terms)
     return [outcome, fresh]

@@ -21,7 +21,7 @@ from attacks.bounds.canaries import (
 )
 from attacks.bounds.gaussian import gaussian_epsilon
 from attacks.bounds.one_run import audit_retained, audit_tasks
-from attacks.errors import AuditInvalid, CandidatesInvalid, GameInvalid
+from attacks.errors import AuditInvalid, CandidatesInvalid, GameInvalid, ShadowsInvalid
 from attacks.own_audit import weights_of
 from attacks.shadows import BatchedMlp, ContinualRecipe, Rule, ShadowModels
 
@@ -170,3 +170,67 @@ def test_the_one_shot_estimate_is_an_estimate() -> None:
     assert one_shot_estimate(-cosines, 1e-5).value == 0.0
     with pytest.raises(AuditInvalid, match="two finite"):
         one_shot_estimate(np.array([1.0]), 1e-5)
+
+
+def test_an_audit_plays_rmia_online_and_offline_where_it_has_a_population(models: ShadowModels, digits: Data) -> None:
+    x, y = digits
+    strangers = Candidates(x[:400] + 0.5, y[:400], np.arange(400), (y[:400] >= 5).astype(np.int64))
+    shadows = models.take(np.arange(8))
+    document = attacks.audit(replace(_subject(models), population=strangers), shadows=shadows)
+    found = {o["attack"]: o["auc"] for o in document["outcomes"] if o["control"] is None}
+    assert {"RMIA", "RMIA, offline", "ratio", "ratio, offline"} <= found.keys()
+    assert found["RMIA"] > 0.7
+    assert found["RMIA, offline"] > 0.65
+    assert not [s for s in document["not_tested"] if s.startswith("RMIA")]
+    without = attacks.audit(_subject(models), shadows=shadows)
+    assert [s for s in without["not_tested"] if "Subject.population" in s]
+    # Candidates themselves are no population: their truth would leak into the scores.
+    with pytest.raises(ShadowsInvalid, match=r"population \(0\)"):
+        attacks.audit(replace(_subject(models), population=models.pool), shadows=shadows)
+
+
+def test_examples_that_occur_twice_are_left_out_and_said_to_be(models: ShadowModels) -> None:
+    subject = _subject(models, with_memory=False)
+    pool = subject.candidates
+    places = np.r_[np.arange(len(pool)), np.arange(20)]
+    # The copies have coins of their own, and no model keeps those apart.
+    again = replace(
+        subject,
+        candidates=Candidates(pool.x[places], pool.y[places], np.arange(len(places)), pool.task[places]),
+        trained=np.r_[subject.trained, ~subject.trained[:20]],
+    )
+    document = attacks.audit(again)
+    assert f"40 of {len(places)} candidates: they occur more than once" in " ".join(document["not_tested"])
+    loss = next(o for o in document["outcomes"] if o["attack"] == "loss, per class" and o["control"] is None)
+    assert loss["n_members"] + loss["n_nonmembers"] == len(pool) - 20
+    twice = replace(again, candidates=again.candidates.take(np.r_[:20, len(pool) : len(places)]))
+    with pytest.raises(GameInvalid, match="give one boolean for each of the 40"):
+        attacks.audit(twice)
+    with pytest.raises(GameInvalid, match="all 40 candidates occur more than once"):
+        attacks.audit(replace(twice, trained=np.arange(40) < 20))
+
+
+def test_the_coins_of_people_are_not_taken_for_coins_of_examples(models: ShadowModels) -> None:
+    subject = _subject(models, with_memory=False)
+    n = len(subject.candidates)
+    people = np.arange(n) // 12
+    trained = (np.random.default_rng(1).random(n) < 0.5)[people]
+    pool = subject.candidates
+    person_wise = replace(subject, candidates=Candidates(pool.x, pool.y, people, pool.task), trained=trained)
+    with pytest.raises(GameInvalid, match="declare one coin per cluster"):
+        attacks.audit(person_wise)
+    assert attacks.audit(person_wise, coin=Coin(per_cluster=True))["outcomes"]
+
+
+def test_no_interval_of_an_audit_is_empty(models: ShadowModels) -> None:
+    subject = _subject(models, with_memory=False)
+    for members in (np.arange(len(subject.trained)) == 3, np.arange(len(subject.trained)) != 3):
+        with pytest.raises(GameInvalid, match="two of each"):
+            attacks.audit(replace(subject, trained=members), coin=None)
+    document = attacks.audit(subject)
+    assert all(
+        o[f"{kind}_{end}"] is not None
+        for o in document["outcomes"]
+        for kind in ("auc", "blind")
+        for end in ("low", "high")
+    )

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from attacks import (
+    ALL_MODELS,
+    MEMBERSHIP,
     Candidates,
     Capability,
     CheckpointDifference,
@@ -146,6 +148,42 @@ def test_the_negative_controls_coins_follow_the_clusters(member_world: ControlWo
     outcome = negative_control(member_world.game, LossScore(member_world.losses), member_world.view, paired, terms)
     assert outcome.n_members % 2 == 0
     assert outcome.terms.ledger_epsilon == 0.0
+
+
+@dataclass(frozen=True)
+class Knows:
+    """Scores by coins that somebody flipped from the public seed."""
+
+    coins: np.ndarray
+    name: str = "knows"
+    requires: frozenset[Capability] = frozenset()
+
+    def score(self, view: View, candidates: Candidates) -> np.ndarray:
+        return self.coins + 1e-3 * np.random.default_rng(1).normal(size=len(self.coins))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 7, 2**31])
+@pytest.mark.parametrize(
+    "flip",
+    [
+        lambda seed, n: np.random.default_rng(seed).random(n) < 0.5,
+        lambda seed, n: np.random.default_rng([seed, 0]).random(n) < 0.5,
+        lambda seed, n: np.random.default_rng([seed, 0, 0]).random(n) < 0.5,
+        lambda seed, n: np.random.default_rng([seed, 5]).random(n) < 0.5,
+        lambda seed, n: np.random.default_rng(seed).integers(0, 2, n) == 1,
+        lambda seed, n: np.random.RandomState(seed % 2**32).rand(n) < 0.5,
+        lambda seed, n: np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).random(n) < 0.5,
+    ],
+)
+def test_the_negative_controls_coins_are_never_the_callers(
+    seed: int, flip: Callable[[int, int], np.ndarray], make_candidates: Callable[..., Candidates]
+) -> None:
+    """Whoever flips members by the seed that the audit gets too must not be told that random coins are found."""
+    candidates = make_candidates(600)
+    view = View.of(ALL_MODELS, {})
+    outcome = negative_control(MEMBERSHIP, Knows(flip(seed, 600)), view, candidates, Terms(target="any", seed=seed))
+    # The standard deviation of a null AUC of 300 and 300 is .0236.
+    assert abs(outcome.auc.value - 0.5) < 5 * 0.0236
 
 
 def test_worlds_follow_their_seed(member_world: ControlWorld) -> None:

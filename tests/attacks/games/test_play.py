@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from attacks import FINAL_MODEL, MEMBERSHIP, Candidates, Capability, Coin, Terms, View, play
+from attacks import FINAL_MODEL, MEMBERSHIP, Candidates, Capability, Coin, Terms, View, discoveries, play
 from attacks.errors import CapabilityMissing, GameInvalid
 from attacks.games.judging import auc_score
 from evaluation.evidence import LowerBound, Score
@@ -60,11 +61,84 @@ def test_a_perfect_attack_has_an_interval_that_is_not_a_point() -> None:
     assert 0.6 < score.low < 0.95
 
 
-def test_one_cluster_falls_back_to_delong(make_candidates: Make) -> None:
+@pytest.mark.parametrize(
+    ("truth", "cluster", "said"),
+    [
+        (coins(60), np.zeros(60, int), "1 clusters with positives and 1"),
+        (np.arange(60) == 3, None, "1 candidates with positives"),
+        (np.arange(60) != 3, None, "1 with negatives"),
+        (np.arange(60) < 30, np.minimum(np.arange(60) // 30 + np.arange(60) // 45, 2), "1 clusters with positives"),
+    ],
+)
+def test_what_shows_no_spread_gets_a_sentence(
+    truth: np.ndarray, cluster: np.ndarray | None, said: str, make_candidates: Make
+) -> None:
+    scores, terms = np.random.default_rng(2).normal(size=60), replace(TERMS, coin=None)
+    with pytest.raises(GameInvalid, match=said):
+        play(MEMBERSHIP, Given(scores), VIEW, make_candidates(60, cluster=cluster), truth, terms, BLIND)
+
+
+def test_two_clusters_show_a_spread_if_little_of_it(make_candidates: Make) -> None:
+    truth, cluster = coins(60), np.arange(60) % 2
+    scores = truth + np.random.default_rng(2).normal(size=60)
+    outcome = play(MEMBERSHIP, Given(scores), VIEW, make_candidates(60, cluster=cluster), truth, TERMS, BLIND)
+    assert outcome.auc.high - outcome.auc.low > delong_auc(scores, truth).high - delong_auc(scores, truth).low
+
+
+def test_coins_of_a_person_are_not_taken_for_coins_of_an_example(make_candidates: Make) -> None:
+    """Thirty people with ten windows each and a coin a person: declared as 300 coins, the bound would be void."""
+    cluster = np.repeat(np.arange(30), 10)
+    truth = coins(30)[cluster]
+    scores = truth + 0.1 * np.random.default_rng(0).normal(size=300)
+    candidates = make_candidates(300, cluster=cluster)
+    with pytest.raises(GameInvalid, match=r"30 of 30 clusters .*Coin\(per_cluster=True\)"):
+        play(MEMBERSHIP, Given(scores), VIEW, candidates, truth, TERMS, BLIND)
+    # One window declared wrongly does not hide it.
+    truth[0] = ~truth[0]
+    with pytest.raises(GameInvalid, match="29 of 30 clusters"):
+        play(MEMBERSHIP, Given(scores), VIEW, candidates, truth, TERMS, BLIND)
+    truth[0] = ~truth[0]
+    outcome = play(
+        MEMBERSHIP, Given(scores), VIEW, candidates, truth, replace(TERMS, coin=Coin(per_cluster=True)), BLIND
+    )
+    assert outcome.guesses is not None
+    assert outcome.guesses.candidates == 30
+
+
+def test_honest_coins_of_examples_in_clusters_are_not_refused(make_candidates: Make) -> None:
+    for rate in (0.1, 0.5, 0.9):
+        for seed in range(40):
+            truth, cluster = coins(200, rate, seed), np.arange(200) // 2
+            terms = replace(TERMS, coin=Coin(rate))
+            play(MEMBERSHIP, Given(np.arange(200.0)), VIEW, make_candidates(200, cluster=cluster), truth, terms, BLIND)
+
+
+def test_examples_that_occur_twice_are_refused_unless_they_share_a_coin(make_candidates: Make) -> None:
+    once, truth = make_candidates(50), coins(50)
+    both = np.r_[np.arange(50), np.arange(50)]
+    copies = Candidates(once.x[both], once.y[both], np.arange(100), once.task[both])
+    scores = np.arange(100.0)
+    with pytest.raises(GameInvalid, match=r"100 of 100 candidates occur more than once, such as \[0, 50\]"):
+        play(MEMBERSHIP, Given(scores), VIEW, copies, coins(100), TERMS, BLIND)
+    # A zero with a sign is the same number to a network.
+    signed = Candidates(np.array([[0.0], [-0.0], [1.0], [2.0]]), np.zeros(4, int), np.arange(4), np.zeros(4, int))
+    with pytest.raises(GameInvalid, match="2 of 4"):
+        play(MEMBERSHIP, Given(np.arange(4.0)), VIEW, signed, np.array([1, 0, 1, 0], dtype=bool), TERMS, BLIND)
+    shared = Candidates(once.x[both], once.y[both], both, once.task[both])
+    outcome = play(
+        MEMBERSHIP, Given(scores), VIEW, shared, truth[both], replace(TERMS, coin=Coin(per_cluster=True)), BLIND
+    )
+    assert outcome.n_clusters == 50
+
+
+def test_an_outcome_has_the_p_value_of_its_coins(make_candidates: Make) -> None:
     truth = coins(60)
-    scores = np.random.default_rng(2).normal(size=60)
-    outcome = play(MEMBERSHIP, Given(scores), VIEW, make_candidates(60, cluster=np.zeros(60, int)), truth, TERMS, BLIND)
-    assert outcome.auc == delong_auc(scores, truth, 0.95)
+    scores = truth + np.random.default_rng(5).normal(size=60)
+    outcome = play(MEMBERSHIP, Given(scores), VIEW, make_candidates(60), truth, TERMS, BLIND)
+    known = stats.mannwhitneyu(scores[truth], scores[~truth], alternative="greater", method="exact").pvalue
+    assert outcome.p_value == pytest.approx(known)
+    (found,) = discoveries([outcome])
+    assert found.p_value == outcome.p_value
 
 
 def test_rates_that_the_sample_cannot_show_are_refused_with_a_reason(make_candidates: Make) -> None:

@@ -18,6 +18,7 @@ from attacks.membership.families import (
     RATIO,
     Family,
     family_scores,
+    log_mean_probability,
     rmia_scores,
     signals,
 )
@@ -150,6 +151,43 @@ def test_signals() -> None:
     assert signals(np.array([0.5]), "log probability")[0] == -0.5
 
 
+def test_rmia_averages_in_and_out_and_offline_does_without_in() -> None:
+    """By hand: one candidate, in .9 and .7, out .2 and .4; five strangers whose own ratio is known."""
+    shadows = np.log(np.array([[0.9], [0.7], [0.2], [0.4]]))
+    member = np.array([[True], [True], [False], [False]])
+    wanted = {None: (0.8 + 0.3) / 2, 1.0: 0.3, 0.3: (1.3 * 0.3 + 0.7) / 2, 0.0: (0.3 + 1) / 2}
+    reference = np.log(np.full((4, 5), 0.5))
+    for offline, mean in wanted.items():
+        base = 0.5 if offline is None else ((1 + offline) * 0.5 + 1 - offline) / 2
+        ratio = 0.6 / mean
+        # Strangers just below and just above the candidate's own ratio.
+        theirs = np.log(base * ratio * np.array([0.5, 0.999, 1.001, 1.5, 2.0]))
+        found = rmia_scores(np.log([0.6]), shadows, member, (theirs, reference), offline=offline)
+        assert found == pytest.approx([0.4]), offline
+    spoiled = np.where(member, -50.0, shadows)
+    both = [rmia_scores(np.log([0.6]), s, member, (theirs, reference), offline=0.3) for s in (shadows, spoiled)]
+    assert np.array_equal(*both)
+
+
+def test_rmia_tells_apart_what_every_model_is_sure_of() -> None:
+    """Probabilities 1 - 1e-20 and 1 - 1e-22 are both 1 in float64; the losses are not."""
+    random = np.random.default_rng(0)
+    shadows = -np.exp(random.normal(-45, 1, (16, 300)))
+    member = random.random((16, 300)) < 0.5
+    truth = np.arange(300) < 150
+    observed = -np.exp(random.normal(-45, 1, 300)) * np.where(truth, 0.1, 1.0)
+    population = (-np.exp(random.normal(-45, 1, 500)), -np.exp(random.normal(-45, 1, (16, 500))))
+    for offline in (None, 0.3):
+        assert auc(rmia_scores(observed, shadows, member, population, offline=offline), truth) > 0.8
+
+
+def test_means_of_probabilities_keep_their_precision_at_both_ends() -> None:
+    logs = np.array([[-1e-20, -800.0, math.log(0.2)], [-3e-20, -802.0, math.log(0.6)], [-1.0, -1.0, -1.0]])
+    mask = np.array([[True] * 3, [True] * 3, [False] * 3])
+    known = [-2e-20, -800.0 + math.log((1 + math.exp(-2)) / 2), math.log(0.4)]
+    assert log_mean_probability(logs, mask) == pytest.approx(known, rel=1e-12)
+
+
 def test_impossible_inputs_are_refused() -> None:
     observed, theirs, member, _ = _world(n=10, shadows=4)
     with pytest.raises(ShadowsInvalid, match="finite"):
@@ -164,3 +202,5 @@ def test_impossible_inputs_are_refused() -> None:
         Family(name="", centre="probability")
     with pytest.raises(ShadowsInvalid, match="population"):
         rmia_scores(observed, theirs, member, (np.zeros(0), np.zeros((4, 0))))
+    with pytest.raises(ShadowsInvalid, match=r"offline=1.5 must lie in \[0, 1\]"):
+        rmia_scores(observed, theirs, member, (observed, theirs), offline=1.5)

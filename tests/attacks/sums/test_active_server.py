@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import gradients_of
-from attacks.errors import InversionInvalid
+from attacks.errors import HarnessCrashed, InversionInvalid
 from attacks.shadows import BatchedMlp
-from attacks.sums.active_server import Imprint, probe_imprint, probe_inconsistency
+from attacks.sums.active_server import Imprint, Summed, probe_imprint, probe_inconsistency, probe_suppression
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -84,3 +84,34 @@ def test_a_model_per_client_singles_one_out_unless_models_are_compared(digits: D
     assert closed.refused == "RuntimeError: clients received different models"
     with pytest.raises(InversionInvalid, match="not one of"):
         probe_inconsistency(naive, weights, (32, 64), (7, x[2]), 5)
+
+
+def _never(models: np.ndarray) -> np.ndarray:
+    raise ValueError(f"could not broadcast {models.shape}")
+
+
+def _mistaken(models: np.ndarray) -> np.ndarray:
+    if np.abs(models).max() > 0.3:
+        raise TypeError("unsupported operand type(s)")
+    return models[0] if models.ndim == 2 else models
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        (_never, "fails at an honest model too"),
+        (_mistaken, "TypeError: unsupported"),
+        (lambda models: np.full(np.atleast_2d(models).shape[1], np.nan), "not finite"),
+        (lambda models: np.zeros(3), r"shape \(3,\)"),
+        (lambda models: {}[1], "KeyError"),
+    ],
+)
+def test_a_harness_that_crashes_has_refused_nothing(system: Summed, said: str, digits: Data) -> None:
+    x, weights = digits[0], BatchedMlp((64, 32, 10)).initial(np.array([3]))[0]
+    weights[0] = 1.0
+    with pytest.raises(HarnessCrashed, match=said):
+        probe_imprint(system, Imprint(inputs=64, bins=16, classes=10), x[:50], x[:4])
+    with pytest.raises(HarnessCrashed, match=said):
+        probe_inconsistency(system, weights, (32, 64), (2, x[2]), 5)
+    with pytest.raises(HarnessCrashed, match=said):
+        probe_suppression(system, BatchedMlp((64, 32, 10)).module(), weights, (2, weights), 5)
