@@ -30,7 +30,8 @@ def drawn(seed: int, n: int, rate: float = 0.25, std: float = 2.0) -> np.ndarray
 def visits(seed: int, correlation: float = 0.0, shape: tuple[int, int] = (6, 2000)) -> np.ndarray:
     random = np.random.default_rng(seed)
     common = random.normal(size=shape[1])
-    return np.sqrt(correlation) * common + np.sqrt(1 - correlation) * random.normal(size=shape)
+    table: np.ndarray = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * random.normal(size=shape)
+    return table
 
 
 def test_counts_are_those_of_coins() -> None:
@@ -44,7 +45,8 @@ def test_counts_are_those_of_coins() -> None:
     assert not seen[~possible].any()
     assert stats.chisquare(seen[possible], 200_000 * law[possible]).pvalue > 1e-3
     kept = kept_counts(drawn_counts([(0.5, 2)]), drawn_counts([(0.1, 2)]), 0.3)
-    assert kept == pytest.approx(0.7 * np.array([0.25, 0.5, 0.25, 0, 0]) + 0.3 * np.convolve([0.25, 0.5, 0.25], [0.81, 0.18, 0.01]))  # fmt: skip
+    twice = np.convolve([0.25, 0.5, 0.25], [0.81, 0.18, 0.01])
+    assert kept == pytest.approx(0.7 * np.array([0.25, 0.5, 0.25, 0, 0]) + 0.3 * twice)
 
 
 def test_the_law_of_a_score_is_that_of_its_draws() -> None:
