@@ -130,14 +130,18 @@ def distribution_p_value(law: ScoreLaw, values: Floats) -> float:
     return float(stats.kstwo.sf(distance, n))
 
 
-def variance_p_value(normals: Floats) -> float:
+def variance_p_value(normals: Floats, lost: int = 0) -> float:
     """Return the two-sided chi-square p-value of independent standard normals: too little noise, or too much.
 
+    lost: dimensions that were projected out of the values.
+
     Raises:
-        AuditInvalid: there is no value, or one that is not finite.
+        AuditInvalid: there is no value, or one that is not finite, or no dimension is left.
     """
+    if lost and lost >= normals.size:
+        raise AuditInvalid(f"{normals.size} values without {lost} dimensions leave nothing to test")
     squares = float((_finite(normals) ** 2).sum())
-    law = stats.chi2(normals.size)
+    law = stats.chi2(normals.size - lost)
     return _two_sided(float(law.cdf(squares)), float(law.sf(squares)))
 
 

@@ -67,6 +67,7 @@ def test_normal_scores_keep_far_tails() -> None:
 P_VALUES: dict[str, Callable[[int], float]] = {
     "distribution": lambda seed: distribution_p_value(LAW, drawn(seed, 300)),
     "variance": lambda seed: variance_p_value(LAW.normal_scores(drawn(seed, 300))),
+    "variance of a residual": lambda seed: variance_p_value(visits(seed) - visits(seed).mean(axis=0), lost=2000),
     "repetition": lambda seed: repetition_p_value(visits(seed, shape=(4, 100))),
     "repetition of two": lambda seed: repetition_p_value(visits(seed, shape=(2, 30))),
 }
@@ -108,6 +109,7 @@ def test_the_size_of_values_is_not_their_repetition() -> None:
         (lambda: kept_counts(np.ones(1), np.ones(1), -0.1), "kept=-0.1"),
         (lambda: distribution_p_value(LAW, np.empty(0)), "0 values"),
         (lambda: variance_p_value(np.array([1.0, np.nan])), "1 are not finite"),
+        (lambda: variance_p_value(np.ones(3), lost=3), "nothing to test"),
         (lambda: repetition_p_value(np.ones((1, 5))), "not two visits"),
     ],
 )
