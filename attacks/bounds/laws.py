@@ -117,6 +117,19 @@ def kept_counts(before: Floats, afterwards: Floats, kept: float) -> Floats:
     return np.convolve(before, coin)
 
 
+def remainders(values: Floats, shift: float, std: float) -> Floats:
+    """Return what scores leave beside whole multiples of `shift`, in units of `std`; standard normal under the claim.
+
+    Where the noise is much smaller than what one draw adds, this sees a draw that adds a little more or less.
+
+    Raises:
+        AuditInvalid: counts are less than 12 std apart, so that one could be taken for another.
+    """
+    if not 12.0 * std <= abs(shift) < math.inf:
+        raise AuditInvalid(f"shift={shift} is below 12 std={std}; test the distribution instead")
+    return np.asarray((values - shift * np.round(values / shift)) / std)
+
+
 def distribution_p_value(law: ScoreLaw, values: Floats) -> float:
     """Return the two-sided Kolmogorov-Smirnov p-value of independent values against a law, by its exact distribution.
 

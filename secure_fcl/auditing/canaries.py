@@ -26,7 +26,7 @@ from privacy import Event
 from secure_fcl.auditing.bench import PER_DEVICE, Bench, Bools, Floats, bench_of, nobody
 from secure_fcl.auditing.charges import cost
 from secure_fcl.auditing.claims import Claim, charged_by_stratum, claims
-from secure_fcl.auditing.law_tests import LawTest, canary_laws, empty_laws, kept_law
+from secure_fcl.auditing.law_tests import LawTest, canary_laws, empty_laws, life_laws
 from secure_fcl.auditing.own_network import own_network_laws
 from secure_fcl.auditing.world import AuditWorld, Played, accounted, audit_delta, finite
 from secure_fcl.randomness import public_generator, public_seed
@@ -58,11 +58,11 @@ def play_canaries(world: AuditWorld) -> Played:
     plan = world.plan
     if plan.noise == "none":
         return Played(missing=(f"canaries: {plan.name} ran without noise, so there is no charge to compare with",))
-    charged = charged_by_stratum(world)
-    if charged is None:
+    if not any(plan.scenario.released(client, 0) for client in range(plan.scenario.clients)):
         return Played(missing=("canaries: no client meets a task in the first slot",))
-    claimed = claims(world, charged)
-    if claimed is None:
+    charged = charged_by_stratum(world)
+    claimed = None if charged is None else claims(world, charged)
+    if charged is None or claimed is None:
         return Played(more=(("laws", [_NOTHING_CHARGED.record()]),))
     bench, seed = bench_of(plan, world.strategy), plan.config.seed
     empty = empty_visits(bench, seed)
@@ -76,10 +76,9 @@ def play_canaries(world: AuditWorld) -> Played:
         scores, truth = play_fate(bench, seed, fate, max(visits, _FEWEST_VISITS))
         outcomes.append(_outcome(world, scores[:visits], truth, fate, epsilon))
         laws += canary_laws(scores, truth, claim, bench, _STRATUM[fate])
-    if replays and plan.memory is not None:
-        base = public_seed(seed, "memory of canaries")
-        life = kept_law(bench, plan.memory, claimed, plan.scenario.slots, range(base, base + DEVICES))
-        laws += [life] if life is not None else []
+    base = public_seed(seed, "memory of canaries")
+    replayed = plan.memory if replays else None
+    laws += life_laws(bench, replayed, claimed, plan.scenario.slots, range(base, base + DEVICES))
     laws += own_network_laws(plan, world.strategy, claimed, seed)
     records = [law.record() for law in laws]
     return Played(tuple(outcomes), (), (("noise", _noise(empty, claimed[0], bench)), ("laws", records)))

@@ -20,17 +20,19 @@ from attacks.bounds.laws import (
     distribution_p_value,
     drawn_counts,
     kept_counts,
+    remainders,
     repetition_p_value,
     variance_p_value,
 )
 from crypto.keys.randomness import KeyedStream, derive_key
+from privacy import DistributedSum
 from privacy.randomness import uniforms
 from secure_fcl.auditing.bench import PER_DEVICE, Bench, Bools, Floats, nobody
 from secure_fcl.auditing.claims import Claim
 from secure_fcl.memory import EverythingMemory, Held, MemoryPolicy, ThresholdMemory
 
-#: Noise multiplier of visits that show who was drawn, and rounds of the memory after a task closed.
-_QUIET, _ROUNDS = 0.25, 4
+#: Noise multiplier of visits that show who was drawn, its least size in integers, and rounds after a task closed.
+_QUIET, _INTEGERS, _ROUNDS = 0.002, 32.0, 4
 
 NO_NOISE = np.ones(1)
 """The law of a count that is always 0."""
@@ -132,33 +134,51 @@ def canary_laws(scores: Floats, truth: Bools, claim: Claim, bench: Bench, where:
     ]
 
 
-def kept_law(
-    bench: Bench, policy: MemoryPolicy, strata: tuple[Claim, Claim], slots: int, numbers: Sequence[int]
-) -> LawTest | None:
-    """Return the test of a canary's whole way: drawn while current, kept by its coin, drawn from the memory.
+def life_laws(
+    bench: Bench, policy: MemoryPolicy | None, strata: tuple[Claim, Claim], slots: int, numbers: Sequence[int]
+) -> list[LawTest]:
+    """Return the tests of a canary's whole way: drawn while current, kept by its coin, drawn from the memory.
 
     The canaries pass through the row's own memory policy, with keys of their own, one device for each of `numbers`;
-    the noise is small, so that the draws show. None for a policy that is not made of coins.
+    the noise is small, so that the draws show, each with all that it adds. A memory that is not made of coins is left
+    out.
     """
-    kept = _kept(policy)
-    if kept is None or slots < 2:
-        return None
-    quiet = _quiet(bench)
-    closings = min(slots - 1, 2)
-    scores = np.stack([_life(quiet, policy, closings, number) for number in numbers])
+    kept = None if policy is None else _kept(policy)
+    closings = 0 if kept is None else min(slots - 1, 2)
+    quiet, noise = _quiet(bench)
+    lives = np.stack([_life(quiet, policy, closings, number) for number in numbers])
     current, memory = strata
-    once = drawn_counts([(memory.rate, memory.steps * _ROUNDS)])
-    after = once if closings == 1 else kept_counts(once, once, kept[1] / kept[0])
-    counts = kept_counts(drawn_counts([(current.rate, current.steps)]), after, kept[0])
-    noise = _QUIET * bench.strategy.dpsgd.clipping_norm
-    steps = current.steps + closings * _ROUNDS * memory.steps
-    law = ScoreLaw(counts=counts, shift=bench.shift, std=noise * math.sqrt(steps))
-    return LawTest(
-        law="scores of canaries from their arrival to the memory",
-        means="the memory keeps or replays examples otherwise than its thresholds and its charged rate say",
-        entries=scores.size,
-        p_value=distribution_p_value(law, scores),
-    )
+    counts = drawn_counts([(current.rate, current.steps)])
+    if kept is not None and closings:
+        once = drawn_counts([(memory.rate, memory.steps * _ROUNDS)])
+        after = once if closings == 1 else kept_counts(once, once, kept[1] / kept[0])
+        counts = kept_counts(counts, after, kept[0])
+    std = noise * math.sqrt(current.steps + closings * _ROUNDS * memory.steps)
+    scores = lives.sum(axis=1)
+    return [
+        *_added(lives, bench.shift, noise * math.sqrt(current.steps)),
+        LawTest(
+            law="scores of canaries from their arrival to the memory",
+            means="examples are drawn, kept or replayed otherwise than charged rates and the memory's thresholds say",
+            entries=scores.size,
+            p_value=distribution_p_value(ScoreLaw(counts=counts, shift=bench.shift, std=std), scores),
+        ),
+    ]
+
+
+def _added(lives: Floats, shift: float, std: float) -> list[LawTest]:
+    """Return the test of what a draw adds, where a visit has few enough steps for its draws to show."""
+    if 12.0 * std > shift:
+        return []
+    left = remainders(lives, shift, std)
+    return [
+        LawTest(
+            law="what one draw of a canary adds",
+            means="an example that is drawn adds more or less than its clipped gradient",
+            entries=left.size,
+            p_value=variance_p_value(left),
+        )
+    ]
 
 
 def _kept(policy: MemoryPolicy) -> tuple[float, float] | None:
@@ -172,26 +192,34 @@ def _kept(policy: MemoryPolicy) -> tuple[float, float] | None:
             return None
 
 
-def _quiet(bench: Bench) -> Bench:
-    visit = replace(bench.strategy.dpsgd, noise_multiplier=_QUIET)
-    noise = None if bench.noise is None else replace(bench.noise, noise_multiplier=_QUIET)
-    return Bench(replace(bench.strategy, dpsgd=visit), noise)
+def _quiet(bench: Bench) -> tuple[Bench, float]:
+    """Return the bench with little noise, and how much a step has, in units of gradients."""
+    norm = bench.strategy.dpsgd.clipping_norm
+    factor = quiet_multiplier(bench.noise, norm)
+    visit = replace(bench.strategy.dpsgd, noise_multiplier=factor)
+    noise = None if bench.noise is None else replace(bench.noise, noise_multiplier=factor)
+    return Bench(replace(bench.strategy, dpsgd=visit), noise), factor * norm
 
 
-def _life(bench: Bench, policy: MemoryPolicy, closings: int, number: int) -> Floats:
-    """Return the scores of one device's canaries over all their rounds, (PER_DEVICE,)."""
+def quiet_multiplier(noise: DistributedSum | None, clipping_norm: float) -> float:
+    """Return a noise multiplier that hides nothing, and is still much more than the rounding to integers."""
+    return _QUIET if noise is None else max(_QUIET, _INTEGERS / (noise.scale * clipping_norm))
+
+
+def _life(bench: Bench, policy: MemoryPolicy | None, closings: int, number: int) -> Floats:
+    """Return the scores of one device's canaries in all their rounds, (rounds, PER_DEVICE)."""
     everyone = np.arange(PER_DEVICE)
     coins = KeyedStream(derive_key(b"memory of canaries", str(number)))
     keys: NDArray[np.float64] = uniforms(coins, (PER_DEVICE,))
-    # The run's capacity is for as many items as its devices meet.
-    roomy = replace(policy, capacity=PER_DEVICE)  # type: ignore[type-var]
     held, arrived = Held.nothing(), Held(everyone, everyone, np.zeros(PER_DEVICE, dtype=np.int64))
     data = np.zeros((PER_DEVICE, 1), dtype=np.float32), np.zeros(PER_DEVICE, dtype=np.int64)
-    rounds = closings * _ROUNDS + 1
-    total = bench.visit(~nobody(), nobody(), number * rounds)
-    for closing in range(closings):
+    first = number * (closings * _ROUNDS + 1)
+    rounds = [bench.visit(~nobody(), nobody(), first)]
+    for closing in range(closings if policy is not None else 0):
+        assert isinstance(policy, ThresholdMemory | EverythingMemory)
+        # The run's capacity is for as many items as its devices meet.
+        roomy = replace(policy, capacity=PER_DEVICE)
         held = roomy.close(closing, held, arrived if closing == 0 else Held.nothing(), keys, *data)
         there = np.isin(everyone, held.index)
-        for round in range(_ROUNDS):
-            total = total + bench.visit(nobody(), there, number * rounds + closing * _ROUNDS + round + 1)
-    return total[:-1]
+        rounds += [bench.visit(nobody(), there, first + len(rounds) + round) for round in range(_ROUNDS)]
+    return np.stack(rounds)[:, :-1]

@@ -19,11 +19,19 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
         LedgerContradicted: something does; the sentence names the worst, and the report that shows all.
     """
     noise = document.get("noise") or {}
-    if noise.get("too_small"):
+    if noise.get("too_small") or noise.get("too_large"):
         raise LedgerContradicted(
             f"the audit contradicts the ledger: an empty batch was released with noise multiplier "
             f"{noise['measured']:.3g} where {noise['declared']:.3g} was charged; do not rely on the certificate, and "
             f"see {report}"
+        )
+    broken = [law for law in document.get("laws", ()) if law["broken"]]
+    if broken:
+        first = min(broken, key=lambda law: float(law["p_value"]))
+        raise LedgerContradicted(
+            f"the audit contradicts the ledger: the {first['law']}, is not what the ledger claims "
+            f"(p = {first['p_value']:.2g}, below {first['level']:g}): {first['means']}; do not rely on the "
+            f"certificate, and see {report}"
         )
     found = document["contradictions"]
     if found:

@@ -7,19 +7,19 @@ where it is added, before the method changes a gradient; the step size is next t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attacks.bounds.laws import ScoreLaw, drawn_counts, variance_p_value
+from attacks.bounds.laws import ScoreLaw, drawn_counts, remainders, variance_p_value
 from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import AfterNoise, DistributedSum
 from privacy.batches import Batch
 from secure_fcl.auditing.bench import Floats, resized, summed, unhooked_inputs
 from secure_fcl.auditing.claims import Claim
-from secure_fcl.auditing.law_tests import LawTest, empty_laws
+from secure_fcl.auditing.law_tests import LawTest, empty_laws, quiet_multiplier
 from secure_fcl.randomness import public_generator, public_seed
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, State, StepContext
@@ -27,8 +27,12 @@ from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, State,
 if TYPE_CHECKING:
     import torch
 
-#: Copies of an example in a visit, visits with copies in each stratum, and empty visits.
-_COPIES, _VISITS, _EMPTY = 64, 6, 10
+#: Copies of an example in a visit, and visits with copies in each stratum.
+_COPIES, _VISITS = 64, 6
+#: Empty visits, at least and at most, and entries that are wanted of them: a variance that is 4 % off shows then.
+_FEWEST, _MOST, _ENTRIES = 10, 100, 200_000
+#: Noise multiplier of visits that show what a draw adds, well above the rounding of sums of float32 gradients.
+_QUIET = 0.02
 _STILL = 1e-9
 
 
@@ -126,36 +130,43 @@ def own_network_laws(
     plan: RowPlan, strategy: GradientStrategy, claimed: tuple[Claim, Claim], seed: int
 ) -> list[LawTest]:
     """Return the tests of the run's own network: of empty visits, and of visits with many copies of one example."""
-    bench = OwnBench(strategy, resized(plan, strategy.size))
+    noise = resized(plan, strategy.size)
+    bench, quiet = OwnBench(strategy, noise), _quiet(strategy, noise)
     random = public_generator(seed, "examples for the run's own network")
     base = public_seed(seed, "visits of the run's own network")
     nothing = _examples(strategy, random, 0)
-    steps = np.concatenate([bench.visit(nothing, nothing, base + number) for number in range(_EMPTY)])
+    empty = min(max(_FEWEST, -(-_ENTRIES // (strategy.size * claimed[0].steps))), _MOST)
+    steps = np.concatenate([bench.visit(nothing, nothing, base + number) for number in range(empty)])
     found = empty_laws(steps, replace(claimed[0], steps=1), "the run's own network")
     for number, (claim, where) in enumerate(zip(claimed, ("current", "memory"), strict=True)):
         if where == "memory" and strategy.memory_rate == 0.0:
             continue
-        first = base + _EMPTY + number * _VISITS
-        parts = [_copies(bench, claim, where, first + visit, random) for visit in range(_VISITS)]
-        found += _copy_laws([part for part in parts if part is not None], where)
+        first = base + empty + 2 * number * _VISITS
+        found += _noisy_laws(bench, claim, where, first, random)
+        found += _quiet_laws(quiet, where, first + _VISITS, random)
     return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Copies:
-    """Standard normals that a visit with copies of one example leaves, under the claim.
+    """What a visit with copies of one example releases, in units of gradients.
 
-    drawn: along the gradient, (steps,). inside: in the span of its tensors, but for it. outside: everywhere else,
-    with so many dimensions less.
+    Attributes:
+        along: the gradient, (steps,).
+        between: its tensors, but for it: how they are weighed against each other, (steps, tensors - 1).
+        beside: in every other direction, (steps, weights), with so many dimensions less.
+        shift: what one copy adds along its gradient.
     """
 
-    drawn: Floats
-    inside: Floats
-    outside: Floats
+    along: Floats
+    between: Floats
+    beside: Floats
     lost: int
+    shift: float
 
 
-def _copies(bench: OwnBench, claim: Claim, where: str, number: int, random: np.random.Generator) -> _Copies | None:
+def _copies(bench: OwnBench, where: str, number: int, random: np.random.Generator) -> _Copies | None:
+    """Return one visit; None if its example has no gradient."""
     one = _examples(bench.strategy, random, 1)
     nothing = Examples(one.x[:0], one.y[:0])
     parts = bench.gradient(*((one, nothing) if where == "current" else (nothing, one)))
@@ -163,37 +174,41 @@ def _copies(bench: OwnBench, claim: Claim, where: str, number: int, random: np.r
     if length == 0.0:
         return None
     many = Examples(np.repeat(one.x, _COPIES, axis=0), np.repeat(one.y, _COPIES))
-    released = bench.visit(many if where == "current" else nothing, many if where == "memory" else nothing, number)
-    shift = min(length, bench.strategy.dpsgd.clipping_norm)
-    law = ScoreLaw(counts=drawn_counts([(claim.rate, _COPIES)]), shift=shift, std=claim.std)
-    # An axis for each tensor, turned so that the first is the whole gradient: the others tell how tensors are weighed.
-    sizes = [float(np.linalg.norm(part)) for part in parts]
-    axes = np.zeros((sum(size > 0.0 for size in sizes), len(released[0])))
-    begin, row = 0, 0
-    for part, size in zip(parts, sizes, strict=True):
-        if size > 0.0:
-            axes[row, begin : begin + len(part)] = part / size
-            row += 1
-        begin += len(part)
-    lengths = np.array([size for size in sizes if size > 0.0])
-    turn, _ = np.linalg.qr(np.column_stack([lengths / length, np.eye(len(lengths))]))
-    turned = (turn * np.sign(turn[:, 0] @ lengths)).T @ axes
-    along = released @ turned.T
-    rest = released - along @ turned
+    released = bench.visit(*((many, nothing) if where == "current" else (nothing, many)), number)
+    axes = _axes(parts)
+    placed = released @ axes.T
     return _Copies(
-        drawn=law.normal_scores(along[:, 0]),
-        inside=along[:, 1:] / claim.std,
-        outside=rest / claim.std,
-        lost=len(released) * len(turned),
+        along=placed[:, 0],
+        between=placed[:, 1:],
+        beside=released - placed @ axes,
+        lost=placed.size,
+        shift=min(length, bench.strategy.dpsgd.clipping_norm),
     )
 
 
-def _copy_laws(found: list[_Copies], where: str) -> list[LawTest]:
+def _axes(parts: Sequence[Floats]) -> Floats:
+    """Return orthogonal unit vectors that span a gradient's tensors, (tensors, weights): first the gradient itself."""
+    sizes = np.array([float(np.linalg.norm(part)) for part in parts])
+    ends = np.cumsum([len(part) for part in parts])
+    alone = np.zeros((len(parts), int(ends[-1])))
+    for row, (part, size, end) in enumerate(zip(parts, sizes, ends, strict=True)):
+        if size > 0.0:
+            alone[row, end - len(part) : end] = part / size
+    there = sizes > 0.0
+    turn, _ = np.linalg.qr(np.column_stack([sizes[there], np.eye(int(there.sum()))]))
+    return np.asarray((turn * np.sign(turn[:, 0] @ sizes[there])).T @ alone[there])
+
+
+def _noisy_laws(bench: OwnBench, claim: Claim, where: str, first: int, random: np.random.Generator) -> list[LawTest]:
+    """Return the tests of visits as they run."""
+    found = [each for k in range(_VISITS) if (each := _copies(bench, where, first + k, random)) is not None]
     if not found:
         return []
-    drawn = np.concatenate([each.drawn for each in found])
-    outside = np.concatenate([each.outside for each in found])
-    tests = [
+    counts = drawn_counts([(claim.rate, _COPIES)])
+    laws = [ScoreLaw(counts=counts, shift=each.shift, std=claim.std) for each in found]
+    drawn = np.concatenate([law.normal_scores(each.along) for law, each in zip(laws, found, strict=True)])
+    beside = np.concatenate([each.beside for each in found]) / claim.std
+    return [
         LawTest(
             law=f"copies of one example in the run's own network, {where}",
             means="rate, clipping or noise of a sampled example are not those that were charged",
@@ -203,21 +218,36 @@ def _copy_laws(found: list[_Copies], where: str) -> list[LawTest]:
         LawTest(
             law=f"noise beside a drawn example in the run's own network, {where}",
             means="the noise depends on who was drawn, or an example adds something beside its clipped gradient",
-            entries=outside.size,
-            p_value=variance_p_value(outside, lost=sum(each.lost for each in found)),
+            entries=beside.size,
+            p_value=variance_p_value(beside, lost=sum(each.lost for each in found)),
         ),
     ]
-    inside = np.concatenate([each.inside for each in found])
-    if inside.size:
-        tests.append(
-            LawTest(
-                law=f"tensors of one gradient in the run's own network, {where}",
-                means="tensors of a gradient are weighed differently: one lies outside the clipped norm",
-                entries=inside.size,
-                p_value=variance_p_value(inside),
-            )
+
+
+def _quiet(strategy: GradientStrategy, noise: DistributedSum | None) -> OwnBench:
+    """Return the bench with little noise."""
+    factor = max(_QUIET, quiet_multiplier(noise, strategy.dpsgd.clipping_norm))
+    visit = replace(strategy.dpsgd, noise_multiplier=factor)
+    return OwnBench(replace(strategy, dpsgd=visit), None if noise is None else replace(noise, noise_multiplier=factor))
+
+
+def _quiet_laws(quiet: OwnBench, where: str, first: int, random: np.random.Generator) -> list[LawTest]:
+    """Return the test of visits with little noise: each copy adds its clipped gradient, and nothing else."""
+    found = [each for k in range(_VISITS) if (each := _copies(quiet, where, first + k, random)) is not None]
+    std = quiet.strategy.dpsgd.noise_multiplier * quiet.strategy.dpsgd.clipping_norm
+    # A gradient so short that the noise hides its copies is tested by its distribution alone.
+    clear = [each for each in found if each.shift >= 12.0 * std]
+    if not clear:
+        return []
+    left = [np.append(remainders(each.along, each.shift, std), each.between / std) for each in clear]
+    return [
+        LawTest(
+            law=f"what one draw adds in the run's own network, {where}",
+            means="an example adds more or less than its clipped gradient, or a tensor lies outside the clipped norm",
+            entries=sum(len(each) for each in left),
+            p_value=variance_p_value(np.concatenate(left)),
         )
-    return tests
+    ]
 
 
 def _examples(strategy: GradientStrategy, random: np.random.Generator, count: int) -> Examples:

@@ -14,6 +14,7 @@ from attacks.bounds.laws import (
     distribution_p_value,
     drawn_counts,
     kept_counts,
+    remainders,
     repetition_p_value,
     variance_p_value,
 )
@@ -79,6 +80,13 @@ def test_p_values_are_uniform_under_the_claim(name: str) -> None:
     assert stats.kstest(found, "uniform").pvalue > 1e-4
 
 
+def test_remainders_tell_a_draw_that_adds_a_little_more() -> None:
+    random = np.random.default_rng(8)
+    counts, noise = random.binomial(6, 0.25, 3000), 0.01 * random.normal(size=3000)
+    assert variance_p_value(remainders(-2.0 * counts + noise, -2.0, 0.01)) > 1e-3
+    assert variance_p_value(remainders(2.01 * counts + noise, 2.0, 0.01)) < LAW_LEVEL
+
+
 def test_what_is_a_little_off_is_found() -> None:
     for wrong in (drawn(1, 6000, rate=0.5), drawn(1, 6000, std=1.0), drawn(1, 6000, std=2.0 * 1.3)):
         assert distribution_p_value(LAW, wrong) < LAW_LEVEL
@@ -110,6 +118,7 @@ def test_the_size_of_values_is_not_their_repetition() -> None:
         (lambda: distribution_p_value(LAW, np.empty(0)), "0 values"),
         (lambda: variance_p_value(np.array([1.0, np.nan])), "1 are not finite"),
         (lambda: variance_p_value(np.ones(3), lost=3), "nothing to test"),
+        (lambda: remainders(np.ones(3), 1.0, 0.2), "below 12 std=0.2"),
         (lambda: repetition_p_value(np.ones((1, 5))), "not two visits"),
     ],
 )
