@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from evaluation.errors import SampleError
+from evaluation.errors import SampleError, TooFewSamples
 from evaluation.evidence import Interval, Score, checked_confidence
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,8 @@ def split_by_truth(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]
     """Scores of the positives and of the negatives; infinite scores are allowed, they rank first or last.
 
     Raises:
-        SampleError: shapes differ, a score is NaN, a truth is not 0 or 1, or one of the two groups is empty.
+        SampleError: shapes differ, a score is NaN, or a truth is not 0 or 1.
+        TooFewSamples: one of the two groups is empty.
     """
     values, truths = np.asarray(scores, dtype=np.float64), np.asarray(truth)
     if values.ndim != 1 or values.shape != truths.shape:
@@ -54,7 +55,7 @@ def split_by_truth(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]
         raise SampleError("truth must be boolean, or hold 0 and 1 only")
     members = truths.astype(bool)
     if members.all() or not members.any():
-        raise SampleError(f"{int(members.sum())} of {members.size} candidates are positive; both groups need one")
+        raise TooFewSamples(f"{int(members.sum())} of {members.size} candidates are positive; both groups need one")
     return values[members], values[~members]
 
 
@@ -186,14 +187,15 @@ def cluster_bootstrap(
     cannot be wider than what was seen: a statistic at its extreme in every draw gets a point.
 
     Raises:
-        SampleError: fewer than two clusters, fewer than 100 repeats, or more than half of the draws
-            undefined.
+        SampleError: fewer than 100 repeats.
+        TooFewSamples: fewer than two clusters, or more than half of the draws undefined.
         LevelError: `confidence` is outside (0, 1).
     """
     alpha = 1.0 - checked_confidence(confidence)
     labels, inverse = np.unique(np.asarray(clusters), return_inverse=True)
     if labels.size < 2 or repeats < 100:
-        raise SampleError(f"{labels.size} clusters, repeats={repeats}: needs two clusters and 100 repeats at least")
+        few = SampleError if labels.size >= 2 else TooFewSamples
+        raise few(f"{labels.size} clusters, repeats={repeats}: needs two clusters and 100 repeats at least")
     order = np.argsort(inverse, kind="stable").astype(np.intp)
     rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
     random = np.random.default_rng(seed)
@@ -203,7 +205,9 @@ def cluster_bootstrap(
         draws[repeat] = statistic(np.concatenate([rows[cluster] for cluster in chosen]))
     defined = draws[~np.isnan(draws)]
     if defined.size * 2 < repeats:
-        raise SampleError(f"the statistic was undefined in {repeats - defined.size} of {repeats} draws; merge clusters")
+        raise TooFewSamples(
+            f"the statistic was undefined in {repeats - defined.size} of {repeats} draws; merge clusters"
+        )
     low, high = np.quantile(defined, [alpha / 2, 1 - alpha / 2])
     return Score(
         value=float(statistic(np.arange(inverse.size))),

@@ -136,7 +136,16 @@ def distribution_p_value(law: ScoreLaw, values: Floats) -> float:
     Raises:
         AuditInvalid: there is no value, or one that is not finite.
     """
-    ordered = np.sort(law.below(_finite(values)).ravel())
+    return uniformity_p_value(law.below(_finite(values)))
+
+
+def uniformity_p_value(values: Floats) -> float:
+    """Return the same of values that should be uniform on (0, 1).
+
+    Raises:
+        AuditInvalid: there is no value, or one that is not finite.
+    """
+    ordered = np.sort(_finite(values).ravel())
     n = len(ordered)
     steps = np.arange(n + 1) / n
     distance = max(float((steps[1:] - ordered).max()), float((ordered - steps[:-1]).max()))

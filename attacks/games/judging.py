@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.errors import GameInvalid
+from attacks.errors import CoinsContradicted, GameInvalid
 from attacks.games.attack import FloatArray
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import cluster_bootstrap, delong_auc
@@ -127,7 +127,7 @@ def true_positive_rates(
 def _check_rate(truth: BoolArray, rate: float) -> None:
     # A bound computed for the wrong coins is no bound. At a million to one this refuses no honest game.
     if stats.binomtest(int(truth.sum()), len(truth), rate).pvalue < 1e-6:
-        raise GameInvalid(
+        raise CoinsContradicted(
             f"{int(truth.sum())} of {len(truth)} truths are true, which a coin of rate {rate} does not give; "
             "declare the rate that was used, and do not pick candidates by their truth"
         )
@@ -170,7 +170,7 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
     independent coins until the remaining ones are fair; the adversary's scores stay what they were.
 
     Raises:
-        GameInvalid: the truth cannot have come from the declared coins.
+        CoinsContradicted: the truth cannot have come from the declared coins.
     """
     if terms.coin is None:
         return None
@@ -180,7 +180,9 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
         scores = np.bincount(inverse, weights=scores) / size
         share = np.bincount(inverse, weights=truth) / size
         if not np.isin(share, (0.0, 1.0)).all():
-            raise GameInvalid("one coin per cluster was declared, but a cluster holds both truths; correct the terms")
+            raise CoinsContradicted(
+                "one coin per cluster was declared, but a cluster holds both truths; correct the terms"
+            )
         truth = share == 1.0
     _check_rate(truth, terms.coin.rate)
     rate, random = terms.coin.rate, np.random.default_rng(stream_seed(terms, Stream.THINNING))
@@ -200,7 +202,7 @@ def epsilon_lower(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int
     """Bound on epsilon from one training run (`guess_counts`, `GuessCounts.bound`), None without declared coins.
 
     Raises:
-        GameInvalid: the truth cannot have come from the declared coins.
+        CoinsContradicted: the truth cannot have come from the declared coins.
     """
     counts = guess_counts(scores, truth, clusters, terms)
     return None if counts is None else counts.bound(terms.delta, terms.confidence)

@@ -16,7 +16,6 @@ from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceMean, Standardised
 from attacks.membership.shadow import Rmia, ShadowMembership
-from evaluation.errors import EvaluationError
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
@@ -31,7 +30,8 @@ def play_membership(world: AuditWorld) -> Played:
     """Return membership by every attack that the audit has models for, the curves of forgetting, and the matrix.
 
     Raises:
-        GameInvalid, EvaluationError: too few examples to judge.
+        TooFew, TooFewSamples: too few examples to judge.
+        GameInvalid, EvaluationError, LossesInvalid: the game cannot be judged for another reason.
     """
     share, pool = world.plan.config.scenario.holdout, world.pool()
     truth = ~world.plan.scenario.held_out[pool]
@@ -112,7 +112,7 @@ def _matrix(world: AuditWorld, pool: Ints, candidates: Candidates, terms: Terms)
     say_less = replace(terms, repeats=_REPEATS_PER_CELL)
     try:
         return leakage(world.plan, world.folder, world.losses(), world.transcript, pool, candidates, say_less)
-    except EvaluationError:
+    except TOO_LITTLE:
         return None
 
 
@@ -131,6 +131,6 @@ def _curves(world: AuditWorld, candidates: Candidates, truth: Bools) -> list[For
         )
         try:
             curves.append(forgetting_curve(task, range(task, last + 1), [scores]))
-        except EvaluationError:
+        except TOO_LITTLE:
             continue
     return curves
