@@ -79,7 +79,7 @@ def play_canaries(world: AuditWorld) -> Played:
     base = public_seed(seed, "memory of canaries")
     replayed = plan.memory if replays else None
     laws += life_laws(bench, replayed, claimed, plan.scenario.slots, range(base, base + DEVICES))
-    laws += own_network_laws(plan, world.strategy, claimed, seed)
+    laws += own_network_laws(plan, world.strategy, claimed[: 1 + replays], seed)
     records = [law.record() for law in laws]
     return Played(tuple(outcomes), (), (("noise", _noise(empty, claimed[0], bench)), ("laws", records)))
 

@@ -126,10 +126,11 @@ class OwnBench:
         return tuple(part.reshape(-1).double().numpy() for part in torch.autograd.grad(loss, trained))
 
 
-def own_network_laws(
-    plan: RowPlan, strategy: GradientStrategy, claimed: tuple[Claim, Claim], seed: int
-) -> list[LawTest]:
-    """Return the tests of the run's own network: of empty visits, and of visits with many copies of one example."""
+def own_network_laws(plan: RowPlan, strategy: GradientStrategy, claimed: Sequence[Claim], seed: int) -> list[LawTest]:
+    """Return the tests of the run's own network: of empty visits, and of visits with many copies of one example.
+
+    `claimed`: about current examples, and about those of the memory if the run replays any.
+    """
     noise = resized(plan, strategy.size)
     bench, quiet = OwnBench(strategy, noise), _quiet(strategy, noise)
     random = public_generator(seed, "examples for the run's own network")
@@ -138,9 +139,7 @@ def own_network_laws(
     empty = min(max(_FEWEST, -(-_ENTRIES // (strategy.size * claimed[0].steps))), _MOST)
     steps = np.concatenate([bench.visit(nothing, nothing, base + number) for number in range(empty)])
     found = empty_laws(steps, replace(claimed[0], steps=1), "the run's own network")
-    for number, (claim, where) in enumerate(zip(claimed, ("current", "memory"), strict=True)):
-        if where == "memory" and strategy.memory_rate == 0.0:
-            continue
+    for number, (claim, where) in enumerate(zip(claimed, ("current", "memory"), strict=False)):
         first = base + empty + 2 * number * _VISITS
         found += _noisy_laws(bench, claim, where, first, random)
         found += _quiet_laws(quiet, where, first + _VISITS, random)
