@@ -29,6 +29,8 @@ Bools = NDArray[np.bool_]
 PER_DEVICE = 1500
 #: Step size of the bench: weights of zero move so little that no gradient changes, and float32 still holds the move.
 _STILL = 1e-6
+#: Integers per clipping norm of sums whose rounding does not show.
+_FINE = 2.0**14
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def summed(
 ) -> Mapping[str, Floats]:
     """Return the sum as those see it who know the shares of all but the honest clients: integers and noise."""
     if noise is not None:
-        # The steps of the run, which rounds coarser where few bits are sent; its maps turn no canary.
+        # The steps of the noise: a run rounds coarser where few bits are sent. Its maps turn no canary.
         upload = replace(upload, scale=noise.scale)
     vector, _ = upload.clip(upload.flatten(made))
     total = FixedPoint(scale=upload.scale, clip=upload.largest_bound).encode(vector, coins).values
@@ -133,15 +135,21 @@ def bench_strategy(strategy: GradientStrategy) -> GradientStrategy:
     )
 
 
-def bench_of(plan: RowPlan, strategy: GradientStrategy) -> Bench:
-    """Return the bench of a row."""
-    return Bench(bench_strategy(strategy), resized(plan, 2 * PER_DEVICE + 2))
+def bench_of(plan: RowPlan, strategy: GradientStrategy, fine: bool = False) -> Bench:
+    """Return the bench of a row; `fine`: see `resized`."""
+    return Bench(bench_strategy(strategy), resized(plan, 2 * PER_DEVICE + 2, fine))
 
 
-def resized(plan: RowPlan, dimension: int) -> DistributedSum | None:
-    """Return the noise inside a row's training sums, for vectors of another length; None if there is none."""
+def resized(plan: RowPlan, dimension: int, fine: bool = False) -> DistributedSum | None:
+    """Return the noise inside a row's training sums, for vectors of another length; None if there is none.
+
+    `fine`: in integer steps so small that rounding leaves the law of a sum alone, where the run's own are coarser.
+    """
     shares = plan.noises.get("train")
-    return replace(shares, dimension=dimension) if isinstance(shares, DistributedSum) else None
+    if not isinstance(shares, DistributedSum):
+        return None
+    least = _FINE / shares.clipping_norm if fine else 0.0
+    return replace(shares, dimension=dimension, scale=max(shares.scale, least))
 
 
 def nobody() -> Bools:

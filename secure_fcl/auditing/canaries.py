@@ -64,8 +64,8 @@ def play_canaries(world: AuditWorld) -> Played:
     claimed = None if charged is None else claims(world, charged)
     if charged is None or claimed is None:
         return Played(more=(("laws", [_NOTHING_CHARGED.record()]),))
-    bench, seed = bench_of(plan, world.strategy), plan.config.seed
-    empty = empty_visits(bench, seed)
+    bench, seed = bench_of(plan, world.strategy, fine=True), plan.config.seed
+    empty = empty_visits(bench_of(plan, world.strategy), seed)
     laws = empty_laws(empty, claimed[0], "canaries")
     outcomes = []
     replays = plan.memory is not None and world.strategy.memory_rate > 0 and plan.scenario.slots > 1

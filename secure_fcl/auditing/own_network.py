@@ -131,13 +131,14 @@ def own_network_laws(plan: RowPlan, strategy: GradientStrategy, claimed: Sequenc
 
     `claimed`: about current examples, and about those of the memory if the run replays any.
     """
-    noise = resized(plan, strategy.size)
+    noise = resized(plan, strategy.size, fine=True)
     bench, quiet = OwnBench(strategy, noise), _quiet(strategy, noise)
+    as_run = OwnBench(strategy, resized(plan, strategy.size))
     random = public_generator(seed, "examples for the run's own network")
     base = public_seed(seed, "visits of the run's own network")
     nothing = _examples(strategy, random, 0)
     empty = min(max(_FEWEST, -(-_ENTRIES // (strategy.size * claimed[0].steps))), _MOST)
-    steps = np.concatenate([bench.visit(nothing, nothing, base + number) for number in range(empty)])
+    steps = np.concatenate([as_run.visit(nothing, nothing, base + number) for number in range(empty)])
     found = empty_laws(steps, replace(claimed[0], steps=1), "the run's own network")
     for number, (claim, where) in enumerate(zip(claimed, ("current", "memory"), strict=False)):
         first = base + empty + 2 * number * _VISITS
