@@ -35,6 +35,14 @@ class GameInvalid(AttackError):
     """A game cannot be played as set up: truths missing, one-sided, or of a wrong shape."""
 
 
+class TooFew(GameInvalid):
+    """A game has too few examples, items or truths of a kind for its statistics; more of them would do."""
+
+
+class CoinsContradicted(GameInvalid):
+    """Truths are not what the declared coins give, one by one or in all."""
+
+
 class InversionInvalid(AttackError):
     """Gradient inversion was given gradients, labels, shapes or settings that do not fit together."""
 
@@ -55,5 +63,9 @@ class HarnessCrashed(AttackError):
     """A system under test crashed, so that nobody knows whether it would have refused."""
 
 
+class MemoryContradicted(AttackError):
+    """A memory holds what its declared policy does not say."""
+
+
 class LedgerContradicted(AttackError):
-    """An audit shows a larger epsilon than the ledger charged: a bug in the mechanism or in the accounting."""
+    """An audit shows a larger epsilon, or another mechanism, than the ledger charged: a bug in one of the two."""

@@ -7,12 +7,13 @@ import re
 from typing import Any
 
 from evaluation.plots import AttackBar
-from evaluation.run_folder import Run, mapping, number, objects
+from evaluation.run_folder import Run, mapping, number, objects, texts
 from evaluation.tables import (
     MISSING,
     Table,
     epsilon_above,
     epsilon_below,
+    p_text,
     percent,
     quantity,
     with_interval,
@@ -211,7 +212,8 @@ def leakage_cells(run: Run) -> Table:
 def mechanism(run: Run) -> Table:
     """What the client's code and the secure sum did when tried: noise, servers, attribution, side channels."""
     audit = mapping(run.attacks)
-    lines = [*_noise_line(mapping(audit.get("noise"))), *map(_probe_line, objects(audit.get("probes")))]
+    lines = [*_noise_line(mapping(audit.get("noise"))), *_law_lines(objects(audit.get("laws")))]
+    lines += [*_memory_line(mapping(audit.get("memory"))), *map(_probe_line, objects(audit.get("probes")))]
     lines += [_attribution_line(one) for one in objects(audit.get("attribution"))]
     lines += [_channel_line(one) for one in objects(audit.get("channels"))]
     return Table(("tried", "noise", "found", "so"), tuple(lines), 4)
@@ -222,7 +224,31 @@ def _noise_line(noise: dict[str, Any]) -> list[tuple[str, ...]]:
         return []
     declared, measured = quantity(noise.get("declared")), quantity(noise.get("measured"))
     verdict = "smaller than charged: the ledger is wrong" if noise.get("too_small") else "as charged"
+    if noise.get("too_large"):
+        verdict = "larger than charged: the ledger is wrong"
     return [("noise multiplier of empty batches", "as ran", f"{measured} where {declared} was charged", verdict)]
+
+
+def _law_lines(laws: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return a line for every law that is broken, and one for all that hold."""
+    broken = [law for law in laws if law.get("broken")]
+    found: list[tuple[str, ...]] = [
+        (f"law: {law.get('law', '?')}", "as ran", f"p = {p_text(law.get('p_value'))}", str(law.get("means", "?")))
+        for law in broken
+    ]
+    held = [p for law in laws if not law.get("broken") and (p := number(law.get("p_value"))) is not None]
+    if held:
+        least = f"least p-value {p_text(min(held))} of {len(held)}"
+        found.append(("laws of scores under the ledger's claim", "as ran", least, "as charged"))
+    return found
+
+
+def _memory_line(memory: dict[str, Any]) -> list[tuple[str, ...]]:
+    if not memory:
+        return []
+    wrong = texts(memory.get("contradictions"))
+    found = wrong[0] if wrong else f"{int(number(memory.get('compared')) or 0)} compared, item by item"
+    return [("memories of devices against their policy", "-", found, "contradicted" if wrong else "as declared")]
 
 
 def _probe_line(probe: dict[str, Any]) -> tuple[str, ...]:

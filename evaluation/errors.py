@@ -17,6 +17,10 @@ class SampleError(EvaluationError):
     """Scores, truths, labels or counts that no statistic can be computed from."""
 
 
+class TooFewSamples(SampleError):
+    """Fewer scores, groups or clusters than a statistic needs; more of them would do."""
+
+
 class LevelError(EvaluationError):
     """A confidence level, delta or false positive rate outside its range."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from evaluation.errors import SampleError
+from evaluation.errors import SampleError, TooFewSamples
 from evaluation.evidence import Interval, Score, checked_confidence
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,8 @@ def split_by_truth(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]
     """Scores of the positives and of the negatives; infinite scores are allowed, they rank first or last.
 
     Raises:
-        SampleError: shapes differ, a score is NaN, a truth is not 0 or 1, or one of the two groups is empty.
+        SampleError: shapes differ, a score is NaN, or a truth is not 0 or 1.
+        TooFewSamples: one of the two groups is empty.
     """
     values, truths = np.asarray(scores, dtype=np.float64), np.asarray(truth)
     if values.ndim != 1 or values.shape != truths.shape:
@@ -54,7 +55,7 @@ def split_by_truth(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]
         raise SampleError("truth must be boolean, or hold 0 and 1 only")
     members = truths.astype(bool)
     if members.all() or not members.any():
-        raise SampleError(f"{int(members.sum())} of {members.size} candidates are positive; both groups need one")
+        raise TooFewSamples(f"{int(members.sum())} of {members.size} candidates are positive; both groups need one")
     return values[members], values[~members]
 
 
@@ -103,7 +104,8 @@ def _units(truth: ArrayLike, clusters: ArrayLike | None) -> tuple[Ints, Ints]:
     """Cluster of each positive and of each negative, numbered together; without clusters each is its own.
 
     Raises:
-        SampleError: the clusters have another length, or the positives or the negatives lie in fewer than two of them.
+        SampleError: the clusters have another length.
+        TooFewSamples: the positives or the negatives lie in fewer than two of them.
     """
     members = np.asarray(truth).astype(bool)
     labels = np.arange(members.size) if clusters is None else np.asarray(clusters)
@@ -112,7 +114,7 @@ def _units(truth: ArrayLike, clusters: ArrayLike | None) -> tuple[Ints, Ints]:
     own, other = np.unique(labels[members]).size, np.unique(labels[~members]).size
     if min(own, other) < 2:
         what = "candidates" if clusters is None else "clusters"
-        raise SampleError(
+        raise TooFewSamples(
             f"{own} {what} with positives and {other} with negatives show no spread; an interval needs two of each: "
             "give more of them, or take `roc.auc` alone"
         )
@@ -295,14 +297,15 @@ def cluster_bootstrap(
     cannot be wider than what was seen: a statistic at its extreme in every draw gets a point.
 
     Raises:
-        SampleError: fewer than two clusters, fewer than 100 repeats, or more than half of the draws
-            undefined.
+        SampleError: fewer than 100 repeats.
+        TooFewSamples: fewer than two clusters, or more than half of the draws undefined.
         LevelError: `confidence` is outside (0, 1).
     """
     alpha = 1.0 - checked_confidence(confidence)
     labels, inverse = np.unique(np.asarray(clusters), return_inverse=True)
     if labels.size < 2 or repeats < 100:
-        raise SampleError(f"{labels.size} clusters, repeats={repeats}: needs two clusters and 100 repeats at least")
+        few = SampleError if labels.size >= 2 else TooFewSamples
+        raise few(f"{labels.size} clusters, repeats={repeats}: needs two clusters and 100 repeats at least")
     order = np.argsort(inverse, kind="stable").astype(np.intp)
     rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
     random = np.random.default_rng(seed)
@@ -312,7 +315,9 @@ def cluster_bootstrap(
         draws[repeat] = statistic(np.concatenate([rows[cluster] for cluster in chosen]))
     defined = draws[~np.isnan(draws)]
     if defined.size * 2 < repeats:
-        raise SampleError(f"the statistic was undefined in {repeats - defined.size} of {repeats} draws; merge clusters")
+        raise TooFewSamples(
+            f"the statistic was undefined in {repeats - defined.size} of {repeats} draws; merge clusters"
+        )
     low, high = np.quantile(defined, [alpha / 2, 1 - alpha / 2])
     return Score(
         value=float(statistic(np.arange(inverse.size))),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from evaluation.errors import LevelError, SampleError
+from evaluation.errors import LevelError, SampleError, TooFewSamples
 from evaluation.evidence import Estimate, LowerBound, Score, checked_confidence, checked_delta
 from evaluation.intervals import clopper_pearson, midranks, split_by_truth
 from evaluation.two_steps import share_above_quantile
@@ -194,7 +194,8 @@ def epsilon_lower_bound_from_scores(
     The ceiling is that of the judged half. Same guarantee and same conditions.
 
     Raises:
-        SampleError: NaN scores, unequal shapes, or a half without members or non-members.
+        SampleError: NaN scores or unequal shapes.
+        TooFewSamples: a half without members or non-members.
         LevelError: `delta` is outside [0, 1) or `confidence` outside (0, 1).
     """
     split_by_truth(scores, truth)
@@ -203,7 +204,7 @@ def epsilon_lower_bound_from_scores(
     inside, outside = values[calibration & members], values[calibration & ~members]
     found, accused = values[judged & members], values[judged & ~members]
     if not (inside.size and outside.size and found.size and accused.size):
-        raise SampleError("one half of the candidates lacks members or non-members; use more candidates or clusters")
+        raise TooFewSamples("one half of the candidates lacks members or non-members; use more candidates or clusters")
     thresholds = np.unique(np.quantile(values[calibration], np.linspace(0, 1, 101), method="lower"))
     bounds = [
         _bound(int((inside > t).sum()), int((outside > t).sum()), inside.size, outside.size, delta, confidence)

@@ -65,6 +65,12 @@ def small(value: object) -> str:
     return MISSING if known is None else f"{known:g}"
 
 
+def p_text(value: object) -> str:
+    """A p-value in two digits, "n/a" if it is none."""
+    known = number(value)
+    return MISSING if known is None else f"{known:.2g}"
+
+
 def size(amount: float) -> str:
     """Bytes in kB, MB or GB (powers of ten)."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.audit_tables import adjusted_p, is_canary
 from evaluation.run_folder import Run, mapping, number, objects, texts
-from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, percent, small
+from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, p_text, percent, small
 
 #: Level of the adjusted p-values below which an attack is said to do better than chance.
 SIGNIFICANT = 0.05
@@ -75,7 +75,7 @@ def _audit_banners(run: Run) -> list[Banner]:
     judged = mapping(run.attacks).get("contradictions")
     found = _single_bounds(run) if judged is None else _contradictions(judged)
     noise = mapping(mapping(run.attacks).get("noise"))
-    if noise.get("too_small"):
+    if noise.get("too_small") or noise.get("too_large"):
         found.append(
             Banner(
                 f"The audit contradicts the ledger: an empty batch was released with noise multiplier "
@@ -84,6 +84,7 @@ def _audit_banners(run: Run) -> list[Banner]:
                 True,
             )
         )
+    found += _other_verdicts(run)
     for probe in objects(mapping(run.attacks).get("probes")):
         if probe.get("refused") is None and number(probe.get("recovered")) and probe.get("noise") == "as ran":
             found.append(Banner(f"A server can single out a client in spite of the noise: {probe.get('name')}.", True))
@@ -104,6 +105,29 @@ def _audit_banners(run: Run) -> list[Banner]:
         if outcome.get("control") == "negative" and low is not None and high is not None and not low <= 0.5 <= high:
             found.append(Banner(f"{name}: the negative control found members among random coins.", False))
     return found
+
+
+def _other_verdicts(run: Run) -> list[Banner]:
+    """Laws of the mechanism that do not hold, memories against their policy, and games that went wrong."""
+    audit = mapping(run.attacks)
+    found = [
+        Banner(
+            f"The audit contradicts the ledger: what it claims does not hold for {law.get('law', '?')} (p = "
+            f"{p_text(law.get('p_value'))}): {law.get('means', '?')}: the certificate does not hold.",
+            True,
+        )
+        for law in objects(audit.get("laws"))
+        if law.get("broken")
+    ]
+    memory = texts(mapping(audit.get("memory")).get("contradictions"))
+    if memory:
+        more = f" There are {len(memory) - 1} more like it." if len(memory) > 1 else ""
+        found.append(
+            Banner(
+                f"The memory contradicts its declared policy: {memory[0]}: the certificate does not hold.{more}", True
+            )
+        )
+    return found + [Banner(f"The audit could not be played: {text}.", True) for text in texts(audit.get("failed"))]
 
 
 def _contradictions(judged: object) -> list[Banner]:

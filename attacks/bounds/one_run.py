@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.errors import GameInvalid
+from attacks.errors import TooFew
 from attacks.games.attack import Attack, Candidates, run_attack
 from attacks.games.judging import BoolArray, Terms, has_spread
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, judge
@@ -94,5 +94,5 @@ def _by_task(
         names = (attack.name, view.threat.name)
         outcomes.append(judge(game, names, scores[chosen], candidates.take(chosen), coins, own))
     if not outcomes:
-        raise GameInvalid("every task's truths are one-sided or of one cluster; flip independent coins before training")
+        raise TooFew("every task's truths are one-sided or of one cluster; flip independent coins before training")
     return tuple(outcomes)

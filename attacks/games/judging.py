@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from attacks.errors import GameInvalid
+from attacks.errors import CoinsContradicted, GameInvalid, TooFew
 from attacks.games.attack import FloatArray
-from evaluation.errors import SampleError
+from evaluation.errors import TooFewSamples
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
 from evaluation.rank_test import rank_p_value
@@ -103,12 +103,12 @@ def auc_score(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], term
     """AUC with an interval (`delong_auc`), among clusters where candidates share them.
 
     Raises:
-        GameInvalid: the candidates of either truth are of fewer than two clusters.
+        TooFew: the candidates of either truth are of fewer than two clusters.
     """
     try:
         return delong_auc(scores, truth, terms.confidence, _shared(clusters))
-    except SampleError as error:
-        raise GameInvalid(f"{int(truth.sum())} of {len(truth)} truths are true: {error}") from error
+    except TooFewSamples as error:
+        raise TooFew(f"{int(truth.sum())} of {len(truth)} truths are true: {error}") from error
 
 
 def has_spread(truth: BoolArray, clusters: NDArray[Any]) -> bool:
@@ -139,7 +139,7 @@ def true_positive_rates(
 def _check_rate(truth: BoolArray, rate: float) -> None:
     # A bound computed for the wrong coins is no bound. At a million to one this refuses no honest game.
     if stats.binomtest(int(truth.sum()), len(truth), rate).pvalue < 1e-6:
-        raise GameInvalid(
+        raise CoinsContradicted(
             f"{int(truth.sum())} of {len(truth)} truths are true, which a coin of rate {rate} does not give; "
             "declare the rate that was used, and do not pick candidates by their truth"
         )
@@ -207,7 +207,7 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
     independent coins until the remaining ones are fair; the adversary's scores stay what they were.
 
     Raises:
-        GameInvalid: the truth cannot have come from the declared coins.
+        CoinsContradicted: the truth cannot have come from the declared coins.
     """
     if terms.coin is None:
         return None
@@ -217,7 +217,9 @@ def guess_counts(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int6
         scores = np.bincount(inverse, weights=scores) / size
         share = np.bincount(inverse, weights=truth) / size
         if not np.isin(share, (0.0, 1.0)).all():
-            raise GameInvalid("one coin per cluster was declared, but a cluster holds both truths; correct the terms")
+            raise CoinsContradicted(
+                "one coin per cluster was declared, but a cluster holds both truths; correct the terms"
+            )
         truth = share == 1.0
     else:
         _check_coins_apart(truth, clusters, terms.coin.rate)
@@ -239,7 +241,7 @@ def epsilon_lower(scores: FloatArray, truth: BoolArray, clusters: NDArray[np.int
     """Bound on epsilon from one training run (`guess_counts`, `GuessCounts.bound`), None without declared coins.
 
     Raises:
-        GameInvalid: the truth cannot have come from the declared coins.
+        CoinsContradicted: the truth cannot have come from the declared coins.
     """
     counts = guess_counts(scores, truth, clusters, terms)
     return None if counts is None else counts.bound(terms.delta, terms.confidence)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.errors import GameInvalid
+from attacks.errors import GameInvalid, TooFew
 from attacks.games.attack import Attack, Candidates, FloatArray, contents, repeated, run_attack
 from attacks.games.blind import blind_auc
 from attacks.games.judging import (
@@ -187,12 +187,17 @@ def checked_truth(candidates: Candidates, truth: BoolArray) -> BoolArray:
     """The truth as a boolean array that fits the candidates.
 
     Raises:
-        GameInvalid: it does not, or is one-sided.
+        GameInvalid: it does not.
+        TooFew: it is one-sided.
     """
     coins = np.asarray(truth)
-    if coins.dtype != np.bool_ or coins.shape != (len(candidates),) or coins.all() or not coins.any():
+    if coins.dtype != np.bool_ or coins.shape != (len(candidates),):
         raise GameInvalid(
-            f"truth has type {coins.dtype} and shape {coins.shape} with {int(coins.sum())} true values for "
-            f"{len(candidates)} candidates; give one boolean per candidate, with both values present"
+            f"truth has type {coins.dtype} and shape {coins.shape} for {len(candidates)} candidates; give one boolean "
+            "per candidate"
+        )
+    if coins.all() or not coins.any():
+        raise TooFew(
+            f"truth holds {int(coins.sum())} true values for {len(candidates)} candidates; both values must be present"
         )
     return coins

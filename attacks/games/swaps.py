@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.errors import GameInvalid
+from attacks.errors import GameInvalid, TooFew
 from attacks.games.attack import Attack, Candidates, FloatArray, IntArray, run_attack
 from attacks.games.judging import BoolArray, Coin, Terms, purpose_seed
 from attacks.games.play import Game, Outcome, judge
@@ -64,14 +64,15 @@ def play_swaps(
         terms: its `ledger_epsilon` is that of a swap in the memory steps; the coin is set to the pairs' own.
 
     Raises:
-        GameInvalid: candidates share clusters (their fates hang together), or too few pairs were split.
+        GameInvalid: candidates share clusters (their fates hang together).
+        TooFew: too few pairs were split.
         CapabilityMissing, ScoresInvalid: see `run_attack`.
     """
     if len(np.unique(candidates.cluster)) != len(candidates):
         raise GameInvalid("candidates share clusters, whose fates hang together; give one candidate per cluster")
     asked, truth = split_pairs(disjoint_pairs(candidates, terms.seed), kept)
     if len(asked) < 2 or truth.all() or not truth.any():
-        raise GameInvalid(f"{len(asked)} pairs hold one kept and one discarded example; give more candidates")
+        raise TooFew(f"{len(asked)} pairs hold one kept and one discarded example; give more candidates")
     both = _as_pairs(candidates, asked)
     fair = replace(terms, coin=Coin(0.5))
     outcomes = []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from attacks.errors import GameInvalid, TranscriptInvalid
+from attacks.errors import GameInvalid, TooFew, TranscriptInvalid
 from attacks.games.attack import FloatArray
 from attacks.games.blind import cross_fitted_scores
 from attacks.games.play import Game
@@ -100,13 +100,16 @@ def channel_finding(
         confidence: of the interval: AUC +- z standard deviations of the AUCs of 200 permuted coins.
 
     Raises:
-        GameInvalid: shapes do not fit, values are not finite, one-sided coins, or fewer than 20 runs.
+        GameInvalid: shapes do not fit, or values are not finite.
+        TooFew: one-sided coins, or fewer than 20 runs.
     """
     coins = np.asarray(world)
-    if features.ndim != 2 or coins.shape != features.shape[:1] or not np.isfinite(features).all() or len(coins) < 20:
-        raise GameInvalid(f"features {features.shape} and coins {coins.shape}: at least 20 runs of finite features")
+    fits = features.ndim == 2 and coins.shape == features.shape[:1] and np.isfinite(features).all()
+    if not fits or len(coins) < 20:
+        error = TooFew if fits else GameInvalid
+        raise error(f"features {features.shape} and coins {coins.shape}: at least 20 runs of finite features")
     if coins.all() or not coins.any():
-        raise GameInvalid("all runs are of one world; flip a coin per run")
+        raise TooFew("all runs are of one world; flip a coin per run")
     random = np.random.default_rng(seed)
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.errors import GameInvalid
+from attacks.errors import GameInvalid, TooFew
 from attacks.games.attack import Attack, Candidates, FloatArray
 from attacks.games.judging import BoolArray, Coin, Terms
 from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, judge, play
@@ -97,11 +97,14 @@ def stage_arrival(
         rounds: at least 20, half of them (by coin) with an arrival.
 
     Raises:
-        GameInvalid: too few rounds, an empty pool or sizes below 1.
+        GameInvalid: too few rounds, or sizes below 1.
+        TooFew: an empty pool.
     """
     (old, new), (clients, held, brought) = data, sizes
-    if rounds < 20 or min(clients, held, brought) < 1 or not (len(old[0]) and len(new[0])):
-        raise GameInvalid(
+    empty = not (len(old[0]) and len(new[0]))
+    if rounds < 20 or min(clients, held, brought) < 1 or empty:
+        error = TooFew if empty else GameInvalid
+        raise error(
             f"{rounds} rounds (at least 20), sizes {sizes}, pools {len(old[0])} and {len(new[0])}: all must be positive"
         )
     random = np.random.default_rng([terms.seed, 11])

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from attacks.errors import AttackError
 from attacks.report import audit_document
+from evaluation.errors import EvaluationError
 from evaluation.strict_json import to_json
 from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.channels import play_channels
@@ -14,6 +16,7 @@ from secure_fcl.auditing.inversion import play_inversion
 from secure_fcl.auditing.ledger_check import beyond_reach
 from secure_fcl.auditing.membership import play_membership
 from secure_fcl.auditing.memory import play_retained
+from secure_fcl.auditing.memory_check import check_memory
 from secure_fcl.auditing.positive_control import overfit_control
 from secure_fcl.auditing.servers import probe_servers
 from secure_fcl.auditing.shadows import shadow_models
@@ -55,6 +58,8 @@ def audit(
     count = _count(prepared, shadows)
     require_fitting(folder, but=(REPORT, ATTACKS))
     world = _with_shadows(open_world(prepared, folder), count, say)
+    say("memory")
+    memory = check_memory(world.plan, folder)
     played = [_played(say, name, world, play) for name, play in _GAMES]
     say("positive control")
     outcomes = [one for part in played for one in part.outcomes] + overfit_control(world.plan, world.strategy)
@@ -77,7 +82,8 @@ def audit(
         reconstructions=[*rebuilt, *exemplars],
         not_tested=[*missing, *beyond_reach(outcomes)],
     )
-    document |= {"leakage": None, "history": [], "attribution": [], "noise": None}
+    document |= {"leakage": None, "history": [], "attribution": [], "noise": None, "laws": [], "memory": memory}
+    document |= {"failed": [sentence for part in played for sentence in part.failed]}
     document |= {key: value for part in played for key, value in part.more}
     document |= {"probes": probes, "channels": channels, "shadows": count, "inputs": world.plan.scenario.description}
     document["cpu_seconds"] = time.process_time() - cpu
@@ -100,6 +106,9 @@ def _played(say: Say, name: str, world: AuditWorld, play: Callable[[AuditWorld],
         return play(world)
     except TOO_LITTLE as error:
         return Played(missing=(f"{name}: too few examples to judge ({error})",))
+    except (AttackError, EvaluationError) as error:
+        # Coins that were not those declared, losses that are no numbers: a finding, which no lack of data explains.
+        return Played(failed=(f"{name}: {error}",))
 
 
 def _count(prepared: Prepared, shadows: int | None) -> int:

@@ -10,101 +10,47 @@ the mechanism, for the task and for retained examples).
 from __future__ import annotations
 
 import math
-import warnings
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
+from attacks.bounds.laws import LAW_LEVEL, variance_p_value
 from attacks.games.attack import Candidates
 from attacks.games.judging import Coin, Terms
 from attacks.games.play import MEMBERSHIP, RETAINED, Outcome, judge
 from attacks.games.views import ONE_CLIENT_CLEAR, SUMS_ONLY
-from crypto.keys.randomness import KeyedStream, derive_key
-from crypto.vectors.encoding import FixedPoint
 from evaluation.evidence import Score
 from evaluation.roc import epsilon_lower_bound_one_run
-from privacy import DistributedSum, Event, RandomBytes
-from secure_fcl.auditing.charges import cost, spent_by_fate
+from privacy import Event
+from secure_fcl.auditing.bench import PER_DEVICE, Bench, Bools, Floats, bench_of, nobody
+from secure_fcl.auditing.charges import cost
+from secure_fcl.auditing.claims import Claim, charged_by_stratum, claims
+from secure_fcl.auditing.law_tests import LawTest, canary_laws, empty_laws, life_laws
+from secure_fcl.auditing.own_network import own_network_laws
 from secure_fcl.auditing.world import AuditWorld, Played, accounted, audit_delta, finite
 from secure_fcl.randomness import public_generator, public_seed
-from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, StepContext
-from secure_fcl.strategies.gradient.method import Plain
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 DEVICES = 4
 """Clients that carry canaries; each has its own axes and its own noise."""
-PER_DEVICE = 1500
 #: Empty visits whose noise is measured.
 _EMPTY_VISITS = 10
-#: Level at which the noise is said to be smaller than declared; the audit's verdict over all games asks for .001.
-_NOISE_LEVEL = 1e-6
+#: Rounds that are played at least: one visit cannot repeat itself.
+_FEWEST_VISITS = 2
 _LOUD_LEVEL = 1e-5
 
-
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """The row's strategy in front of a linear layer, and the noise that is added inside its sums, if any is."""
-
-    world: AuditWorld
-    strategy: GradientStrategy
-    noise: DistributedSum | None = None
-
-    @property
-    def scale(self) -> float:
-        """Length of a canary, such that its gradient is clipped at zero weights and for a while after."""
-        return 10.0 * max(1.0, self.strategy.dpsgd.clipping_norm)
-
-    def examples(self, present: Bools) -> Examples:
-        """Return the canaries that are there, as examples of class 0."""
-        x = np.zeros((int(present.sum()), PER_DEVICE), dtype=np.float32)
-        x[np.arange(len(x)), np.flatnonzero(present)] = self.scale
-        return Examples(x, np.zeros(len(x), dtype=np.int64))
-
-    def visit(self, current: Bools, memory: Bools, number: int) -> Floats:
-        """Return what one round releases along every canary's direction, (PER_DEVICE,), in units of its upload."""
-        state = {name: np.zeros_like(array) for name, array in self.strategy.initial().items()}
-        view = DeviceView(self.examples(current), self.examples(memory))
-        coins = KeyedStream(derive_key(b"canaries of an audit", str(number)))
-        with warnings.catch_warnings():
-            # A network of one layer has no inputs to differentiate, which torch finds worth a line per process.
-            warnings.filterwarnings("ignore", "Full backward hook is firing")
-            made = self.strategy.contribute(state, view, StepContext(slot=0, round=0, classes=(0, 1)), coins).parts
-        if not self.strategy.shared:
-            return _along(made["update"])
-        return -_along(self._with_shares(made, coins))
-
-    def _with_shares(self, made: Mapping[str, Floats], coins: RandomBytes) -> Floats:
-        """Return the sum as those see it who know the shares of all but the honest clients: integers and noise."""
-        upload, noise = self.strategy.uploads["train"], self.noise
-        if noise is not None:
-            # The steps of the run, which rounds coarser where few bits are sent; its maps turn no canary.
-            upload = replace(upload, scale=noise.scale)
-        vector, _ = upload.clip(upload.flatten(made))
-        total = FixedPoint(scale=upload.scale, clip=upload.largest_bound).encode(vector, coins).values
-        if noise is not None:
-            total = total + sum(noise.share(len(total), coins) for _ in range(shares_in_a_sum(noise)))
-        return upload.split(total / upload.scale)["gradient"]
-
-
-def shares_in_a_sum(noise: DistributedSum) -> int:
-    """Return how many shares of the noise the ledger relies on: those of clients that stay and keep them secret."""
-    return noise.honest
-
-
-def _along(flat: Floats) -> Floats:
-    """Return how far a flat vector of the linear layer goes along each canary's descent direction."""
-    rows = np.asarray(flat, dtype=np.float64)[: 2 * PER_DEVICE].reshape(2, PER_DEVICE)
-    return np.asarray(rows[0] - rows[1])
+Fate = Literal["discarded", "kept"]
+_STRATUM: dict[Fate, str] = {"discarded": "sampled as current data", "kept": "sampled from the memory"}
+_NOTHING_CHARGED = LawTest(
+    law="charges of an example's gradient sums",
+    means="the ledger holds no sampled sum for an example that arrived in the first slot",
+    entries=0,
+    p_value=0.0,
+)
 
 
 def play_canaries(world: AuditWorld) -> Played:
-    """Return the games on canaries, and the check of the noise itself.
+    """Return the games on canaries, the check of the noise itself, and the tests of the claimed law.
 
     What is shown is one client's upload where clients add their own noise, and where they share it the sum, less the
     shares that colluding and missing clients take away from it.
@@ -112,37 +58,54 @@ def play_canaries(world: AuditWorld) -> Played:
     plan = world.plan
     if plan.noise == "none":
         return Played(missing=(f"canaries: {plan.name} ran without noise, so there is no charge to compare with",))
-    shares = plan.noises.get("train")
-    noise = replace(shares, dimension=2 * PER_DEVICE) if isinstance(shares, DistributedSum) else None
-    bench = _Bench(world, bench_strategy(world.strategy), noise)
-    games = [_game(bench, "discarded")]
-    if plan.memory is not None and world.strategy.memory_rate > 0 and plan.scenario.slots > 1:
-        games.append(_game(bench, "kept"))
-    outcomes = tuple(game for game in games if game is not None)
-    return Played(outcomes, (), (("noise", _noise(bench)),))
+    if not any(plan.scenario.released(client, 0) for client in range(plan.scenario.clients)):
+        return Played(missing=("canaries: no client meets a task in the first slot",))
+    charged = charged_by_stratum(world)
+    claimed = None if charged is None else claims(world, charged)
+    if charged is None or claimed is None:
+        return Played(more=(("laws", [_NOTHING_CHARGED.record()]),))
+    bench, seed = bench_of(plan, world.strategy, fine=True), plan.config.seed
+    empty = empty_visits(bench_of(plan, world.strategy), seed)
+    laws = empty_laws(empty, claimed[0], "canaries")
+    outcomes = []
+    replays = plan.memory is not None and world.strategy.memory_rate > 0 and plan.scenario.slots > 1
+    for fate, history, claim in zip(_STRATUM, charged, claimed, strict=True):
+        if fate == "kept" and not replays:
+            continue
+        visits, epsilon = _horizon(world, history, _rounds(world, fate), _rate(world, fate))
+        scores, truth = play_fate(bench, seed, fate, max(visits, _FEWEST_VISITS))
+        outcomes.append(_outcome(world, scores[:visits], truth, fate, epsilon))
+        laws += canary_laws(scores, truth, claim, bench, _STRATUM[fate])
+    base = public_seed(seed, "memory of canaries")
+    replayed = plan.memory if replays else None
+    laws += life_laws(bench, replayed, claimed, plan.scenario.slots, range(base, base + DEVICES))
+    laws += own_network_laws(plan, world.strategy, claimed[: 1 + replays], seed)
+    records = [law.record() for law in laws]
+    return Played(tuple(outcomes), (), (("noise", _noise(empty, claimed[0], bench)), ("laws", records)))
 
 
-def bench_strategy(strategy: GradientStrategy) -> GradientStrategy:
-    """Return the strategy with a linear layer in place of its network, and nothing that comes after the noise.
+def play_fate(bench: Bench, seed: int, fate: Fate, visits: int) -> tuple[Floats, Bools]:
+    """Return the scores of canaries of one fate, (visits, devices, PER_DEVICE + 1), and who was there."""
+    truth = public_generator(seed, "canaries", fate).random((DEVICES, PER_DEVICE)) < 0.5
+    base = public_seed(seed, "canary noise", fate)
+    scores = np.empty((visits, DEVICES, PER_DEVICE + 1))
+    for device, here in enumerate(truth):
+        current, memory = (here, nobody()) if fate == "discarded" else (nobody(), here)
+        for visit in range(visits):
+            scores[visit, device] = bench.visit(current, memory, base + visits * device + visit)
+    return scores, truth
 
-    Its optimizer starts afresh, as at a client's first visit.
-    """
-    linear = replace(strategy.networks, kind="linear", shape=(PER_DEVICE,), classes=2)
-    return replace(
-        strategy, networks=linear, groups=None, last_from=None, examples=PER_DEVICE, method=Plain(), keep_moments=False
-    )
 
-
-def _charged(world: AuditWorld, fate: str) -> tuple[Mapping[Event, int], int] | None:
-    """Return what the ledger charged canaries of a fate in all their rounds, and how many rounds those are."""
+def _rounds(world: AuditWorld, fate: Fate) -> int:
+    """Return in how many rounds canaries of a fate can be drawn from the stratum that it is about."""
     plan = world.plan
-    current = spent_by_fate(world, "discarded")
-    if current is None:
-        return None
     if fate == "discarded":
-        return current, sum(plan.chunk(round) == 0 for round in range(plan.training_rounds))
-    kept = spent_by_fate(world, "kept") or {}
-    return Counter(kept) - Counter(current), plan.training_rounds * (plan.scenario.slots - 1)
+        return sum(plan.chunk(round) == 0 for round in range(plan.training_rounds))
+    return plan.training_rounds * (plan.scenario.slots - 1)
+
+
+def _rate(world: AuditWorld, fate: Fate) -> float:
+    return world.strategy.rates.current if fate == "discarded" else world.strategy.rates.memory
 
 
 def _epsilon(history: Mapping[Event, int], visits: int, rounds: int, delta: float) -> float:
@@ -175,30 +138,10 @@ def _horizon(world: AuditWorld, history: Mapping[Event, int], rounds: int, rate:
     return best[1], best[2]
 
 
-def _game(bench: _Bench, fate: str) -> Outcome | None:
-    world = bench.world
-    charged = _charged(world, fate)
-    if charged is None or charged[1] < 1:
-        return None
-    rates = bench.strategy.rates
-    rate = rates.current if fate == "discarded" else rates.memory
-    visits, epsilon = _horizon(world, *charged, rate)
-    rng = public_generator(world.plan.config.seed, "canaries", fate)
-    truth = rng.random((DEVICES, PER_DEVICE)) < 0.5
-    nobody = np.zeros(PER_DEVICE, dtype=np.bool_)
-    base = public_seed(world.plan.config.seed, "canary noise", fate)
-    scores = []
-    for device, here in enumerate(truth):
-        current, memory = (here, nobody) if fate == "discarded" else (nobody, here)
-        numbers = range(base + visits * device, base + visits * (device + 1))
-        scores.append(np.sum([bench.visit(current, memory, number) for number in numbers], axis=0))
-    view = SUMS_ONLY.name if bench.strategy.shared else ONE_CLIENT_CLEAR.name
-    rounds = f"{visits} round{'s' if visits > 1 else ''}"
-    target = (
-        f"canaries in the client's own code, sampled as current data for {rounds}"
-        if fate == "discarded"
-        else f"canaries in the client's own code, sampled from the memory for {rounds}"
-    )
+def _outcome(world: AuditWorld, scores: Floats, truth: Bools, fate: Fate, epsilon: float) -> Outcome:
+    """Return the game on the sums of all visits, against what the ledger charged for them."""
+    visits = len(scores)
+    target = f"canaries in the client's own code, {_STRATUM[fate]} for {visits} round{'s' if visits > 1 else ''}"
     terms = Terms(
         target=target,
         seed=public_seed(world.plan.config.seed, "judge", target),
@@ -207,41 +150,36 @@ def _game(bench: _Bench, fate: str) -> Outcome | None:
         ledger_epsilon=finite(epsilon),
         guess="members",
     )
-    return _judged(np.concatenate(scores), truth.ravel(), terms, fate, view)
-
-
-def _judged(scores: Floats, truth: Bools, terms: Terms, fate: str, view: str) -> Outcome:
-    nothing = np.zeros(len(scores), dtype=np.int64)
-    asked = Candidates(np.zeros((len(scores), 1), dtype=np.float32), nothing, np.arange(len(scores)), nothing)
+    own = scores[:, :, :-1].sum(axis=0).ravel()
+    nothing = np.zeros(len(own), dtype=np.int64)
+    asked = Candidates(np.zeros((len(own), 1), dtype=np.float32), nothing, np.arange(len(own)), nothing)
     # Axes tell nothing of coins: the blind baseline is one half by construction.
-    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=len(scores))
+    blind = Score(value=0.5, low=0.5, high=0.5, confidence=terms.confidence, n=len(own))
+    view = SUMS_ONLY.name if world.strategy.shared else ONE_CLIENT_CLEAR.name
     game = MEMBERSHIP if fate == "discarded" else RETAINED
-    names = ("direction of a canary", view)
-    return judge(game, names, scores, asked, truth, terms, blind)
+    return judge(game, ("direction of a canary", view), own, asked, truth.ravel(), terms, blind)
 
 
-def _noise(bench: _Bench) -> dict[str, object]:
-    """Return the deviation of an empty visit's noise as a multiple of the declared one, with its p-value.
+def empty_visits(bench: Bench, seed: int) -> Floats:
+    """Return what visits release that nobody was there for, (visits, PER_DEVICE + 1)."""
+    base = public_seed(seed, "empty visits")
+    return np.stack([bench.visit(nobody(), nobody(), base + number) for number in range(_EMPTY_VISITS)])
+
+
+def _noise(released: Floats, claim: Claim, bench: Bench) -> dict[str, object]:
+    """Return the deviation of an empty visit's noise as a multiple of the clipping norm, with its p-value.
 
     An empty batch must add its full noise: noise that is left out, too small, or scaled by the batch that came shows
     here at once. The entries are independent normals, so the sum of squares is chi-squared.
     """
-    plan = bench.strategy.dpsgd
-    nobody = np.zeros(PER_DEVICE, dtype=np.bool_)
-    base = public_seed(bench.world.plan.config.seed, "empty visits")
-    values = np.concatenate([bench.visit(nobody, nobody, base + number) for number in range(_EMPTY_VISITS)])
-    # A gradient sum with shared noise is one release; an update adds up the noise of its steps.
-    weights, one = [1.0], plan.noise_multiplier * plan.clipping_norm
-    if not bench.strategy.shared:
-        weights = [sum(plan.momentum**later for later in range(plan.steps - step)) for step in range(plan.steps)]
-        one *= plan.learning_rate / plan.denominator
-    declared = one * math.sqrt(sum(weight**2 for weight in weights)) * math.sqrt(2.0)
-    squares = float((values**2).sum()) / declared**2
-    p_value = float(stats.chi2.cdf(squares, len(values)))
+    normals = released / (claim.std * math.sqrt(claim.steps))
+    p_value, ratio = variance_p_value(normals), math.sqrt(float((normals**2).mean()))
+    declared = claim.std / bench.strategy.dpsgd.clipping_norm
     return {
-        "entries": len(values),
-        "declared": plan.noise_multiplier,
-        "measured": plan.noise_multiplier * math.sqrt(squares / len(values)),
+        "entries": normals.size,
+        "declared": declared,
+        "measured": declared * ratio,
         "p_value": p_value,
-        "too_small": p_value < _NOISE_LEVEL,
+        "too_small": p_value < LAW_LEVEL and ratio < 1.0,
+        "too_large": p_value < LAW_LEVEL and ratio > 1.0,
     }

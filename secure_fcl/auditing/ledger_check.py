@@ -6,20 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attacks.errors import LedgerContradicted
+from attacks.errors import AuditInvalid, LedgerContradicted, MemoryContradicted
 from attacks.games.play import Outcome
 from attacks.games.simultaneous import LOUD
 from evaluation.tables import epsilon_above, epsilon_below
 
 
 def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
-    """Pass if nothing in an audit contradicts the ledger: no game, judged over all together, and not the noise itself.
+    """Pass if nothing in an audit contradicts the ledger, or the memory's policy, and nothing went wrong in it.
+
+    Games are judged over all together; a law of the mechanism each for itself, at a millionth.
 
     Raises:
         LedgerContradicted: something does; the sentence names the worst, and the report that shows all.
+        MemoryContradicted: a device kept other examples than its policy says.
+        AuditInvalid: a game could not be played, for another reason than too few examples.
     """
     noise = document.get("noise") or {}
-    if noise.get("too_small"):
+    if noise.get("too_small") or noise.get("too_large"):
         raise LedgerContradicted(
             f"the audit contradicts the ledger: an empty batch was released with noise multiplier "
             f"{noise['measured']:.3g} where {noise['declared']:.3g} was charged; do not rely on the certificate, and "
@@ -34,6 +38,29 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
             f"{shown} where {spent} was charged, at confidence {worst['confidence']} for all games together; do not "
             f"rely on the certificate, and see {report}"
         )
+    broken = [law for law in document.get("laws", ()) if law["broken"]]
+    if broken:
+        first = min(broken, key=lambda law: float(law["p_value"]))
+        raise LedgerContradicted(
+            f"the audit contradicts the ledger: what it claims does not hold for {first['law']} (p = "
+            f"{first['p_value']:.2g}, below {first['level']:g}): {first['means']}; do not rely on the certificate, and "
+            f"see {report}"
+        )
+    _require_rest(document, report)
+
+
+def _require_rest(document: Mapping[str, Any], report: Path) -> None:
+    """Pass if the memories hold what their policy says, and every game that had enough data could be played."""
+    memory = (document.get("memory") or {}).get("contradictions", ())
+    if memory:
+        more = f" and {len(memory) - 1} more like it" if len(memory) > 1 else ""
+        raise MemoryContradicted(
+            f"the memory contradicts its declared policy: {memory[0]}{more}; do not rely on the certificate, and see "
+            f"{report}"
+        )
+    failed = document.get("failed", ())
+    if failed:
+        raise AuditInvalid(f"the audit could not be played, and not for lack of data: {failed[0]}; see {report}")
 
 
 def beyond_reach(outcomes: Sequence[Outcome]) -> list[str]:

@@ -16,7 +16,6 @@ from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, OddsScore, SequenceMean, Standardised
 from attacks.membership.shadow import Rmia, ShadowMembership
-from evaluation.errors import EvaluationError
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
@@ -29,7 +28,8 @@ def play_membership(world: AuditWorld) -> Played:
     """Return membership by every attack that the audit has models for, the curves of forgetting, and the matrix.
 
     Raises:
-        GameInvalid, EvaluationError: too few examples to judge.
+        TooFew, TooFewSamples: too few examples to judge.
+        GameInvalid, EvaluationError, LossesInvalid: the game cannot be judged for another reason.
     """
     share, pool, twice = world.plan.config.scenario.holdout, *asked_once(world, world.pool())
     truth = ~world.plan.scenario.held_out[pool]
@@ -120,7 +120,7 @@ def _thin_tasks(candidates: Candidates, truth: Bools) -> list[int]:
 def _matrix(world: AuditWorld, pool: Ints, candidates: Candidates, terms: Terms) -> dict[str, Any] | None:
     try:
         return leakage(world.plan, world.folder, world.losses(), world.transcript, pool, candidates, terms)
-    except EvaluationError:
+    except TOO_LITTLE:
         return None
 
 
@@ -139,6 +139,6 @@ def _curves(world: AuditWorld, candidates: Candidates, truth: Bools) -> list[For
         )
         try:
             curves.append(forgetting_curve(task, range(task, last + 1), [scores]))
-        except EvaluationError:
+        except TOO_LITTLE:
             continue
     return curves

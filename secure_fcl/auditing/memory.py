@@ -21,7 +21,8 @@ def play_retained(world: AuditWorld) -> Played:
     """Return the games about the memory; none if it has no independent coins, or no task followed another.
 
     Raises:
-        GameInvalid, EvaluationError: too few examples to judge.
+        TooFew, TooFewSamples: too few examples to judge.
+        GameInvalid, EvaluationError, LossesInvalid: the game cannot be judged for another reason.
     """
     plan, scenario = world.plan, world.plan.scenario
     thresholds = getattr(plan.memory, "thresholds", None)

@@ -17,7 +17,7 @@ from attacks.errors import InversionInvalid
 from attacks.gradients.worlds import clipped_gradients
 from attacks.modules.functions import gradients_of
 from attacks.sums.active_server import ISOLATED, Probe, probe_suppression
-from crypto.errors import CryptoError
+from crypto.errors import CryptoError, PlanRefused
 from crypto.keys.randomness import system_random
 from crypto.planning.upload import Upload
 from crypto.protocols.plans import plan
@@ -97,17 +97,28 @@ def probe_servers(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
     honest = [gradient(weights, number) for number in range(len(examples))]
     try:
         found = [_differencing(world, honest, weights)]
-    except CryptoError as error:
+    except PlanRefused as error:
         return [], (f"servers that depart from the protocol: it could not be rehearsed ({error})",)
 
+    crashes: list[Exception] = []
+
     def system(models: NDArray[np.float32]) -> Vector:
-        sums = _Sums(world, len(examples), len(weights))
-        return sums.run([gradient(model, number) for number, model in enumerate(models)], list(models), None)
+        try:
+            sums = _Sums(world, len(examples), len(weights))
+            return sums.run([gradient(model, number) for number, model in enumerate(models)], list(models), None)
+        except (SumAborted, CryptoError):
+            raise
+        except Exception as error:
+            # The probe takes whatever is raised for a refusal.
+            crashes.append(error)
+            raise
 
     try:
         probe = probe_suppression(system, module, weights, (0, honest[0]), len(examples))
     except InversionInvalid as error:
         return found, (f"a model for each client: {error}",)
+    if crashes:
+        raise crashes[0]
     return [*found, *_with_noise(world, probe, weights, honest[0])], ()
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.errors import GameInvalid, LossesInvalid
+from attacks.errors import TooFew
 from attacks.games.attack import Candidates, Losses
 from attacks.games.judging import Coin, Terms
 from attacks.games.play import Outcome
 from attacks.modules.functions import losses_of
 from attacks.shadows import ShadowModels
-from evaluation.errors import EvaluationError
+from evaluation.errors import TooFewSamples
 from secure_fcl.errors import RunFolderError
 from secure_fcl.randomness import public_seed
 from secure_fcl.rows.row_plan import RowPlan
@@ -34,8 +34,8 @@ CHECKPOINTS_PER_SLOT = 2
 #: Delta at which the ledger and the attacks are compared, unless the run's own is smaller. At 1e-5 the p-values of a
 #: bound from one run end above what the verdict over all games asks for, and no ledger could ever be contradicted.
 AUDIT_DELTA = 1e-8
-#: What a game raises that has too few examples for its statistics; the other games are still played.
-TOO_LITTLE = (EvaluationError, GameInvalid, LossesInvalid)
+#: What a game raises that has too few examples for its statistics, and nothing else; the other games are still played.
+TOO_LITTLE = (TooFew, TooFewSamples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +106,19 @@ class AuditWorld:
 
 @dataclass(frozen=True)
 class Played:
-    """What one part of an audit found: outcomes, what it could not play and why, and more keys of attacks.json."""
+    """What one part of an audit found.
+
+    Attributes:
+        outcomes: of its games.
+        missing: what it could not play for lack of data, one sentence each.
+        more: more keys of attacks.json.
+        failed: what it could not play for another reason, one sentence each; each is a verdict.
+    """
 
     outcomes: tuple[Outcome, ...] = ()
     missing: tuple[str, ...] = ()
     more: tuple[tuple[str, Any], ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def finite(epsilon: float | None) -> float | None:

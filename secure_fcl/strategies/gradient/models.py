@@ -42,7 +42,7 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
     logistic regression; "auto": softmax for vectors (d,), as public features are, cnn for the rest;
     "mlp:400,300:relu": fully connected with hidden layers of these widths, "mlp": one of 64. Tanh units unless relu
     is named; they bound what one example can do (Papernot et al. 2021, section 3). "linear", for canaries: one layer
-    without bias, so that examples along different axes have orthogonal gradients.
+    with bias, so that examples along different axes have orthogonal gradients but for it.
 
     Raises:
         ConfigInvalid: a shape that no network fits, or no such network.
@@ -55,7 +55,7 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
             widths = [int(width) for width in (named[1] or "64").split(",")]
             return _mlp([math.prod(shape), *widths], classes, named[2] or "tanh")
         if kind == "linear":
-            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), classes, bias=False))
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), classes))
         if check_kind(kind) == "softmax" or (kind == "auto" and len(shape) == 1):
             return _mlp([math.prod(shape)], classes, "tanh")
         if len(shape) == 2 and shape[1] >= 16:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from attacks import FINAL_MODEL, MEMBERSHIP, Candidates, Capability, Coin, Terms, View, discoveries, play
-from attacks.errors import CapabilityMissing, GameInvalid
+from attacks.errors import CapabilityMissing, CoinsContradicted, GameInvalid, TooFew
 from attacks.games.judging import auc_score
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
@@ -280,6 +280,16 @@ def test_a_game_refuses_an_attack_that_its_view_does_not_carry(make_candidates: 
     attack = Given(np.zeros(10), requires=frozenset({Capability.SUMS}))
     with pytest.raises(CapabilityMissing, match="SUMS"):
         play(MEMBERSHIP, attack, VIEW, make_candidates(10), coins(10), TERMS, BLIND)
+
+
+def test_a_lack_of_data_and_a_contradiction_are_different_errors(make_candidates: Make) -> None:
+    """Whoever goes on without a game for lack of data must not go on past coins that were not those declared."""
+    one_sided = np.ones(5, dtype=np.bool_)
+    with pytest.raises(TooFew):
+        play(MEMBERSHIP, Given(np.zeros(5)), VIEW, make_candidates(5), one_sided, TERMS, BLIND)
+    with pytest.raises(CoinsContradicted, match=r"rate 0\.5"):
+        play(MEMBERSHIP, Given(np.zeros(400)), VIEW, make_candidates(400), coins(400, 0.2), TERMS, BLIND)
+    assert not issubclass(CoinsContradicted, TooFew)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

@@ -15,8 +15,9 @@ from attacks.testing import check_accountant
 from privacy import PldAccountant, SampledGaussian
 from privacy.secure_gaussian import release_noise
 from privacy.secure_optimizer import SecureNoiseOptimizer
-from secure_fcl.auditing import canaries as module
+from secure_fcl.auditing import bench as module
 from secure_fcl.auditing import require_ledger_holds
+from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.world import AuditWorld, open_world
 from secure_fcl.cli.commands import app
 from secure_fcl.config import Config
@@ -42,7 +43,7 @@ def audited(make_config: Callable[..., Config]) -> Callable[[Path], dict[str, An
     """The audit with canaries alone: the other games cost seconds and are tested elsewhere."""
 
     def play(path: Path) -> dict[str, Any]:
-        played = module.play_canaries(open_world(prepare(make_config(*SETTINGS)), RunFolder.existing(path)))
+        played = play_canaries(open_world(prepare(make_config(*SETTINGS)), RunFolder.existing(path)))
         document = audit_document(seconds=0.0, row="replay", outcomes=played.outcomes)
         return document | dict(played.more)
 
@@ -119,7 +120,7 @@ def test_noise_scaled_by_the_batch_that_came(
         require_ledger_holds(document, honest)
 
 
-def _alone(bench: module._Bench) -> TwoRunAudit:
+def _alone(bench: module.Bench) -> TwoRunAudit:
     """One canary or none, so that at most one example is expected in a batch."""
     nobody = np.zeros(module.PER_DEVICE, dtype=np.bool_)
     one = np.arange(module.PER_DEVICE) == 0
@@ -141,7 +142,7 @@ def test_at_expected_batch_one_two_runs_tell(
         request.getfixturevalue("scaled_noise")
     settings = (*SETTINGS, "training.steps=1", "training.q_current=1.0")
     plan = prepare(make_config(*settings)).rows[0][0]
-    bench = module._Bench(None, module.bench_strategy(plan.strategy))  # type: ignore[arg-type]
+    bench = module.Bench(module.bench_strategy(plan.strategy))  # type: ignore[arg-type]
     charged = PldAccountant().epsilon(plan.strategy.events("current"), 1e-5)
     assert (_alone(bench).epsilon.value > charged) == planted
 
@@ -174,7 +175,7 @@ def test_the_planted_mechanisms_agree_with_the_accountant() -> None:
 def test_rows_without_a_clients_own_noise_are_said(make_config: Callable[..., Config]) -> None:
     plan = prepare(make_config(*SETTINGS, "replay.noise=none", "replay.epsilon=inf")).rows[0][0]
     world = AuditWorld(plan, plan.strategy, {}, RunFolder(Path()))  # type: ignore[arg-type]
-    (sentence,) = module.play_canaries(world).missing
+    (sentence,) = play_canaries(world).missing
     assert sentence.startswith("canaries: replay ran without noise")
 
 
@@ -193,7 +194,7 @@ def test_one_client_unmasked(
     """With shared noise a sum holds the shares of all honest clients, and an unmasked upload one of them alone."""
     if unmasked:
         monkeypatch.setattr(module, "shares_in_a_sum", lambda noise: 1)
-    played = module.play_canaries(open_world(prepare(make_config(*SHARED)), RunFolder.existing(shared)))
+    played = play_canaries(open_world(prepare(make_config(*SHARED)), RunFolder.existing(shared)))
     assert {o.view for o in played.outcomes} == {"sums only"}
     found = attacks.contradictions(played.outcomes)
     assert {one.game for one in found} == ({"membership", "retained or merely seen"} if unmasked else set())
