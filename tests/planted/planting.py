@@ -28,6 +28,8 @@ class Change:
     new: str
     tests: tuple[str, ...]
     also: Mapping[str, tuple[str, str]] | None = None
+    said: str = "AssertionError"
+    """What the failing test says: a law is broken, not that the bench tripped."""
     where: str = "worker"
     """Who must have come by the changed line: a "worker", or the "run"'s own process."""
 
