@@ -185,7 +185,7 @@ def test_a_memory_against_its_policy_is_a_verdict(
 def test_a_memory_that_overflows_keeps_nothing_of_the_task(plan_of: Callable[..., RowPlan], tmp_path: Path) -> None:
     plan, folder = plan_of(), RunFolder(tmp_path)
     assert isinstance(plan.memory, ThresholdMemory)
-    small = ThresholdMemory(plan.memory.thresholds, 40)
+    small = ThresholdMemory(plan.memory.thresholds, 12)
     object.__setattr__(plan, "memory", small)
     kept(plan, folder)
     assert check_memory(plan, folder) == {"compared": 12, "contradictions": []}
