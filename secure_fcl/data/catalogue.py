@@ -43,7 +43,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
     Raises:
         DataUnknown: there is no such data set, or `module:name` is none.
-        DataMissing: its files are in none of the places; the message lists them all. Nothing is downloaded.
+        DataMissing: its files are in none of the places that the message names. Nothing is downloaded.
         DataDamaged: a checksum, a header or a label is wrong.
     """
     if names_code(name):
@@ -134,7 +134,11 @@ def verify(name: str, data_dir: str | Path | None = None) -> tuple[FileCheck, ..
     try:
         paths = find(source, data_dir)
     except DataMissing as error:
-        return tuple(FileCheck(file.name, "missing", None, str(error)) for file in source.files)
+        # The sentence once, and not beside every file.
+        details = [str(error), *(f"{file.expected}" for file in source.files[1:])]
+        return tuple(
+            FileCheck(file.name, "missing", None, detail) for file, detail in zip(source.files, details, strict=True)
+        )
     checks = []
     for file in source.files:
         try:

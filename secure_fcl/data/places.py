@@ -41,35 +41,52 @@ def data_dirs(data_dir: str | Path | None = None) -> tuple[Path, ...]:
 def find(source: Source, data_dir: str | Path | None = None) -> dict[str, Path]:
     """Find the four files, all in the first folder that holds every one of them.
 
-    Below each directory of `data_dirs`, torchvision's folder and one named like the data set are searched,
-    not the directory itself: MNIST and Fashion-MNIST use the same file names. Unpacked comes before gzipped.
+    Below each directory of `data_dirs`, torchvision's folder and one named like the data set are searched, then the
+    directory itself: MNIST and Fashion-MNIST use the same file names, so what lies there is told apart by its checksum
+    alone. Each name may be spelled as in `spellings`.
 
     Raises:
-        DataMissing: lists every path that was looked at and the checksums expected.
+        DataMissing: names the folders that were looked in, what the nearest of them lacks, and the remedy.
     """
-    looked: list[Path] = []
-    for folder in folders(source, data_dir):
-        found = {}
-        for file in source.files:
-            tries = [folder / file.name, folder / f"{file.name}.gz"]
-            looked += tries
-            hit = next((path for path in tries if path.is_file()), None)
-            if hit is not None:
-                found[file.name] = hit
+    looked = [(folder, held(source, folder)) for folder in folders(source, data_dir)]
+    for _, found in looked:
         if len(found) == len(source.files):
             return found
-    sums = "\n".join(f"  {file.name}: {file.expected}" for file in source.files)
+    folder, found = max(looked, key=lambda one: len(one[1]))
+    lacks = ", ".join(file.name for file in source.files if file.name not in found)
+    near = f"{folder} holds {len(found)} of its {len(source.files)} files and lacks {lacks}; " if found else ""
     raise DataMissing(
-        f"data set {source.name!r} was not found; looked at:\n"
-        + "\n".join(f"  {path}" for path in looked)
-        + f"\nexpected:\n{sums}\n"
-        f"copy the files to one of these places, set {VARIABLE}, or run: secure-fcl data fetch {source.name}"
+        f"data set {source.name!r} was not found: {near}looked in {', '.join(str(folder) for folder, _ in looked)} for "
+        f"{', '.join(file.name for file in source.files)}, plain or gzipped; copy them to one of these folders, set "
+        f"{VARIABLE}, or run: secure-fcl data fetch {source.name}"
     )
 
 
 def folders(source: Source, data_dir: str | Path | None = None) -> list[Path]:
     """Every folder that `find` searches, in order."""
-    return [root / below for root in data_dirs(data_dir) for below in (source.folder, source.name)]
+    roots = data_dirs(data_dir)
+    return [root / below for root in roots for below in (source.folder, source.name)] + list(roots)
+
+
+def held(source: Source, folder: Path) -> dict[str, Path]:
+    """Return which files of a source a folder holds, by their published names."""
+    found = {}
+    for file in source.files:
+        hit = next((path for path in spellings(folder, file.name) if path.is_file()), None)
+        if hit is not None:
+            found[file.name] = hit
+    return found
+
+
+def spellings(folder: Path, name: str) -> list[Path]:
+    """Return the paths that a file may have in a folder, unpacked ones first.
+
+    As published; with a dot before "idx", as some programs unpack it; and in a folder of its name, as archives do.
+    """
+    names = (name, name.replace("-idx", ".idx"))
+    return [
+        folder / path for ending in ("", ".gz") for one in names for path in (f"{one}{ending}", f"{one}/{one}{ending}")
+    ]
 
 
 def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
@@ -95,7 +112,10 @@ def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
     if not found:
         return content, FileCheck(file.name, "unverified", path, "no checksum is published for this form")
     if found != wanted:
-        raise DataDamaged(f"{path} is damaged: md5 {found} instead of {wanted}; fetch it again")
+        raise DataDamaged(
+            f"{path} is not the published {file.name}: md5 {found} instead of {wanted}; fetch it again, or load "
+            "a file of your own as module:name"
+        )
     return content, FileCheck(file.name, "verified", path, f"md5 {found}")
 
 

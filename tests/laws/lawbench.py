@@ -241,7 +241,7 @@ def read_sum(
     )
 
 
-NOISE = "epsilon=400"
+NOISE = "epsilon=1500"
 """So little noise of each client's own that single examples show in the sum of all clients."""
 
 
@@ -272,6 +272,7 @@ def noise_laws(sums: Sequence[Sum]) -> dict[str, float]:
         ),
         "repeated inside": laws.least(*(laws.repetition_p(one.residual) for one in sums)),
         "shape": laws.shape_p(whitened * np.sqrt(len(whitened) / degrees)),
+        "tails": laws.tails_p(whitened),
         **tensor_laws(sums, size),
     }
     if cross:
@@ -322,11 +323,12 @@ def coin_laws(sums: Sequence[Sum]) -> dict[str, float]:
     """P-values of coins that are each example's own (no client's batch moves as one) and are thrown anew."""
     squares, count = 0.0, 0
     for one in sums:
-        for client in np.unique(one.clients):
-            mask = (one.clients == client) & (one.rates > 0.0) & (one.rates < 1.0)
-            if mask.any():
-                squares += float(one.surplus[mask].sum()) ** 2 / float(one.covariance[np.ix_(mask, mask)].sum())
-                count += 1
+        for q in np.unique(one.rates[(one.rates > 0.0) & (one.rates < 1.0)]):
+            for client in np.unique(one.clients):
+                mask = (one.clients == client) & (one.rates == q)
+                if mask.any():
+                    squares += float(one.surplus[mask].sum()) ** 2 / float(one.covariance[np.ix_(mask, mask)].sum())
+                    count += 1
     product = scale = 0.0
     for a, first in enumerate(sums):
         for second in sums[:a]:

@@ -37,6 +37,12 @@ def shape_p(standard: Values) -> float:
     return float(stats.kstest(standard, "norm").pvalue)
 
 
+def tails_p(residual: Values) -> float:
+    """P-value of a normal's fourth moment: sees the tails of a sum of few bounded draws, which the shape hardly has."""
+    kurtosis = float(np.mean(residual**4) / np.mean(residual**2) ** 2) - 3.0
+    return normal_p(kurtosis * np.sqrt(len(residual) / 24.0))
+
+
 def least(*p: float) -> float:
     """The least of several p-values, times their number (Bonferroni)."""
     return min(1.0, len(p) * min(p))

@@ -64,7 +64,8 @@ REWRITES = (
         name="normals by numpy",
         file=GAUSSIAN,
         old="return gaussian(part, shape, random).add_(gaussian(part, shape, random))",
-        new="return torch.from_numpy(np.random.default_rng(list(random(32))).normal(0.0, std, tuple(shape)))",
+        new="return gaussian(0.0, shape, random) + np.random.default_rng(list(random(32))).normal(0.0, std, "
+        "tuple(shape))",
         tests=(f"{OWN}updates[stacked]", STEPS),
     ),
     Change(

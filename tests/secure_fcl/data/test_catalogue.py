@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import secure_fcl.data.catalogue as catalogue
 from secure_fcl.data import NAMES, DataDamaged, DataMissing, DataUnknown, data_dirs, list_datasets, load, verify
 from secure_fcl.data.catalogue import load_source, source_of
+from secure_fcl.data.idx import write_idx
 from secure_fcl.data.places import folders, read_verified
 from secure_fcl.data.sources import SOURCES, Source
 
@@ -66,18 +68,39 @@ def test_the_variable_is_heard(tiny: Source, tiny_folder: Path, monkeypatch: pyt
     assert len(load_source(tiny)) == 5
 
 
-def test_missing_lists_every_path_and_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_is_one_sentence_with_every_folder_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECURE_FCL_DATA", str(tmp_path / "second"))
     with pytest.raises(DataMissing) as caught:
         load("fashion-mnist", tmp_path / "first")
     text = str(caught.value)
     source = source_of("fashion-mnist")
-    for folder in folders(source, tmp_path / "first"):
-        for file in source.files:
-            assert f"{folder / file.name}\n" in text
-            assert f"{folder / file.name}.gz" in text
-    assert all(file.packed_md5 in text for file in source.files)
-    assert "secure-fcl data fetch fashion-mnist" in text
+    assert "\n" not in text
+    assert all(str(folder) in text for folder in folders(source, tmp_path / "first"))
+    assert all(file.name in text for file in source.files)
+    assert text.endswith("secure-fcl data fetch fashion-mnist")
+
+
+def test_half_a_data_set_says_what_it_lacks(tiny: Source, tiny_folder: Path) -> None:
+    raw = tiny_folder / tiny.folder
+    (raw / "test-images").unlink()
+    with pytest.raises(DataMissing, match=re.escape(f"{raw} holds 3 of its 4 files and lacks test-images; looked in")):
+        load_source(tiny, tiny_folder)
+    assert [check.state for check in verify("mnist", tiny_folder)] == ["missing"] * 4
+
+
+@pytest.mark.parametrize("place", ["{}", "Tiny/raw/{}", "Tiny/raw/{0}/{0}", "tiny/{0}/{0}"])
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_files_are_found_as_people_unpack_them(
+    place: str, dotted: bool, ending: str, tiny: Source, tiny_arrays: tuple[np.ndarray, ...], tmp_path: Path
+) -> None:
+    spelled = replace(tiny, files=tuple(replace(file, name=f"{file.name}-idx1") for file in tiny.files))
+    for file, values in zip(spelled.files, tiny_arrays, strict=True):
+        name = file.name.replace("-idx", ".idx") if dotted else file.name
+        path = tmp_path / (place.format(name) + ending)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_idx(values, path, compress=bool(ending))
+    assert len(load_source(spelled, tmp_path)) == 5
 
 
 def test_files_are_not_mixed_from_two_places(tiny: Source, tiny_folder: Path, tmp_path: Path) -> None:
@@ -103,7 +126,7 @@ def test_checksums_decide(tiny: Source, tmp_path: Path, form: str) -> None:
     assert read_verified(path, file)[1].state == "verified"
     other = content[:-1] + b"\x01"
     path.write_bytes(gzip.compress(other, mtime=0) if form == "packed" else other)
-    with pytest.raises(DataDamaged, match="is damaged: md5"):
+    with pytest.raises(DataDamaged, match="is not the published train-labels: md5"):
         read_verified(path, file)
 
 
