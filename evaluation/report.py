@@ -47,6 +47,7 @@ _CLAIMS = (
     ("chosen_on_data", "Chosen on the data"),
     ("evaluation", "Published by evaluation"),
     ("assumptions", "Assumptions"),
+    ("not_checked", "Not checked"),
 )
 
 

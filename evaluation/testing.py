@@ -161,6 +161,7 @@ def _certificate(index: int, tasks: int, plain: bool) -> Record:
         "non_private": ["gradients in the clear"] if plain else [],
         "evaluation": ["test accuracy is published without noise"],
         "assumptions": ["at most one client colludes with the server"],
+        "not_checked": ["timing, traffic and memory of the machines"],
         "randomness": "operating system",
         "max_dropouts": 0,
         "colluders": 1,

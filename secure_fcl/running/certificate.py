@@ -61,6 +61,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "held_back": held_back(plan.scenario),
         "evaluation": _evaluation(plan),
         "assumptions": _assumptions(plan),
+        "not_checked": parts.not_checked(plan),
         "randomness": _randomness(plan),
         "protection": plan.config.protection,
         "budget": parts.budget(plan),
@@ -301,7 +302,7 @@ def render(
             lines.append(_line("hidden by", f"{row['hiding']}, as the entry {row['protection']} says of itself"))
         for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
             lines.append(_line(key, str(row[key])))
-        for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "assumptions"):
+        for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "not_checked", "assumptions"):
             lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
         lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:

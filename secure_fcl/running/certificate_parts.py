@@ -186,3 +186,22 @@ def chosen_on_data(plan: RowPlan) -> list[str]:
         *(features if described else []),
         *(f"{said} (declared in the configuration, uncharged)" for said in plan.config.privacy.chosen_on_data),
     ]
+
+
+def not_checked(plan: RowPlan) -> list[str]:
+    """Return what no part of the run looked at, so that nobody takes the certificate for more than it is."""
+    attacks = plan.config.attacks
+    audited = attacks.enabled and attacks.row == plan.name
+    audit = (
+        "attacks.json says how they stood the audit's tests"
+        if audited
+        else f"no audit of this row belongs to the run; secure-fcl audit tests the row that attacks.row names, "
+        f"{attacks.row}"
+    )
+    found = [f"that noise, rates and memories were those of the ledger, from which all figures here are made: {audit}"]
+    if isinstance(plan.strategy, GradientStrategy):
+        found.append("clipping on the data itself: the network was tried on made-up inputs before it trained")
+    if not sees_all(plan):
+        found.append("that parties keep to the assumptions below: nobody can see who works together")
+    found.append("timing, traffic and memory of the machines, and the bytes of the operating system's generator")
+    return found

@@ -177,3 +177,17 @@ def test_what_a_window_means_for_one_reading(
     # Both windows of a reading: more than one window's epsilon, less than that of three composed alone.
     assert 1.2 * found["epsilon"] < found["epsilon_of_one_reading"] < 3.0 * found["epsilon"]
     assert f"costs epsilon {found['epsilon_of_one_reading']:.4g}" in found["unit"]
+
+
+def test_what_nobody_looked_at_is_said(certify: Certify) -> None:
+    def told(row: str, *settings: str) -> str:
+        return " ".join(certify(row, *settings, rounds=0)["not_checked"])  # type: ignore[arg-type]
+
+    audited, alone = told("replay", "attacks.enabled=true"), told("replay")
+    assert "attacks.json says how they stood" in audited
+    assert "no audit of this row belongs to the run" in alone
+    assert all("made-up inputs" in text and "timing" in text for text in (audited, alone))
+    assert all("assumptions" not in text for text in (audited, alone))
+    hidden = told("class_sums", "protection=secagg")
+    assert "nobody can see who works together" in hidden
+    assert "clipping" not in hidden
