@@ -8,7 +8,8 @@ from typing import Any
 
 from evaluation.errors import EvaluationError
 from evaluation.files import read_json, read_jsonl
-from privacy import Ledger, statements, worst
+from privacy import statements, worst
+from privacy.cohorts import Spent
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import RunFolderError
 from secure_fcl.running.pins import digest_of
@@ -70,17 +71,19 @@ def require_not_lower(folder: Path, rows: Mapping[str, Mapping[str, Any]]) -> No
             )
 
 
-def recounted(rows: Mapping[str, Mapping[str, Any]], ledgers: Mapping[str, Ledger]) -> Iterator[tuple[str, str | None]]:
-    """Yield every row of a certificate, with what its ledger says against the stated epsilon, None if nothing.
+def recounted(rows: Mapping[str, Mapping[str, Any]], spent: Mapping[str, Spent]) -> Iterator[tuple[str, str | None]]:
+    """Yield every row of a certificate, with what was certified says against the stated epsilon, None if nothing.
+
+    `spent`: by row, all that its budget admits to the cohorts that were charged, or the ledger alone without a budget.
 
     Counted by this program's own accountants: what an accountant of the user's own states is not asked again.
     """
     for row, stated in rows.items():
         said = stated.get("epsilon_built_in", stated["epsilon"])
-        found = worst(statements(ledgers[row].spent(), stated["delta_parts"]["accountant"])) if row in ledgers else None
+        found = worst(statements(spent[row], stated["delta_parts"]["accountant"])) if row in spent else None
         if found is None or said is None:
             yield row, None
         elif found.epsilon > said * (1 + 1e-9):
-            yield row, f"states epsilon {said} for row {row}, and its ledger gives {found.epsilon}"
+            yield row, f"states epsilon {said} for row {row}, and its ledger and budget give {found.epsilon}"
         else:
             yield row, None

@@ -16,9 +16,11 @@ from evaluation.errors import EvaluationError
 from evaluation.files import read_json
 from evaluation.strict_json import from_json
 from privacy import Ledger, PrivacyError
+from privacy.cohorts import Spent
 from secure_fcl.config import load_tree
 from secure_fcl.engines.simulation import SIMULATION, file_stem
 from secure_fcl.errors import RunFolderError, SecureFclError
+from secure_fcl.rows.budgets import RowBudget
 from secure_fcl.running.array_files import array_files, what_is_wrong
 from secure_fcl.running.bonds import ROLLBACK, recounted, rollback, signed_heads
 from secure_fcl.running.device_heads import contradicted
@@ -192,13 +194,25 @@ class _Check:
         self.found.misfits.sort(key=lambda one: one.file != "state.json")
 
     def recount(self, ledgers: dict[str, Ledger]) -> None:
-        """Compute every epsilon of the certificate from the ledgers as they stand."""
+        """Compute every epsilon of the certificate anew, from ledgers and budgets as they stand."""
         path = self.folder.path / "certificate.json"
-        for row, why in recounted(read_json(path)["rows"] if path.exists() else {}, ledgers):
+        spent = {row: self._certified(row, ledger) for row, ledger in ledgers.items()}
+        for row, why in recounted(read_json(path)["rows"] if path.exists() else {}, spent):
             if why is not None:
                 self._misfit("certificate.json", why)
             else:
-                self.found.held.append(f"certificate.json: row {row} states no less epsilon than its ledger gives")
+                self.found.held.append(
+                    f"certificate.json: row {row} states no less epsilon than its ledger and budget give"
+                )
+
+    def _certified(self, row: str, ledger: Ledger) -> Spent:
+        path = self.folder.budget_path(row)
+        try:
+            budget = read_json(path) if path.exists() else None
+            return ledger.spent() if budget is None else RowBudget.from_json(budget).certified(ledger.spent())
+        except (KeyError, TypeError, ValueError, AttributeError, PrivacyError) as error:
+            self._misfit(str(path.relative_to(self.folder.path)), f"is not a budget ({error})")
+            return ledger.spent()
 
     def _misfit(self, name: str, why: str) -> None:
         if any(one.file == name for one in self.found.misfits):

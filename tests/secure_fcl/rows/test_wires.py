@@ -10,7 +10,7 @@ import pytest
 
 from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import DistributedSum, SampledSkellam, spent, statements, worst
-from secure_fcl.auditing import canaries
+from secure_fcl.auditing.bench import bench_of, nobody
 from secure_fcl.config import Config, load_config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row, calibrated_row
@@ -247,9 +247,6 @@ def test_canaries_meet_the_noise_in_the_steps_that_few_bits_leave(tiny_scenario:
     assert plan.train_noise.scale < plan.strategy.uploads["train"].scale / 10
     for row in (plan, whole):
         assert isinstance(row.train_noise, DistributedSum)
-        noise = replace(row.train_noise, dimension=2 * canaries.PER_DEVICE)
-        bench = canaries._Bench(None, canaries.bench_strategy(plan.strategy), noise)  # type: ignore[arg-type]
-        nobody = np.zeros(canaries.PER_DEVICE, dtype=bool)
-        found = bench.visit(nobody, nobody, 0)
-        # Two entries of the sum, each with the declared noise.
-        assert found.std() == pytest.approx(3.0 * np.sqrt(2.0), rel=0.1)
+        found = bench_of(row, plan.strategy).visit(nobody(), nobody(), 0)
+        # Along directions of length 1, each with the declared noise.
+        assert found.std() == pytest.approx(3.0, rel=0.1)

@@ -276,7 +276,7 @@ def test_an_epsilon_below_what_the_ledger_gives_is_found(story: Story, tmp_path:
     folder.save_progress(progress)
     assert {one.file for one in findings(folder).misfits} == {"report.html"}
     (only,) = [one.sentence for one in verify(path).misfits if one.file == "certificate.json"]
-    assert "its ledger gives" in only
+    assert "its ledger and budget give" in only
 
 
 # ---- A folder of before there were pins
