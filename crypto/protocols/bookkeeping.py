@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
 from crypto.planning.plans import Plan
-from crypto.wire.messages import Abort, Begin, Deadline, Message
+from crypto.wire.messages import Abort, Begin, Deadline, Input, Message
 
 log = logging.getLogger("crypto")
 Key = tuple[int, str]
 MAX_MODEL = 64
 
 
-def ignored(message: Message, reason: str) -> tuple[()]:
+def ignored(message: Input, reason: str) -> tuple[()]:
     """Note in the log why a message was ignored (never its payload) and answer nothing."""
     log.info("ignored %r: %s", message, reason)
     return ()
@@ -52,17 +52,17 @@ class OpenSums:
         self._open.discard(key)
         self._closed.add(key)
 
-    def abort(self, key: Key, reason: str) -> Abort:
-        """Close a sum and say why it failed."""
+    def abort(self, key: Key, reason: str, blamed: tuple[str, ...] = ()) -> Abort:
+        """Close a sum and say why it failed, and who is at fault."""
         self.close(key)
-        return Abort(self.plan.session, *key, reason)
+        return Abort(self.plan.session, *key, reason, blamed)
 
-    def too_few(self, key: Key, arrived: int) -> Abort | None:
+    def too_few(self, key: Key, arrived: int, blamed: tuple[str, ...] = ()) -> Abort | None:
         """An Abort if fewer clients arrived than the plan demands, else None."""
         least, n = self.plan.min_clients, len(self.plan.clients)
         if arrived >= least:
             return None
-        return self.abort(key, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round.")
+        return self.abort(key, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round.", blamed)
 
 
 @dataclass

@@ -9,19 +9,21 @@ ignores everything else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import SubmissionRefused
+from crypto.errors import CryptoError, SubmissionRefused
 from crypto.keys.randomness import encode_labels
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import ignored
+from crypto.protocols.bookkeeping import ignored, log
+from crypto.protocols.faults import Fault
 from crypto.protocols.session import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
@@ -48,6 +50,28 @@ class Seen:
             self._recent = {number for number in self._recent if number > self._highest - WINDOW}
 
 
+def is_signed(plan: Plan, message: Message) -> bool:
+    """Whether the sender that a message names, one of the plan's pinned identities, sealed it as it stands.
+
+    For whoever is shown a message as evidence. False without a roster, where nobody is pinned.
+    """
+    if plan.roster is None or message.session != plan.session:
+        return False
+    return Trust(plan.roster).holds(message.sender, _statement(plan.protocol, plan_hash(plan), message), message.proof)
+
+
+def plan_hash(plan: Plan) -> bytes:
+    """SHA-256 of everything that a plan says."""
+    return hashlib.sha256(plan.to_bytes()).digest()
+
+
+def _statement(protocol: str, plan: bytes, message: Message) -> bytes:
+    digest = hashlib.sha256(message.payload).digest()
+    head = ("envelope", WIRE_VERSION, protocol, plan, message.session, message.round)
+    who = (message.upload, message.sender, message.receiver, message.kind)
+    return encode_labels((*head, *who, message.sequence, digest))
+
+
 class Envelope:
     """One party's side: signs what it sends, and tells which of what it receives is authentic and new."""
 
@@ -56,7 +80,7 @@ class Envelope:
         self._trust = trust
         self._session = plan.session
         self._protocol = plan.protocol
-        self._plan_hash = hashlib.sha256(plan.to_bytes()).digest()
+        self._plan_hash = plan_hash(plan)
         self._parties = frozenset((*plan.clients, *plan_roles(plan)))
         self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
         self._sent = 0
@@ -90,10 +114,7 @@ class Envelope:
         return True
 
     def _statement(self, message: Message) -> bytes:
-        digest = hashlib.sha256(message.payload).digest()
-        head = ("envelope", WIRE_VERSION, self._protocol, self._plan_hash, message.session, message.round)
-        who = (message.upload, message.sender, message.receiver, message.kind)
-        return encode_labels((*head, *who, message.sequence, digest))
+        return _statement(self._protocol, self._plan_hash, message)
 
 
 @runtime_checkable
@@ -112,6 +133,32 @@ class TakesNoise(Protocol):
         ...
 
 
+@runtime_checkable
+class FindsFaults(Protocol):
+    """A party that leaves clients out when they are at fault."""
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The faults by client."""
+        ...
+
+
+def _answer(inner: Session, envelope: Envelope, item: Input) -> tuple[Item, ...]:
+    """What follows from an item, which others may have made so that a session stumbles over it: never an exception."""
+    try:
+        if isinstance(item, Message) and not envelope.authentic(item):
+            return ()
+        return envelope.sign(inner.on(item))
+    except CryptoError as error:
+        return ignored(item, str(error))
+    except Exception as error:
+        # A fault of ours that one party's input must not turn into the end of everybody's session.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        log.error("%s stumbled over %r: %s at %s", inner.name, item, type(error).__name__, place)
+        return ()
+
+
 @holds_secrets
 class SealedParty:
     """Any session, with its messages in envelopes."""
@@ -121,15 +168,18 @@ class SealedParty:
         self._inner = inner
         self._envelope = envelope
 
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients that this party found at fault and leaves out, with the evidence; empty if it finds none."""
+        return self._inner.faults if isinstance(self._inner, FindsFaults) else {}
+
     def start(self) -> tuple[Item, ...]:
         """See `Session.start`."""
         return self._envelope.sign(self._inner.start())
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """See `Session.on`; messages that are not authentic, or not new, are ignored."""
-        if isinstance(item, Message) and not self._envelope.authentic(item):
-            return ()
-        return self._envelope.sign(self._inner.on(item))
+        return _answer(self._inner, self._envelope, item)
 
 
 @holds_secrets
@@ -141,6 +191,10 @@ class SealedClient:
         self._plan = plan
         self._inner = inner
         self._envelope = envelope
+
+    def with_inner(self, change: Callable[[BareClient], BareClient]) -> SealedClient:
+        """This client in this envelope around another session, for tests of what a corrupt client can do."""
+        return SealedClient(self._plan, change(self._inner), self._envelope)
 
     @property
     def ready(self) -> bool:
@@ -158,9 +212,7 @@ class SealedClient:
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """See `Session.on`; messages that are not authentic, or not new, are ignored."""
-        if isinstance(item, Message) and not self._envelope.authentic(item):
-            return ()
-        return self._envelope.sign(self._inner.on(item))
+        return _answer(self._inner, self._envelope, item)
 
     def submit(
         self,

@@ -2,6 +2,7 @@
 
 - bench, checks: `check_protocol` on a function that returns a new `Bench`, or the functions of `CHECKS` one by one
 - faults, fault_checks: a network that loses, repeats and spoils messages, and what must survive it
+- insiders: registered clients that sign nonsense, and what must survive them
 - hiding: what a linear view determines about the inputs
 """
 
@@ -12,6 +13,7 @@ from crypto.testing.checks import CHECKS, check_protocol
 from crypto.testing.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.testing.faults import Faults, FaultyNetwork, Schedule
 from crypto.testing.hiding import determined, probe
+from crypto.testing.insiders import check_insiders, corrupt
 
 __all__ = [
     "CHECKS",
@@ -22,9 +24,11 @@ __all__ = [
     "FaultyNetwork",
     "Schedule",
     "check_faults",
+    "check_insiders",
     "check_mutations",
     "check_protocol",
     "check_set_up_mutations",
+    "corrupt",
     "determined",
     "expect_sum",
     "probe",

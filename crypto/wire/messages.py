@@ -32,7 +32,7 @@ __all__ = [
     "unpack",
 ]
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MAX_NAME = 128
 MAX_REASON = 2048
 MAX_ROUND = 2**31 - 1
@@ -72,7 +72,8 @@ class Message:
 class Aggregate:
     """The sum of one upload in one round: `total` is int64 of the upload's length, exact.
 
-    `contributors` are the clients whose vectors are in the sum, in the plan's order.
+    `contributors` are the clients whose vectors are in the sum, in the plan's order; `blamed` those that the server
+    found at fault in this session and leaves out (`crypto.protocols.faults`), some of whom may have contributed before.
     """
 
     session: str
@@ -80,16 +81,21 @@ class Aggregate:
     upload: str
     total: npt.NDArray[np.int64]
     contributors: tuple[str, ...]
+    blamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Abort:
-    """The sum of one upload in one round will not come, and why."""
+    """The sum of one upload in one round will not come, and why; `blamed` as in `Aggregate`.
+
+    A client that is silent or late is absent, and not blamed.
+    """
 
     session: str
     round: int
     upload: str
     reason: str
+    blamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,9 +148,9 @@ def encode(item: AnyItem) -> bytes:
             if total.dtype != np.int64 or total.ndim != 1:
                 raise MessageError(f"a total is a flat int64 array, not {total.dtype} of shape {total.shape}")
             raw = total.astype("<i8", copy=False).tobytes()
-            fields = ["aggregate", item.session, item.round, item.upload, raw, list(item.contributors)]
+            fields = ["aggregate", item.session, item.round, item.upload, raw, list(item.contributors), list(item.blamed)]
         case Abort():
-            fields = ["abort", item.session, item.round, item.upload, item.reason]
+            fields = ["abort", item.session, item.round, item.upload, item.reason, list(item.blamed)]
         case Begin():
             fields = ["begin", item.round, item.upload]
         case Deadline():
@@ -187,15 +193,16 @@ def _build(fields: object) -> AnyItem:
                 sequence=_sequence(sequence),
                 proof=_raw(proof, MAX_PROOF),
             )
-        case ["aggregate", session, number, upload, total, names]:
+        case ["aggregate", session, number, upload, total, names, blamed]:
             raw = _raw(total)
             if len(raw) % 8:
                 raise MessageError(f"a total has 8 bytes an entry; {len(raw)} bytes were sent")
             values = np.frombuffer(raw, dtype="<i8").astype(np.int64, copy=False)
-            return Aggregate(_text(session, "session"), _round(number), _text(upload, "upload"), values, _names(names))
-        case ["abort", session, number, upload, reason]:
+            place = (_text(session, "session"), _round(number), _text(upload, "upload"))
+            return Aggregate(*place, values, _names(names), _names(blamed))
+        case ["abort", session, number, upload, reason, blamed]:
             text = _text(reason, "reason", MAX_REASON)
-            return Abort(_text(session, "session"), _round(number), _text(upload, "upload"), text)
+            return Abort(_text(session, "session"), _round(number), _text(upload, "upload"), text, _names(blamed))
         case ["begin", number, upload]:
             return Begin(_round(number), _text(upload, "upload"))
         case ["deadline", number, upload]:

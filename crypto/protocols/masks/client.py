@@ -133,7 +133,7 @@ class MaskClient:
         for peer in setup.neighbours[self._me]:
             ends = sorted((self._me, peer))
             labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
-            self._channels[peer] = self._enrolment.sealing.agree(setup.members[peer].sealing, labels)
+            self._channels[peer] = self._enrolment.sealing.agree(setup.sealings[peer], labels)
         self._enrolment.sealing.erase()
         return self._offer(0)
 

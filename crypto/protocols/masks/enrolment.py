@@ -11,7 +11,15 @@ from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import AgreementKey, digest
-from crypto.protocols.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
+from crypto.protocols.masks.members import (
+    Directory,
+    Setup,
+    channel_commitment,
+    read_directory,
+    read_openings,
+    write_hello,
+    write_opening,
+)
 
 
 @dataclass
@@ -58,10 +66,12 @@ class Enrolment:
         if self.setup is not None or directory.attempt <= last:
             raise RecordError(f"attempt {directory.attempt} of the set-up is over; {last} was the last one")
         mine = directory.find(self._identity.name)
-        if mine is None or (mine.identity, mine.sealing) != (self._identity.public, self.sealing.public):
+        own = channel_commitment(self._plan.session, self._identity.name, self.sealing.public)
+        if mine is None or (mine.identity, mine.channel) != (self._identity.public, own):
             raise RecordError("the directory does not hold this client's own keys")
         self._checked.directories[label] = self._directory = directory
-        return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
+        nonce = self._nonces[directory.attempt]
+        return write_opening(self._plan, self._identity, directory, nonce, self.sealing.public)
 
     def finish(self, payload: bytes) -> Setup:
         """Take all openings and return the finished set-up.

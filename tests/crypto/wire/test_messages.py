@@ -55,12 +55,12 @@ def test_aggregates_survive_the_wire(session: str, number: int, upload: str, tot
 
 
 def test_bytes_follow_the_msgpack_specification() -> None:
-    assert encode(Begin(3, "g")) == b"\x01" + b"\x93\xa5begin\x03\xa1g"
+    assert encode(Begin(3, "g")) == b"\x02" + b"\x93\xa5begin\x03\xa1g"
 
 
 @given(st.binary(max_size=400))
 def test_random_bytes_raise_message_error_only(data: bytes) -> None:
-    for candidate in (data, b"\x01" + data):
+    for candidate in (data, b"\x02" + data):
         try:
             item = decode(candidate)
         except MessageError:
@@ -88,16 +88,16 @@ def test_damaged_bytes_are_refused_or_read_as_an_item(item: AnyItem, data: st.Da
     "data",
     [
         b"",
-        b"\x02" + encode(Begin(0, "g"))[1:],
-        b"\x01\xdd\xff\xff\xff\xff",
-        b"\x01" + b"\x91" * 5000,
-        b"\x01\x93\xa5begin\xc3\xa1g",
-        b"\x01\x93\xa5begin\xff\xa1g",
-        b"\x01\x93\xa5begin\x00\xa0",
-        b"\x01\x93\xa5other\x00\xa1g",
-        b"\x01\xc7\x00\x05",
-        b"\x01\xd6\xff\x00\x00\x00\x00",
-        b"\x01\x93\xa5begin\x00\xa1\xff",
+        b"\x01" + encode(Begin(0, "g"))[1:],
+        b"\x02\xdd\xff\xff\xff\xff",
+        b"\x02" + b"\x91" * 5000,
+        b"\x02\x93\xa5begin\xc3\xa1g",
+        b"\x02\x93\xa5begin\xff\xa1g",
+        b"\x02\x93\xa5begin\x00\xa0",
+        b"\x02\x93\xa5other\x00\xa1g",
+        b"\x02\xc7\x00\x05",
+        b"\x02\xd6\xff\x00\x00\x00\x00",
+        b"\x02\x93\xa5begin\x00\xa1\xff",
     ],
     ids=[
         "empty",
