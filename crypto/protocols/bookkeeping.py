@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
 from crypto.planning.plans import Plan
+from crypto.planning.upload import Upload
 from crypto.wire.messages import Abort, Begin, Deadline, Input, Message
 
 log = logging.getLogger("crypto")
@@ -62,7 +63,57 @@ class OpenSums:
         least, n = self.plan.min_clients, len(self.plan.clients)
         if arrived >= least:
             return None
-        return self.abort(key, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round.", blamed)
+        return self.abort(
+            key, f"{arrived} of {n} clients arrived, the plan demands {least}; run another round.", blamed
+        )
+
+
+def check_apart(
+    plan: Plan, number: int, name: str, vector: npt.NDArray[np.int64], noise: npt.NDArray[np.int64] | None
+) -> None:
+    """Refuse a vector or a noise share that exceeds its own bound: together they could fit, and the sum still wrap.
+
+    Raises:
+        SubmissionRefused: as `ClientSession.submit` says.
+    """
+    upload = _planned(plan, number, name)
+    _fitting(vector, upload, upload.bound, "the vector")
+    if noise is not None:
+        _fitting(noise, upload, upload.noise_bound, "the noise share")
+
+
+def beyond_bound(plan: Plan, name: str, total: npt.NDArray[np.int64], clients: int) -> str:
+    """Why a total is no sum of so many vectors and their noise, or empty: somebody sent something else.
+
+    Nobody is blamed for it, as nobody sees single vectors.
+    """
+    upload = plan.find(name)
+    limit = clients * upload.bound + upload.noise_bound
+    largest = max(int(total.max()), -int(total.min()))
+    if largest <= limit:
+        return ""
+    return (
+        f"the total of {clients} clients reaches {largest}, the plan's bound is {limit}: one of them sent something else "
+        "than a vector, or the noise was drawn larger than planned; run another round"
+    )
+
+
+def _planned(plan: Plan, number: int, name: str) -> Upload:
+    if type(number) is not int or not plan.covers(number, name):
+        raise SubmissionRefused(f"round {number}, upload {name!r} is not in the plan of {plan.rounds} rounds")
+    return plan.find(name)
+
+
+def _fitting(vector: object, upload: Upload, limit: int, what: str) -> None:
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.int64 or vector.shape != (upload.length,):
+        found = f"{vector.dtype} {vector.shape}" if isinstance(vector, np.ndarray) else type(vector).__name__
+        raise SubmissionRefused(f"upload {upload.name!r} takes int64 of shape ({upload.length},), {what} is {found}")
+    largest = max(int(vector.max()), -int(vector.min()))
+    if largest > limit:
+        raise SubmissionRefused(
+            f"an entry of {what} for upload {upload.name!r} reaches {largest}, above the plan's bound {limit}; clip "
+            "before submitting, hand the noise over as noise=, or plan a larger bound"
+        )
 
 
 @dataclass
@@ -85,18 +136,8 @@ class Submissions:
             raise SubmissionRefused(
                 f"the model digest has {len(model)} bytes; give at most {MAX_MODEL}, such as a SHA-256"
             )
-        if not self.plan.covers(*key):
-            raise SubmissionRefused(f"round {number}, upload {name!r} is not in the plan of {self.plan.rounds} rounds")
-        upload = self.plan.find(name)
-        if not isinstance(vector, np.ndarray) or vector.dtype != np.int64 or vector.shape != (upload.length,):
-            found = f"{vector.dtype} {vector.shape}" if isinstance(vector, np.ndarray) else type(vector).__name__
-            raise SubmissionRefused(f"upload {name!r} takes int64 of shape ({upload.length},), this is {found}")
-        limit = upload.bound + upload.noise_bound
-        if int(vector.max()) > limit or int(vector.min()) < -limit:
-            raise SubmissionRefused(
-                f"an entry of upload {name!r} exceeds the plan's bound {limit} (noise included); clip before "
-                "submitting, or plan a larger bound"
-            )
+        upload = _planned(self.plan, number, name)
+        _fitting(vector, upload, upload.bound + upload.noise_bound, "the vector with its noise")
         if key in self._done:
             raise SubmissionRefused(
                 f"round {number}, upload {name!r} was already submitted; a second vector is refused"

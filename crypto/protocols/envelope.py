@@ -17,12 +17,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import CryptoError, SubmissionRefused
+from crypto.errors import CryptoError
 from crypto.keys.randomness import encode_labels
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import ignored, log
+from crypto.protocols.bookkeeping import check_apart, ignored, log
 from crypto.protocols.faults import Fault
 from crypto.protocols.session import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
@@ -224,14 +224,11 @@ class SealedClient:
         model: bytes = b"",
     ) -> tuple[Message, ...]:
         """See `ClientSession.submit`."""
+        check_apart(self._plan, round, upload, vector, noise)
         if noise is None:
             sent = self._inner.submit(round, upload, vector, model)
         elif isinstance(self._inner, TakesNoise) and self._plan.find(upload).noise_norm_bound:
             sent = self._inner.submit_apart(round, upload, vector, noise, model)
         else:
-            if noise.shape != vector.shape or noise.dtype != vector.dtype:
-                raise SubmissionRefused(
-                    f"the noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector"
-                )
             sent = self._inner.submit(round, upload, vector + noise, model)
         return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))

@@ -209,9 +209,7 @@ def _run(
     return outcomes[0]
 
 
-def _judge(
-    outcome: Outcome, vectors: Vectors, honest: Collection[str], wrong: bool, before: tuple[str, ...]
-) -> None:
+def _judge(outcome: Outcome, vectors: Vectors, honest: Collection[str], wrong: bool, before: tuple[str, ...]) -> None:
     accused = set(outcome.blamed) & set(honest)
     expect(not accused, f"honest clients were blamed: {accused}")
     if isinstance(outcome, Abort):
@@ -222,5 +220,3 @@ def _judge(
     expect(not missing, f"honest clients that answered are not in the sum: {missing}")
     expected = np.sum([vectors[name] for name in outcome.contributors], axis=0, dtype=np.int64)
     expect(wrong or np.array_equal(outcome.total, expected), "the sum is not that of the submitted vectors")
-
-

@@ -148,7 +148,15 @@ def encode(item: AnyItem) -> bytes:
             if total.dtype != np.int64 or total.ndim != 1:
                 raise MessageError(f"a total is a flat int64 array, not {total.dtype} of shape {total.shape}")
             raw = total.astype("<i8", copy=False).tobytes()
-            fields = ["aggregate", item.session, item.round, item.upload, raw, list(item.contributors), list(item.blamed)]
+            fields = [
+                "aggregate",
+                item.session,
+                item.round,
+                item.upload,
+                raw,
+                list(item.contributors),
+                list(item.blamed),
+            ]
         case Abort():
             fields = ["abort", item.session, item.round, item.upload, item.reason, list(item.blamed)]
         case Begin():

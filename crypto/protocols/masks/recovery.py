@@ -64,7 +64,7 @@ class Recovery:
         return [self._name(dealer) for dealer in self._needed() if not self._enough(dealer)]
 
     def liars(self, answered: int) -> list[Fault]:
-        """The dealers whose shares do not open, or do not give the secret that they committed to.
+        """The dealers of too few shares that open, or of shares that do not give the secret they committed to.
 
         Who has not answered is silent or corrupt; as the two together are at most `max_dropouts`, so many fewer can
         complain without a reason.
@@ -73,10 +73,14 @@ class Recovery:
         found = []
         for dealer in self._needed():
             complaints = len(self._complaints.get(dealer, ()))
-            if complaints > most >= 0:
-                why = f"{self._name(dealer)} dealt shares that {complaints} clients could not open, {most} may be lying"
-                found.append(Fault(name=self.plan.clients[dealer], reason=why))
-            elif self._enough(dealer) and not self._recover(dealer):
+            if not self._enough(dealer):
+                if complaints > most >= 0:
+                    why = (
+                        f"{self._name(dealer)} dealt shares that {complaints} clients could not open, "
+                        f"of whom {most} may be lying"
+                    )
+                    found.append(Fault(name=self.plan.clients[dealer], reason=why))
+            elif not self._recover(dealer):
                 why = f"{self._name(dealer)} dealt shares that do not give its committed secret"
                 found.append(Fault(name=self.plan.clients[dealer], reason=why, dealing=self._dealing(dealer)))
         return found

@@ -21,7 +21,7 @@ from crypto.errors import CryptoError, MessageError
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import Key, OpenSums, ignored
+from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored
 from crypto.protocols.faults import Fault, Faults
 from crypto.protocols.masks.bits import add_bits
 from crypto.protocols.masks.errors import FaultError, RecordError
@@ -348,8 +348,11 @@ class MaskServer:
             recovery.unmask(opening.context, opening.total)
         except CryptoError as error:
             return self._abort(current, str(error))
-        self._sums.close(current.key)
         total = signed_total(opening.total, self._plan.ring_bits(current.key[1]))
+        beyond = beyond_bound(self._plan, current.key[1], total, len(opening.survivors))
+        if beyond:
+            return self._abort(current, beyond)
+        self._sums.close(current.key)
         names = tuple(self._plan.clients[index] for index in opening.survivors)
         outcome = Aggregate(self._plan.session, *current.key, total, names, blamed=self._faults.names)
         return (outcome, *self._after())

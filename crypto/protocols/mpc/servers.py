@@ -19,7 +19,16 @@ from crypto.keys.sealed import BoxKey
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
-from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
+from crypto.protocols.bookkeeping import (
+    MAX_MODEL,
+    Key,
+    OpenSums,
+    Released,
+    beyond_bound,
+    ignored,
+    in_order,
+    valid_names,
+)
 from crypto.protocols.mpc.client import COMPUTE, SET_UP, Vector, expand
 from crypto.protocols.session import Opened, SumOpener
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
@@ -282,9 +291,12 @@ class MpcServer:
                 names = tuple(name for name, bit in zip(progress.asked, bits, strict=False) if bit is True)
                 fits = len(bits) == len(progress.asked) and len(total) == 8 * self._plan.find(key[1]).length
                 if fits and len(names) >= self._plan.min_clients:
+                    values = np.frombuffer(total, dtype="<i8").astype(np.int64)
+                    beyond = beyond_bound(self._plan, key[1], values, len(names))
+                    if beyond:
+                        return self._give_up(key, beyond)
                     del self._progress[key]
                     self._sums.close(key)
-                    values = np.frombuffer(total, dtype="<i8").astype(np.int64)
                     return (Aggregate(self._plan.session, *key, values, names),)
         return self._give_up(key, "the computing servers opened different sums; restart both.")
 

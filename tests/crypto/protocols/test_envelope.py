@@ -141,9 +141,15 @@ def test_a_roster_travels_with_the_plan_and_is_demanded() -> None:
 
 
 def test_noise_is_added_where_it_does_not_travel_apart() -> None:
-    made = pinned(roster=None)
+    made = plan("plain", ("a", "b"), (Upload(name="g", length=2, bound=10, noise_bound=3),), 3)
     client = open_client(made, "a")
     (message,) = client.submit(0, "g", np.array([1, 2]), np.array([3, -3]))
     assert np.frombuffer(message.payload, dtype="<i8").tolist() == [4, -1]
-    with pytest.raises(SubmissionRefused, match="like the vector"):
+    with pytest.raises(SubmissionRefused, match="the noise share is int64"):
         client.submit(1, "g", np.array([1, 2]), np.array([3]))
+    for vector, noise in (([11, 0], None), ([-11, 3], [3, -3]), ([10, 10], [4, 0]), ([0, 0], [0, -4])):
+        share = None if noise is None else np.array(noise)
+        with pytest.raises(SubmissionRefused, match="plan's bound"):
+            client.submit(1, "g", np.array(vector), share)
+    (message,) = client.submit(1, "g", np.array([10, -10]), np.array([3, -3]))
+    assert np.frombuffer(message.payload, dtype="<i8").tolist() == [13, -13]
