@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
+from crypto.keys.randomness import encode_labels
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.wire.messages import Abort, Begin, Deadline, Input, Message
@@ -23,6 +26,18 @@ def ignored(message: Input, reason: str) -> tuple[()]:
     """Note in the log why a message was ignored (never its payload) and answer nothing."""
     log.info("ignored %r: %s", message, reason)
     return ()
+
+
+class Journal(Protocol):
+    """A durable set of entries, for parties that must not answer twice."""
+
+    def claim(self, entry: str) -> bool:
+        """Record `entry` durably and return True; False if it was recorded before, even before a crash.
+
+        Raises:
+            JournalError: it cannot be recorded; the caller must not answer then.
+        """
+        ...
 
 
 @dataclass
@@ -93,8 +108,8 @@ def beyond_bound(plan: Plan, name: str, total: npt.NDArray[np.int64], clients: i
     if largest <= limit:
         return ""
     return (
-        f"the total of {clients} clients reaches {largest}, the plan's bound is {limit}: one of them sent something else "
-        "than a vector, or the noise was drawn larger than planned; run another round"
+        f"the total of {clients} clients reaches {largest}, the plan's bound is {limit}: one of them sent something "
+        "else than a vector, or the noise was drawn larger than planned; run another round"
     )
 
 
@@ -145,31 +160,50 @@ class Submissions:
         self._done.add(key)
 
 
-@dataclass
 class Released:
-    """The cohorts that this party helped to sum, for each upload and model it was told of."""
+    """The cohorts that this party helped to sum: at one (round, upload), and at one model, they are disjoint.
 
-    _sums: dict[tuple[str, bytes], list[frozenset[str]]] = field(default_factory=dict)
+    Sums over disjoint cohorts have no combination that speaks of fewer clients than one of them; sums that overlap
+    can, however many clients every two of them differ by (`crypto.testing.differencing` computes it). With a journal
+    that outlives the session, cohorts at a model are remembered in later sessions too.
+    """
 
-    def clash(self, plan: Plan, upload: str, model: bytes, names: Collection[str]) -> str:
-        """Why a second sum at one model must not be opened: its cohort differs by fewer clients than a sum must hold.
+    def __init__(self, name: str, journal: Journal | None = None) -> None:
+        self._name = name
+        self._journal = journal
+        self._summed: dict[tuple[str, int | bytes], set[str]] = {}
 
-        Their difference would be a sum of these few. Empty if nothing is against it; without a model digest nothing
-        is.
-        """
-        for before in self._sums.get((upload, model), ()):
-            differing = len(before ^ frozenset(names))
-            if differing < plan.min_clients:
+    def clash(self, round: int, upload: str, model: bytes, names: Collection[str]) -> str:
+        """Why a sum must not be opened; empty if nothing is against it."""
+        for mark, what in ((round, f"round {round}"), (model, "this model")):
+            again = self._summed.get((upload, mark), set()) & set(names)
+            if mark != b"" and again:
                 return (
-                    f"a sum of {upload!r} at this model was released; the cohorts differ by {differing} clients, "
-                    f"fewer than {plan.min_clients}: their difference would expose them"
+                    f"a sum of {upload!r} at {what} was released with {len(again)} of these clients in it; two sums of "
+                    "one vector could be subtracted: sum disjoint cohorts, or another round"
                 )
         return ""
 
-    def note(self, upload: str, model: bytes, names: Collection[str]) -> None:
-        """Remember a cohort, if a model was named."""
-        if model:
-            self._sums.setdefault((upload, model), []).append(frozenset(names))
+    def take(self, round: int, upload: str, model: bytes, names: Collection[str]) -> str:
+        """Remember a cohort before its sum is opened; why it must not be, or empty.
+
+        Raises:
+            JournalError: it cannot be recorded.
+        """
+        reason = self.clash(round, upload, model, names)
+        if reason:
+            return reason
+        marks: tuple[int | bytes, ...] = (round, model) if model else (round,)
+        for mark in marks:
+            self._summed.setdefault((upload, mark), set()).update(names)
+        if model and self._journal is not None:
+            again = sum(not self._journal.claim(self._entry(upload, model, name)) for name in names)
+            if again:
+                return f"the journal shows that {again} of these clients were summed at this model of {upload!r} before"
+        return ""
+
+    def _entry(self, upload: str, model: bytes, name: str) -> str:
+        return "summed " + hashlib.sha256(encode_labels((self._name, upload, model, name))).hexdigest()
 
 
 def valid_names(plan: Plan, names: object) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 - bench, checks: `check_protocol` on a function that returns a new `Bench`, or the functions of `CHECKS` one by one
 - faults, fault_checks: a network that loses, repeats and spoils messages, and what must survive it
 - insiders: registered clients that sign nonsense, and what must survive them
+- differencing: what several sums say together
 - hiding: what a linear view determines about the inputs
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from crypto.testing.bench import ROUNDS_NEEDED, Bench, ConformanceError, expect_sum, random_vectors
 from crypto.testing.checks import CHECKS, check_protocol
+from crypto.testing.differencing import check_differencing, smallest_exposed
 from crypto.testing.fault_checks import check_faults, check_mutations, check_set_up_mutations
 from crypto.testing.faults import Faults, FaultyNetwork, Schedule
 from crypto.testing.hiding import determined, probe
@@ -23,6 +25,7 @@ __all__ = [
     "Faults",
     "FaultyNetwork",
     "Schedule",
+    "check_differencing",
     "check_faults",
     "check_insiders",
     "check_mutations",
@@ -33,4 +36,5 @@ __all__ = [
     "expect_sum",
     "probe",
     "random_vectors",
+    "smallest_exposed",
 ]

@@ -18,6 +18,7 @@ from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import Outcome, deliver, run_round
 from crypto.testing.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.testing.differencing import check_differencing
 from crypto.testing.fault_checks import check_faults, check_mutations
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
@@ -202,6 +203,7 @@ CHECKS: tuple[Callable[[Bench], object], ...] = (
     check_garbage,
     check_faults,
     check_mutations,
+    check_differencing,
 )
 
 

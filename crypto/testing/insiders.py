@@ -145,8 +145,8 @@ def check_insiders(
 
     The bench's parties are in this process, opened and not set up. Every sum has one outcome: the exact sum of what was
     submitted, with every honest client in it; or an abort that blames a corrupt client which no outcome blamed before,
-    or that follows a vector which was no vector. No honest client is ever blamed, and without nonsense there is a sum in
-    the end. `identities`: of the corrupt clients, to sign inner records with.
+    or that follows a vector which was no vector. No honest client is ever blamed, and once the nonsense ends there is a
+    sum. `identities`: of the corrupt clients, to sign inner records with.
 
     Raises:
         ConformanceError: the rule that was broken.

@@ -21,7 +21,7 @@ def _party(seat: PartySeat) -> Session:
         return BfvServer(seat.plan, seat.trust)
     from crypto.protocols.bfv.keyholder import BfvKeyHolder
 
-    return BfvKeyHolder(seat.plan, seat.trust, seat.random)
+    return BfvKeyHolder(seat.plan, seat.trust, seat.random, seat.journal)
 
 
 def _client_bytes(plan: Plan, upload: Upload) -> int:

@@ -14,7 +14,7 @@ from crypto.planning.plans import Plan
 from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, pad
 from crypto.protocols.bfv.sessions import KEYHOLDER, SET_UP
 from crypto.protocols.bfv.tenseal_backend import KeyPair
-from crypto.protocols.bookkeeping import Key, Released, ignored, valid_names
+from crypto.protocols.bookkeeping import Journal, Key, Released, ignored, valid_names
 from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 
@@ -25,13 +25,13 @@ class BfvKeyHolder:
 
     name = KEYHOLDER
 
-    def __init__(self, plan: Plan, trust: Trust, random: RandomBytes) -> None:
+    def __init__(self, plan: Plan, trust: Trust, random: RandomBytes, journal: Journal | None = None) -> None:
         self._plan = plan
         self._trust = trust
         self._keys = KeyPair()
         self._agreement = Agreement(random)
         self._opened: set[Key] = set()
-        self._released = Released()
+        self._released = Released(self.name, journal)
 
     def start(self) -> tuple[Item, ...]:
         """Send the public keys to clients and server."""
@@ -61,12 +61,11 @@ class BfvKeyHolder:
         try:
             statements, blocks = self._request(item)
             names, model = [statement.name for statement in statements], self._model(statements)
-            clash = self._released.clash(self._plan, item.upload, model, names)
+            pads = self._pads(key, statements, len(blocks))
+            clash = self._released.take(item.round, item.upload, model, names)
             if clash:
                 raise MessageError(clash)
-            pads = self._pads(key, statements, len(blocks))
             self._opened.add(key)
-            self._released.note(item.upload, model, names)
             total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
             return self._answer(key, "refused", str(error).encode())

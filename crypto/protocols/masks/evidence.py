@@ -42,7 +42,7 @@ def fits(session: str, epoch: int, dealer: int, kind: int, secret: bytes | None,
 
 
 def write_dealing(holders: tuple[int, ...], offer: Offer, kind: int, shares: Mapping[int, bytes]) -> bytes:
-    """The evidence against one dealer: `holders` of its shares in order, its signed record and commitments, the shares."""
+    """The evidence against one dealer: `holders` of its shares in order, signed record, commitments, the shares."""
     parts = [list(holders), offer.record, offer.joined, kind, list(shares), list(shares.values())]
     return pack_value(parts)
 

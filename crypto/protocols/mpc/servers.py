@@ -21,6 +21,7 @@ from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
 from crypto.protocols.bookkeeping import (
     MAX_MODEL,
+    Journal,
     Key,
     OpenSums,
     Released,
@@ -65,13 +66,15 @@ class _Offer:
 class ComputeServer:
     """Keeps the shares of one of the two computing servers, and opens each sum once."""
 
-    def __init__(self, plan: Plan, role: str, random: RandomBytes, opener: SumOpener) -> None:
+    def __init__(
+        self, plan: Plan, role: str, random: RandomBytes, opener: SumOpener, journal: Journal | None = None
+    ) -> None:
         self.name = role
         self._plan = plan
         self._opener = opener
         self._box = BoxKey(random)
         self._shares: dict[Key, dict[str, tuple[bytes, bytes]]] = {}
-        self._released = Released()
+        self._released = Released(self.name, journal)
         self._offers: dict[Key, _Offer] = {}
         self._ready: dict[Key, bytes] = {}
         self._closed: set[Key] = set()
@@ -126,11 +129,10 @@ class ComputeServer:
             return (self._answer(key, "refused", b"the computing servers hold different shares or lists"),)
         models = {shares[name][0] for name in names}
         model = models.pop()
-        clash = self._released.clash(self._plan, key[1], model, names)
-        if models or clash:
-            reason = clash or "the vectors listed belong to several models"
+        reason = "the vectors listed belong to several models" if models else ""
+        reason = reason or self._released.take(*key, model, names)
+        if reason:
             return (self._answer(key, "refused", reason.encode()),)
-        self._released.note(key[1], model, names)
         digest = hashlib.sha256(pack_value([self._plan.session, *key, model, list(names)])).digest()
         self._offers[key] = _Offer(digest, names)
         self._opener.offer(digest, self._vectors(key, [shares[name][1] for name in names]))

@@ -1,4 +1,4 @@
-"""What `submit` accepts never wraps: vector and noise are bounded apart, and a total beyond the plan's bound is refused."""
+"""Vector and noise are bounded apart, so that no sum wraps; a total beyond the plan's bound is refused."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
