@@ -49,8 +49,8 @@ def open_party(
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
-    `identity`: as for `open_client`. `journal`: where the key holder and the computing servers record whose vectors were
-    summed at which model, so that a later session on the same data cannot sum them again (`crypto.FileJournal`).
+    `identity`: as for `open_client`. `journal`: where the key holder and the computing servers record whose vectors
+    were summed at which model, so that a later session cannot sum them again (`crypto.protocols.masks.FileJournal`).
 
     Raises:
         PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the

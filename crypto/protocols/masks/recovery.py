@@ -40,8 +40,7 @@ class Recovery:
         """Keep one holder's shares.
 
         Raises:
-            FaultError: they are not those that it was asked for, or one does not fit its dealer's commitment; nothing is
-                kept.
+            FaultError: they are not those that it was asked for, or one does not fit its dealer's commitment.
         """
         alive = frozenset(self.survivors)
         dealers = {dealer for dealer, _, _ in triples}

@@ -129,7 +129,7 @@ def padded(values: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return b"ciphertext"
 
     monkeypatch.setattr(bfv, "encrypt", note)
-    keys = bfv.HolderKeys(None, BoxKey(system_random).public)  # type: ignore[arg-type]
+    keys = bfv.HolderKeys(0, None, BoxKey(system_random).public)  # type: ignore[arg-type]
     for index, name in enumerate(NAMES):
         rows = np.full((1, RING_DEGREE), values[3 + index] % PLAIN_MODULUS)
         monkeypatch.setattr(bfv, "pad", lambda *_, rows=rows: rows)
