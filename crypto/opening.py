@@ -9,7 +9,7 @@ from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Journal
 from crypto.protocols.catalogue import entry_of
 from crypto.protocols.entry import ClientSeat, PartySeat
-from crypto.protocols.envelope import Envelope, SealedClient, SealedParty
+from crypto.protocols.envelope import Envelope, SealedClient, SealedParty, SharedPublic
 from crypto.protocols.session import ClientSession, Session, SumOpener, plan_roles
 
 
@@ -29,12 +29,16 @@ def open_client(
     (`crypto.protocols.masks.journal`).
 
     Raises:
-        PlanRefused: the plan has no such client, or the identity is not the one that the plan's roster pins.
+        PlanRefused: the plan has no such client, the identity is not the one that the plan's roster pins, or `public`
+            is of another plan.
     """
     if name not in plan.clients:
         raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
+    if public is not None and (not isinstance(public, SharedPublic) or public.plan != plan.digest):
+        raise PlanRefused("public= is of another plan, whose checks do not count here; give that of this plan's client")
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
-    seat = ClientSeat(plan=plan, identity=identity, random=random, public=public, journal=journal)
+    shared = public.of if isinstance(public, SharedPublic) else None
+    seat = ClientSeat(plan=plan, identity=identity, random=random, public=shared, journal=journal)
     return SealedClient(plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust))
 
 

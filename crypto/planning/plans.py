@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 from crypto.errors import MessageError, PlanRefused, RosterError
@@ -145,6 +147,11 @@ class Plan:
             self.protocol, self.rules, self.clients, self.uploads, self.rounds, self.max_dropouts, self.session,
             roster, corrupt, "semi-honest" if self.masks is None else mode,
         )  # fmt: skip
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of everything that the plan says."""
+        return hashlib.sha256(self.to_bytes()).digest()
 
     def to_bytes(self) -> bytes:
         """Write the plan for another process; `crypto.protocols.plans.plan_from_bytes` reads and checks it."""

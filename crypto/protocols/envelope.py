@@ -57,12 +57,7 @@ def is_signed(plan: Plan, message: Message) -> bool:
     """
     if plan.roster is None or message.session != plan.session:
         return False
-    return Trust(plan.roster).holds(message.sender, _statement(plan.protocol, plan_hash(plan), message), message.proof)
-
-
-def plan_hash(plan: Plan) -> bytes:
-    """SHA-256 of everything that a plan says."""
-    return hashlib.sha256(plan.to_bytes()).digest()
+    return Trust(plan.roster).holds(message.sender, _statement(plan.protocol, plan.digest, message), message.proof)
 
 
 def _statement(protocol: str, plan: bytes, message: Message) -> bytes:
@@ -80,7 +75,7 @@ class Envelope:
         self._trust = trust
         self._session = plan.session
         self._protocol = plan.protocol
-        self._plan_hash = plan_hash(plan)
+        self._plan_hash = plan.digest
         self._parties = frozenset((*plan.clients, *plan_roles(plan)))
         self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
         self._sent = 0
@@ -159,6 +154,14 @@ def _answer(inner: Session, envelope: Envelope, item: Input) -> tuple[Item, ...]
         return ()
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class SharedPublic:
+    """What one client has parsed and checked of one plan's public keys, for other clients of that very plan."""
+
+    plan: bytes
+    of: object
+
+
 @holds_secrets
 class SealedParty:
     """Any session, with its messages in envelopes."""
@@ -204,7 +207,8 @@ class SealedClient:
     @property
     def public(self) -> object | None:
         """See `ClientSession.public`."""
-        return self._inner.public
+        found = self._inner.public
+        return None if found is None else SharedPublic(self._plan.digest, found)
 
     def start(self) -> tuple[Item, ...]:
         """See `Session.start`."""

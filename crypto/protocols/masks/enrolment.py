@@ -24,7 +24,7 @@ from crypto.protocols.masks.members import (
 
 @dataclass
 class Checked:
-    """Directories and set-ups that a client of this process has checked, by the hash of their bytes.
+    """Directories and set-ups that a client of this process has checked, by the hash of the plan and their bytes.
 
     Handing it to other clients of the process spares them the signatures; it holds nothing secret.
     """
@@ -58,7 +58,7 @@ class Enrolment:
         Raises:
             RecordError: it is malformed, without this very client, or not of a later attempt than the last one.
         """
-        label = digest(("directory", payload))
+        label = digest(("directory", self._plan.digest, payload))
         directory = self._checked.directories.get(label)
         if directory is None:
             directory = read_directory(self._plan, payload, self._trust)
@@ -81,7 +81,7 @@ class Enrolment:
         """
         if self._directory is None or self.setup is not None:
             raise RecordError("openings came before the directory, or twice")
-        label = digest(("openings", self._directory.digest, payload))
+        label = digest(("openings", self._plan.digest, self._directory.digest, payload))
         setup = self._checked.setups.get(label)
         if setup is None:
             setup = read_openings(self._plan, self._directory, payload, self._trust)

@@ -28,7 +28,8 @@ from crypto.protocols.bfv.keyholder import BfvKeyHolder
 from crypto.protocols.bfv.pads import Agreement, ciphertext_hash, pad, state
 from crypto.protocols.bfv.sessions import MAX_FRESH_KEYS, BfvClient, BfvServer, HolderKeys, write_keys
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key, release
-from crypto.protocols.session import Session
+from crypto.protocols.envelope import SharedPublic
+from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import deliver
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
@@ -45,6 +46,11 @@ def tiny(**change: object) -> Plan:
         "rounds": 9,
     }
     return plan(**(made | {"max_dropouts": 1} | change))  # type: ignore[arg-type]
+
+
+def shared(client: ClientSession) -> object:
+    assert isinstance(client.public, SharedPublic)
+    return client.public.of
 
 
 def listed(payload: bytes) -> list[Any]:
@@ -132,12 +138,12 @@ def test_another_modulus_is_refused() -> None:
 
 def test_sessions_of_one_process_share_the_parsed_key(make_bench: MakeBench) -> None:
     bench = make_bench(tiny())
-    keys = [bench.client(name).public for name in bench.plan.clients]
+    keys = [shared(bench.client(name)) for name in bench.plan.clients]
     assert all(isinstance(key, HolderKeys) for key in keys)
     assert len({id(key.bfv) for key in keys if isinstance(key, HolderKeys)}) == 1
     late = open_client(bench.plan, "a", public=bench.client("b").public)
     assert late.ready
-    assert late.public is bench.client("b").public
+    assert shared(late) is shared(bench.client("b"))
 
 
 def test_values_that_tenseal_would_alter_are_refused() -> None:

@@ -76,7 +76,7 @@ def test_a_channel_key_cannot_be_copied_from_an_honest_client(make_masks: Make) 
     def copy(message: Message) -> Iterable[Message]:
         if message.kind != "open":
             return (message,)
-        directory = next(iter(cohort.parties["client000"].public.directories.values()))
+        directory = next(iter(cohort.parties["client000"].public.of.directories.values()))
         nonce = unpack_value(message.payload[96:])[1]  # type: ignore[index]
         mine = write_opening(cohort.plan, cohort.identities["client007"], directory, nonce, seen["client000"])
         return (replace(message, payload=mine),)
@@ -188,7 +188,7 @@ def test_an_honest_dealing_is_no_evidence(make_masks: Make) -> None:
     from crypto.protocols.masks.offers import KINDS, read_offer
 
     cohort = make_masks()
-    setup = next(iter(cohort.parties["client000"].public.setups.values()))
+    setup = next(iter(cohort.parties["client000"].public.of.setups.values()))
     cohort.run(0, cohort.vectors("honest"))
     answers = {m.sender: Shares.from_bytes(m.payload) for m in cohort.sent if m.kind == "shares"}
     blob = next(m.payload for m in cohort.sent if m.kind == "offer" and m.sender == "client003")

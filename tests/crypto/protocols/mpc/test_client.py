@@ -10,6 +10,7 @@ from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, ope
 from crypto.errors import SealError, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, system_random
 from crypto.keys.sealed import BoxKey
+from crypto.protocols.envelope import SharedPublic
 from crypto.protocols.mpc.client import MpcClient, expand
 from crypto.protocols.mpc.servers import EARLY, ComputeServer, MpcServer
 from crypto.protocols.session import ClientSession, Opened
@@ -302,7 +303,7 @@ def test_relabelled_or_altered_shares_are_refused(kit: Set, edit: dict[str, obje
 def test_shares_add_up_to_the_vector(values: list[int]) -> None:
     made = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=2**40),), 1)
     keys = {role: BoxKey(system_random) for role in ("compute0", "compute1")}
-    client = open_client(made, "a", public={role: key.public for role, key in keys.items()})
+    client = open_client(made, "a", public=SharedPublic(made.digest, {role: key.public for role, key in keys.items()}))
     vector = np.array(values)
     opened = {}
     for message in client.submit(0, "g", vector, model=b"model"):
@@ -325,7 +326,7 @@ def test_each_share_alone_is_a_mask_independent_of_the_vector() -> None:
     public = {role: key.public for role, key in keys.items()}
     shares = []
     for vector in (ones(3), ones(-50)):
-        client = open_client(made, "a", random=KeyedStream(bytes(32)), public=public)
+        client = open_client(made, "a", random=KeyedStream(bytes(32)), public=SharedPublic(made.digest, public))
         sent = client.submit(0, "g", vector)
         shares.append(
             [keys[m.receiver].open(m.payload[1:], (made.session, 0, "g", b"", "a", m.receiver)) for m in sent]
