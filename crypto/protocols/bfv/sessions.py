@@ -34,7 +34,7 @@ from crypto.protocols.bfv.tenseal_backend import CiphertextSum, PublicKey, encry
 from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Submissions, beyond_bound, ignored, in_order
 from crypto.protocols.faults import Fault, Faults
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
-from crypto.wire.values import pack_value, unpack_value
+from crypto.wire.values import pack_value, unpack_sparse, unpack_value
 
 SET_UP = (0, "-")
 KEYHOLDER = "keyholder"
@@ -281,7 +281,7 @@ class BfvServer:
         return self._ask_if_complete(key, progress)
 
     def _parts(self, message: Message, count: int) -> tuple[Statement, bytes, list[bytes]]:
-        match unpack_value(message.payload):
+        match unpack_sparse(message.payload):
             case [int(number), bytes(exchange), bytes(model), bytes(proof), list(entries)] if number >= 0:
                 if not usable(exchange) or len(model) > MAX_MODEL:
                     raise MessageError("the key for pads is no usable X25519 key, or the model digest too long")

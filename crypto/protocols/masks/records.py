@@ -12,7 +12,7 @@ from crypto.errors import MessageError
 from crypto.keys.roster import PROOF_BYTES, Identity, Trust
 from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.keys import digest
-from crypto.wire.values import unpack_value
+from crypto.wire.values import unpack_sparse
 
 
 def write_record(identity: Identity, session: str, kind: str, body: bytes) -> bytes:
@@ -36,10 +36,10 @@ def unpack(data: bytes) -> object:
     """Read msgpack.
 
     Raises:
-        FaultError: it is malformed.
+        FaultError: it is malformed, or made of far too many values.
     """
     try:
-        return unpack_value(data)
+        return unpack_sparse(data)
     except MessageError as error:
         raise FaultError("a record is malformed") from error
 
