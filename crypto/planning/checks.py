@@ -14,7 +14,7 @@ from crypto.planning.upload import (
     ROLE_NAMES,
     Upload,
 )
-from crypto.wire.messages import MAX_NAME, MAX_ROUND
+from crypto.wire.messages import MAX_NAME, MAX_ROUND, is_name
 
 
 def whole(value: int, what: str) -> int:
@@ -56,8 +56,8 @@ def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tu
     vectors = tuple(upload.name for upload in uploads)
     for what, names in (("client", clients), ("upload", vectors)):
         for name in names:
-            if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-                raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} characters")
+            if not is_name(name):
+                raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} printable characters")
         if not names or len(set(names)) != len(names):
             raise PlanRefused(f"there are {len(names)} {what}s, {len(set(names))} different; name each one once")
     taken = ROLE_NAMES.union(roles).intersection(clients)

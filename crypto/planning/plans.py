@@ -24,7 +24,7 @@ from crypto.planning.checks import (
 from crypto.planning.masks import Graph, MaskParameters, Mode, parameters_for
 from crypto.planning.packing import Packing
 from crypto.planning.upload import Upload
-from crypto.wire.messages import MAX_NAME
+from crypto.wire.messages import MAX_NAME, is_name
 from crypto.wire.values import pack_value, unpack_value
 
 Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
@@ -188,8 +188,8 @@ def make_plan(
     corrupt = None if corrupt is None else whole(corrupt, "corrupt")
     check_counts(len(names), rounds, max_dropouts, corrupt, hides=rules.hiding != "nothing")
     session = system_random(16).hex() if session is None else session
-    if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
+    if not is_name(session):
+        raise PlanRefused(f"the session name {session!r} is not text of 1 to {MAX_NAME} printable characters")
     for upload in vectors:
         check_upload(upload, len(names))
         check_norms(upload, protocol, checks=rules.norms is not None)

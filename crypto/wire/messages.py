@@ -42,6 +42,15 @@ MAX_SEQUENCE = 2**63 - 1
 MAX_PROOF = 256
 
 
+def is_name(value: object) -> bool:
+    """Whether a value is text of 1 to `MAX_NAME` characters that can be a party's, an upload's or a session's name.
+
+    Control characters, line and paragraph separators, lone surrogates and invisible marks are none: names go into logs,
+    journals and reports, where they would be more than one line or look like another name.
+    """
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """One message from `sender` to `receiver` (a party's name, or "clients" for all of them).

@@ -221,7 +221,7 @@ class MaskClient:
         return (self._message("shares", (item.round, item.upload), answer.to_bytes()),)
 
     def _claim(self, what: str) -> bool:
-        return self._journal.claim(f"{self._plan.session} {self.name} {what}".replace("\n", " "))
+        return self._journal.claim(f"{self._plan.session} {self.name} {what}")
 
     def _message(self, kind: str, place: tuple[int, str], payload: bytes) -> Message:
         return Message(

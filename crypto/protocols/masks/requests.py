@@ -6,7 +6,7 @@ Clients are named by their place in the plan. Every reader raises FaultError for
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from crypto.protocols.masks.errors import FaultError
@@ -89,7 +89,7 @@ class Shares:
     """A client's answer: (dealer, kind, share) triples, dealers whose shares were bad, and its next offer."""
 
     epoch: int
-    triples: tuple[tuple[int, int, bytes], ...]
+    triples: tuple[tuple[int, int, bytes], ...] = field(repr=False)
     bad: tuple[int, ...]
     offer: bytes
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from crypto import Upload, plan
-from crypto.errors import MessageError, PlanRefused
+from crypto.errors import MessageError, PlanRefused, RosterError
 from crypto.keys.roster import Identity, Roster
 from crypto.opening import open_client, open_party
 from crypto.planning.checks import log2_decryption_failure
@@ -163,3 +163,23 @@ def test_colluders_travel_with_the_plan() -> None:
     assert made.corrupt == 2
     roster = Roster.of(Identity.new(name) for name in ("a", "b", "c", "d", *made.roles))
     assert made.pinned(roster).corrupt == 2
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\x00", "\x1b[31m", "\x85", "\u2028", "\u2029", "\u202e", "\ud800", "\x7f"]
+)
+def test_names_are_one_printable_line(mark: str) -> None:
+    name = f"a{mark}b"
+    upload = Upload(name="g", length=1, bound=1)
+    for change in (
+        {"clients": ("a", name, "c")},
+        {"uploads": (Upload(name=name, length=1, bound=1),)},
+        {"session": name},
+    ):
+        with pytest.raises(PlanRefused, match="printable"):
+            plan(**(GOOD | {"uploads": (upload,)} | change))
+    with pytest.raises(RosterError, match="printable"):
+        Identity.new(name)
+    with pytest.raises(RosterError, match="printable"):
+        Roster(((name, bytes(31) + b"\x10"),))
+    assert plan(**(GOOD | {"clients": ("Zo\u00eb", "\u4e2d\u6587", "o'neil & co")}))
