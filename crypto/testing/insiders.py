@@ -89,6 +89,17 @@ class _Spoiler:
         return (replace(message, payload=spoiled(message, self.draws, self.identity)),)
 
 
+@dataclass
+class _Mute:
+    """Lets so many messages of one client through and no more."""
+
+    left: int
+
+    def change(self, message: Message) -> tuple[Message, ...]:
+        self.left -= 1
+        return (message,) if self.left >= 0 else ()
+
+
 def spoiled(message: Message, draws: Draws, identity: Identity | None = None) -> bytes:
     """Another payload for a message: one value in it, however deep, is a bad one. Records that `identity` signed inside
     it are signed anew.
@@ -136,15 +147,16 @@ def check_insiders(
     names: Collection[str],
     identities: dict[str, Identity] | None = None,
     *,
+    silent: Collection[str] = (),
     seed: str = "insiders",
     sums: int = 4,
     rate: float = 0.3,
 ) -> int:
-    """Let the clients `names`, at most `max_dropouts` of them, sign nonsense in set-up and sums; returns how many sums
-    came out.
+    """Let the clients `names` sign nonsense in set-up and sums, and `silent` ones fall silent for good at some message,
+    together at most `max_dropouts`; returns how many sums came out.
 
     The bench's parties are in this process, opened and not set up. Every sum has one outcome: the exact sum of what was
-    submitted, with every honest client in it; or an abort that blames a corrupt client which no outcome blamed before,
+    submitted, with every honest client in it that speaks; or an abort that blames a corrupt client which no outcome blamed before,
     or that follows a vector which was no vector. No honest client is ever blamed, and once the nonsense ends there is a
     sum. `identities`: of the corrupt clients, to sign inner records with.
 
@@ -156,10 +168,13 @@ def check_insiders(
     parties: dict[str, Party] = {**bench.parties}
     for name, spoiler in spoilers.items():
         parties[name] = corrupt(bench.parties[name], spoiler.change)
+    for name in silent:
+        parties[name] = corrupt(bench.parties[name], _Mute(draws.below(4 + 3 * sums)).change)
     honest = [name for name in bench.plan.clients if name not in spoilers]
+    speaking = [name for name in honest if name not in silent]
     set_up(parties)
     for _ in range(MAX_DEADLINES):
-        if not all(_client(parties, name).ready for name in honest):
+        if not all(_client(parties, name).ready for name in speaking):
             deliver(parties, (), inputs={"server": (Deadline(0, "-"),)})
     blamed: tuple[str, ...] = ()
     came = 0
@@ -169,9 +184,9 @@ def check_insiders(
                 spoiler.rate = 0.0
         number, upload = bench.fresh(), bench.plan.uploads[place % len(bench.plan.uploads)]
         vectors = random_vectors(bench.plan, upload, f"{seed} {number}")
-        outcome = _run(parties, number, upload.name, vectors, spoilers)
+        outcome = _run(parties, number, upload.name, vectors, spoilers, silent)
         wrong = any(spoiler.vectors for spoiler in spoilers.values())
-        _judge(outcome, vectors, honest, wrong, blamed)
+        _judge(outcome, vectors, honest, speaking, wrong, blamed)
         blamed, came = outcome.blamed, came + isinstance(outcome, Aggregate)
     expect(isinstance(outcome, Aggregate), f"no sum came after the nonsense ended: {outcome}")
     return came
@@ -185,11 +200,18 @@ def _client(parties: dict[str, Party], name: str) -> ClientSession:
 
 
 def _run(
-    parties: dict[str, Party], number: int, upload: str, vectors: Vectors, spoilers: dict[str, _Spoiler]
+    parties: dict[str, Party],
+    number: int,
+    upload: str,
+    vectors: Vectors,
+    spoilers: dict[str, _Spoiler],
+    silent: Collection[str],
 ) -> Outcome:
     outcomes = deliver(parties, (), inputs={"server": (Begin(number, upload),)})
     for name, vector in vectors.items():
         client, spoiler = _client(parties, name), spoilers.get(name)
+        if spoiler is None and name in silent and not client.ready:
+            continue
         if spoiler is None:
             expect(client.ready, f"the honest client {name} has no keys for round {number}")
             outcomes += deliver(parties, client.submit(number, upload, vector))
@@ -209,14 +231,21 @@ def _run(
     return outcomes[0]
 
 
-def _judge(outcome: Outcome, vectors: Vectors, honest: Collection[str], wrong: bool, before: tuple[str, ...]) -> None:
+def _judge(
+    outcome: Outcome,
+    vectors: Vectors,
+    honest: Collection[str],
+    speaking: Collection[str],
+    wrong: bool,
+    before: tuple[str, ...],
+) -> None:
     accused = set(outcome.blamed) & set(honest)
     expect(not accused, f"honest clients were blamed: {accused}")
     if isinstance(outcome, Abort):
         fresh = set(outcome.blamed) - set(before)
         expect(bool(fresh) or wrong, f"a sum was aborted, and nobody new blamed: {outcome.reason}")
         return
-    missing = set(honest) - set(outcome.contributors)
+    missing = set(speaking) - set(outcome.contributors)
     expect(not missing, f"honest clients that answered are not in the sum: {missing}")
     expected = np.sum([vectors[name] for name in outcome.contributors], axis=0, dtype=np.int64)
     expect(wrong or np.array_equal(outcome.total, expected), "the sum is not that of the submitted vectors")

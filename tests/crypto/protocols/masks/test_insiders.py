@@ -275,14 +275,17 @@ def test_malformed_payloads_of_every_kind(kind: str, payload: bytes, make_masks:
     seed=st.integers(0, 2**32),
     mode=st.sampled_from(["semi-honest", "active"]),
     rate=st.sampled_from([0.1, 0.3, 0.8]),
-    names=st.sets(st.integers(0, 6), min_size=1, max_size=2),
+    names=st.lists(st.integers(0, 8), min_size=1, max_size=3, unique=True),
+    silent=st.integers(0, 2),
 )
-def test_whatever_two_insiders_sign_nobody_honest_is_blamed_or_left_out(
-    seed: int, mode: str, rate: float, names: set[int]
+def test_whatever_insiders_sign_nobody_honest_is_blamed_or_left_out(
+    seed: int, mode: str, rate: float, names: list[int], silent: int
 ) -> None:
-    cohort = build(mode=mode, n=7, corrupt=0, ready=False)  # type: ignore[arg-type]
+    """Corrupt and silent clients together are as many as may drop out."""
+    cohort = build(mode=mode, n=9, dropouts=3, corrupt=0, ready=False)  # type: ignore[arg-type]
     who = [f"client{i:03}" for i in names]
-    check_insiders(cohort.bench(), who, cohort.identities, seed=str(seed), rate=rate)
+    insiders, quiet = who[: len(who) - silent], who[len(who) - silent :] if silent else []
+    check_insiders(cohort.bench(), insiders, cohort.identities, silent=quiet, seed=str(seed), rate=rate)
 
 
 def test_begin_and_deadline_never_raise(make_masks: Make) -> None:
