@@ -139,7 +139,7 @@ def _complete_setup(agreed: Plan) -> tuple[Setup, Identity, AgreementKey]:
     identities = [Identity.new(name) for name in agreed.clients]
     channels = [AgreementKey(system_random(32)) for _ in identities]
     members = tuple(
-        Member(index, identity.name, identity.public, channel.public, ())
+        Member(index, identity.name, identity.public, channel.public, b"")
         for index, (identity, channel) in enumerate(zip(identities, channels, strict=True))
     )
     directory = Directory(0, members, bytes(32))

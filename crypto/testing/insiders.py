@@ -156,9 +156,9 @@ def check_insiders(
     together at most `max_dropouts`; returns how many sums came out.
 
     The bench's parties are in this process, opened and not set up. Every sum has one outcome: the exact sum of what was
-    submitted, with every honest client in it that speaks; or an abort that blames a corrupt client which no outcome blamed before,
-    or that follows a vector which was no vector. No honest client is ever blamed, and once the nonsense ends there is a
-    sum. `identities`: of the corrupt clients, to sign inner records with.
+    submitted, with every honest client in it that speaks; or an abort that blames a corrupt client which no outcome
+    blamed before, or that follows a vector which was no vector. No honest client is ever blamed, and once the nonsense
+    ends there is a sum. `identities`: of the corrupt clients, to sign inner records with.
 
     Raises:
         ConformanceError: the rule that was broken.

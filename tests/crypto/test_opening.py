@@ -6,7 +6,6 @@ from crypto import Upload, open_client, plan, set_up
 from crypto.errors import PlanRefused
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity, Roster, make_identities
-from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.enrolment import Checked, Enrolment
 from crypto.protocols.masks.errors import RecordError
@@ -49,8 +48,7 @@ def test_what_was_checked_without_a_roster_is_checked_again_with_one() -> None:
     believer.sealing, believer._hello = honest.sealing, honest._hello
     hellos = {"a": honest.hello()}
     for name in NAMES[1:]:
-        nonces = [system_random(32) for _ in range(ATTEMPTS)]
-        hellos[name] = write_hello(loose, Identity.new(name), system_random(32), nonces)
+        hellos[name] = write_hello(loose, Identity.new(name), system_random(32), system_random(32))
     directory = write_directory(0, hellos)
     believer.open_for(directory)
     with pytest.raises(RecordError, match="not signed"):

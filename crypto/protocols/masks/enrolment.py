@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import AgreementKey, digest
@@ -15,6 +14,7 @@ from crypto.protocols.masks.members import (
     Directory,
     Setup,
     channel_commitment,
+    nonce_chain,
     read_directory,
     read_openings,
     write_hello,
@@ -42,9 +42,9 @@ class Enrolment:
         self._identity = identity
         self._checked = checked
         self._trust = Trust(plan.roster)
-        self._nonces = [random(KEY_BYTES) for _ in range(ATTEMPTS)]
+        self._nonces = nonce_chain(plan, identity.name, random(KEY_BYTES))
         self.sealing = AgreementKey(random(KEY_BYTES))
-        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces)
+        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces[0])
         self._directory: Directory | None = None
         self.setup: Setup | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from crypto.keys.roster import Trust
-from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import GraphError, RecordError
 from crypto.protocols.masks.members import (
@@ -11,6 +10,7 @@ from crypto.protocols.masks.members import (
     Member,
     Opening,
     Setup,
+    attempts,
     finish,
     read_directory,
     read_hello,
@@ -88,7 +88,7 @@ class Gathering:
         self._hellos[sender] = record
 
     def _publish(self, attempt: int) -> Broadcast | None:
-        if len(self._hellos) < self._plan.min_clients or attempt >= ATTEMPTS:
+        if len(self._hellos) < self._plan.min_clients or attempt >= attempts(self._plan):
             came, least = len(self._hellos), self._plan.min_clients
             self.failed = (
                 f"set-up: {came} clients after {attempt} attempts, the plan demands {least}; open new sessions."

@@ -3,7 +3,8 @@
 Each client sends a *hello* (identity, commitments to its channel key and to nonces). The server repeats all hellos
 as the *directory*; each client opens its nonce and its channel key for that directory; the hash of all openings seeds
 the graph. A client that does not open is left out and the others open their next nonce for a new directory, at most
-`ATTEMPTS` times: so corrupt clients choose among that many graphs at most.
+`attempts` times: so corrupt clients choose among that many graphs at most. The nonces are a chain of hashes, of which
+the hello shows the end: each is the commitment to the next.
 
 Channel keys are committed to before any is shown, so nobody can have copied another's: of two clients with one key
 both are at fault.
@@ -29,13 +30,13 @@ from crypto.wire.values import pack_value
 
 @dataclass(frozen=True)
 class Member:
-    """One client's hello: its place in the plan, identity, commitments to its X25519 channel key and its nonces."""
+    """One client's hello: its place in the plan, identity, commitments to its X25519 channel key and first nonce."""
 
     index: int
     name: str
     identity: bytes
     channel: bytes
-    commitments: tuple[bytes, ...]
+    nonce: bytes
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,24 @@ def channel_commitment(session: str, name: str, sealing: bytes) -> bytes:
     return digest(("masks channel key 1", session, name, sealing))
 
 
-def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonces: Sequence[bytes]) -> bytes:
-    """A client's signed hello."""
-    numbered = enumerate(nonces)
-    commitments = [commitment(plan.session, identity.name, attempt, nonce) for attempt, nonce in numbered]
+def attempts(plan: Plan) -> int:
+    """How often a set-up may be tried: on a complete graph, which no nonce changes, until too few clients are left."""
+    return max(ATTEMPTS, plan.max_dropouts + 1) if mask_parameters(plan).complete else ATTEMPTS
+
+
+def nonce_chain(plan: Plan, name: str, secret: bytes) -> list[bytes]:
+    """A client's nonces, one for each attempt, from the last one, `secret`."""
+    nonces = [secret]
+    for attempt in range(attempts(plan) - 1, 0, -1):
+        nonces.append(commitment(plan.session, name, attempt, nonces[-1]))
+    return nonces[::-1]
+
+
+def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonce: bytes) -> bytes:
+    """A client's signed hello, with the first nonce of its chain."""
+    committed = commitment(plan.session, identity.name, 0, nonce)
     channel = channel_commitment(plan.session, identity.name, sealing)
-    return write_record(identity, plan.session, "hello", pack_value([channel, commitments]))
+    return write_record(identity, plan.session, "hello", pack_value([channel, committed]))
 
 
 def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
@@ -128,10 +141,8 @@ def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
     if name not in plan.clients:
         raise RecordError(f"the plan has no client {name!r}")
     match unpack(read_record(trust, plan.session, "hello", name, record)):
-        case [bytes(channel), list(commitments)]:
-            whole = all(isinstance(entry, bytes) and len(entry) == KEY_BYTES for entry in commitments)
-            if whole and len(channel) == KEY_BYTES and len(commitments) == ATTEMPTS:
-                return Member(plan.clients.index(name), name, record[:KEY_BYTES], channel, tuple(commitments))
+        case [bytes(channel), bytes(nonce)] if len(channel) == len(nonce) == KEY_BYTES:
+            return Member(plan.clients.index(name), name, record[:KEY_BYTES], channel, nonce)
     raise FaultError(f"the hello of {name!r} is malformed")
 
 
@@ -148,7 +159,7 @@ def read_directory(plan: Plan, payload: bytes, trust: Trust) -> Directory:
             demands.
     """
     match unpack(payload):
-        case [int(attempt), list(entries)] if 0 <= attempt < ATTEMPTS:
+        case [int(attempt), list(entries)] if 0 <= attempt < attempts(plan):
             pass
         case _:
             raise RecordError("the directory is malformed")
@@ -190,9 +201,11 @@ def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes
         case [bytes(label), bytes(), bytes()] if label != directory.digest:
             raise RecordError(f"the opening of {member.name!r} is for another directory")
         case [bytes(), bytes(nonce), bytes(sealing)]:
-            expected = (member.commitments[directory.attempt], member.channel)
-            given = commitment(plan.session, member.name, directory.attempt, nonce)
-            if (given, channel_commitment(plan.session, member.name, sealing)) == expected:
+            given = nonce
+            for attempt in range(directory.attempt, -1, -1):
+                given = commitment(plan.session, member.name, attempt, given)
+            channel = channel_commitment(plan.session, member.name, sealing)
+            if (given, channel) == (member.nonce, member.channel):
                 if usable(sealing):
                     return Opening(nonce, sealing)
                 raise FaultError(f"the channel key of {member.name!r} is no usable X25519 key")

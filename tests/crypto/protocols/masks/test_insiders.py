@@ -51,7 +51,7 @@ def test_a_channel_key_of_small_order(key: bytes, mode: str, make_masks: Make) -
     cohort = make_masks(mode=mode, ready=False)
     inner = cohort.parties["client003"]._inner._enrolment
     inner.sealing.public = key
-    inner._hello = write_hello(cohort.plan, cohort.identities["client003"], key, inner._nonces)
+    inner._hello = write_hello(cohort.plan, cohort.identities["client003"], key, inner._nonces[0])
     cohort.set_up()
     assert sum(cohort.parties[name].ready for name in cohort.plan.clients) == 7
     vectors = cohort.vectors("small order")
@@ -62,7 +62,7 @@ def test_one_channel_key_of_two_clients(make_masks: Make) -> None:
     cohort = make_masks(ready=False)
     one, other = (cohort.parties[name]._inner._enrolment for name in ("client001", "client002"))
     other.sealing = one.sealing
-    other._hello = write_hello(cohort.plan, cohort.identities["client002"], one.sealing.public, other._nonces)
+    other._hello = write_hello(cohort.plan, cohort.identities["client002"], one.sealing.public, other._nonces[0])
     cohort.set_up()
     vectors = cohort.vectors("shared")
     expect_named(cohort, cohort.run(0, vectors), vectors, "client001", "client002")
@@ -86,6 +86,24 @@ def test_a_channel_key_cannot_be_copied_from_an_honest_client(make_masks: Make) 
     vectors = cohort.vectors("copied")
     with_insiders(cohort, copy, "client007")
     expect_named(cohort, cohort.run(0, vectors), vectors, "client007")
+
+
+def test_a_client_that_opens_nothing_in_each_attempt_does_not_end_a_complete_graph(make_masks: Make) -> None:
+    """Six corrupt clients, one in each attempt, as many as may drop out."""
+    cohort = make_masks(n=16, dropouts=6, corrupt=0, ready=False)
+    seen: set[str] = set()
+
+    def lose(message: Message) -> bool:
+        attempt = len(seen)
+        return attempt < 6 and message.kind == "open" and message.sender == f"client{attempt:03}"
+
+    cohort.lose = lose
+    cohort.set_up()
+    for attempt in range(6):
+        seen.add(f"client{attempt:03}")
+        cohort.give("server", Deadline(0, "-"))
+    vectors = cohort.vectors("attempts")
+    cohort.expect(cohort.run(0, vectors), vectors, cohort.plan.clients[6:])
 
 
 def offer_with(blob: bytes, identity: Any, session: str, place: int, value: object) -> bytes:

@@ -13,7 +13,10 @@ from crypto.planning.masks import ATTEMPTS
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.members import (
+    attempts,
     channel_commitment,
+    commitment,
+    nonce_chain,
     read_directory,
     read_hello,
     read_opening,
@@ -94,7 +97,10 @@ def test_who_does_not_open_is_left_out_and_the_others_open_another_nonce(make_ma
 
 
 def test_a_client_opens_one_nonce_an_attempt_and_so_many_attempts(make_masks: Callable[..., Any]) -> None:
-    cohort = make_masks(ready=False, bare=True)
+    cohort = make_masks(ready=False, bare=True, dropouts=2)
+    sparse = make_masks("secagg+", n=60, dropouts=9, ready=False)
+    assert attempts(cohort.plan) == attempts(sparse.plan) == ATTEMPTS == 4
+    assert attempts(make_masks(ready=False, n=20, dropouts=9, corrupt=0).plan) == 10
     hellos = {name: cohort.parties[name].start()[0].payload for name in cohort.plan.clients}
     client = cohort.parties["client000"]
 
@@ -115,7 +121,6 @@ def test_a_client_opens_one_nonce_an_attempt_and_so_many_attempts(make_masks: Ca
         )
 
     assert [ask(0), ask(0), ask(0, "client001"), ask(2), ask(1), ask(3), ask(4), ask(-1)] == [1, 0, 0, 1, 0, 1, 0, 0]
-    assert ATTEMPTS == 4
 
 
 @pytest.mark.parametrize("left", ["client000", "client001 client002 client003"])
@@ -134,26 +139,36 @@ def test_directories_without_oneself_or_too_small_are_refused(left: str, make_ma
     assert not cohort.parties["client000"].on(message)
 
 
+def test_a_chain_shows_no_nonce_before_its_turn(make_masks: Callable[..., Any]) -> None:
+    plan = make_masks(ready=False, n=20, dropouts=9, corrupt=0).plan
+    chain = nonce_chain(plan, "client000", bytes(32))
+    assert len(chain) == attempts(plan) == len(set(chain))
+    for attempt in range(1, len(chain)):
+        assert chain[attempt - 1] == commitment(plan.session, "client000", attempt, chain[attempt])
+    assert chain[-1] == bytes(32)
+    assert nonce_chain(plan, "client001", bytes(32))[0] != chain[0]
+
+
 def test_malformed_records_are_refused(make_masks: Callable[..., Any]) -> None:
     cohort = make_masks(ready=False, bare=True)
     plan, trust = cohort.plan, Trust(cohort.plan.roster)
     identity = cohort.identities["client000"]
-    good = write_hello(plan, identity, bytes(32), [bytes(32)] * ATTEMPTS)
+    good = write_hello(plan, identity, bytes(32), bytes(32))
     assert read_hello(plan, "client000", good, trust).channel == channel_commitment(
         plan.session, "client000", bytes(32)
     )
     bad = [b"", good[:-1], good + b"\0", bytes(96) + good[96:]]
-    bad.append(write_record(identity, plan.session, "hello", pack_value([bytes(31), [bytes(32)] * ATTEMPTS])))
-    bad.append(write_hello(plan, identity, bytes(32), [bytes(32)]))
+    bad.append(write_record(identity, plan.session, "hello", pack_value([bytes(31), bytes(32)])))
+    bad.append(write_record(identity, plan.session, "hello", pack_value([bytes(32), [bytes(32)]])))
     for record in bad:
         with pytest.raises(RecordError):
             read_hello(plan, "client000", record, trust)
     with pytest.raises(RecordError):
         read_hello(plan, "stranger", good, trust)
-    others = {n: write_hello(plan, cohort.identities[n], n.encode() + bytes(23), [bytes(32)] * 4) for n in plan.clients}
+    others = {n: write_hello(plan, cohort.identities[n], n.encode() + bytes(23), bytes(32)) for n in plan.clients}
     assert len(read_directory(plan, write_directory(0, others), trust).members) == 8
     backwards = dict(reversed(others.items()))
-    for payload in (write_directory(0, backwards), write_directory(4, others), b"\xc0", b""):
+    for payload in (write_directory(0, backwards), write_directory(attempts(plan), others), b"\xc0", b""):
         with pytest.raises(RecordError):
             read_directory(plan, payload, trust)
 
