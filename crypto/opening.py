@@ -6,9 +6,10 @@ from crypto.errors import PlanRefused
 from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity, Trust
 from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Journal
 from crypto.protocols.catalogue import entry_of
-from crypto.protocols.entry import ClientSeat, Journal, PartySeat
-from crypto.protocols.envelope import Envelope, SealedClient, SealedParty
+from crypto.protocols.entry import ClientSeat, PartySeat
+from crypto.protocols.envelope import Envelope, SealedClient, SealedParty, SharedPublic
 from crypto.protocols.session import ClientSession, Session, SumOpener, plan_roles
 
 
@@ -24,15 +25,20 @@ def open_client(
 
     `public`: the `public` of another client's session in this process, which spares parsing the keys again.
     `identity`: the client's; made fresh if None and the plan has no roster. `journal`: where clients of "secagg" and
-    "secagg+" record what they answer (`crypto.protocols.masks.journal`).
+    "secagg+" record what they answer, and at which models they were summed, in this session and later ones
+    (`crypto.protocols.masks.journal`).
 
     Raises:
-        PlanRefused: the plan has no such client, or the identity is not the one that the plan's roster pins.
+        PlanRefused: the plan has no such client, the identity is not the one that the plan's roster pins, or `public`
+            is of another plan.
     """
     if name not in plan.clients:
         raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
+    if public is not None and (not isinstance(public, SharedPublic) or public.plan != plan.digest):
+        raise PlanRefused("public= is of another plan, whose checks do not count here; give that of this plan's client")
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
-    seat = ClientSeat(plan=plan, identity=identity, random=random, public=public, journal=journal)
+    shared = public.of if isinstance(public, SharedPublic) else None
+    seat = ClientSeat(plan=plan, identity=identity, random=random, public=shared, journal=journal)
     return SealedClient(plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust))
 
 
@@ -42,11 +48,13 @@ def open_party(
     random: RandomBytes = system_random,
     opener: SumOpener | None = None,
     identity: Identity | None = None,
+    journal: Journal | None = None,
 ) -> Session:
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
-    `identity`: as for `open_client`.
+    `identity`: as for `open_client`. `journal`: where the key holder and the computing servers record whose vectors
+    were summed at which model, so that a later session cannot sum them again (`crypto.protocols.masks.FileJournal`).
 
     Raises:
         PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the
@@ -55,7 +63,7 @@ def open_party(
     if role not in plan_roles(plan):
         raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
-    seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener)
+    seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener, journal=journal)
     return SealedParty(entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust))
 
 

@@ -118,7 +118,7 @@ def key_steps(n: int, threshold: int, repeats: int) -> Point:
     peers = [peer for peer in range(n) if peer]
 
     def agree() -> dict[int, bytes]:
-        return {peer: channel.agree(setup.members[peer].sealing, ("masks channel 1", 0, peer)) for peer in peers}
+        return {peer: channel.agree(setup.sealings[peer], ("masks channel 1", 0, peer)) for peer in peers}
 
     channels = agree()
     share = best(lambda: make_offer(agreed, setup, identity, secrets, channels, threshold, system_random), repeats)
@@ -139,11 +139,12 @@ def _complete_setup(agreed: Plan) -> tuple[Setup, Identity, AgreementKey]:
     identities = [Identity.new(name) for name in agreed.clients]
     channels = [AgreementKey(system_random(32)) for _ in identities]
     members = tuple(
-        Member(index, identity.name, identity.public, channel.public, ())
+        Member(index, identity.name, identity.public, channel.public, b"")
         for index, (identity, channel) in enumerate(zip(identities, channels, strict=True))
     )
     directory = Directory(0, members, bytes(32))
     everyone = range(len(members))
     neighbours = {index: tuple(peer for peer in everyone if peer != index) for index in everyone}
-    setup = Setup(directory, bytes(32), dict(enumerate(members)), neighbours)
+    sealings = {index: channel.public for index, channel in enumerate(channels)}
+    setup = Setup(directory, bytes(32), dict(enumerate(members)), neighbours, sealings)
     return setup, identities[0], channels[0]

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from crypto.errors import RosterError
 from crypto.keys.randomness import KEY_BYTES, RandomBytes, system_random
 from crypto.keys.secrecy import holds_secrets
-from crypto.wire.messages import MAX_NAME
+from crypto.wire.messages import MAX_NAME, is_name
 
 SIGNATURE_BYTES = 64
 PROOF_BYTES = KEY_BYTES + SIGNATURE_BYTES
@@ -180,8 +180,8 @@ def make_identities(names: Iterable[str], random: RandomBytes = system_random) -
 
 
 def _checked_name(name: object) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-        raise RosterError(f"the name {name!r} is not text of 1 to {MAX_NAME} characters")
+    if not isinstance(name, str) or not is_name(name):
+        raise RosterError(f"the name {name!r} is not text of 1 to {MAX_NAME} printable characters")
     return name
 
 

@@ -11,8 +11,9 @@ from crypto.planning.upload import Upload
 
 _PINNED = "Messages are signed by identities that the plan's roster pins."
 _FIRST_USE = (
-    "Messages are signed; without a roster the first key that each name shows is believed, so the network must "
-    "deliver first messages unaltered."
+    "Messages are signed; without a roster the first key that each name shows is believed: whoever carries the first "
+    "messages, the server included, could invent all other clients and read the one that is left. So the server is "
+    "assumed to follow the protocol, and the network to deliver first messages unaltered."
 )
 
 

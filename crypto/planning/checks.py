@@ -14,7 +14,7 @@ from crypto.planning.upload import (
     ROLE_NAMES,
     Upload,
 )
-from crypto.wire.messages import MAX_NAME, MAX_ROUND
+from crypto.wire.messages import MAX_NAME, MAX_ROUND, is_name
 
 
 def whole(value: int, what: str) -> int:
@@ -56,8 +56,8 @@ def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tu
     vectors = tuple(upload.name for upload in uploads)
     for what, names in (("client", clients), ("upload", vectors)):
         for name in names:
-            if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-                raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} characters")
+            if not is_name(name):
+                raise PlanRefused(f"the {what} name {name!r} is not text of 1 to {MAX_NAME} printable characters")
         if not names or len(set(names)) != len(names):
             raise PlanRefused(f"there are {len(names)} {what}s, {len(set(names))} different; name each one once")
     taken = ROLE_NAMES.union(roles).intersection(clients)
@@ -65,13 +65,22 @@ def check_names(clients: tuple[str, ...], uploads: tuple[Upload, ...], roles: tu
         raise PlanRefused(f"clients cannot be called {sorted(taken)}: these are roles; rename them")
 
 
-def check_counts(n: int, rounds: int, max_dropouts: int, hides: bool) -> None:
+def check_counts(n: int, rounds: int, max_dropouts: int, corrupt: int | None, hides: bool) -> None:
     """Raise PlanRefused for numbers out of range, or for sums that could hide nothing although the protocol `hides`."""
     if not 1 <= rounds <= MAX_ROUND:
         raise PlanRefused(f"{rounds} rounds are outside 1 to {MAX_ROUND}")
     if not 0 <= max_dropouts < n:
         raise PlanRefused(f"{max_dropouts} dropouts of {n} clients: allow 0 to {n - 1}")
-    least = n - max_dropouts
+    if corrupt is not None and not hides:
+        raise PlanRefused(f"corrupt={corrupt} is for protocols that hide vectors, whoever helps; leave it out")
+    if corrupt is not None and not 0 <= corrupt < n:
+        raise PlanRefused(f"{corrupt} corrupt clients of {n}: assume 0 to {n - 1}")
+    least, helpers = n - max_dropouts, corrupt or 0
+    if hides and least >= 2 > least - helpers:
+        raise PlanRefused(
+            f"with {n} clients, {max_dropouts} dropouts and {helpers} corrupt, a sum could hold {least - helpers} "
+            "honest vectors; at least 2 must remain: allow fewer dropouts or add clients"
+        )
     if hides and least < 2:
         raise PlanRefused(
             f"with {n} clients and {max_dropouts} dropouts a sum could hold {least} vector, which hides "

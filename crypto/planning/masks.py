@@ -83,11 +83,11 @@ def parameters_for(
     """The parameters of a plan; None for protocols without masks (no `graph`). `corrupt` None assumes a tenth.
 
     Raises:
-        PlanRefused: as `choose_parameters`; also mask options of other protocols, and an active mode without a roster.
+        PlanRefused: as `choose_parameters`; also a mode for other protocols, and an active mode without a roster.
     """
     if graph is None:
-        if corrupt is not None or mode != "semi-honest":
-            raise PlanRefused(f"corrupt={corrupt} and mode={mode!r} are for secagg and secagg+, not for {protocol}")
+        if mode != "semi-honest":
+            raise PlanRefused(f"mode={mode!r} is for secagg and secagg+, not for {protocol}; leave it out")
         return None
     if mode == "active" and not pinned:
         raise PlanRefused("an active server could invent clients: pin their identities, plan(..., roster=...)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 from crypto.errors import MessageError, PlanRefused, RosterError
@@ -22,7 +24,7 @@ from crypto.planning.checks import (
 from crypto.planning.masks import Graph, MaskParameters, Mode, parameters_for
 from crypto.planning.packing import Packing
 from crypto.planning.upload import Upload
-from crypto.wire.messages import MAX_NAME
+from crypto.wire.messages import MAX_NAME, is_name
 from crypto.wire.values import pack_value, unpack_value
 
 Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
@@ -77,6 +79,7 @@ class Plan:
     packings: tuple[Packing, ...] = field(repr=False)
     roster: Roster | None = field(default=None, repr=False)
     masks: MaskParameters | None = None
+    corrupt: int = 0
     rules: Rules = field(kw_only=True, repr=False, compare=False)
 
     @property
@@ -139,11 +142,16 @@ class Plan:
         Raises:
             PlanRefused: as `plan`.
         """
-        corrupt = None if self.masks is None else self.masks.corrupt
+        corrupt = self.corrupt if self.rules.hiding != "nothing" else None
         return make_plan(
             self.protocol, self.rules, self.clients, self.uploads, self.rounds, self.max_dropouts, self.session,
             roster, corrupt, "semi-honest" if self.masks is None else mode,
         )  # fmt: skip
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of everything that the plan says."""
+        return hashlib.sha256(self.to_bytes()).digest()
 
     def to_bytes(self) -> bytes:
         """Write the plan for another process; `crypto.protocols.plans.plan_from_bytes` reads and checks it."""
@@ -153,7 +161,8 @@ class Plan:
         ]
         roster = None if self.roster is None else [list(entry) for entry in self.roster.entries]
         parts = [self.protocol, list(self.clients), uploads, self.rounds, self.max_dropouts, self.session, roster]
-        return pack_value([*parts, *([] if self.masks is None else [self.masks.corrupt, self.masks.mode])])
+        mode = [] if self.masks is None else [self.masks.mode]
+        return pack_value([*parts, *([] if self.rules.hiding == "nothing" else [self.corrupt]), *mode])
 
 
 def make_plan(
@@ -176,17 +185,17 @@ def make_plan(
     names, vectors = tuple(clients), tuple(whole_numbers(upload) for upload in uploads)
     rounds, max_dropouts = whole(rounds, "rounds"), whole(max_dropouts, "max_dropouts")
     check_names(names, vectors, rules.roles)
-    check_counts(len(names), rounds, max_dropouts, hides=rules.hiding != "nothing")
+    corrupt = None if corrupt is None else whole(corrupt, "corrupt")
+    check_counts(len(names), rounds, max_dropouts, corrupt, hides=rules.hiding != "nothing")
     session = system_random(16).hex() if session is None else session
-    if not 0 < len(session) <= MAX_NAME:
-        raise PlanRefused(f"the session name has {len(session)} characters; give 1 to {MAX_NAME}")
+    if not is_name(session):
+        raise PlanRefused(f"the session name {session!r} is not text of 1 to {MAX_NAME} printable characters")
     for upload in vectors:
         check_upload(upload, len(names))
         check_norms(upload, protocol, checks=rules.norms is not None)
     missing = set(names) - set(names if roster is None else roster.keys)
     if missing:
         raise PlanRefused(f"the roster lacks {len(missing)} clients, {min(missing)!r} for one; add their public keys")
-    corrupt = None if corrupt is None else whole(corrupt, "corrupt")
     masks = parameters_for(protocol, rules.masks, len(names), max_dropouts, corrupt, mode, roster is not None)
     packings = tuple(checked_packing(upload, len(names), rounds) for upload in vectors) if rules.packed else ()
     made = Plan(
@@ -201,6 +210,7 @@ def make_plan(
         packings=packings,
         roster=roster,
         masks=masks,
+        corrupt=(corrupt or 0) if masks is None else masks.corrupt,
         rules=rules,
     )
     rules.check(made)
@@ -245,8 +255,10 @@ def read_plan(data: bytes, find: Callable[[str], Rules]) -> Plan:
                     case _:
                         raise MessageError("an upload of the plan is malformed")
             match rest:
-                case [] if rules.masks is None:
+                case [] if rules.hiding == "nothing":
                     return make_plan(protocol, rules, clients, vectors, rounds, drops, session, roster)
+                case [int(corrupt)] if rules.masks is None:
+                    return make_plan(protocol, rules, clients, vectors, rounds, drops, session, roster, corrupt)
                 case [int(corrupt), ("semi-honest" | "active") as mode]:
                     given = (clients, vectors, rounds, drops, session, roster, corrupt, mode)
                     return make_plan(protocol, rules, *given)

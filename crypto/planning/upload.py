@@ -11,8 +11,8 @@ MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0
 CIPHERTEXT_BYTES = 65_667
 SEED_BYTES = 32
-# A list of an X25519 key, a model digest of no bytes, a proof, and the ciphertexts, with msgpack's headers.
-STATEMENT_BYTES = 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
+# A list of the key's number, an X25519 key, a model digest of no bytes, a proof, and the ciphertexts, with headers.
+STATEMENT_BYTES = 1 + 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)

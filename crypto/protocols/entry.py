@@ -18,19 +18,8 @@ from crypto.planning.assumptions import NormCheck
 from crypto.planning.masks import Graph
 from crypto.planning.plans import Hiding, Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.bookkeeping import Journal
 from crypto.protocols.session import BareClient, Session, SumOpener
-
-
-class Journal(Protocol):
-    """A durable set of entries, for clients that must not answer twice."""
-
-    def claim(self, entry: str) -> bool:
-        """Record `entry` durably and return True; False if it was recorded before, even before a crash.
-
-        Raises:
-            JournalError: it cannot be recorded; the caller must not answer then.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +51,7 @@ class PartySeat:
         random: the source of all its randomness.
         trust: whose signatures count.
         opener: how a computing server opens a sum together with the other, or None.
+        journal: where it records whose vectors were summed at which model, before it opens a sum, or None.
     """
 
     plan: Plan
@@ -69,6 +59,7 @@ class PartySeat:
     random: RandomBytes
     trust: Trust
     opener: SumOpener | None
+    journal: Journal | None
 
 
 class Group(SumOpener, Protocol):

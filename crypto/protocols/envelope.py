@@ -9,19 +9,21 @@ ignores everything else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import SubmissionRefused
+from crypto.errors import CryptoError
 from crypto.keys.randomness import encode_labels
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import ignored
+from crypto.protocols.bookkeeping import check_apart, ignored, log
+from crypto.protocols.faults import Fault
 from crypto.protocols.session import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
@@ -48,6 +50,23 @@ class Seen:
             self._recent = {number for number in self._recent if number > self._highest - WINDOW}
 
 
+def is_signed(plan: Plan, message: Message) -> bool:
+    """Whether the sender that a message names, one of the plan's pinned identities, sealed it as it stands.
+
+    For whoever is shown a message as evidence. False without a roster, where nobody is pinned.
+    """
+    if plan.roster is None or message.session != plan.session:
+        return False
+    return Trust(plan.roster).holds(message.sender, _statement(plan.protocol, plan.digest, message), message.proof)
+
+
+def _statement(protocol: str, plan: bytes, message: Message) -> bytes:
+    digest = hashlib.sha256(message.payload).digest()
+    head = ("envelope", WIRE_VERSION, protocol, plan, message.session, message.round)
+    who = (message.upload, message.sender, message.receiver, message.kind)
+    return encode_labels((*head, *who, message.sequence, digest))
+
+
 class Envelope:
     """One party's side: signs what it sends, and tells which of what it receives is authentic and new."""
 
@@ -56,7 +75,7 @@ class Envelope:
         self._trust = trust
         self._session = plan.session
         self._protocol = plan.protocol
-        self._plan_hash = hashlib.sha256(plan.to_bytes()).digest()
+        self._plan_hash = plan.digest
         self._parties = frozenset((*plan.clients, *plan_roles(plan)))
         self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
         self._sent = 0
@@ -90,10 +109,7 @@ class Envelope:
         return True
 
     def _statement(self, message: Message) -> bytes:
-        digest = hashlib.sha256(message.payload).digest()
-        head = ("envelope", WIRE_VERSION, self._protocol, self._plan_hash, message.session, message.round)
-        who = (message.upload, message.sender, message.receiver, message.kind)
-        return encode_labels((*head, *who, message.sequence, digest))
+        return _statement(self._protocol, self._plan_hash, message)
 
 
 @runtime_checkable
@@ -112,6 +128,40 @@ class TakesNoise(Protocol):
         ...
 
 
+@runtime_checkable
+class FindsFaults(Protocol):
+    """A party that leaves clients out when they are at fault."""
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The faults by client."""
+        ...
+
+
+def _answer(inner: Session, envelope: Envelope, item: Input) -> tuple[Item, ...]:
+    """What follows from an item, which others may have made so that a session stumbles over it: never an exception."""
+    try:
+        if isinstance(item, Message) and not envelope.authentic(item):
+            return ()
+        return envelope.sign(inner.on(item))
+    except CryptoError as error:
+        return ignored(item, str(error))
+    except Exception as error:
+        # A fault of ours that one party's input must not turn into the end of everybody's session.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        log.error("%s stumbled over %r: %s at %s", inner.name, item, type(error).__name__, place)
+        return ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SharedPublic:
+    """What one client has parsed and checked of one plan's public keys, for other clients of that very plan."""
+
+    plan: bytes
+    of: object
+
+
 @holds_secrets
 class SealedParty:
     """Any session, with its messages in envelopes."""
@@ -121,15 +171,18 @@ class SealedParty:
         self._inner = inner
         self._envelope = envelope
 
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients that this party found at fault and leaves out, with the evidence; empty if it finds none."""
+        return self._inner.faults if isinstance(self._inner, FindsFaults) else {}
+
     def start(self) -> tuple[Item, ...]:
         """See `Session.start`."""
         return self._envelope.sign(self._inner.start())
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """See `Session.on`; messages that are not authentic, or not new, are ignored."""
-        if isinstance(item, Message) and not self._envelope.authentic(item):
-            return ()
-        return self._envelope.sign(self._inner.on(item))
+        return _answer(self._inner, self._envelope, item)
 
 
 @holds_secrets
@@ -142,6 +195,10 @@ class SealedClient:
         self._inner = inner
         self._envelope = envelope
 
+    def with_inner(self, change: Callable[[BareClient], BareClient]) -> SealedClient:
+        """This client in this envelope around another session, for tests of what a corrupt client can do."""
+        return SealedClient(self._plan, change(self._inner), self._envelope)
+
     @property
     def ready(self) -> bool:
         """See `ClientSession.ready`."""
@@ -150,7 +207,8 @@ class SealedClient:
     @property
     def public(self) -> object | None:
         """See `ClientSession.public`."""
-        return self._inner.public
+        found = self._inner.public
+        return None if found is None else SharedPublic(self._plan.digest, found)
 
     def start(self) -> tuple[Item, ...]:
         """See `Session.start`."""
@@ -158,9 +216,7 @@ class SealedClient:
 
     def on(self, item: Input) -> tuple[Item, ...]:
         """See `Session.on`; messages that are not authentic, or not new, are ignored."""
-        if isinstance(item, Message) and not self._envelope.authentic(item):
-            return ()
-        return self._envelope.sign(self._inner.on(item))
+        return _answer(self._inner, self._envelope, item)
 
     def submit(
         self,
@@ -172,14 +228,11 @@ class SealedClient:
         model: bytes = b"",
     ) -> tuple[Message, ...]:
         """See `ClientSession.submit`."""
+        check_apart(self._plan, round, upload, vector, noise)
         if noise is None:
             sent = self._inner.submit(round, upload, vector, model)
         elif isinstance(self._inner, TakesNoise) and self._plan.find(upload).noise_norm_bound:
             sent = self._inner.submit_apart(round, upload, vector, noise, model)
         else:
-            if noise.shape != vector.shape or noise.dtype != vector.dtype:
-                raise SubmissionRefused(
-                    f"the noise is {noise.dtype} {noise.shape}, not {vector.dtype} {vector.shape} like the vector"
-                )
             sent = self._inner.submit(round, upload, vector + noise, model)
         return tuple(item for item in self._envelope.sign(sent) if isinstance(item, Message))

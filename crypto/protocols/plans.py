@@ -30,8 +30,9 @@ def plan(
     `protocol` is a name of `crypto.protocols.catalogue`, or `module:name` of an entry of one's own, which is imported.
     `session` names the run; None draws 128 random bits, the only thing here that is not a function of the
     arguments. `roster` pins the identities of clients and roles; None believes the first key that each name
-    shows. `corrupt` (how many clients may work with the server; None: a tenth) and `mode` are for "secagg" and
-    "secagg+", see `crypto.planning.masks`.
+    shows. `corrupt` is how many clients may work with the server, or with whoever opens sums: so many fewer honest
+    vectors are in a sum, and at least 2 must remain; None assumes a tenth under "secagg" and "secagg+" (see
+    `crypto.planning.masks`, also for `mode`, which is for these two) and none elsewhere.
 
     Raises:
         PlanRefused: names clash or the roster lacks one, a number is out of range, fewer than two clients would be

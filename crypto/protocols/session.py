@@ -67,14 +67,16 @@ class ClientSession(Session, Protocol):
         """Protect one vector (int64, flat, of the upload's length) and return the messages to send.
 
         `noise`: the client's noise share, of the same type and shape. It is added to the vector, or travels apart
-        if the upload's norms are checked.
+        if the upload's norms are checked. Vector and share have bounds of their own: |vector| <= `bound` and |share| <=
+        `noise_bound` in every entry, which no sum of vectors can wrap under. That the *sum* of the shares keeps
+        `noise_bound` is the promise of whoever draws them, up to `noise_excess`.
         `model`: a digest, at most 64 bytes, of the model or the statistic that the vector belongs to. Vectors of
         different models do not add up, and whoever opens sums (the clients under masks, the key holder, both
-        computing servers) opens no second sum of an upload at one model whose cohort differs by fewer than the
-        plan's `min_clients` clients. "plain" hides nothing and ignores it.
+        computing servers) opens only sums of disjoint cohorts of an upload at one model, as at one round. "plain"
+        hides nothing and ignores it.
 
         Raises:
-            SubmissionRefused: a wrong type or shape, an entry beyond the plan's bound (noise included), a norm beyond
+            SubmissionRefused: a wrong type or shape, an entry of vector or noise beyond its bound, a norm beyond
                 it, a round or upload outside the plan, a second vector for the same sum, or keys that have not arrived.
         """
         ...

@@ -23,8 +23,8 @@ class OpenerPair:
     The norm check is done on the opened vectors: a stand-in for CrypTen that protects nothing.
     """
 
-    _offers: dict[bytes, dict[int, Shares]] = field(default_factory=dict)
-    _opened: dict[bytes, Opened] = field(default_factory=dict)
+    _offers: dict[bytes, dict[int, Shares]] = field(default_factory=dict, repr=False)
+    _opened: dict[bytes, Opened] = field(default_factory=dict, repr=False)
 
     def end(self, rank: int) -> OpenerEnd:
         """The opener of compute0 or compute1."""

@@ -18,6 +18,7 @@ from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import Outcome, deliver, run_round
 from crypto.testing.bench import Bench, ConformanceError, Vectors, expect, expect_sum, random_vectors
+from crypto.testing.differencing import check_differencing
 from crypto.testing.fault_checks import check_faults, check_mutations
 from crypto.wire.messages import Abort, Begin, Deadline, Message
 
@@ -93,18 +94,20 @@ def check_unopened(bench: Bench) -> None:
 
 
 def check_submissions(bench: Bench) -> None:
-    """A client refuses wrong types and shapes, entries beyond the bound, rounds outside the plan, and a
-    second vector.
+    """A client refuses wrong types and shapes, entries of the vector or of its noise beyond the bound of each, rounds
+    outside the plan, and a second vector.
     """
     upload, number = bench.plan.uploads[0], bench.fresh()
     client = bench.client(bench.plan.clients[0])
     good = random_vectors(bench.plan, upload, "submissions")[bench.plan.clients[0]]
     over = good.copy()
-    over[-1] = upload.bound + upload.noise_bound + 1
+    over[-1] = upload.bound + 1
     wrong: list[npt.NDArray[np.int64]] = [good[:-1], good.reshape(1, -1), over, -over]
     wrong.append(good.astype(np.float64))
     for vector in wrong:
         _expect_refusal(client, number, upload.name, vector)
+    for share in (upload.noise_bound + 1, -upload.noise_bound - 1):
+        _expect_refusal(client, number, upload.name, good, np.full_like(good, share))
     _expect_refusal(client, bench.plan.rounds, upload.name, good)
     _expect_refusal(client, -1, upload.name, good)
     _expect_refusal(client, number, "no such upload", good)
@@ -200,6 +203,7 @@ CHECKS: tuple[Callable[[Bench], object], ...] = (
     check_garbage,
     check_faults,
     check_mutations,
+    check_differencing,
 )
 
 
@@ -235,9 +239,15 @@ def _expect_next_sum(bench: Bench, label: str) -> None:
     expect_sum(bench.plan, outcome, vectors, number, upload.name)
 
 
-def _expect_refusal(client: ClientSession, number: int, upload: str, vector: npt.NDArray[np.int64]) -> None:
+def _expect_refusal(
+    client: ClientSession,
+    number: int,
+    upload: str,
+    vector: npt.NDArray[np.int64],
+    noise: npt.NDArray[np.int64] | None = None,
+) -> None:
     try:
-        client.submit(number, upload, vector)
+        client.submit(number, upload, vector) if noise is None else client.submit(number, upload, vector, noise)
     except SubmissionRefused:
         return
     raise ConformanceError(f"{client.name} accepted a vector that it must refuse (round {number}, {upload})")

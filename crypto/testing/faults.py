@@ -54,6 +54,10 @@ class Draws:
         """True with this probability."""
         return self.below(1 << 53) < probability * (1 << 53)
 
+    def bytes(self, n: int) -> bytes:
+        """So many bytes."""
+        return self._stream(n)
+
 
 @dataclass(frozen=True)
 class Schedule:

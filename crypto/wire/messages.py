@@ -1,8 +1,8 @@
 """What parties say to each other, and its bytes on the wire.
 
-Every item is a frozen dataclass. On the wire: one version byte, then a msgpack list that starts with the
-item's tag. There is no pickle, no extension type, and every length is capped before anything is built from
-it. `crypto.protocols.envelope` numbers and signs messages, and says which are authentic.
+Every item is a frozen dataclass. On the wire: one version byte, one byte that says which item, then its fields one
+after the other (`crypto.wire.fields`). There is no pickle, nothing is nested, and every length is checked before
+anything is built from it. `crypto.protocols.envelope` numbers and signs messages, and says which are authentic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from crypto.errors import MessageError
 from crypto.wire.arrays import pack, unpack
-from crypto.wire.values import MAX_PAYLOAD, pack_value, unpack_value
+from crypto.wire.fields import Reader, write_blob, write_names, write_number, write_text
+from crypto.wire.values import MAX_PAYLOAD
 
 __all__ = [
     "Abort",
@@ -32,13 +33,22 @@ __all__ = [
     "unpack",
 ]
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MAX_NAME = 128
 MAX_REASON = 2048
 MAX_ROUND = 2**31 - 1
 MAX_NAMES = 1_000_000
 MAX_SEQUENCE = 2**63 - 1
 MAX_PROOF = 256
+
+
+def is_name(value: object) -> bool:
+    """Whether a value is text of 1 to `MAX_NAME` characters that can be a party's, an upload's or a session's name.
+
+    Control characters, line and paragraph separators, lone surrogates and invisible marks are none: names go into logs,
+    journals and reports, where they would be more than one line or look like another name.
+    """
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +82,8 @@ class Message:
 class Aggregate:
     """The sum of one upload in one round: `total` is int64 of the upload's length, exact.
 
-    `contributors` are the clients whose vectors are in the sum, in the plan's order.
+    `contributors` are the clients whose vectors are in the sum, in the plan's order; `blamed` those that the server
+    found at fault in this session and leaves out (`crypto.protocols.faults`), some of whom may have contributed before.
     """
 
     session: str
@@ -80,16 +91,21 @@ class Aggregate:
     upload: str
     total: npt.NDArray[np.int64]
     contributors: tuple[str, ...]
+    blamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Abort:
-    """The sum of one upload in one round will not come, and why."""
+    """The sum of one upload in one round will not come, and why; `blamed` as in `Aggregate`.
+
+    A client that is silent or late is absent, and not blamed.
+    """
 
     session: str
     round: int
     upload: str
     reason: str
+    blamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,81 +142,105 @@ def encode(item: AnyItem) -> bytes:
     Raises:
         MessageError: a field has the wrong type or exceeds its cap, so that nothing is sent that `decode` would refuse.
     """
-    match item:
+    tag = _TAGS.get(type(item))
+    if tag is None:
+        raise MessageError(f"{type(item).__name__} is not a message; send one of {AnyItem}")
+    if isinstance(item, Aggregate):
+        total = np.asarray(item.total)
+        if total.dtype != np.int64 or total.ndim != 1:
+            raise MessageError(f"a total is a flat int64 array, not {total.dtype} of shape {total.shape}")
+    checked = _checked(item)
+    parts = [bytes((WIRE_VERSION, tag))]
+    match checked:
         case Message():
-            fields: list[object] = [
-                "message",
-                item.sender,
-                item.receiver,
-                item.kind,
-                item.session,
-                item.round,
-            ]
-            fields += [item.upload, item.payload, item.sequence, item.proof]
+            texts = (checked.sender, checked.receiver, checked.kind, checked.session, checked.upload)
+            parts += [*map(write_text, texts), write_number(checked.round), write_number(checked.sequence)]
+            parts += [write_blob(checked.payload), write_blob(checked.proof)]
         case Aggregate():
-            total = np.asarray(item.total)
-            if total.dtype != np.int64 or total.ndim != 1:
-                raise MessageError(f"a total is a flat int64 array, not {total.dtype} of shape {total.shape}")
-            raw = total.astype("<i8", copy=False).tobytes()
-            fields = ["aggregate", item.session, item.round, item.upload, raw, list(item.contributors)]
+            parts += [write_text(checked.session), write_text(checked.upload), write_number(checked.round)]
+            parts.append(write_blob(checked.total.astype("<i8", copy=False).tobytes()))
+            parts += [write_names(checked.contributors), write_names(checked.blamed)]
         case Abort():
-            fields = ["abort", item.session, item.round, item.upload, item.reason]
-        case Begin():
-            fields = ["begin", item.round, item.upload]
-        case Deadline():
-            fields = ["deadline", item.round, item.upload]
-        case _:
-            raise MessageError(f"{type(item).__name__} is not a message; send one of {AnyItem}")
-    _build(fields)
-    return bytes((WIRE_VERSION,)) + pack_value(fields)
+            parts += [write_text(checked.session), write_text(checked.upload), write_number(checked.round)]
+            parts += [write_text(checked.reason), write_names(checked.blamed)]
+        case Begin() | Deadline():
+            parts += [write_text(checked.upload), write_number(checked.round)]
+    return b"".join(parts)
 
 
 def decode(data: bytes | bytearray | memoryview) -> AnyItem:
     """Read one item from bytes written by `encode`.
+
+    *Guarantee*: allocates at most four times the frame, and a few kilobytes.
 
     Raises:
         MessageError: every input that is not such bytes (empty, cut, of another version, with trailing bytes, wrong
             types, or lengths beyond the caps); no other error is raised.
     """
     view = memoryview(data)
-    if len(view) == 0:
-        raise MessageError("the message is empty; the sender must send what encode returned")
+    if len(view) < 2:
+        raise MessageError(f"the message has {len(view)} bytes; the sender must send what encode returned")
     if view[0] != WIRE_VERSION:
         raise MessageError(f"the message has wire version {view[0]}, this program speaks {WIRE_VERSION}")
-    return _build(unpack_value(view[1:]))
+    reader = Reader(view[2:])
+    item = _read(view[1], reader)
+    reader.end()
+    return _checked(item)
 
 
-def _build(fields: object) -> AnyItem:
-    """Check tag, number and types of the fields, and make the item."""
-    if not isinstance(fields, list) or not fields or not isinstance(fields[0], str):
-        raise MessageError("the message is not a list that starts with a tag")
-    match fields:
-        case ["message", sender, receiver, kind, session, number, upload, payload, sequence, proof]:
+_TAGS: dict[type, int] = {Message: 1, Aggregate: 2, Abort: 3, Begin: 4, Deadline: 5}
+
+
+def _read(tag: int, reader: Reader) -> AnyItem:
+    match tag:
+        case 1:
+            sender, receiver, kind, session, upload = (reader.text() for _ in range(5))
             return Message(
-                sender=_text(sender, "sender"),
-                receiver=_text(receiver, "receiver"),
-                kind=_text(kind, "kind"),
-                session=_text(session, "session"),
-                round=_round(number),
-                upload=_text(upload, "upload"),
-                payload=_raw(payload),
-                sequence=_sequence(sequence),
-                proof=_raw(proof, MAX_PROOF),
+                sender=sender,
+                receiver=receiver,
+                kind=kind,
+                session=session,
+                upload=upload,
+                round=reader.number(),
+                sequence=reader.number(),
+                payload=reader.blob(),
+                proof=reader.blob(),
             )
-        case ["aggregate", session, number, upload, total, names]:
-            raw = _raw(total)
+        case 2:
+            session, upload, number, raw = reader.text(), reader.text(), reader.number(), reader.blob()
             if len(raw) % 8:
                 raise MessageError(f"a total has 8 bytes an entry; {len(raw)} bytes were sent")
             values = np.frombuffer(raw, dtype="<i8").astype(np.int64, copy=False)
-            return Aggregate(_text(session, "session"), _round(number), _text(upload, "upload"), values, _names(names))
-        case ["abort", session, number, upload, reason]:
-            text = _text(reason, "reason", MAX_REASON)
-            return Abort(_text(session, "session"), _round(number), _text(upload, "upload"), text)
-        case ["begin", number, upload]:
-            return Begin(_round(number), _text(upload, "upload"))
-        case ["deadline", number, upload]:
-            return Deadline(_round(number), _text(upload, "upload"))
-    raise MessageError(f"unknown message tag or wrong number of fields: {fields[0][:32]!r} with {len(fields)}")
+            return Aggregate(session, number, upload, values, reader.names(), reader.names())
+        case 3:
+            session, upload, number = reader.text(), reader.text(), reader.number()
+            return Abort(session, number, upload, reader.text(), reader.names())
+        case 4 | 5:
+            upload, number = reader.text(), reader.number()
+            return Begin(number, upload) if tag == 4 else Deadline(number, upload)
+    raise MessageError(f"unknown message tag {tag}")
+
+
+def _checked(item: AnyItem) -> AnyItem:
+    """Check types and caps of all fields."""
+    _round(item.round)
+    _text(item.upload, "upload")
+    match item:
+        case Message():
+            for what in ("sender", "receiver", "kind", "session"):
+                _text(getattr(item, what), what)
+            _raw(item.payload)
+            _raw(item.proof, MAX_PROOF)
+            _sequence(item.sequence)
+        case Aggregate():
+            _text(item.session, "session")
+            _names(item.contributors)
+            _names(item.blamed)
+        case Abort():
+            _text(item.session, "session")
+            _text(item.reason, "reason", MAX_REASON)
+            _names(item.blamed)
+    return item
 
 
 def _exact(value: object, kind: type[_Part], what: str) -> _Part:
@@ -237,8 +277,9 @@ def _raw(value: object, cap: int = MAX_PAYLOAD) -> bytes:
     return data
 
 
-def _names(value: object) -> tuple[str, ...]:
-    names = _exact(value, list, "contributors")
+def _names(value: object) -> None:
+    names = _exact(value, tuple, "names")
     if len(names) > MAX_NAMES:
         raise MessageError(f"{len(names)} names exceed the cap of {MAX_NAMES}")
-    return tuple(_text(name, "contributor") for name in names)
+    for name in names:
+        _text(name, "name")

@@ -46,3 +46,51 @@ def unpack_value(data: bytes | bytearray | memoryview) -> object:
         detail = str(error) or type(error).__name__
         raise MessageError(f"the bytes are not valid msgpack: {detail[:200]}") from None
     return value
+
+
+def unpack_sparse(data: bytes | bytearray | memoryview) -> object:
+    """The same for what somebody sent who may be corrupt: refused before anything is built if it is made of so many
+    small values that they would take many times its size.
+
+    Raises:
+        MessageError: anything malformed, or more than one value for every 16 bytes of a long input.
+    """
+    if len(data) > _SHORT and not _is_sparse(memoryview(data), len(data) // 16 + _SPARE):
+        raise MessageError(f"{len(data)} bytes hold more small values than any message; the sender is at fault")
+    return unpack_value(data)
+
+
+_SHORT, _SPARE = 1 << 16, 1 << 12
+# Bytes after the tag: of the value itself, or of its length (for text and bytes, by tag), as msgpack specifies.
+_FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+_FIXED |= {0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+_SIZED = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_LISTS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+
+
+def _is_sparse(view: memoryview, most: int) -> bool:
+    """Whether the bytes hold at most so many values; malformed bytes may pass, and are refused when unpacked."""
+    at = seen = 0
+    left = 1
+    while left and at < len(view):
+        tag, at, left, seen = view[at], at + 1, left - 1, seen + 1
+        if seen + left > most:
+            return False
+        if tag < 0x80 or tag >= 0xE0:
+            continue
+        if tag < 0xA0:
+            left += (tag & 0x0F) * (2 if tag < 0x90 else 1)
+        elif tag < 0xC0:
+            at += tag & 0x1F
+        elif tag in _FIXED:
+            at += _FIXED[tag]
+        elif tag in _SIZED:
+            size = _SIZED[tag]
+            at += size + int.from_bytes(view[at : at + size], "big")
+        elif tag in _LISTS:
+            size, each = _LISTS[tag]
+            left += each * int.from_bytes(view[at : at + size], "big")
+            at += size
+        else:
+            return True
+    return True

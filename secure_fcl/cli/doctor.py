@@ -69,7 +69,7 @@ LIBRARIES: tuple[Library, ...] = (
 )
 CRYPTO: tuple[Library, ...] = (
     Library("cryptography", "cryptography", "pip install 'cryptography>=44'"),
-    Library("tenseal", "tenseal", "pip install 'tenseal>=0.3.16'"),
+    Library("tenseal", "tenseal", "pip install 'tenseal>=0.3.17'"),
     Library(
         "crypten",
         "crypten",

@@ -167,11 +167,11 @@ class ClientHost:
         number = step.slot * plan.rounds_per_slot + step.round
         for party, contribution in zip(views, made, strict=True):
             row.devices[party].carried = dict(contribution.carried)
-            values = self._encoded(row, party, carrier, contribution, step)
+            values, noise = self._encoded(row, party, carrier, contribution, step)
             trained = time.perf_counter()
             session = row.sessions[party]
             # Who missed the last answer has no keys for this sum and sits it out.
-            messages = session.submit(number, wire.sent.name, values, model=model) if session.ready else ()
+            messages = session.submit(number, wire.sent.name, values, noise, model=model) if session.ready else ()
             sealed = time.perf_counter()
             journal = json.dumps(asdict(heads[party])) if party in heads else ""
             yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, journal=journal)
@@ -193,12 +193,12 @@ class ClientHost:
 
     def _encoded(
         self, row: _Row, party: Party, carrier: Carrier, contribution: Contribution, step: StepContext
-    ) -> NDArray[np.int64]:
-        """Return the integer vector of one client: contribution, shortened, clipped, encoded, noise share added."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Return the integer vector of one client (contribution, shortened, clipped, encoded) and its noise share."""
         labels = (row.plan.name, "round", row.numbers[party], step.slot, step.round)
         values = carrier.encode(contribution.parts, row.coins.stream(*labels, "rounding"))
         noise = row.plan.noise_in(step.slot, step.phase)
-        return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values
+        return values, noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else None
 
     def _restore(self, party: Party, ask: c.Restore) -> None:
         row = self._current()

@@ -124,9 +124,10 @@ class RowPlan:
         clients = self.clients_in(slot)
         uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
         dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
-        masked = protocol_entry(self.config.protection).masks is not None
-        # Who may reveal its noise may as well work with the server: the masks must hold against as many.
-        corrupt = max(self.config.privacy.colluders, len(clients) // 10) if masked and self.noises else None
+        entry, corrupt = protocol_entry(self.config.protection), None
+        # Who may reveal its noise may as well work with the server: a sum must hold against as many.
+        if self.noises and entry.hiding != "nothing":
+            corrupt = max(self.config.privacy.colluders, len(clients) // 10 if entry.masks is not None else 0)
         return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)
 
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:

@@ -16,7 +16,7 @@ def test_all_libraries_work_here() -> None:
 def test_missing_libraries_come_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     _, tenseal, crypten = status()
-    for entry, command in ((tenseal, "tenseal>=0.3.16"), (crypten, "--no-deps crypten==0.4.1")):
+    for entry, command in ((tenseal, "tenseal>=0.3.17"), (crypten, "--no-deps crypten==0.4.1")):
         assert not entry.usable
         assert "not installed" in entry.detail
         assert command in entry.remedy

@@ -21,7 +21,7 @@ def _party(seat: PartySeat) -> Session:
         return BfvServer(seat.plan, seat.trust)
     from crypto.protocols.bfv.keyholder import BfvKeyHolder
 
-    return BfvKeyHolder(seat.plan, seat.trust, seat.random)
+    return BfvKeyHolder(seat.plan, seat.trust, seat.random, seat.journal)
 
 
 def _client_bytes(plan: Plan, upload: Upload) -> int:
@@ -39,10 +39,11 @@ def _require() -> None:
 bfv = SumProtocol(
     hiding="ciphertext",
     assumption=(
-        "Server and key holder do not collude. The key holder sees each sum. A server that adds other ciphertexts "
-        "than those of the clients it lists gets noise. Clients follow the protocol: one that encrypts something else "
-        "spoils the sum. BFV with N=4096 and a 109-bit modulus: 128-bit security by "
-        "the HomomorphicEncryption.org tables."
+        "Server and key holder do not collude. The key holder sees each sum. BFV keeps the vectors from everybody "
+        "without the key; pads keep the key holder to sums of exactly the clients listed: a server that adds other "
+        "ciphertexts gets noise. Clients follow the protocol: one corrupt client that encrypts something else spoils "
+        "sums, and nobody can name it; each such sum costs the key, which is replaced at most 8 times. BFV with N=4096 "
+        "and a 109-bit modulus: 128-bit security by the HomomorphicEncryption.org tables."
     ),
     client=_client,
     party=_party,

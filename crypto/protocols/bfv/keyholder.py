@@ -12,30 +12,38 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.planning.plans import Plan
 from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, pad
-from crypto.protocols.bfv.sessions import KEYHOLDER, SET_UP
+from crypto.protocols.bfv.sessions import KEYHOLDER, MAX_FRESH_KEYS, SET_UP, write_keys
 from crypto.protocols.bfv.tenseal_backend import KeyPair
-from crypto.protocols.bookkeeping import Key, Released, ignored, valid_names
+from crypto.protocols.bookkeeping import Journal, Key, Released, ignored, valid_names
 from crypto.wire.messages import Input, Item, Message
-from crypto.wire.values import pack_value, unpack_value
+from crypto.wire.values import unpack_value
 
 
 @holds_secrets
 class BfvKeyHolder:
-    """Makes the key pair, and decrypts one sum for each (round, upload), of enough signed clients."""
+    """Makes the key pair, and decrypts one sum for each (round, upload), of enough signed clients.
+
+    Whether a decrypted sum keeps the plan's bound depends on the key, and whoever chooses ciphertexts could ask for the
+    key bit by bit. So a sum that does not keep it destroys the key; a fresh one serves later rounds, at most
+    `MAX_FRESH_KEYS` times, and then nothing is decrypted any more. What is refused before decryption costs no key.
+    """
 
     name = KEYHOLDER
 
-    def __init__(self, plan: Plan, trust: Trust, random: RandomBytes) -> None:
+    def __init__(self, plan: Plan, trust: Trust, random: RandomBytes, journal: Journal | None = None) -> None:
         self._plan = plan
         self._trust = trust
-        self._keys = KeyPair()
+        self._keys: KeyPair | None = KeyPair()
+        self._number = 0
         self._agreement = Agreement(random)
         self._opened: set[Key] = set()
-        self._released = Released()
+        self._released = Released(self.name, journal)
 
     def start(self) -> tuple[Item, ...]:
-        """Send the public keys to clients and server."""
-        public = pack_value([self._keys.public_bytes(), self._agreement.public])
+        """Send the public keys to server and clients."""
+        if self._keys is None:
+            return ()
+        public = write_keys(self._number, self._keys.public_bytes(), self._agreement.public)
         return tuple(
             Message(
                 sender=KEYHOLDER,
@@ -58,18 +66,25 @@ class BfvKeyHolder:
             return ignored(item, "other session or unknown sum")
         if key in self._opened:
             return self._answer(key, "refused", b"this sum was already opened once")
+        if self._keys is None:
+            spent = f"{MAX_FRESH_KEYS + 1} keys were destroyed by sums that left the plan's bound; open a new session"
+            return self._answer(key, "refused", spent.encode())
         try:
             statements, blocks = self._request(item)
             names, model = [statement.name for statement in statements], self._model(statements)
-            clash = self._released.clash(self._plan, item.upload, model, names)
+            for block in blocks:
+                self._keys.check(block)
+            pads = self._pads(key, statements, len(blocks))
+            clash = self._released.take(item.round, item.upload, model, names)
             if clash:
                 raise MessageError(clash)
-            pads = self._pads(key, statements, len(blocks))
             self._opened.add(key)
-            self._released.note(item.upload, model, names)
-            total = self._decrypt(item.upload, blocks, pads, len(statements))
         except (MessageError, CiphertextError) as error:
             return self._answer(key, "refused", str(error).encode())
+        try:
+            total = self._decrypt(self._keys, item.upload, blocks, pads, len(statements))
+        except CiphertextError as error:
+            return (*self._answer(key, "refused", str(error).encode()), *self._renew())
         return self._answer(key, "sum", total.astype("<i8", copy=False).tobytes())
 
     def _request(self, item: Message) -> tuple[list[Statement], list[bytes]]:
@@ -79,7 +94,9 @@ class BfvKeyHolder:
             MessageError: a signature does not hold.
         """
         match unpack_value(item.payload):
-            case [list(entries), list(blocks)]:
+            case [int(number), list(entries), list(blocks)]:
+                if number != self._number:
+                    raise MessageError(f"the ciphertexts are under key {number}, which is not key {self._number}")
                 statements = [self._statement(item, entry) for entry in entries]
                 if valid_names(self._plan, [statement.name for statement in statements]) is None:
                     least = self._plan.min_clients
@@ -90,7 +107,7 @@ class BfvKeyHolder:
     def _statement(self, item: Message, entry: object) -> Statement:
         match entry:
             case [str(name), bytes(digest), bytes(exchange), bytes(model), bytes(proof)] if name in self._plan.clients:
-                statement = Statement(name, digest, exchange, model)
+                statement = Statement(self._number, name, digest, exchange, model)
                 if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
                     return statement
                 raise MessageError(f"the statement of {name!r} for this sum is not signed by it")
@@ -109,11 +126,17 @@ class BfvKeyHolder:
             total = (total + pad(agreed, *key, chunks)) % PLAIN_MODULUS
         return total
 
+    def _renew(self) -> tuple[Item, ...]:
+        """Destroy the key, and hand out a fresh one if there may be another."""
+        self._keys = KeyPair() if self._number < MAX_FRESH_KEYS else None
+        self._number += 1
+        return self.start()
+
     def _decrypt(
-        self, name: str, blocks: list[bytes], pads: npt.NDArray[np.int64], clients: int
+        self, keys: KeyPair, name: str, blocks: list[bytes], pads: npt.NDArray[np.int64], clients: int
     ) -> npt.NDArray[np.int64]:
         upload, packing = self._plan.find(name), self._plan.packing(name)
-        slots = np.stack([self._keys.decrypt(block) for block in blocks])
+        slots = np.stack([keys.decrypt(block) for block in blocks])
         total, padding = unpack_fields(slots - pads, packing)
         limit = clients * upload.bound + upload.noise_bound
         if padding.any() or int(total.max()) > limit or int(total.min()) < -limit:

@@ -70,8 +70,11 @@ def _uniform(stream: KeyedStream) -> Rows:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its pad key."""
+    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its pad key, and
+    which of the key holder's keys the ciphertexts are under, counted from 0.
+    """
 
+    key: int
     name: str
     digest: bytes
     exchange: bytes
@@ -79,17 +82,24 @@ class Statement:
 
     def signed_bytes(self, plan: Plan, round: int, upload: str) -> bytes:
         """What the signature covers."""
-        labels = ("bfv statement 2", plan.session, round, upload, self.name, self.digest, self.exchange, self.model)
-        return encode_labels(labels)
+        labels = ("bfv statement 3", plan.session, round, upload, self.key)
+        return encode_labels((*labels, self.name, self.digest, self.exchange, self.model))
 
 
 def state(
-    plan: Plan, identity: Identity, exchange: bytes, round: int, upload: str, blocks: list[bytes], model: bytes = b""
+    plan: Plan,
+    identity: Identity,
+    exchange: bytes,
+    round: int,
+    upload: str,
+    blocks: list[bytes],
+    model: bytes = b"",
+    key: int = 0,
 ) -> bytes:
-    """The payload of a client's message: its X25519 key, its model, its proof of the statement, its ciphertexts."""
-    statement = Statement(identity.name, ciphertext_hash(blocks), exchange, model)
+    """The payload of a client's message: number of the key, its X25519 key, its model, its proof, its ciphertexts."""
+    statement = Statement(key, identity.name, ciphertext_hash(blocks), exchange, model)
     proof = identity.prove(statement.signed_bytes(plan, round, upload))
-    return pack_value([exchange, model, proof, blocks])
+    return pack_value([key, exchange, model, proof, blocks])
 
 
 def ciphertext_hash(blocks: list[bytes]) -> bytes:

@@ -9,11 +9,13 @@ clients, once for each (round, upload).
 *Guarantee*: against a server that deviates at will but does not collude with the key holder, the key holder
 answers for one set of at least `min_clients` clients per (round, upload), and the answer is a refusal or
 pseudo-random unless the ciphertext holds exactly one vector of each of them (plus what the server added
-itself: the sum is not authenticated against the server).
+itself: the sum is not authenticated against the server). A refusal that depends on the secret key destroys that key,
+so that no key answers such a question twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,39 +23,61 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import CiphertextError, MessageError, SubmissionRefused
+from crypto.keys.exchange import usable
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import PLAIN_MODULUS, pack_fields
 from crypto.planning.plans import Plan
 from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
-from crypto.protocols.bfv.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key
-from crypto.protocols.bookkeeping import Key, OpenSums, Submissions, ignored, in_order
-from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
-from crypto.wire.values import pack_value, unpack_value
+from crypto.protocols.bfv.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key, release
+from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Submissions, beyond_bound, ignored, in_order
+from crypto.protocols.faults import Fault, Faults
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
+from crypto.wire.values import pack_value, unpack_sparse, unpack_value
 
 SET_UP = (0, "-")
 KEYHOLDER = "keyholder"
+# How often the key holder replaces a key that answered what depends on it: each answer may tell one bit of that key.
+MAX_FRESH_KEYS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class HolderKeys:
-    """The key holder's public keys: for BFV, and for agreeing on pads (X25519, 32 bytes)."""
+    """The key holder's public keys: for BFV, and for agreeing on pads (X25519, 32 bytes); `number` counts from 0."""
 
+    number: int
     bfv: PublicKey = field(repr=False)
     exchange: bytes
 
 
-def _holder_keys(plan: Plan, item: Message) -> HolderKeys | None:
-    """The key holder's public keys if this message holds them, else None."""
+def write_keys(number: int, bfv: bytes, exchange: bytes) -> bytes:
+    """The payload of the key holder's message to server and clients; it names the TenSEAL release of the key."""
+    return pack_value([number, release(), bfv, exchange])
+
+
+def read_keys(plan: Plan, item: Message, known: HolderKeys | None) -> HolderKeys | None:
+    """The key holder's public keys, if this message holds some that are newer than those known; else None.
+
+    Raises:
+        CiphertextError: they are of another TenSEAL release, whose ciphertexts cannot be told apart from garbage.
+    """
     if item.session != plan.session or item.kind != "key" or item.sender != KEYHOLDER:
         return None
     try:
         match unpack_value(item.payload):
-            case [bytes(public), bytes(exchange)] if len(exchange) == KEY_BYTES:
-                return HolderKeys(parse_public_key(public), exchange)
+            case [int(number), str(theirs), bytes(public), bytes(exchange)] if len(exchange) == KEY_BYTES:
+                if not (-1 if known is None else known.number) < number <= MAX_FRESH_KEYS:
+                    ignored(item, "not a newer key")
+                    return None
+                if theirs != release():
+                    raise CiphertextError(
+                        f"the key holder's key is of TenSEAL {theirs[:32]!r}, this program has {release()!r}; install "
+                        "the same release everywhere"
+                    )
+                return HolderKeys(number, parse_public_key(public), exchange)
         ignored(item, "no pair of public keys")
-    except (CiphertextError, MessageError) as error:
+    except MessageError as error:
         ignored(item, str(error))
     return None
 
@@ -69,6 +93,7 @@ class BfvClient:
         self._agreement = Agreement(random)
         self._submissions = Submissions(plan)
         self._keys = public if isinstance(public, HolderKeys) else None
+        self._problem = ""
 
     @property
     def ready(self) -> bool:
@@ -85,15 +110,21 @@ class BfvClient:
         return ()
 
     def on(self, item: Input) -> tuple[Item, ...]:
-        """Take the public keys; the first ones count."""
-        if isinstance(item, Message) and self._keys is None:
-            self._keys = _holder_keys(self._plan, item)
+        """Take the public keys, and later ones if the key holder had to destroy its own."""
+        if isinstance(item, Message):
+            try:
+                self._keys = read_keys(self._plan, item, self._keys) or self._keys
+            except CiphertextError as error:
+                self._problem = str(error)
+                return ignored(item, self._problem)
         return ()
 
     def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message with a signed statement and a ciphertext for every 4,096 slots."""
         if self._keys is None:
-            raise SubmissionRefused("the public key has not arrived; deliver the key holder's start messages")
+            raise SubmissionRefused(
+                self._problem or "the public key has not arrived; deliver the key holder's start messages"
+            )
         try:
             key = self._agreement.pad_key(self._keys.exchange, self._plan.session, self.name)
         except CiphertextError as error:
@@ -102,7 +133,8 @@ class BfvClient:
         rows = pack_fields(vector, self._plan.packing(upload))
         rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
         blocks = [encrypt(self._keys.bfv, row) for row in rows]
-        payload = state(self._plan, self._identity, self._agreement.public, round, upload, blocks, model)
+        mine = self._agreement.public
+        payload = state(self._plan, self._identity, mine, round, upload, blocks, model, self._keys.number)
         return (
             Message(
                 sender=self.name,
@@ -117,18 +149,33 @@ class BfvClient:
 
 
 @dataclass
-class _Progress:
-    """One open sum at the server; `arrived` holds each client's digest, key for pads, model and proof."""
+class _Pile:
+    """The ciphertexts of one model, added up; `arrived` holds each client's digest, key for pads, model and proof."""
 
     sums: list[CiphertextSum]
     arrived: dict[str, tuple[bytes, bytes, bytes, bytes]] = field(default_factory=dict)
+
+
+@dataclass
+class _Progress:
+    """One open sum at the server."""
+
+    piles: dict[bytes, _Pile] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
     waiting: bool = False
+
+    def arrived(self) -> set[str]:
+        """Everybody whose ciphertexts are here."""
+        return {name for pile in self.piles.values() for name in pile.arrived}
 
 
 @holds_secrets
 class BfvServer:
-    """Adds ciphertexts as they arrive and asks the key holder once for each sum."""
+    """Adds ciphertexts as they arrive and asks the key holder once for each sum.
+
+    A client that signs what is no statement with ciphertexts is left out from then on. One that encrypts something else
+    than a vector is not noticed before decryption, and never found.
+    """
 
     name = "server"
 
@@ -136,8 +183,15 @@ class BfvServer:
         self._plan = plan
         self._trust = trust
         self._keys: HolderKeys | None = None
+        self._problem = ""
         self._sums = OpenSums(plan)
+        self._faults = Faults(plan)
         self._progress: dict[Key, _Progress] = {}
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients that were found at fault and are left out, with the evidence."""
+        return self._faults.found
 
     def start(self) -> tuple[Item, ...]:
         """Nothing to send."""
@@ -158,9 +212,9 @@ class BfvServer:
         if not self._sums.begin(item):
             return ()
         if self._keys is None:
-            return (self._sums.abort(key, "The key holder's public key has not arrived; repeat the set-up."),)
-        count = self._plan.packing(item.upload).chunks
-        self._progress[key] = _Progress([CiphertextSum(self._keys.bfv) for _ in range(count)])
+            why = self._problem or "The key holder's public key has not arrived; repeat the set-up."
+            return (self._sums.abort(key, why),)
+        self._progress[key] = _Progress()
         return ()
 
     def _deadline(self, item: Deadline) -> tuple[Item, ...]:
@@ -169,15 +223,13 @@ class BfvServer:
             return ()
         progress = self._progress[key]
         if progress.waiting:
-            del self._progress[key]
-            return (self._sums.abort(key, "The key holder did not answer; run another round."),)
+            return (self._give_up(key, "The key holder did not answer; run another round."),)
         progress.waiting = True
         return () if progress.asked else self._ask(key)
 
     def _hear(self, message: Message) -> tuple[Item, ...]:
         if message.kind == "key":
-            self._keys = self._keys or _holder_keys(self._plan, message)
-            return ()
+            return self._take_keys(message)
         key = self._sums.key_of(message)
         if key is None:
             return ignored(message, "no open sum for it")
@@ -187,45 +239,74 @@ class BfvServer:
         if message.kind == "sum" and message.sender == KEYHOLDER and progress.asked:
             return self._finish(message, key, progress)
         if message.kind == "refused" and message.sender == KEYHOLDER and progress.asked:
-            del self._progress[key]
             reason = message.payload[:500].decode(errors="replace")
-            return (self._sums.abort(key, f"The key holder refused: {reason}."),)
+            return (self._give_up(key, f"The key holder refused: {reason}."),)
         return ignored(message, "not expected now")
 
-    def _add(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
-        if message.sender in progress.arrived:
-            return ignored(message, "second ciphertext of this client")
+    def _take_keys(self, message: Message) -> tuple[Item, ...]:
+        """Take newer keys; sums that hold ciphertexts under the old one cannot be opened any more."""
         try:
-            statement, proof, blocks = self._parts(message, len(progress.sums))
-            parsed: list[Any] = [total.parse(raw) for total, raw in zip(progress.sums, blocks, strict=True)]
+            keys = read_keys(self._plan, message, self._keys)
+        except CiphertextError as error:
+            self._problem = str(error)
+            return ignored(message, self._problem)
+        if keys is None:
+            return ()
+        self._keys = keys
+        stale = [key for key, progress in self._progress.items() if progress.piles and not progress.asked]
+        why = "The key holder made a new key while ciphertexts under the old one came; run another round."
+        return tuple(self._give_up(key, why) for key in stale)
+
+    def _add(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        name = message.sender
+        if name in progress.arrived() or name in self._faults or self._keys is None:
+            return ignored(message, "second ciphertext of this client, or left out")
+        count = self._plan.packing(message.upload).chunks
+        adder = CiphertextSum(self._keys.bfv)
+        try:
+            statement, proof, blocks = self._parts(message, count)
+            parsed: list[Any] = [adder.parse(raw) for raw in blocks]
         except (MessageError, CiphertextError) as error:
-            return ignored(message, str(error))
-        for total, vector in zip(progress.sums, parsed, strict=True):
+            self._faults.in_message(message, str(error))
+            return self._ask_if_complete(key, progress)
+        # Vectors of different models do not add up; as many corrupt clients as may be each name one of their own.
+        full = statement.model not in progress.piles and len(progress.piles) > self._plan.max_dropouts
+        if statement.key != self._keys.number or full:
+            return ignored(message, "under another key, or of a further model")
+        fresh = _Pile([CiphertextSum(self._keys.bfv) for _ in range(count)])
+        pile = progress.piles.setdefault(statement.model, fresh)
+        for total, vector in zip(pile.sums, parsed, strict=True):
             total.add(vector)
-        progress.arrived[message.sender] = (statement.digest, statement.exchange, statement.model, proof)
-        return self._ask(key) if len(progress.arrived) == len(self._plan.clients) else ()
+        pile.arrived[name] = (statement.digest, statement.exchange, statement.model, proof)
+        return self._ask_if_complete(key, progress)
 
     def _parts(self, message: Message, count: int) -> tuple[Statement, bytes, list[bytes]]:
-        match unpack_value(message.payload):
-            case [bytes(exchange), bytes(model), bytes(proof), list(entries)] if len(exchange) == KEY_BYTES:
+        match unpack_sparse(message.payload):
+            case [int(number), bytes(exchange), bytes(model), bytes(proof), list(entries)] if number >= 0:
+                if not usable(exchange) or len(model) > MAX_MODEL:
+                    raise MessageError("the key for pads is no usable X25519 key, or the model digest too long")
                 blocks = blocks_of(entries, count)
-                statement = Statement(message.sender, ciphertext_hash(blocks), exchange, model)
+                statement = Statement(number, message.sender, ciphertext_hash(blocks), exchange, model)
                 signed = statement.signed_bytes(self._plan, message.round, message.upload)
                 if self._trust.holds(message.sender, signed, proof):
                     return statement, proof, blocks
                 raise MessageError("the statement for the key holder is not signed by its sender")
         raise MessageError("the message is no statement with ciphertexts")
 
+    def _ask_if_complete(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        return self._ask(key) if progress.arrived() | set(self._faults.names) >= set(self._plan.clients) else ()
+
     def _ask(self, key: Key) -> tuple[Item, ...]:
         progress = self._progress[key]
-        abort = self._sums.too_few(key, len(progress.arrived))
-        if abort is not None:
+        pile = max(progress.piles.values(), key=lambda each: len(each.arrived), default=_Pile([]))
+        abort = self._sums.too_few(key, len(pile.arrived), self._faults.names)
+        if abort is not None or self._keys is None:
             del self._progress[key]
-            return (abort,)
-        progress.asked = in_order(self._plan, set(progress.arrived))
-        statements = [[name, *progress.arrived[name]] for name in progress.asked]
-        payload = pack_value([statements, [total.to_bytes() for total in progress.sums]])
-        progress.sums.clear()
+            return () if abort is None else (abort,)
+        progress.asked = in_order(self._plan, set(pile.arrived))
+        statements = [[name, *pile.arrived[name]] for name in progress.asked]
+        payload = pack_value([self._keys.number, statements, [total.to_bytes() for total in pile.sums]])
+        progress.piles.clear()
         return (
             Message(
                 sender="server",
@@ -239,9 +320,16 @@ class BfvServer:
         )
 
     def _finish(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
-        del self._progress[key]
         if len(message.payload) != 8 * self._plan.find(message.upload).length:
-            return (self._sums.abort(key, "The key holder's answer has the wrong length; restart it."),)
-        self._sums.close(key)
+            return (self._give_up(key, "The key holder's answer has the wrong length; restart it."),)
         total = np.frombuffer(message.payload, dtype="<i8").astype(np.int64)
-        return (Aggregate(self._plan.session, *key, total, progress.asked),)
+        beyond = beyond_bound(self._plan, key[1], total, len(progress.asked))
+        if beyond:
+            return (self._give_up(key, beyond),)
+        del self._progress[key]
+        self._sums.close(key)
+        return (Aggregate(self._plan.session, *key, total, progress.asked, self._faults.names),)
+
+    def _give_up(self, key: Key, reason: str) -> Abort:
+        del self._progress[key]
+        return self._sums.abort(key, reason, self._faults.names)

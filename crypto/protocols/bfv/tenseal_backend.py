@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import weakref
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,16 @@ from crypto.errors import BackendMissing, CiphertextError
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import COEFFICIENT_BITS, COEFFICIENT_PRIMES, PLAIN_MODULUS, RING_DEGREE
 
-REMEDY = "pip install 'tenseal>=0.3.16'"
+REMEDY = "pip install 'tenseal>=0.3.17'"
 MAX_CIPHERTEXT = 66_000
 MAX_PUBLIC_KEY = 126_000
 # What TenSEAL's C++ code turns into Python exceptions when it meets malformed bytes.
 _PARSE_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, OverflowError, MemoryError)
+
+
+def release() -> str:
+    """TenSEAL's version: what one release writes, another may read as something else."""
+    return metadata.version("tenseal")
 
 
 def _tenseal() -> Any:
@@ -160,6 +166,14 @@ class KeyPair:
                 save_public_key=True, save_secret_key=False, save_galois_keys=False, save_relin_keys=False
             )
         )
+
+    def check(self, raw: bytes) -> None:
+        """Refuse what is no ciphertext of these parameters, by its form alone: the secret key takes no part.
+
+        Raises:
+            CiphertextError: it is malformed.
+        """
+        _parse(self._context, raw)
 
     def decrypt(self, raw: bytes) -> npt.NDArray[np.int64]:
         """Decrypt one ciphertext to 4,096 integers modulo t, centred.

@@ -8,7 +8,7 @@ Open sessions with `crypto.open_client` and `crypto.open_party`. In this folder,
 
 from __future__ import annotations
 
-from crypto.protocols.entry import Journal
+from crypto.protocols.bookkeeping import Journal
 from crypto.protocols.masks.journal import FileJournal, MemoryJournal
 
 __all__ = ["FileJournal", "Journal", "MemoryJournal"]

@@ -15,8 +15,7 @@ from crypto.keys.randomness import RandomBytes, system_random
 from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import Released, Submissions, ignored
-from crypto.protocols.entry import Journal
+from crypto.protocols.bookkeeping import Journal, Released, Submissions, ignored
 from crypto.protocols.masks import rules
 from crypto.protocols.masks.enrolment import Checked, Enrolment
 from crypto.protocols.masks.epoch import ClientEpoch
@@ -65,7 +64,7 @@ class MaskClient:
         self._enrolment = Enrolment(plan, identity, random, self._checked)
         self._me = plan.clients.index(identity.name)
         self._submissions = Submissions(plan)
-        self._released = Released()
+        self._released = Released(self.name, self._journal)
         self._channels: dict[int, bytes] = {}
         self._offered: tuple[EpochKeys, bytes] | None = None
         self._epoch: ClientEpoch | None = None
@@ -133,7 +132,7 @@ class MaskClient:
         for peer in setup.neighbours[self._me]:
             ends = sorted((self._me, peer))
             labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
-            self._channels[peer] = self._enrolment.sealing.agree(setup.members[peer].sealing, labels)
+            self._channels[peer] = self._enrolment.sealing.agree(setup.sealings[peer], labels)
         self._enrolment.sealing.erase()
         return self._offer(0)
 
@@ -190,7 +189,7 @@ class MaskClient:
         if self._parameters.mode != "active" or epoch.stage != "sent" or epoch.context is None:
             raise UnmaskRefused("a set of survivors is confirmed once, and in active mode only")
         rules.check_survivors(self._plan, self._me, epoch.cohort, survivors)
-        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, survivors)
+        rules.check_released(self._released, item.round, item.upload, epoch.context.model, self.name)
         if not self._claim(f"{number} confirmed"):
             raise UnmaskRefused(f"the journal shows that a set of survivors of epoch {number} was confirmed")
         epoch.stage, epoch.survivors = "confirmed", survivors
@@ -204,7 +203,7 @@ class MaskClient:
             raise UnmaskRefused("an epoch is answered once, and in active mode after its survivors were confirmed")
         rules.check_split(epoch.cohort, request.survivors, request.dropped)
         rules.check_survivors(self._plan, self._me, epoch.cohort, request.survivors)
-        rules.check_released(self._released, self._plan, item.upload, epoch.context.model, request.survivors)
+        rules.check_released(self._released, item.round, item.upload, epoch.context.model, self.name)
         if active:
             if request.survivors != epoch.survivors:
                 raise UnmaskRefused("the set of survivors is not the one that this client confirmed")
@@ -212,8 +211,9 @@ class MaskClient:
             rules.check_proofs(self._plan, self._trust, self._parameters.corrupt, signed, request.proofs)
         if not self._claim(f"{request.epoch} answered"):
             raise UnmaskRefused(f"the journal shows that epoch {request.epoch} was answered")
-        names = [self._plan.clients[index] for index in request.survivors]
-        self._released.note(item.upload, epoch.context.model, names)
+        reason = self._released.take(item.round, item.upload, epoch.context.model, (self.name,))
+        if reason:
+            raise UnmaskRefused(reason)
         bad = tuple(sorted(epoch.bad))
         triples = epoch.reveal(request.survivors)
         blob = self._offer_for(request.epoch + 1) or b""
@@ -221,7 +221,7 @@ class MaskClient:
         return (self._message("shares", (item.round, item.upload), answer.to_bytes()),)
 
     def _claim(self, what: str) -> bool:
-        return self._journal.claim(f"{self._plan.session} {self.name} {what}".replace("\n", " "))
+        return self._journal.claim(f"{self._plan.session} {self.name} {what}")
 
     def _message(self, kind: str, place: tuple[int, str], payload: bytes) -> Message:
         return Message(

@@ -7,16 +7,24 @@ from dataclasses import dataclass, field
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
-from crypto.planning.masks import ATTEMPTS
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import AgreementKey, digest
-from crypto.protocols.masks.members import Directory, Setup, read_directory, read_openings, write_hello, write_opening
+from crypto.protocols.masks.members import (
+    Directory,
+    Setup,
+    channel_commitment,
+    nonce_chain,
+    read_directory,
+    read_openings,
+    write_hello,
+    write_opening,
+)
 
 
 @dataclass
 class Checked:
-    """Directories and set-ups that a client of this process has checked, by the hash of their bytes.
+    """Directories and set-ups that a client of this process has checked, by the hash of the plan and their bytes.
 
     Handing it to other clients of the process spares them the signatures; it holds nothing secret.
     """
@@ -34,9 +42,9 @@ class Enrolment:
         self._identity = identity
         self._checked = checked
         self._trust = Trust(plan.roster)
-        self._nonces = [random(KEY_BYTES) for _ in range(ATTEMPTS)]
+        self._nonces = nonce_chain(plan, identity.name, random(KEY_BYTES))
         self.sealing = AgreementKey(random(KEY_BYTES))
-        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces)
+        self._hello = write_hello(plan, identity, self.sealing.public, self._nonces[0])
         self._directory: Directory | None = None
         self.setup: Setup | None = None
 
@@ -50,7 +58,7 @@ class Enrolment:
         Raises:
             RecordError: it is malformed, without this very client, or not of a later attempt than the last one.
         """
-        label = digest(("directory", payload))
+        label = digest(("directory", self._plan.digest, payload))
         directory = self._checked.directories.get(label)
         if directory is None:
             directory = read_directory(self._plan, payload, self._trust)
@@ -58,10 +66,12 @@ class Enrolment:
         if self.setup is not None or directory.attempt <= last:
             raise RecordError(f"attempt {directory.attempt} of the set-up is over; {last} was the last one")
         mine = directory.find(self._identity.name)
-        if mine is None or (mine.identity, mine.sealing) != (self._identity.public, self.sealing.public):
+        own = channel_commitment(self._plan.session, self._identity.name, self.sealing.public)
+        if mine is None or (mine.identity, mine.channel) != (self._identity.public, own):
             raise RecordError("the directory does not hold this client's own keys")
         self._checked.directories[label] = self._directory = directory
-        return write_opening(self._plan, self._identity, directory, self._nonces[directory.attempt])
+        nonce = self._nonces[directory.attempt]
+        return write_opening(self._plan, self._identity, directory, nonce, self.sealing.public)
 
     def finish(self, payload: bytes) -> Setup:
         """Take all openings and return the finished set-up.
@@ -71,7 +81,7 @@ class Enrolment:
         """
         if self._directory is None or self.setup is not None:
             raise RecordError("openings came before the directory, or twice")
-        label = digest(("openings", self._directory.digest, payload))
+        label = digest(("openings", self._plan.digest, self._directory.digest, payload))
         setup = self._checked.setups.get(label)
         if setup is None:
             setup = read_openings(self._plan, self._directory, payload, self._trust)

@@ -17,6 +17,10 @@ class RecordError(CryptoError):
     """A set-up or round record that is malformed, unsigned, or signed by somebody else."""
 
 
+class FaultError(RecordError):
+    """What its sender signed and no client that follows the protocol says, whatever the network did to others."""
+
+
 class UnmaskRefused(CryptoError):
     """A client refuses to confirm or to unmask: the request would expose somebody."""
 

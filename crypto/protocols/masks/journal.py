@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 
@@ -26,23 +27,34 @@ class MemoryJournal:
 class FileJournal:
     """A journal in an append-only file of one line an entry, synced to the disk before `claim` returns.
 
-    A last line that a crash cut short counts as recorded: the client errs on the side of silence.
+    A last line that a crash cut short counts as recorded: the client errs on the side of silence. One open journal at a
+    time: another one, in this process or another, would not see what this one records.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file (mode 0600).
+        """Open or create the file (mode 0600), and lock it until `close` or the end of the process.
 
         Raises:
-            JournalError: it cannot be opened.
+            JournalError: it cannot be opened, or is open already.
         """
         self._path = path
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except (OSError, ValueError) as error:
+            raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             text = path.read_text()
             if text and not text.endswith("\n"):
                 self._append("\n")
             self._sync_folder()
+        except BlockingIOError as error:
+            self.close()
+            raise JournalError(
+                f"the journal {path} is open elsewhere; give every session a journal of its own"
+            ) from error
         except (OSError, ValueError) as error:
+            self.close()
             raise JournalError(f"the journal {path} cannot be opened: {error}") from error
         self._entries = set(text.splitlines())
         # An entry that was cut short stands for every entry it may have become.

@@ -34,6 +34,7 @@ class Keyring:
         self._gathering = Gathering(plan)
         self._latest: Epoch | None = None
         self._offers: dict[int, Offer] = {}
+        self._out: set[int] = set()
 
     @property
     def failed(self) -> str:
@@ -90,16 +91,38 @@ class Keyring:
 
     @property
     def complete(self) -> bool:
-        """Whether every member has offered keys for the next epoch."""
-        return self.enrolled and len(self._offers) == len(self.setup.members)
+        """Whether every member that is not left out has offered keys for the next epoch."""
+        return self.enrolled and set(self._offers) | self._out >= set(self.setup.members)
 
-    def enrol(self, kind: str, sender: str, payload: bytes) -> tuple[Message, ...]:
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who took part in the set-up and is not left out."""
+        return tuple(index for index in self.setup.members if index not in self._out)
+
+    def enrol(self, kind: str, sender: str, payload: bytes) -> None:
         """Take a hello or an opening.
 
         Raises:
-            RecordError: it is not acceptable.
+            RecordError: it is late, doubled or not asked for.
+            FaultError: its sender is at fault.
         """
-        return self._broadcast(self._gathering.take(kind, sender, payload))
+        self._gathering.take(kind, sender, payload)
+
+    def sharers(self) -> list[str]:
+        """Who has a channel key that another has as well, as long as the set-up is not finished."""
+        return [] if self.enrolled else self._gathering.sharers()
+
+    def leave_out(self, index: int) -> None:
+        """Take no more keys of a client, and wait for it no longer."""
+        self._out.add(index)
+        self._offers.pop(index, None)
+        self._gathering.leave_out(self._plan.clients[index])
+        if self._latest is not None:
+            self._latest.spent.add(index)
+
+    def go_on(self) -> tuple[Message, ...]:
+        """Go on with the set-up if nobody is waited for any more."""
+        return self._broadcast(self._gathering.go_on())
 
     def tick(self) -> tuple[Message, ...]:
         """Go on with the set-up without those who are missing."""
@@ -109,7 +132,8 @@ class Keyring:
         """Keep an offer for the next epoch.
 
         Raises:
-            RecordError: it is not one.
+            RecordError: it is late, or early.
+            FaultError: it is not one, and its sender at fault.
         """
         if sender not in self.setup.members:
             raise RecordError("an offer of somebody who did not take part in the set-up")
@@ -120,7 +144,7 @@ class Keyring:
 
     def invite(self, but: frozenset[int] = frozenset()) -> tuple[Message, ...]:
         """Ask all members who have not offered keys for the next epoch to do so, except `but`."""
-        missing = [index for index in self.setup.members if index not in self._offers and index not in but]
+        missing = [index for index in self.members if index not in self._offers and index not in but]
         return tuple(self.message(index, "prepare", SET_UP, write_number(self.next_number)) for index in missing)
 
     def spend(self) -> None:

@@ -1,22 +1,27 @@
 """Set-up: who takes part, and the graph that nobody chose.
 
-Each client sends a *hello* (identity, channel key, commitments to nonces). The server repeats all hellos as the
-*directory*; each client opens its nonce for that directory; the hash of all nonces seeds the graph. A client
-that does not open is left out and the others open their next nonce for a new directory, at most `ATTEMPTS`
-times: so corrupt clients choose among that many graphs at most.
+Each client sends a *hello* (identity, commitments to its channel key and to nonces). The server repeats all hellos
+as the *directory*; each client opens its nonce and its channel key for that directory; the hash of all openings seeds
+the graph. A client that does not open is left out and the others open their next nonce for a new directory, at most
+`attempts` times: so corrupt clients choose among that many graphs at most. The nonces are a chain of hashes, of which
+the hello shows the end: each is the commitment to the next.
+
+Channel keys are committed to before any is shown, so nobody can have copied another's: of two clients with one key
+both are at fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from crypto.keys.exchange import usable
 from crypto.keys.randomness import KEY_BYTES
 from crypto.keys.roster import Identity, Roster, Trust
 from crypto.planning.masks import ATTEMPTS, MaskParameters
 from crypto.planning.plans import Plan
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.graph import neighbour_graph
 from crypto.protocols.masks.keys import digest
 from crypto.protocols.masks.records import read_record, unpack, write_record
@@ -25,13 +30,13 @@ from crypto.wire.values import pack_value
 
 @dataclass(frozen=True)
 class Member:
-    """One client's hello: its place in the plan, identity and X25519 channel key, commitments to its nonces."""
+    """One client's hello: its place in the plan, identity, commitments to its X25519 channel key and first nonce."""
 
     index: int
     name: str
     identity: bytes
-    sealing: bytes
-    commitments: tuple[bytes, ...]
+    channel: bytes
+    nonce: bytes
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,24 @@ class Directory:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """What one member opened: a nonce, secret until every client had committed to its own, and its channel key."""
+
+    nonce: bytes = field(repr=False)
+    sealing: bytes
+
+
+@dataclass(frozen=True)
 class Setup:
-    """A finished set-up: `neighbours` maps each member's index to those of its neighbours, sorted."""
+    """A finished set-up: `neighbours` maps each member's index to those of its neighbours, sorted; `sealings` to its
+    channel key.
+    """
 
     directory: Directory
     digest: bytes
     members: Mapping[int, Member]
     neighbours: Mapping[int, tuple[int, ...]]
+    sealings: Mapping[int, bytes]
 
     @cached_property
     def trust(self) -> Trust:
@@ -90,27 +106,44 @@ def commitment(session: str, name: str, attempt: int, nonce: bytes) -> bytes:
     return digest(("masks nonce 1", session, name, attempt, nonce))
 
 
-def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonces: Sequence[bytes]) -> bytes:
-    """A client's signed hello."""
-    numbered = enumerate(nonces)
-    commitments = [commitment(plan.session, identity.name, attempt, nonce) for attempt, nonce in numbered]
-    return write_record(identity, plan.session, "hello", pack_value([sealing, commitments]))
+def channel_commitment(session: str, name: str, sealing: bytes) -> bytes:
+    """What a client publishes before it may know any other channel key; hiding, as that key is random."""
+    return digest(("masks channel key 1", session, name, sealing))
+
+
+def attempts(plan: Plan) -> int:
+    """How often a set-up may be tried: on a complete graph, which no nonce changes, until too few clients are left."""
+    return max(ATTEMPTS, plan.max_dropouts + 1) if mask_parameters(plan).complete else ATTEMPTS
+
+
+def nonce_chain(plan: Plan, name: str, secret: bytes) -> list[bytes]:
+    """A client's nonces, one for each attempt, from the last one, `secret`."""
+    nonces = [secret]
+    for attempt in range(attempts(plan) - 1, 0, -1):
+        nonces.append(commitment(plan.session, name, attempt, nonces[-1]))
+    return nonces[::-1]
+
+
+def write_hello(plan: Plan, identity: Identity, sealing: bytes, nonce: bytes) -> bytes:
+    """A client's signed hello, with the first nonce of its chain."""
+    committed = commitment(plan.session, identity.name, 0, nonce)
+    channel = channel_commitment(plan.session, identity.name, sealing)
+    return write_record(identity, plan.session, "hello", pack_value([channel, committed]))
 
 
 def read_hello(plan: Plan, name: str, record: bytes, trust: Trust) -> Member:
     """Check a hello.
 
     Raises:
-        RecordError: it is malformed or not its client's.
+        RecordError: it is not its client's.
+        FaultError: it is malformed.
     """
     if name not in plan.clients:
         raise RecordError(f"the plan has no client {name!r}")
     match unpack(read_record(trust, plan.session, "hello", name, record)):
-        case [bytes(sealing), list(commitments)]:
-            whole = all(isinstance(entry, bytes) and len(entry) == KEY_BYTES for entry in commitments)
-            if whole and len(sealing) == KEY_BYTES and len(commitments) == ATTEMPTS:
-                return Member(plan.clients.index(name), name, record[:KEY_BYTES], sealing, tuple(commitments))
-    raise RecordError(f"the hello of {name!r} is malformed")
+        case [bytes(channel), bytes(nonce)] if len(channel) == len(nonce) == KEY_BYTES:
+            return Member(plan.clients.index(name), name, record[:KEY_BYTES], channel, nonce)
+    raise FaultError(f"the hello of {name!r} is malformed")
 
 
 def write_directory(attempt: int, hellos: Mapping[str, bytes]) -> bytes:
@@ -122,11 +155,11 @@ def read_directory(plan: Plan, payload: bytes, trust: Trust) -> Directory:
     """Check a directory and everything in it.
 
     Raises:
-        RecordError: a hello is not its client's, names repeat or are out of order, keys repeat, or fewer members came
-            than the plan demands.
+        RecordError: a hello is not its client's, names repeat or are out of order, or fewer members came than the plan
+            demands.
     """
     match unpack(payload):
-        case [int(attempt), list(entries)] if 0 <= attempt < ATTEMPTS:
+        case [int(attempt), list(entries)] if 0 <= attempt < attempts(plan):
             pass
         case _:
             raise RecordError("the directory is malformed")
@@ -149,53 +182,75 @@ def _directory(plan: Plan, attempt: int, members: Sequence[Member], label: bytes
     indices = [member.index for member in members]
     if indices != sorted(set(indices)) or len(indices) < plan.min_clients:
         raise RecordError(f"{len(indices)} members, in order and each once, are not the {plan.min_clients} needed")
-    if len({member.sealing for member in members}) != len(members):
-        raise RecordError("two members have one channel key; every client has its own")
     return Directory(attempt, tuple(members), label)
 
 
-def write_opening(plan: Plan, identity: Identity, directory: Directory, nonce: bytes) -> bytes:
-    """A client's nonce, opened for this directory only."""
-    return write_record(identity, plan.session, "open", pack_value([directory.digest, nonce]))
+def write_opening(plan: Plan, identity: Identity, directory: Directory, nonce: bytes, sealing: bytes) -> bytes:
+    """A client's nonce and channel key, opened for this directory only."""
+    return write_record(identity, plan.session, "open", pack_value([directory.digest, nonce, sealing]))
 
 
-def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes, trust: Trust) -> bytes:
-    """Return the nonce.
+def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes, trust: Trust) -> Opening:
+    """Return nonce and channel key.
 
     Raises:
-        RecordError: it is not what the member committed to, for this directory.
+        RecordError: it is not the member's, or for another directory.
+        FaultError: it is malformed or not what the member committed to, or the channel key is of small order.
     """
     match unpack(read_record(trust, plan.session, "open", member.name, record)):
-        case [bytes(label), bytes(nonce)] if label == directory.digest:
-            expected = member.commitments[directory.attempt]
-            if commitment(plan.session, member.name, directory.attempt, nonce) == expected:
-                return nonce
-    raise RecordError(f"the opening of {member.name!r} does not fit its commitment or this directory")
+        case [bytes(label), bytes(), bytes()] if label != directory.digest:
+            raise RecordError(f"the opening of {member.name!r} is for another directory")
+        case [bytes(), bytes(nonce), bytes(sealing)]:
+            given = nonce
+            for attempt in range(directory.attempt, -1, -1):
+                given = commitment(plan.session, member.name, attempt, given)
+            channel = channel_commitment(plan.session, member.name, sealing)
+            if (given, channel) == (member.nonce, member.channel):
+                if usable(sealing):
+                    return Opening(nonce, sealing)
+                raise FaultError(f"the channel key of {member.name!r} is no usable X25519 key")
+    raise FaultError(f"the opening of {member.name!r} does not fit its commitments")
+
+
+def sharers(openings: Mapping[str, Opening]) -> list[str]:
+    """The names of those whose channel key another has as well."""
+    holders: dict[bytes, list[str]] = {}
+    for name, opening in openings.items():
+        holders.setdefault(opening.sealing, []).append(name)
+    return [name for names in holders.values() if len(names) > 1 for name in names]
 
 
 def read_openings(plan: Plan, directory: Directory, payload: bytes, trust: Trust) -> Setup:
     """Check the openings of all members and finish the set-up.
 
     Raises:
-        RecordError: they are malformed, not of all members, or do not fit the commitments.
+        RecordError: they are malformed, not of all members, or do not fit the commitments, or two have one channel key.
     """
     match unpack(payload):
         case list(records) if len(records) == len(directory.members):
             pass
         case _:
             raise RecordError("the list of openings is malformed or not of all members")
-    nonces = []
+    openings: dict[str, Opening] = {}
     for member, record in zip(directory.members, records, strict=True):
         if not isinstance(record, bytes):
             raise RecordError("an opening is not bytes")
-        nonces.append(read_opening(plan, directory, member, record, trust))
-    return finish(plan, directory, nonces)
+        openings[member.name] = read_opening(plan, directory, member, record, trust)
+    if sharers(openings):
+        raise RecordError("two members have one channel key; every client has its own")
+    return finish(plan, directory, list(openings.values()))
 
 
-def finish(plan: Plan, directory: Directory, nonces: Sequence[bytes]) -> Setup:
-    """Build the graph from everybody's nonces."""
-    seed = digest(("masks set-up 1", plan.protocol, plan.session, directory.digest, *nonces))
+def finish(plan: Plan, directory: Directory, openings: Sequence[Opening]) -> Setup:
+    """Build the graph from what everybody opened, in the directory's order.
+
+    Raises:
+        GraphError: no graph comes out.
+    """
+    opened = [part for opening in openings for part in (opening.nonce, opening.sealing)]
+    seed = digest(("masks set-up 2", plan.protocol, plan.session, directory.digest, *opened))
     indices = [member.index for member in directory.members]
     graph = neighbour_graph(seed, len(indices), mask_parameters(plan))
     neighbours = {indices[place]: tuple(indices[v] for v in row) for place, row in enumerate(graph)}
-    return Setup(directory, seed, {member.index: member for member in directory.members}, neighbours)
+    sealings = {index: opening.sealing for index, opening in zip(indices, openings, strict=True)}
+    return Setup(directory, seed, {member.index: member for member in directory.members}, neighbours, sealings)

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from crypto.keys.exchange import usable
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.keys import AgreementKey, Labels, digest, open_box, seal
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.records import read_record, unpack, write_record
@@ -145,32 +146,33 @@ def read_preamble(plan: Plan, trust: Trust, name: str, record: bytes) -> Preambl
     """Check the signed part of `name`'s offer.
 
     Raises:
-        RecordError: it is malformed or not signed by `name`.
+        RecordError: it is not signed by `name`.
+        FaultError: it is malformed, or its key is of small order.
     """
     match unpack(read_record(trust, plan.session, "offer", name, record)):
         case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
-            if epoch >= 0 and len(public) == len(seed) == len(shares) == KEY_BYTES:
+            if epoch >= 0 and usable(public) and len(seed) == len(shares) == KEY_BYTES:
                 return Preamble(epoch, public, seed, shares)
-    raise RecordError(f"the offer of {name!r} is malformed")
+    raise FaultError(f"the offer of {name!r} is malformed")
 
 
 def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes) -> Offer:
-    """The server's check of a whole offer.
+    """The server's check of a whole offer, which its dealer signed in one piece with its envelope.
 
     Raises:
-        RecordError: it is not acceptable.
+        FaultError: it is not one.
     """
     match unpack(blob):
         case [bytes(record), bytes(joined), list(boxes)]:
             pass
         case _:
-            raise RecordError("an offer is malformed")
+            raise FaultError(f"the offer of {plan.clients[dealer]!r} is malformed")
     preamble = read_preamble(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
     if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
-        raise RecordError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
+        raise FaultError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
     if digest(("shares", joined)) != preamble.shares_digest or not all(isinstance(box, bytes) for box in boxes):
-        raise RecordError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
+        raise FaultError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
     return Offer(
         dealer=dealer,

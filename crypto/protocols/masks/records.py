@@ -10,9 +10,9 @@ import hashlib
 
 from crypto.errors import MessageError
 from crypto.keys.roster import PROOF_BYTES, Identity, Trust
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.keys import digest
-from crypto.wire.values import unpack_value
+from crypto.wire.values import unpack_sparse
 
 
 def write_record(identity: Identity, session: str, kind: str, body: bytes) -> bytes:
@@ -24,11 +24,11 @@ def read_record(trust: Trust, session: str, kind: str, sender: str, record: byte
     """Return the body of `sender`'s record.
 
     Raises:
-        RecordError: `trust` does not hold the signature.
+        FaultError: `trust` does not hold the signature.
     """
     proof, body = record[:PROOF_BYTES], record[PROOF_BYTES:]
     if not trust.holds(sender, _statement(session, kind, sender, body), proof):
-        raise RecordError(f"the {kind} of {sender!r} is not signed by the identity known for it")
+        raise FaultError(f"the {kind} of {sender!r} is not signed by the identity known for it")
     return body
 
 
@@ -36,12 +36,12 @@ def unpack(data: bytes) -> object:
     """Read msgpack.
 
     Raises:
-        RecordError: it is malformed.
+        FaultError: it is malformed, or made of far too many values.
     """
     try:
-        return unpack_value(data)
+        return unpack_sparse(data)
     except MessageError as error:
-        raise RecordError("a record is malformed") from error
+        raise FaultError("a record is malformed") from error
 
 
 def _statement(session: str, kind: str, sender: str, body: bytes) -> bytes:

@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.faults import Fault
+from crypto.protocols.masks.errors import FaultError
+from crypto.protocols.masks.evidence import fits, write_dealing
 from crypto.protocols.masks.keys import AgreementKey, MaskContext
 from crypto.protocols.masks.members import Setup
-from crypto.protocols.masks.offers import PAIR, SELF, Offer, seed_commitment, share_commitment
+from crypto.protocols.masks.offers import PAIR, SELF, Offer, share_commitment
 from crypto.protocols.masks.shamir import lagrange_weights, recover
 from crypto.protocols.masks.stream import Ring, apply_masks
 
 
-@dataclass
+@holds_secrets
+@dataclass(repr=False)
 class Recovery:
-    """The shares of one epoch, checked on arrival against the dealers' commitments.
-
-    `blame` lists, in words, whose fault a bad share is.
-    """
+    """The shares of one epoch, checked on arrival against the dealers' commitments."""
 
     plan: Plan
     setup: Setup
@@ -30,46 +31,73 @@ class Recovery:
     threshold: int
     survivors: tuple[int, ...]
     dropped: tuple[int, ...]
-    blame: list[str] = field(default_factory=list)
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    _complaints: dict[int, set[int]] = field(default_factory=dict)
+    _secrets: dict[int, bytes] = field(default_factory=dict)
     _weights: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
 
     def take(self, holder: int, triples: tuple[tuple[int, int, bytes], ...], bad: tuple[int, ...]) -> None:
-        """Keep the shares that were asked for and fit; note the holder of one that does not fit."""
+        """Keep one holder's shares.
+
+        Raises:
+            FaultError: they are not those that it was asked for, or one does not fit its dealer's commitment.
+        """
         alive = frozenset(self.survivors)
-        for dealer in bad:
-            self._blame(f"{self._name(holder)} got a bad share of {self._name(dealer)}")
+        dealers = {dealer for dealer, _, _ in triples}
+        held = {dealer for dealer in (*self.setup.neighbours[holder], holder) if dealer in self.offers}
+        asked = all(kind == (SELF if dealer in alive else PAIR) for dealer, kind, _ in triples)
+        if not asked or dealers & set(bad) or dealers | set(bad) != held or holder in bad:
+            raise FaultError(f"{self._name(holder)} sent other shares than those that were asked for")
         for dealer, kind, share in triples:
-            offer = self.offers.get(dealer)
-            if offer is None or holder not in offer.places or kind != (SELF if dealer in alive else PAIR):
-                self._blame(f"{self._name(holder)} sent a share that was not asked for")
-                continue
+            offer = self.offers[dealer]
             found = share_commitment(self.plan.session, offer.epoch, dealer, holder, kind, share)
             if found != offer.commitment(holder, kind):
-                self._blame(f"{self._name(holder)} sent a false share")
-                continue
+                raise FaultError(f"{self._name(holder)} sent a false share")
+        for dealer, _, share in triples:
             self._shares.setdefault(dealer, {})[holder] = share
+        for dealer in bad:
+            self._complaints.setdefault(dealer, set()).add(holder)
 
     def missing(self) -> list[str]:
         """The clients whose secret has fewer than `threshold` shares yet."""
-        needed = (*self.survivors, *self.dropped)
-        return [self._name(dealer) for dealer in needed if len(self._shares.get(dealer, ())) < self.threshold]
+        return [self._name(dealer) for dealer in self._needed() if not self._enough(dealer)]
+
+    def liars(self, answered: int) -> list[Fault]:
+        """The dealers of too few shares that open, or of shares that do not give the secret they committed to.
+
+        Who has not answered is silent or corrupt; as the two together are at most `max_dropouts`, so many fewer can
+        complain without a reason.
+        """
+        most = self.plan.max_dropouts - (len(self.plan.clients) - answered)
+        found = []
+        for dealer in self._needed():
+            complaints = len(self._complaints.get(dealer, ()))
+            if not self._enough(dealer):
+                if complaints > most >= 0:
+                    why = (
+                        f"{self._name(dealer)} dealt shares that {complaints} clients could not open, "
+                        f"of whom {most} may be lying"
+                    )
+                    found.append(Fault(name=self.plan.clients[dealer], reason=why))
+            elif not self._recover(dealer):
+                why = f"{self._name(dealer)} dealt shares that do not give its committed secret"
+                found.append(Fault(name=self.plan.clients[dealer], reason=why, dealing=self._dealing(dealer)))
+        return found
 
     def unmask(self, context: MaskContext, total: Ring) -> None:
-        """Take every mask off `total`, in place.
+        """Take every mask off `total`, in place, once nothing is missing and nobody has lied.
 
         Secrets are forgotten on return.
 
         Raises:
-            RecordError: shares that fit do not give the committed secret; names the dealer.
+            RecordError: a public key is unusable.
         """
         names = self.plan.clients
-        seeds = {dealer: self._secret(dealer, SELF) for dealer in self.survivors}
-        subtract = [context.self_key(seed, names[dealer]) for dealer, seed in seeds.items()]
+        subtract = [context.self_key(self._secrets[dealer], names[dealer]) for dealer in self.survivors]
         add = []
         alive = frozenset(self.survivors)
         for dealer in self.dropped:
-            pair = AgreementKey(self._secret(dealer, PAIR))
+            pair = AgreementKey(self._secrets[dealer])
             for peer in self.setup.neighbours[dealer]:
                 if peer not in alive:
                     continue
@@ -81,29 +109,38 @@ class Recovery:
                     add.append(context.pair_key(pair, public, names[dealer], names[peer]))
             pair.erase()
         self._shares.clear()
+        self._secrets.clear()
         apply_masks(total, add, subtract)
 
-    def _secret(self, dealer: int, kind: int) -> bytes:
+    def _needed(self) -> tuple[int, ...]:
+        return (*self.survivors, *self.dropped)
+
+    def _enough(self, dealer: int) -> bool:
+        return len(self._shares.get(dealer, ())) >= self.threshold
+
+    def _kind(self, dealer: int) -> int:
+        return SELF if dealer in self.survivors else PAIR
+
+    def _recover(self, dealer: int) -> bool:
+        """Whether enough shares give the committed secret, which is then kept."""
         held = self._shares[dealer]
         holders = tuple(sorted(held)[: self.threshold])
         if holders not in self._weights:
             self._weights[holders] = lagrange_weights([holder + 1 for holder in holders])
         secret = recover(self._weights[holders], [held[holder] for holder in holders])
         offer = self.offers[dealer]
-        if secret is not None and kind == SELF:
-            fits = seed_commitment(self.plan.session, offer.epoch, dealer, secret) == offer.seed_commitment
-        else:
-            fits = secret is not None and AgreementKey(secret).public == offer.public
-        if secret is None or not fits:
-            raise RecordError(f"{self._name(dealer)} dealt shares that do not give its committed secret; leave it out")
-        return secret
+        if not fits(self.plan.session, offer.epoch, dealer, self._kind(dealer), secret, offer):
+            return False
+        self._secrets[dealer] = secret or b""
+        return True
 
-    def _blame(self, text: str) -> None:
-        if text not in self.blame:
-            self.blame.append(text)
+    def _dealing(self, dealer: int) -> bytes:
+        held, offer = self._shares[dealer], self.offers[dealer]
+        shares = {holder: held[holder] for holder in sorted(held)[: self.threshold]}
+        return write_dealing(self.setup.holders(dealer), offer, self._kind(dealer), shares)
 
     def _name(self, index: int) -> str:
-        return repr(self.plan.clients[index]) if index < len(self.plan.clients) else f"client {index}"
+        return repr(self.plan.clients[index])
 
 
 def signed_total(total: Ring, bits: int) -> npt.NDArray[np.int64]:

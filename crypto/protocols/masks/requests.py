@@ -1,15 +1,15 @@
 """The bodies of the messages between server and clients after the set-up, and what a client signs to confirm.
 
-Clients are named by their place in the plan. Every reader raises RecordError for anything malformed.
+Clients are named by their place in the plan. Every reader raises FaultError for anything malformed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.keys import MaskContext, digest
 from crypto.protocols.masks.records import unpack
 from crypto.protocols.masks.shamir import SHARE_BYTES
@@ -44,14 +44,14 @@ class KeyList:
         match unpack(data):
             case [int(epoch), list(cohort), list(rows)]:
                 return KeyList(epoch, indices(cohort), tuple(_entry(row) for row in rows))
-        raise RecordError("a key list is malformed")
+        raise FaultError("a key list is malformed")
 
 
 def _entry(row: object) -> Entry:
     match row:
         case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box)]:
             return Entry(dealer, record, (first, second, box))
-    raise RecordError("an entry of a key list is malformed")
+    raise FaultError("an entry of a key list is malformed")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class UnmaskRequest:
                         case [int(index), bytes(proof)] if index not in proofs:
                             proofs[index] = proof
                         case _:
-                            raise RecordError("a confirmation is malformed or there twice")
+                            raise FaultError("a confirmation is malformed or there twice")
                 return UnmaskRequest(epoch, indices(survivors), indices(dropped), proofs)
-        raise RecordError("an unmask request is malformed")
+        raise FaultError("an unmask request is malformed")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Shares:
     """A client's answer: (dealer, kind, share) triples, dealers whose shares were bad, and its next offer."""
 
     epoch: int
-    triples: tuple[tuple[int, int, bytes], ...]
+    triples: tuple[tuple[int, int, bytes], ...] = field(repr=False)
     bad: tuple[int, ...]
     offer: bytes
 
@@ -108,7 +108,7 @@ class Shares:
                     parts = [shares[start : start + SHARE_BYTES] for start in range(0, len(shares), SHARE_BYTES)]
                     triples = tuple(zip(indices(dealers), kinds, parts, strict=True))
                     return Shares(epoch, triples, indices(bad), offer)
-        raise RecordError("an answer is malformed")
+        raise FaultError("an answer is malformed")
 
 
 def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
@@ -121,7 +121,7 @@ def read_masked(data: bytes) -> tuple[int, bytes, bytes]:
     match unpack(data):
         case [int(epoch), bytes(model), bytes(packed)] if len(model) <= 64:
             return epoch, model, packed
-    raise RecordError("a masked vector is malformed")
+    raise FaultError("a masked vector is malformed")
 
 
 def write_survivors(epoch: int, survivors: Sequence[int]) -> bytes:
@@ -134,7 +134,7 @@ def read_survivors(data: bytes) -> tuple[int, tuple[int, ...]]:
     match unpack(data):
         case [int(epoch), list(survivors)]:
             return epoch, indices(survivors)
-    raise RecordError("a list of survivors is malformed")
+    raise FaultError("a list of survivors is malformed")
 
 
 def write_number(number: int) -> bytes:
@@ -147,7 +147,7 @@ def read_number(data: bytes) -> int:
     match unpack(data):
         case int(number) if 0 <= number < 1 << 62:
             return number
-    raise RecordError("an epoch is malformed")
+    raise FaultError("an epoch is malformed")
 
 
 def statement(context: MaskContext, cohort: Iterable[int], survivors: Iterable[int]) -> bytes:
@@ -161,5 +161,5 @@ def indices(values: Sequence[object]) -> tuple[int, ...]:
     found = tuple(value for value in values if type(value) is int)
     ascending = all(a < b for a, b in pairwise(found))
     if len(found) != len(values) or not ascending or (found and found[0] < 0):
-        raise RecordError("a list of clients is not of places in ascending order")
+        raise FaultError("a list of clients is not of places in ascending order")
     return found

@@ -43,8 +43,8 @@ def check_proofs(plan: Plan, trust: Trust, corrupt: int, statement: bytes, proof
     raise UnmaskRefused(f"{valid} clients confirmed this set of survivors, {needed} of {n} are needed")
 
 
-def check_released(released: Released, plan: Plan, upload: str, model: bytes, survivors: Collection[int]) -> None:
-    """Refuse a second sum at one model if the cohorts differ by too few clients (`bookkeeping.Released`)."""
-    reason = released.clash(plan, upload, model, [plan.clients[index] for index in survivors])
+def check_released(released: Released, round: int, upload: str, model: bytes, me: str) -> None:
+    """Refuse a second sum of this client's vectors at one model (`bookkeeping.Released`)."""
+    reason = released.clash(round, upload, model, (me,))
     if reason:
         raise UnmaskRefused(reason)

@@ -3,23 +3,28 @@
 It keeps a few vectors, however many clients there are. Sums are run one at a time; a sum that is begun while
 another is under way waits for it. `Deadline` closes the phase that a sum is in (set-up, keys, vectors,
 confirmations, shares) without the clients that are missing.
+
+A client that signs what no client says is left out of the session from then on, and the sum goes on without waiting
+for it. If its masks cannot be taken off, that sum is aborted and the next ones do without it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from crypto.errors import CryptoError
+from crypto.errors import CryptoError, MessageError
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import Key, OpenSums, ignored
+from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored
+from crypto.protocols.faults import Fault, Faults
 from crypto.protocols.masks.bits import add_bits
-from crypto.protocols.masks.errors import RecordError
+from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.keyring import SET_UP, Keyring
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import mask_parameters
@@ -29,8 +34,6 @@ from crypto.protocols.masks.stream import Ring, ring_dtype
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]
-# Vectors of different models do not add up; so many models are told apart, the rest is ignored.
-MOST_PILES = 3
 
 
 @dataclass
@@ -81,8 +84,15 @@ class MaskServer:
         self._places = {name: place for place, name in enumerate(plan.clients)}
         self._sums = OpenSums(plan)
         self._keys = Keyring(plan)
+        self._faults = Faults(plan)
+        self._opened: dict[str, Message] = {}
         self._current: _Sum | None = None
         self._waiting: deque[Key] = deque()
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients that were found at fault and are left out, with the evidence."""
+        return self._faults.found
 
     def start(self) -> tuple[Item, ...]:
         """Nothing to send before the clients' hellos."""
@@ -101,14 +111,19 @@ class MaskServer:
             case Message():
                 if item.session != self._plan.session or item.sender not in self._places:
                     return ignored(item, "of another session, or not from a client")
+                if item.sender in self._faults:
+                    return ignored(item, "from a client that is left out")
                 try:
                     return self._take(item, self._places[item.sender])
+                except FaultError as error:
+                    self._faults.in_message(item, str(error))
+                    return self._leave_out(self._places[item.sender])
                 except CryptoError as error:
                     return ignored(item, str(error))
 
     def _take(self, item: Message, sender: int) -> tuple[Item, ...]:
         if item.kind in ("hello", "open"):
-            return self._keys.enrol(item.kind, item.sender, item.payload)
+            return self._enrol(item)
         if item.kind in ("offer", "spent"):
             self._keys.offer(sender, item.payload)
             return self._offered(sender, item.kind == "spent")
@@ -123,6 +138,39 @@ class MaskServer:
             case "shares" if current.phase == "shares" and current.opening is not None:
                 return self._shares(current, current.opening, sender, item)
         return ignored(item, "of a kind or phase that is not waited for")
+
+    def _enrol(self, item: Message) -> tuple[Item, ...]:
+        self._keys.enrol(item.kind, item.sender, item.payload)
+        if item.kind == "open":
+            self._opened[item.sender] = item
+        sharers = self._keys.sharers()
+        shown = tuple(self._opened[name] for name in sharers)
+        for name in sharers:
+            why = f"{name!r} has a channel key that another client has as well"
+            self._faults.note(Fault(name=name, reason=why, evidence=shown))
+            self._keys.leave_out(self._places[name])
+        return self._gathered(self._keys.go_on())
+
+    def _gathered(self, sent: tuple[Message, ...]) -> tuple[Item, ...]:
+        """What follows from a step of the set-up: the next broadcast, or the end of a sum that waits for it."""
+        return (*sent, *self._abort(self._current, self._keys.failed)) if self._keys.failed else sent
+
+    def _leave_out(self, *indices: int) -> tuple[Item, ...]:
+        """Go on without clients, whatever phase the sum is in."""
+        for index in indices:
+            self._keys.leave_out(index)
+        if not self._keys.enrolled:
+            return self._gathered(self._keys.go_on())
+        current = self._current
+        opening = None if current is None else current.opening
+        if current is None or current.phase == "keys":
+            return self._close_keys(current) if self._keys.complete else ()
+        if opening is None:
+            return self._close_vectors(current) if self._arrived(current) else ()
+        opening.asked -= set(indices)
+        if current.phase == "confirm":
+            return self._close_confirm(current, opening) if opening.asked <= set(opening.proofs) else ()
+        return self._finish(current, opening) if opening.answered >= opening.asked else ()
 
     def _deadline(self, item: Deadline) -> tuple[Item, ...]:
         key, current = (item.round, item.upload), self._current
@@ -145,8 +193,7 @@ class MaskServer:
         """Go on with the set-up, or with the first keys."""
         if self._keys.enrolled:
             return () if self._keys.begun else self._close_keys(self._current)
-        sent = self._keys.tick()
-        return (*sent, *self._abort(self._current, self._keys.failed)) if self._keys.failed else sent
+        return self._gathered(self._keys.tick())
 
     def _offered(self, sender: int, spent: bool) -> tuple[Item, ...]:
         current = self._current
@@ -189,7 +236,7 @@ class MaskServer:
     def _open_vectors(self, current: _Sum) -> tuple[Item, ...]:
         current.phase = "vectors"
         number = write_number(self._keys.epoch.number)
-        return tuple(self._keys.message(index, "begin", current.key, number) for index in self._keys.setup.members)
+        return tuple(self._keys.message(index, "begin", current.key, number) for index in self._keys.members)
 
     def _masked(self, current: _Sum, sender: int, item: Message) -> tuple[Item, ...]:
         number, model, packed = read_masked(item.payload)
@@ -199,10 +246,14 @@ class MaskServer:
         bits = self._plan.ring_bits(upload.name)
         pile = current.piles.get(model)
         if pile is None:
-            if len(current.piles) == MOST_PILES:
-                raise RecordError(f"a vector of a further model; {MOST_PILES} are told apart")
+            # Vectors of different models do not add up; as many corrupt clients as may be each name one of their own.
+            if len(current.piles) > self._plan.max_dropouts:
+                raise RecordError(f"a vector of a further model; {len(current.piles)} are told apart")
             pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
-        add_bits(packed, pile.total, bits)
+        try:
+            add_bits(packed, pile.total, bits)
+        except MessageError as error:
+            raise FaultError(str(error)) from error
         pile.senders.add(sender)
         current.piles[model] = pile
         return self._close_vectors(current) if self._arrived(current) else ()
@@ -244,9 +295,10 @@ class MaskServer:
         return tuple(self._keys.message(index, "confirm", current.key, body) for index in survivors)
 
     def _confirmed(self, current: _Sum, opening: _Opening, sender: int, item: Message) -> tuple[Item, ...]:
-        holds = self._keys.setup.trust.holds(item.sender, opening.signed, item.payload)
-        if sender not in opening.asked or not holds:
-            raise RecordError("a confirmation that was not asked for, or of another set of survivors")
+        if sender not in opening.asked or sender in opening.proofs:
+            raise RecordError("a confirmation that was not asked for, or a second one")
+        if not self._keys.setup.trust.holds(item.sender, opening.signed, item.payload):
+            raise FaultError("a confirmation of something else than the set of survivors")
         opening.proofs[sender] = item.payload
         return self._close_confirm(current, opening) if opening.asked <= set(opening.proofs) else ()
 
@@ -269,34 +321,46 @@ class MaskServer:
         answer = Shares.from_bytes(item.payload)
         if sender not in opening.asked or sender in opening.answered or answer.epoch != opening.context.epoch:
             raise RecordError("an answer that was not asked for, or a second one")
-        opening.answered.add(sender)
         opening.recovery.take(sender, answer.triples, answer.bad)
-        try:
-            self._keys.offer(sender, answer.offer)
-        except RecordError as error:
-            ignored(item, str(error))
+        opening.answered.add(sender)
+        if answer.offer:
+            try:
+                self._keys.offer(sender, answer.offer)
+            except FaultError:
+                raise
+            except RecordError as error:
+                ignored(item, str(error))
         return self._finish(current, opening) if opening.answered >= opening.asked else ()
 
     def _finish(self, current: _Sum, opening: _Opening) -> tuple[Item, ...]:
         recovery = opening.recovery
-        blame = "".join(f"; {sentence}" for sentence in recovery.blame)
+        liars = recovery.liars(len(opening.answered))
+        for fault in liars:
+            self._faults.note(fault)
+            self._keys.leave_out(self._places[fault.name])
         missing = recovery.missing()
+        if liars:
+            return self._abort(current, "; ".join(fault.reason for fault in liars))
         if missing:
             few = f"too few shares came for {len(missing)} clients, {missing[0]} for one; run another round"
-            return self._abort(current, few + blame)
+            return self._abort(current, few)
         try:
             recovery.unmask(opening.context, opening.total)
         except CryptoError as error:
-            return self._abort(current, f"{error}{blame}")
-        self._sums.close(current.key)
+            return self._abort(current, str(error))
         total = signed_total(opening.total, self._plan.ring_bits(current.key[1]))
+        beyond = beyond_bound(self._plan, current.key[1], total, len(opening.survivors))
+        if beyond:
+            return self._abort(current, beyond)
+        self._sums.close(current.key)
         names = tuple(self._plan.clients[index] for index in opening.survivors)
-        return (Aggregate(self._plan.session, *current.key, total, names), *self._after())
+        outcome = Aggregate(self._plan.session, *current.key, total, names, blamed=self._faults.names)
+        return (outcome, *self._after())
 
     def _abort(self, current: _Sum | None, reason: str) -> tuple[Item, ...]:
         if current is None:
             return ()
-        abort = self._sums.abort(current.key, reason[:MAX_REASON])
+        abort = self._sums.abort(current.key, reason[:MAX_REASON], self._faults.names)
         # The invitation is for keys of the next epoch; these of the cohort cannot be used again.
         invited = self._keys.invite() if self._keys.begun else ()
         return (abort, *invited, *self._after())

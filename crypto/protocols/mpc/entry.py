@@ -29,7 +29,7 @@ def _party(seat: PartySeat) -> Session:
         return Dealer()
     if seat.opener is None:
         raise PlanRefused(f"{seat.role} runs in a process of its own; start it with crypto.host_parties")
-    return ComputeServer(seat.plan, seat.role, seat.random, seat.opener)
+    return ComputeServer(seat.plan, seat.role, seat.random, seat.opener, seat.journal)
 
 
 def _client_bytes(_plan: Plan, upload: Upload) -> int:

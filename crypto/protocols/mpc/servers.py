@@ -1,31 +1,45 @@
 """The servers of `mpc.client`: two computing servers that hold shares, the server that counts arrivals, the dealer.
 
 Shares are kept per client until the list is known, as a client may have reached one computing server only: 8
-bytes an entry and client at compute1, 32 bytes a client at compute0.
+bytes an entry and client at compute1, 32 bytes a client at compute0. Of sums that the server has not begun, each
+client has `EARLY` shares kept, the newest.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import MessageError, SealError
+from crypto.errors import CryptoError, MessageError, SealError
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.sealed import BoxKey
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES
-from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Released, ignored, in_order, valid_names
+from crypto.protocols.bookkeeping import (
+    MAX_MODEL,
+    Journal,
+    Key,
+    OpenSums,
+    Released,
+    beyond_bound,
+    ignored,
+    in_order,
+    valid_names,
+)
+from crypto.protocols.faults import Fault, Faults
 from crypto.protocols.mpc.client import COMPUTE, SET_UP, Vector, expand
 from crypto.protocols.session import Opened, SumOpener
 from crypto.wire.messages import Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 
 DEALER = "dealer"
+EARLY = 2
 
 
 @holds_secrets
@@ -56,16 +70,20 @@ class _Offer:
 class ComputeServer:
     """Keeps the shares of one of the two computing servers, and opens each sum once."""
 
-    def __init__(self, plan: Plan, role: str, random: RandomBytes, opener: SumOpener) -> None:
+    def __init__(
+        self, plan: Plan, role: str, random: RandomBytes, opener: SumOpener, journal: Journal | None = None
+    ) -> None:
         self.name = role
         self._plan = plan
         self._opener = opener
         self._box = BoxKey(random)
         self._shares: dict[Key, dict[str, tuple[bytes, bytes]]] = {}
-        self._released = Released()
+        self._released = Released(self.name, journal)
         self._offers: dict[Key, _Offer] = {}
         self._ready: dict[Key, bytes] = {}
         self._closed: set[Key] = set()
+        self._begun: set[Key] = set()
+        self._early: dict[str, list[Key]] = {}
 
     def start(self) -> tuple[Item, ...]:
         """Send the public key to the clients."""
@@ -80,6 +98,8 @@ class ComputeServer:
             return ignored(item, "other session or unknown sum")
         if item.kind == "forget" and item.sender == "server":
             return self._forget(key)
+        if item.kind == "begin" and item.sender == "server":
+            return self._begin(key)
         if item.kind == "ready" and item.sender in COMPUTE and item.sender != self.name:
             return self._agree(item, key)
         if key in self._closed:
@@ -91,21 +111,42 @@ class ComputeServer:
         return ()
 
     def _take(self, message: Message, key: Key) -> tuple[Item, ...]:
-        shares = self._shares.setdefault(key, {})
-        if message.sender in shares:
+        if message.sender in self._shares.get(key, {}):
             return ignored(message, "second share of this client")
         size = message.payload[0] if message.payload else MAX_MODEL + 1
         model, box = message.payload[1 : 1 + size], message.payload[1 + size :]
-        if size > MAX_MODEL:
-            return ignored(message, "no model digest and sealed share")
         try:
+            if size > MAX_MODEL:
+                raise SealError("no model digest and sealed share")
             share = self._box.open(box, (message.session, *key, model, message.sender, self.name))
+            if len(share) != (SEED_BYTES if self.name == COMPUTE[0] else 8 * self._entries(key)):
+                raise SealError("share of the wrong length")
         except SealError as error:
-            return ignored(message, str(error))
-        if len(share) != (SEED_BYTES if self.name == COMPUTE[0] else 8 * self._entries(key)):
-            return ignored(message, "share of the wrong length")
-        shares[message.sender] = (model, share)
+            ignored(message, str(error))
+            return (self._answer(key, "bad", pack_value([message.sender, str(error)])),)
+        self._shares.setdefault(key, {})[message.sender] = (model, share)
+        if key not in self._begun:
+            self._come_early(message.sender, key)
         return (self._answer(key, "have", pack_value([message.sender, model])),)
+
+    def _come_early(self, sender: str, key: Key) -> None:
+        """Keep few shares of a client for sums that may never begin."""
+        early = self._early.setdefault(sender, [])
+        early.append(key)
+        if len(early) > EARLY:
+            oldest = early.pop(0)
+            self._shares.get(oldest, {}).pop(sender, None)
+            if not self._shares.get(oldest, True):
+                del self._shares[oldest]
+
+    def _begin(self, key: Key) -> tuple[Item, ...]:
+        """Keep all shares of a sum from now on, and say whose are here already."""
+        self._begun.add(key)
+        for early in self._early.values():
+            if key in early:
+                early.remove(key)
+        early_shares = self._shares.get(key, {}) if key not in self._closed else {}
+        return tuple(self._answer(key, "have", pack_value([name, share[0]])) for name, share in early_shares.items())
 
     def _reveal(self, message: Message, key: Key) -> tuple[Item, ...]:
         names = valid_names(self._plan, _unpacked(message.payload))
@@ -117,11 +158,10 @@ class ComputeServer:
             return (self._answer(key, "refused", b"the computing servers hold different shares or lists"),)
         models = {shares[name][0] for name in names}
         model = models.pop()
-        clash = self._released.clash(self._plan, key[1], model, names)
-        if models or clash:
-            reason = clash or "the vectors listed belong to several models"
+        reason = "the vectors listed belong to several models" if models else ""
+        reason = reason or self._released.take(*key, model, names)
+        if reason:
             return (self._answer(key, "refused", reason.encode()),)
-        self._released.note(key[1], model, names)
         digest = hashlib.sha256(pack_value([self._plan.session, *key, model, list(names)])).digest()
         self._offers[key] = _Offer(digest, names)
         self._opener.offer(digest, self._vectors(key, [shares[name][1] for name in names]))
@@ -155,7 +195,10 @@ class ComputeServer:
         bounds = tuple(bound for bound in (declared.norm_bound, declared.noise_norm_bound) if bound)
         opened: Opened | None = None
         if other == offer.digest:
-            opened = self._opener.open(offer.digest, bounds, self._plan.min_clients if bounds else 1)
+            try:
+                opened = self._opener.open(offer.digest, bounds, self._plan.min_clients if bounds else 1)
+            except CryptoError as error:
+                return (self._answer(key, "refused", str(error).encode()),)
         self._opener.withdraw(offer.digest)
         if opened is None:
             return (self._answer(key, "refused", b"the computing servers hold different shares or lists"),)
@@ -216,14 +259,24 @@ class _Progress:
 
 @holds_secrets
 class MpcServer:
-    """Counts arrivals and asks the computing servers for the sum; it sees no share."""
+    """Counts arrivals and asks the computing servers for the sum; it sees no share.
+
+    A client whose share a computing server cannot use, or that names two models, is left out from then on; the
+    evidence is with the computing servers.
+    """
 
     name = "server"
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._sums = OpenSums(plan)
+        self._faults = Faults(plan)
         self._progress: dict[Key, _Progress] = {}
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients that were found at fault and are left out."""
+        return self._faults.found
 
     def start(self) -> tuple[Item, ...]:
         """Nothing to send."""
@@ -233,9 +286,10 @@ class MpcServer:
         """See `Session.on`."""
         match item:
             case Begin():
-                if self._sums.begin(item):
-                    self._progress[(item.round, item.upload)] = _Progress()
-                return ()
+                if not self._sums.begin(item):
+                    return ()
+                self._progress[(item.round, item.upload)] = _Progress()
+                return self._tell((item.round, item.upload), "begin", b"")
             case Deadline():
                 key = self._sums.key_of(item)
                 return () if key is None else self._deadline(key, self._progress[key])
@@ -252,11 +306,17 @@ class MpcServer:
         return () if progress.asked else self._ask(key)
 
     def _hear(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
-        if message.kind == "have" and not progress.asked:
+        if message.kind in ("have", "bad") and not progress.asked:
             match _unpacked(message.payload):
-                case [str(name), bytes(model)] if name in self._plan.clients:
+                case [str(name), bytes(model)] if name in self._plan.clients and name not in self._faults:
                     progress.arrived[message.sender].setdefault(name, model)
-            return self._ask(key) if len(progress.together()) == len(self._plan.clients) else ()
+                    if len({each[name] for each in progress.arrived.values() if name in each}) > 1:
+                        self._faults.note(Fault(name=name, reason=f"{name!r} named two models for one vector"))
+                case [str(name), str(why)] if name in self._plan.clients:
+                    reason = f"{name!r} sent {message.sender} a share that it cannot use: {why[:200]}"
+                    self._faults.note(Fault(name=name, reason=reason))
+            heard = progress.together() | set(self._faults.names)
+            return self._ask(key) if heard >= set(self._plan.clients) else ()
         if message.kind == "sum" and progress.asked:
             progress.answers.setdefault(message.sender, message.payload)
             return self._finish(key, progress) if len(progress.answers) == len(COMPUTE) else ()
@@ -268,7 +328,7 @@ class MpcServer:
     def _ask(self, key: Key) -> tuple[Item, ...]:
         progress = self._progress[key]
         names = in_order(self._plan, progress.together())
-        abort = self._sums.too_few(key, len(names))
+        abort = self._sums.too_few(key, len(names), self._faults.names)
         if abort is not None:
             del self._progress[key]
             return (*self._tell(key, "forget", b""), abort)
@@ -282,15 +342,18 @@ class MpcServer:
                 names = tuple(name for name, bit in zip(progress.asked, bits, strict=False) if bit is True)
                 fits = len(bits) == len(progress.asked) and len(total) == 8 * self._plan.find(key[1]).length
                 if fits and len(names) >= self._plan.min_clients:
+                    values = np.frombuffer(total, dtype="<i8").astype(np.int64)
+                    beyond = beyond_bound(self._plan, key[1], values, len(names))
+                    if beyond:
+                        return self._give_up(key, beyond)
                     del self._progress[key]
                     self._sums.close(key)
-                    values = np.frombuffer(total, dtype="<i8").astype(np.int64)
-                    return (Aggregate(self._plan.session, *key, values, names),)
+                    return (Aggregate(self._plan.session, *key, values, names, self._faults.names),)
         return self._give_up(key, "the computing servers opened different sums; restart both.")
 
     def _give_up(self, key: Key, reason: str) -> tuple[Item, ...]:
         del self._progress[key]
-        return (*self._tell(key, "forget", b""), self._sums.abort(key, reason))
+        return (*self._tell(key, "forget", b""), self._sums.abort(key, reason, self._faults.names))
 
     def _tell(self, key: Key, kind: str, payload: bytes) -> tuple[Message, ...]:
         return tuple(

@@ -179,7 +179,7 @@ def test_poison_is_refused_on_shares_by_real_processes() -> None:
 
 def test_a_sum_without_the_check_is_moved() -> None:
     # The same poison in a plain sum: nothing notices it, and the sum is the attacker's.
-    made = plan("plain", ("a", "b"), (Upload(name="g", length=3, bound=10),), 1)
+    made = plan("plain", ("a", "b"), (Upload(name="g", length=3, bound=1000),), 1)
     clients = {name: open_client(made, name) for name in made.clients}
     parties: dict[str, Party] = {**clients, "server": open_party(made, "server")}
     deliver(parties, (), inputs={"server": (Begin(0, "g"),)})

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from crypto import Upload, plan
-from crypto.errors import MessageError, PlanRefused
+from crypto.errors import MessageError, PlanRefused, RosterError
+from crypto.keys.roster import Identity, Roster
 from crypto.opening import open_client, open_party
 from crypto.planning.checks import log2_decryption_failure
 from crypto.planning.plans import Plan
@@ -107,7 +108,7 @@ def test_plans_travel_as_bytes_and_are_checked_again() -> None:
     )
     assert plan_from_bytes(made.to_bytes()) == made
     with pytest.raises(PlanRefused):
-        plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", None]))
+        plan_from_bytes(pack_value(["bfv", ["a"], [["g", 1, 1, 0, 0.0, 0, 0]], 1, 0, "s", None, 0]))
     for bad in (
         b"",
         b"\xc0",
@@ -142,3 +143,43 @@ def test_unknown_names_are_refused() -> None:
         open_party(plan(**(GOOD | {"protocol": "mpc"})), "compute0")
     with pytest.raises(PlanRefused, match="packing"):
         plan(**(GOOD | {"protocol": "plain"})).packing("g")
+
+
+@pytest.mark.parametrize("protocol", ["bfv", "mpc", "secagg", "secagg+"])
+def test_without_a_roster_the_printed_assumption_trusts_the_server(protocol: str) -> None:
+    """Whoever carries the first messages can invent the other clients; the certificate must not say less."""
+    names = ("a", "b", "c", "d")
+    made = plan(protocol, names, (Upload(name="g", length=1, bound=1),), 1)
+    assert "could invent all other clients" in made.assumption
+    assert "So the server is assumed to follow the protocol" in made.assumption
+    known = Roster.of(Identity.new(name) for name in (*names, *made.roles))
+    assert "roster pins" in made.pinned(known).assumption
+    assert "invent" not in made.pinned(known).assumption
+
+
+def test_colluders_travel_with_the_plan() -> None:
+    made = plan("bfv", ("a", "b", "c", "d"), (Upload(name="g", length=1, bound=1),), 1, corrupt=2)
+    assert plan_from_bytes(made.to_bytes()) == made
+    assert made.corrupt == 2
+    roster = Roster.of(Identity.new(name) for name in ("a", "b", "c", "d", *made.roles))
+    assert made.pinned(roster).corrupt == 2
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\x00", "\x1b[31m", "\x85", "\u2028", "\u2029", "\u202e", "\ud800", "\x7f"]
+)
+def test_names_are_one_printable_line(mark: str) -> None:
+    name = f"a{mark}b"
+    upload = Upload(name="g", length=1, bound=1)
+    for change in (
+        {"clients": ("a", name, "c")},
+        {"uploads": (Upload(name=name, length=1, bound=1),)},
+        {"session": name},
+    ):
+        with pytest.raises(PlanRefused, match="printable"):
+            plan(**(GOOD | {"uploads": (upload,)} | change))
+    with pytest.raises(RosterError, match="printable"):
+        Identity.new(name)
+    with pytest.raises(RosterError, match="printable"):
+        Roster(((name, bytes(31) + b"\x10"),))
+    assert plan(**(GOOD | {"clients": ("Zo\u00eb", "\u4e2d\u6587", "o'neil & co")}))

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto import Message, Plan, Upload, open_client, open_party, plan
+from crypto import Begin, Deadline, Message, Plan, Upload, open_client, open_party, plan
 from crypto.errors import PlanRefused, SubmissionRefused
 from crypto.keys.roster import Identity, Roster, Trust, make_identities
-from crypto.protocols.envelope import WINDOW, Envelope, Seen
+from crypto.protocols.envelope import WINDOW, Envelope, SealedParty, Seen, is_signed
 from crypto.protocols.plans import plan_from_bytes
+from crypto.wire.messages import Input, Item
 
 OWN = make_identities(("a", "b", "server", "keyholder"))
 ROSTER = Roster.of(OWN.values())
@@ -141,9 +142,47 @@ def test_a_roster_travels_with_the_plan_and_is_demanded() -> None:
 
 
 def test_noise_is_added_where_it_does_not_travel_apart() -> None:
-    made = pinned(roster=None)
+    made = plan("plain", ("a", "b"), (Upload(name="g", length=2, bound=10, noise_bound=3),), 3)
     client = open_client(made, "a")
     (message,) = client.submit(0, "g", np.array([1, 2]), np.array([3, -3]))
     assert np.frombuffer(message.payload, dtype="<i8").tolist() == [4, -1]
-    with pytest.raises(SubmissionRefused, match="like the vector"):
+    with pytest.raises(SubmissionRefused, match="the noise share is int64"):
         client.submit(1, "g", np.array([1, 2]), np.array([3]))
+    for vector, noise in (([11, 0], None), ([-11, 3], [3, -3]), ([10, 10], [4, 0]), ([0, 0], [0, -4])):
+        share = None if noise is None else np.array(noise)
+        with pytest.raises(SubmissionRefused, match="plan's bound"):
+            client.submit(1, "g", np.array(vector), share)
+    (message,) = client.submit(1, "g", np.array([10, -10]), np.array([3, -3]))
+    assert np.frombuffer(message.payload, dtype="<i8").tolist() == [13, -13]
+
+
+@pytest.mark.parametrize("item", [Begin(0, "g"), Deadline(0, "g"), None])
+def test_a_party_that_stumbles_answers_nothing_and_says_where(
+    item: Begin | Deadline | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = pinned()
+
+    class Stumbles:
+        name = "server"
+
+        def start(self) -> tuple[Item, ...]:
+            return ()
+
+        def on(self, item: Input) -> tuple[Item, ...]:
+            raise KeyError("a secret value")
+
+    party = SealedParty(Stumbles(), envelope("server", made))
+    assert party.on(item or signed(made, 0)[0]) == ()
+    assert "KeyError" in caplog.text
+    assert "test_envelope.py" in caplog.text
+    assert "secret value" not in caplog.text
+
+
+def test_a_third_party_can_check_who_sealed_a_message() -> None:
+    made = pinned()
+    (message,) = signed(made, 0)
+    assert is_signed(made, message)
+    for edit in ({"payload": b"xz"}, {"sender": "b"}, {"round": 1}, {"sequence": 3}, {"session": "t"}, {"proof": b""}):
+        assert not is_signed(made, replace(message, **edit))  # type: ignore[arg-type]
+    assert not is_signed(pinned(roster=None), message)
+    assert not is_signed(pinned(rounds=4), message)

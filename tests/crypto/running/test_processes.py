@@ -129,9 +129,9 @@ def test_a_killed_party_is_reported_in_one_sentence() -> None:
 def test_a_party_that_fails_is_quoted(capfd: pytest.CaptureFixture[str]) -> None:
     party = ProcessParty(tiny(), "server")
     try:
-        party._channel.send_bytes(b"\x01 no message")
+        party._channel.send_bytes(b"\x02 no message")
         party.collect()
-        with pytest.raises(PartyLost, match=r"exit code 1: MessageError: .*msgpack"):
+        with pytest.raises(PartyLost, match=r"exit code 1: MessageError: unknown message tag 32"):
             party.collect()
     finally:
         party.close()

@@ -1,6 +1,9 @@
 """What the parties of each protocol can work out, from the code itself: it is run with chosen "random" expansions."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,16 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto import Message, Plan, Upload, open_client, plan
+from crypto import Aggregate, Message, Plan, Upload, open_client, plan, run_round, set_up
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
 from crypto.keys.roster import Identity
 from crypto.keys.sealed import BoxKey
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.protocols.bfv import sessions as bfv
+from crypto.protocols.masks import offers
+from crypto.protocols.masks.requests import Shares
 from crypto.protocols.mpc import client as mpc
 from crypto.protocols.plain import PlainClient
 from crypto.protocols.session import hiding
+from crypto.running.rehearsal import rehearse
 from crypto.testing import determined, probe
 
 RING = 2**64
@@ -129,7 +135,7 @@ def padded(values: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return b"ciphertext"
 
     monkeypatch.setattr(bfv, "encrypt", note)
-    keys = bfv.HolderKeys(None, BoxKey(system_random).public)  # type: ignore[arg-type]
+    keys = bfv.HolderKeys(0, None, BoxKey(system_random).public)  # type: ignore[arg-type]
     for index, name in enumerate(NAMES):
         rows = np.full((1, RING_DEGREE), values[3 + index] % PLAIN_MODULUS)
         monkeypatch.setattr(bfv, "pad", lambda *_, rows=rows: rows)
@@ -196,3 +202,54 @@ def test_every_protocol_declares_what_hides() -> None:
         plan("plain", NAMES, (Upload(name="g", length=1, bound=10),), 1), "a"
     ).submit(0, "g", np.array([7]))
     assert sent[0].payload == b"\x07" + bytes(7)
+
+
+def dataclasses_of_crypto() -> list[type]:
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "crypto"]
+    found = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    return [kind for kind in found if is_dataclass(kind) and kind.__module__.split(".")[0] == "crypto"]
+
+
+@pytest.mark.parametrize("protocol", ["secagg", "mpc"])
+def test_no_object_that_is_made_on_the_way_shows_a_share_in_its_repr(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every dataclass of the package that is made in a set-up and a sum with a dropout is asked for its repr."""
+    secrets: set[bytes] = set()
+    made: list[object] = []
+    true = offers.split
+
+    def split(secret: bytes, *rest: Any) -> list[bytes]:
+        shares = true(secret, *rest)
+        secrets.update((secret, *shares))
+        return shares
+
+    monkeypatch.setattr(offers, "split", split)
+    names = ("a", "b", "c", "d", "e")
+    planned = plan(protocol, names, (Upload(name="g", length=3, bound=10**9),), 3, max_dropouts=1)
+    parties: dict[str, Any] = {**rehearse(planned)}
+    for kind in dataclasses_of_crypto():
+        start = kind.__init__
+
+        def noted(self: object, *given: Any, start: Any = start, **named: Any) -> None:
+            start(self, *given, **named)
+            made.append(self)
+
+        monkeypatch.setattr(kind, "__init__", noted)
+    set_up(parties)
+    vectors = {name: np.full(3, 123456789 + place) for place, name in enumerate(names)}
+    outcome = run_round(parties, 0, "g", vectors, drop=("e",))
+    assert isinstance(outcome, Aggregate)
+    if protocol == "mpc":
+        secrets |= {part[1] for shares in parties["compute0"]._inner._shares.values() for part in shares.values()}
+    shown = "\n".join(repr(each) for each in [*made, *parties.values()] if not isinstance(each, Aggregate))
+    assert len(made) > 20
+    assert protocol == "mpc" or len(secrets) > 50
+    for secret in secrets:
+        assert repr(secret[:16])[2:-1] not in shown
+    assert "12345678" not in shown
+
+
+def test_an_answer_shows_no_share() -> None:
+    answer = Shares(0, ((1, 0, b"0123456789abcdef" * 2 + b"!"),), (), b"")
+    assert "0123456789" not in repr(answer)

@@ -26,9 +26,10 @@ from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.plans import Plan
 from crypto.protocols.bfv.keyholder import BfvKeyHolder
 from crypto.protocols.bfv.pads import Agreement, ciphertext_hash, pad, state
-from crypto.protocols.bfv.sessions import BfvClient, BfvServer, HolderKeys
-from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key
-from crypto.protocols.session import Session
+from crypto.protocols.bfv.sessions import MAX_FRESH_KEYS, BfvClient, BfvServer, HolderKeys, write_keys
+from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key, release
+from crypto.protocols.envelope import SharedPublic
+from crypto.protocols.session import ClientSession, Session
 from crypto.running.driver import deliver
 from crypto.testing import Bench, random_vectors
 from crypto.wire.messages import encode
@@ -45,6 +46,11 @@ def tiny(**change: object) -> Plan:
         "rounds": 9,
     }
     return plan(**(made | {"max_dropouts": 1} | change))  # type: ignore[arg-type]
+
+
+def shared(client: ClientSession) -> object:
+    assert isinstance(client.public, SharedPublic)
+    return client.public.of
 
 
 def listed(payload: bytes) -> list[Any]:
@@ -132,12 +138,12 @@ def test_another_modulus_is_refused() -> None:
 
 def test_sessions_of_one_process_share_the_parsed_key(make_bench: MakeBench) -> None:
     bench = make_bench(tiny())
-    keys = [bench.client(name).public for name in bench.plan.clients]
+    keys = [shared(bench.client(name)) for name in bench.plan.clients]
     assert all(isinstance(key, HolderKeys) for key in keys)
     assert len({id(key.bfv) for key in keys if isinstance(key, HolderKeys)}) == 1
     late = open_client(bench.plan, "a", public=bench.client("b").public)
     assert late.ready
-    assert late.public is bench.client("b").public
+    assert shared(late) is shared(bench.client("b"))
 
 
 def test_values_that_tenseal_would_alter_are_refused() -> None:
@@ -184,7 +190,9 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
     assert isinstance(true, Message)
     with caplog.at_level(logging.INFO, "crypto"):
         for false in (
-            replace(true, payload=pack_value([b"\x00" * 500, bytes(32)])),
+            replace(true, payload=pack_value([0, release(), b"\x00" * 500, bytes(32)])),
+            replace(true, payload=pack_value([-1, *listed(true.payload)[1:]])),
+            replace(true, payload=pack_value([MAX_FRESH_KEYS + 1, *listed(true.payload)[1:]])),
             replace(true, payload=true.payload[:500]),
             replace(true, payload=pack_value([1, 2])),
             replace(true, session="other"),
@@ -195,8 +203,27 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
     assert "no TenSEAL public key" in caplog.text
     client.on(true)
     first = client.public
-    client.on(replace(true, payload=pack_value([KeyPair().public_bytes(), bytes(32)])))
+    client.on(replace(true, payload=write_keys(0, KeyPair().public_bytes(), bytes(32))))
     assert client.public is first
+
+
+def test_a_key_of_another_tenseal_release_is_refused_with_both_names() -> None:
+    made = tiny()
+    bench = bare(made)
+    holder, client = bench.parties["keyholder"], BfvClient(made, Identity.new("a"), system_random)
+    server = BfvServer(made, Trust())
+    assert isinstance(holder, BfvKeyHolder)
+    (_, true) = holder.start()
+    assert isinstance(true, Message)
+    number, _, *keys = listed(true.payload)
+    for party in (client, server):
+        party.on(replace(true, payload=pack_value([number, "0.3.16", *keys])))
+    both = f"TenSEAL '0.3.16', this program has '{release()}'"
+    with pytest.raises(SubmissionRefused, match=both):
+        client.submit(0, "g", np.ones(5, dtype=np.int64))
+    (outcome,) = server.on(Begin(0, "g"))
+    assert isinstance(outcome, Abort)
+    assert both in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -211,6 +238,7 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
         (lambda names, blocks: [[names[0], "b"], blocks], "malformed"),
         (lambda names, blocks: [names, blocks * 2], "1 ciphertexts"),
         (lambda names, blocks: [names, ["x"]], "bytes"),
+        (lambda names, blocks: [names, [blocks[0][:-1]]], "no ciphertext"),
         (lambda names, blocks: [names], "malformed"),
         (lambda names, blocks: 7, "malformed"),
     ],
@@ -222,8 +250,11 @@ def test_the_key_holder_refuses_bad_requests_and_serves_the_good_one_once(
     holder = bench.parties["keyholder"]
     assert isinstance(holder, BfvKeyHolder)
     request = requests_of(bench, 0, ("a", "b"))
-    names, blocks = listed(request.payload)
-    (refusal,) = holder.on(replace(request, payload=pack_value(edit(names, blocks))))
+    number, names, blocks = listed(request.payload)
+    edited = edit(names, blocks)
+    (refusal,) = holder.on(
+        replace(request, payload=pack_value([number, *edited] if isinstance(edited, list) else edited))
+    )
     assert isinstance(refusal, Message)
     assert refusal.kind == "refused"
     assert reason in refusal.payload.decode()
@@ -266,24 +297,149 @@ def test_a_ciphertext_of_another_key_is_noticed() -> None:
 
 def test_malformed_ciphertexts_count_as_not_arrived() -> None:
     bench = bare(tiny())
+    holder, client = bench.parties["keyholder"], bench.client("a")
+    assert isinstance(holder, BfvKeyHolder)
+    assert isinstance(client, BfvClient)
+    (good,) = client.submit(0, "g", np.ones(5, dtype=np.int64))
+    key, exchange, model, proof, (block,) = listed(good.payload)
+    blocks: list[Any] = [[], [block, block], [block[:-1]], [b""], ["text"], [block + b"x" * 1000], [bytes(len(block))]]
+    bad: list[bytes] = [pack_value([key, exchange, model, proof, each]) for each in blocks]
+    wrong = ([model, bytes(96), [block]], [b"other", proof, [block]], [model, proof])
+    bad += [pack_value([key, exchange, *entries]) for entries in wrong]
+    bad += [pack_value(7), b"", pack_value([-1, exchange, model, proof, [block]])]
+    bad += [state(bench.plan, client._identity, exchange, 0, "g", [bytes(len(block))])]
+    # A key of small order for pads, rightly signed, would make the key holder refuse the whole sum.
+    bad += [state(bench.plan, client._identity, weak, 0, "g", [block]) for weak in (bytes(32), b"\x01" + bytes(31))]
+    for payload in bad:
+        server = BfvServer(bench.plan, Trust())
+        server.on(holder.start()[0])  # type: ignore[arg-type]
+        server.on(Begin(0, "g"))
+        assert server.on(replace(good, payload=payload)) == ()
+        assert server.on(good) == ()
+        (outcome,) = server.on(Deadline(0, "g"))
+        assert isinstance(outcome, Abort)
+        assert outcome.reason.startswith("0 of 3 clients")
+        assert outcome.blamed == ("a",)
+        assert server.faults["a"].evidence[0].payload == payload
+
+
+def test_one_client_of_another_model_or_of_nonsense_leaves_the_sum_of_the_others() -> None:
+    bench = bare(tiny(clients=("a", "b", "c", "d"), max_dropouts=2))
     server = bench.parties["server"]
     assert isinstance(server, BfvServer)
     server.on(Begin(0, "g"))
-    (good,) = bench.client("a").submit(0, "g", np.ones(5, dtype=np.int64))
-    exchange, model, proof, (block,) = listed(good.payload)
-    client = bench.client("a")
-    assert isinstance(client, BfvClient)
-    for bad in ([], [block, block], [block[:-1]], [b""], ["text"], [block + b"x" * 1000], [bytes(len(block))]):
-        assert server.on(replace(good, payload=pack_value([exchange, model, proof, bad]))) == ()
-    signed_else = [exchange, b"other", proof, [block]]
-    others = ([exchange, model, bytes(96), [block]], [bytes(32), model, proof, [block]], [exchange, model, proof], 7)
-    for entries in (*others, signed_else):
-        assert server.on(replace(good, payload=pack_value(entries))) == ()
-    signed = state(bench.plan, client._identity, exchange, 0, "g", [bytes(len(block))])
-    assert server.on(replace(good, payload=signed)) == ()
-    (outcome,) = server.on(Deadline(0, "g"))
-    assert isinstance(outcome, Abort)
-    assert outcome.reason.startswith("0 of 3 clients")
+    models = {"a": b"one", "b": b"", "c": b"", "d": b""}
+    outcomes: list[Any] = []
+    for name, model in models.items():
+        (sent,) = bench.client(name).submit(0, "g", np.ones(5, dtype=np.int64), model)  # type: ignore[call-arg]
+        outcomes += deliver(bench.parties, [replace(sent, payload=b"nonsense") if name == "b" else sent])
+    (outcome,) = outcomes or deliver(bench.parties, (), inputs={"server": (Deadline(0, "g"),)})
+    assert isinstance(outcome, Aggregate)
+    assert outcome.total.tolist() == [2] * 5
+    assert (outcome.contributors, outcome.blamed) == (("c", "d"), ("b",))
+
+
+def spoil(bench: Bench, number: int) -> Abort | Aggregate:
+    """One sum in which a encrypts what no vector is: a slot far beyond every bound."""
+    outcomes = deliver(bench.parties, (), inputs={"server": (Begin(number, "g"),)})
+    for name in bench.plan.clients:
+        client = bench.client(name)
+        assert isinstance(client, BfvClient)
+        true = client._submissions
+        if name == "a":
+            client._submissions = lambda: None  # type: ignore[assignment]
+            client._submissions.check = lambda *_: None  # type: ignore[method-assign]
+        sent = client.submit(number, "g", np.full(5, 10**5 if name == "a" else 1))
+        client._submissions = true
+        outcomes += deliver(bench.parties, sent)
+    (outcome,) = outcomes
+    return outcome
+
+
+def test_a_failure_that_depends_on_decryption_costs_the_key_and_so_many_at_most() -> None:
+    made = tiny(rounds=2 * MAX_FRESH_KEYS + 9)
+    bench = bare(made)
+    holder = bench.parties["keyholder"]
+    assert isinstance(holder, BfvKeyHolder)
+    seen = set()
+    for number in range(MAX_FRESH_KEYS + 1):
+        seen.add(holder._keys.public_bytes())  # type: ignore[union-attr]
+        outcome = spoil(bench, 2 * number)
+        assert isinstance(outcome, Abort)
+        assert "leaves the plan's bound" in outcome.reason
+        assert outcome.blamed == ()
+        if number < MAX_FRESH_KEYS:
+            vectors = {name: np.full(5, number) for name in made.clients}
+            after = run_round(bench.parties, 2 * number + 1, "g", vectors)
+            assert isinstance(after, Aggregate)
+            assert after.total.tolist() == [3 * number] * 5
+    assert len(seen) == MAX_FRESH_KEYS + 1
+    last = spoil(bench, made.rounds - 1)
+    assert isinstance(last, Abort)
+    assert "open a new session" in last.reason
+
+
+def test_what_is_refused_before_decryption_costs_no_key() -> None:
+    bench = bare(tiny())
+    holder = bench.parties["keyholder"]
+    assert isinstance(holder, BfvKeyHolder)
+    keys = holder._keys
+    request = requests_of(bench, 0, ("a", "b"))
+    number, names, blocks = listed(request.payload)
+    for payload in ([number + 1, names, blocks], [number, names, [b"x" * 60_000]], [number, names[:1], blocks], 7):
+        (refusal,) = holder.on(replace(request, payload=pack_value(payload)))
+        assert isinstance(refusal, Message)
+        assert refusal.kind == "refused"
+        assert holder._keys is keys
+    assert holder.on(request)[0].kind == "sum"  # type: ignore[union-attr]
+
+
+def test_ciphertexts_under_the_old_key_are_not_added_to_those_under_the_new() -> None:
+    bench = bare(tiny())
+    server, holder = bench.parties["server"], bench.parties["keyholder"]
+    assert isinstance(server, BfvServer)
+    assert isinstance(holder, BfvKeyHolder)
+    server.on(Begin(0, "g"))
+    server.on(Begin(1, "g"))
+    old = {name: bench.client(name).submit(0, "g", np.ones(5, dtype=np.int64)) for name in ("a", "b", "c")}
+    server.on(*old["a"])
+    renewed = deliver(bench.parties, holder._renew())
+    assert [type(outcome) for outcome in renewed] == [Abort]
+    assert server.on(*old["b"]) == ()
+    late = bench.client("c").submit(1, "g", np.ones(5, dtype=np.int64))
+    assert server.on(*late) == ()
+    assert server.on(*[replace(m, round=1) for m in old["b"]]) == ()
+    fresh = [m for n in ("a", "b") for m in bench.client(n).submit(1, "g", np.ones(5, dtype=np.int64))]
+    outcomes = deliver(bench.parties, fresh)
+    outcomes = outcomes or deliver(bench.parties, (), inputs={"server": (Deadline(1, "g"),)})
+    assert isinstance(outcomes[0], Aggregate)
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 5])
+def test_answers_depend_on_plan_and_honest_sums_alone(shift: int) -> None:
+    """Two worlds of equal sum give the same answers, byte for byte, whatever a server adds for itself."""
+    answers = []
+    for world in ((1, 2, 4), (4, 3, 0)):
+        bench = bare(tiny())
+        server = bench.parties["server"]
+        assert isinstance(server, BfvServer)
+        server.on(Begin(0, "g"))
+        out: tuple[Any, ...] = ()
+        for name, entry in zip(bench.plan.clients, world, strict=True):
+            out += server.on(*bench.client(name).submit(0, "g", np.full(5, entry)))
+        (request,) = out
+        number, names, (block,) = listed(request.payload)
+        total = CiphertextSum(server._keys.bfv)  # type: ignore[union-attr]
+        total.add(total.parse(block))
+        own = np.zeros(RING_DEGREE, dtype=np.int64)
+        own[0] = shift % PLAIN_MODULUS
+        total.add(total.parse(encrypt(server._keys.bfv, own)))  # type: ignore[union-attr]
+        changed = replace(request, payload=pack_value([number, names, [total.to_bytes()]]))
+        answer = bench.parties["keyholder"].on(changed)[0]  # type: ignore[union-attr]
+        assert isinstance(answer, Message)
+        answers.append((answer.kind, answer.payload))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "sum"
 
 
 def test_a_short_answer_of_the_key_holder_aborts() -> None:
@@ -323,13 +479,14 @@ def cheat(actual: tuple[str, ...], named: tuple[str, ...]) -> tuple[Message, npt
     parts = {name: listed(bench.client(name).submit(0, "g", np.full(5, 7))[0].payload) for name in bench.plan.clients}
     total = CiphertextSum(keys.bfv)
     for name in actual:
-        total.add(total.parse(parts[name][3][0]))
-    statements = [[name, ciphertext_hash(parts[name][3]), *parts[name][:3]] for name in named]
-    payload = pack_value([statements, [total.to_bytes()]])
+        total.add(total.parse(parts[name][4][0]))
+    statements = [[name, ciphertext_hash(parts[name][4]), *parts[name][1:4]] for name in named]
+    payload = pack_value([0, statements, [total.to_bytes()]])
     agreed = [holder._agreement.pad_key(entry[2], bench.plan.session, entry[0]) for entry in statements]
     pads = sum(pad(key, 0, "g", 1) for key in agreed)
+    assert holder._keys is not None
     decrypted = (holder._keys.decrypt(total.to_bytes()) - pads) % PLAIN_MODULUS
-    (answer,) = holder.on(
+    answer, *_ = holder.on(
         Message(
             sender="server",
             receiver="keyholder",

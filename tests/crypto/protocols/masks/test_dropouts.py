@@ -149,5 +149,5 @@ def test_a_regular_graph_of_fewer_members(make_masks: Callable[..., Any]) -> Non
     cohort.give("server", SET_UP)
     vectors = cohort.vectors("fewer")
     cohort.expect(cohort.run(0, vectors), vectors, set(vectors) - cohort.cut)
-    ((_, setup),) = cohort.parties["client000"].public.setups.items()
+    ((_, setup),) = cohort.parties["client000"].public.of.setups.items()
     assert {len(row) for row in setup.neighbours.values()} == {cohort.plan.masks.neighbours}

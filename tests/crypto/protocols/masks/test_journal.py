@@ -1,5 +1,7 @@
 """What was answered stays answered, through a crash."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import pytest
 from crypto import Begin
 from crypto.errors import SubmissionRefused
 from crypto.keys.randomness import KeyedStream, derive_key
-from crypto.protocols.entry import Journal
+from crypto.protocols.bookkeeping import Journal
 from crypto.protocols.masks.client import MaskClient
 from crypto.protocols.masks.errors import JournalError
 from crypto.protocols.masks.journal import FileJournal, MemoryJournal
 from crypto.protocols.masks.requests import UnmaskRequest
+from crypto.running.processes import child_environment
 from crypto.wire.messages import Message
 
 
@@ -46,6 +49,7 @@ def test_an_entry_cut_short_counts(cut: int, tmp_path: Path) -> None:
     journal = FileJournal(path)
     assert not journal.claim("s 1 answered")
     assert journal.claim("t 1 answered")
+    journal.close()
     assert not FileJournal(path).claim("t 1 answered")
 
 
@@ -133,7 +137,43 @@ def answers_after_crash(make_masks: Callable[..., Any], journal: Callable[[], Jo
 
 def test_a_crash_cannot_make_a_client_answer_twice(make_masks: Callable[..., Any], tmp_path: Path) -> None:
     assert answers_after_crash(make_masks, ForgetfulJournal) == 2
-    assert answers_after_crash(make_masks, lambda: FileJournal(tmp_path / "journal")) == 1
+    opened: list[FileJournal] = []
+
+    def reopened() -> Journal:
+        # The end of a process closes its files.
+        for journal in opened:
+            journal.close()
+        opened.append(FileJournal(tmp_path / "journal"))
+        return opened[-1]
+
+    assert answers_after_crash(make_masks, reopened) == 1
+
+
+def test_two_sessions_cannot_have_one_journal_open(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = FileJournal(path)
+    with pytest.raises(JournalError, match="open elsewhere"):
+        FileJournal(path)
+    program = (
+        "import sys; from pathlib import Path; from crypto.protocols.masks import FileJournal\n"
+        "try: print(FileJournal(Path(sys.argv[1])).claim('a'))\n"
+        "except Exception as error: print(type(error).__name__)"
+    )
+
+    def elsewhere() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(path)],
+            capture_output=True,
+            text=True,
+            env=child_environment(),
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert elsewhere() == "JournalError"
+    assert first.claim("a")
+    first.close()
+    assert elsewhere() == "False"
 
 
 def test_the_record_is_written_before_the_answer_leaves(make_masks: Callable[..., Any], tmp_path: Path) -> None:

@@ -56,23 +56,16 @@ def test_signatures(make_masks: Callable[..., Any]) -> None:
             check_proofs(plan, trust, 1, signed, given)
 
 
-def test_cohorts_at_one_model(make_masks: Callable[..., Any]) -> None:
-    plan = make_masks(ready=False).plan
-    released = Released()
-
-    def check(upload: str, model: bytes, cohort: range) -> None:
-        check_released(released, plan, upload, model, cohort)
-
-    check("update", b"m", range(8))
-    released.note("update", b"m", plan.clients)
-    check("update", b"other", range(1, 8))
-    check("counts", b"m", range(1, 8))
-    check("update", b"", range(8))
-    for cohort in (range(8), range(1, 8), range(3, 8)):
-        with pytest.raises(UnmaskRefused, match="fewer than 6"):
-            check("update", b"m", cohort)
-    # Six clients make the difference a sum that could have been asked for by itself.
-    check("update", b"m", range(6, 8))
+def test_a_client_is_summed_once_at_a_model_and_once_in_a_round() -> None:
+    released = Released("client000")
+    check_released(released, 0, "update", b"m", "client000")
+    assert not released.take(0, "update", b"m", ("client000",))
+    check_released(released, 1, "update", b"other", "client000")
+    check_released(released, 1, "counts", b"m", "client000")
+    check_released(released, 1, "update", b"", "client000")
+    for number, model in ((1, b"m"), (0, b"other"), (0, b"")):
+        with pytest.raises(UnmaskRefused, match="with 1 of these clients"):
+            check_released(released, number, "update", model, "client000")
 
 
 def test_a_client_confirms_what_it_sent_once_and_no_small_set(make_masks: Callable[..., Any]) -> None:

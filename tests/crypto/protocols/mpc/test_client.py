@@ -10,10 +10,12 @@ from crypto import Abort, Aggregate, Begin, Deadline, Message, Plan, Upload, ope
 from crypto.errors import SealError, SubmissionRefused
 from crypto.keys.randomness import KeyedStream, system_random
 from crypto.keys.sealed import BoxKey
+from crypto.protocols.envelope import SharedPublic
 from crypto.protocols.mpc.client import MpcClient, expand
-from crypto.protocols.mpc.servers import ComputeServer, MpcServer
-from crypto.protocols.session import Opened
-from crypto.running.rehearsal import OpenerEnd, OpenerPair
+from crypto.protocols.mpc.servers import EARLY, ComputeServer, MpcServer
+from crypto.protocols.session import ClientSession, Opened
+from crypto.running.driver import deliver, set_up
+from crypto.running.rehearsal import OpenerEnd, OpenerPair, rehearse
 from crypto.wire.messages import Item
 from crypto.wire.values import pack_value
 
@@ -289,10 +291,11 @@ def test_clients_refuse_what_would_not_be_accepted() -> None:
 
 
 @pytest.mark.parametrize("edit", [{"sender": "b"}, {"round": 1}, {"payload": b""}, {"payload": bytes(96)}])
-def test_relabelled_or_altered_shares_are_ignored(kit: Set, edit: dict[str, object]) -> None:
+def test_relabelled_or_altered_shares_are_refused(kit: Set, edit: dict[str, object]) -> None:
     seed, _ = kit.clients["a"].submit(0, "g", ones())
-    assert kit.compute[0].on(replace(seed, **edit)) == ()  # type: ignore[arg-type]
-    assert kit.compute[1].on(seed) == ()
+    (answer,) = kit.compute[0].on(replace(seed, **edit))  # type: ignore[arg-type]
+    assert as_message(answer).kind == "bad"
+    assert [as_message(item).kind for item in kit.compute[1].on(seed)] == ["bad"]
     assert len(kit.compute[0].on(seed)) == 1
 
 
@@ -300,7 +303,7 @@ def test_relabelled_or_altered_shares_are_ignored(kit: Set, edit: dict[str, obje
 def test_shares_add_up_to_the_vector(values: list[int]) -> None:
     made = plan("mpc", ("a", "b"), (Upload(name="g", length=4, bound=2**40),), 1)
     keys = {role: BoxKey(system_random) for role in ("compute0", "compute1")}
-    client = open_client(made, "a", public={role: key.public for role, key in keys.items()})
+    client = open_client(made, "a", public=SharedPublic(made.digest, {role: key.public for role, key in keys.items()}))
     vector = np.array(values)
     opened = {}
     for message in client.submit(0, "g", vector, model=b"model"):
@@ -323,7 +326,7 @@ def test_each_share_alone_is_a_mask_independent_of_the_vector() -> None:
     public = {role: key.public for role, key in keys.items()}
     shares = []
     for vector in (ones(3), ones(-50)):
-        client = open_client(made, "a", random=KeyedStream(bytes(32)), public=public)
+        client = open_client(made, "a", random=KeyedStream(bytes(32)), public=SharedPublic(made.digest, public))
         sent = client.submit(0, "g", vector)
         shares.append(
             [keys[m.receiver].open(m.payload[1:], (made.session, 0, "g", b"", "a", m.receiver)) for m in sent]
@@ -339,3 +342,51 @@ def test_submitting_before_the_keys_is_refused() -> None:
     assert client.public is None
     with pytest.raises(SubmissionRefused, match="keys have not arrived"):
         client.submit(0, "g", ones())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_sends_a_share_that_cannot_be_used_is_named_and_left_out(kit: Set, rank: int) -> None:
+    sent = list(kit.clients["b"].submit(0, "g", ones()))
+    sent[rank] = replace(sent[rank], payload=sent[rank].payload[:-1])
+    assert kit.deliver(tuple(sent)) == ()
+    kit.share("a", ones())
+    outcome = kit.finish(kit.share("c", ones(5)))
+    assert isinstance(outcome, Aggregate)
+    assert outcome.total.tolist() == [6] * 4
+    assert (outcome.contributors, outcome.blamed) == (("a", "c"), ("b",))
+    assert "cannot use" in kit.server.faults["b"].reason
+
+
+def test_who_names_two_models_is_named_and_left_out(kit: Set) -> None:
+    one, _ = kit.clients["b"].submit(0, "g", ones(), b"one")
+    kit.clients["b"]._submissions._done.clear()
+    _, other = kit.clients["b"].submit(0, "g", ones(), b"other")
+    assert kit.deliver((one, other)) == ()
+    kit.share("a", ones())
+    outcome = kit.finish(kit.share("c", ones(5)))
+    assert isinstance(outcome, Aggregate)
+    assert (outcome.contributors, outcome.blamed) == (("a", "c"), ("b",))
+
+
+def test_shares_of_sums_that_never_begin_are_bounded() -> None:
+    """Of what has not begun the newest few are kept, and count once it begins."""
+    made = plan("mpc", ("a", "b", "c"), (Upload(name="g", length=4, bound=9),), 1000, max_dropouts=1)
+    parties = rehearse(made)
+    set_up(parties)
+    inner = parties["compute1"]._inner  # type: ignore[attr-defined]
+    client = parties["a"]
+    assert isinstance(client, ClientSession)
+    for number in range(100):
+        deliver(parties, client.submit(number, "g", ones()))
+        kept = [key for key, shares in inner._shares.items() if shares]
+        assert kept == [(at, "g") for at in range(max(0, number + 1 - EARLY), number + 1)]
+    for number in (98, 200):
+        outcomes = deliver(parties, (), inputs={"server": (Begin(number, "g"),)})
+        for name in made.clients:
+            other = parties[name]
+            assert isinstance(other, ClientSession)
+            if (name, number) != ("a", 98):
+                outcomes += deliver(parties, other.submit(number, "g", ones()))
+        (outcome,) = outcomes
+        assert isinstance(outcome, Aggregate)
+        assert outcome.total.tolist() == [3] * 4
