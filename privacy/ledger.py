@@ -130,6 +130,22 @@ class Ledger:
                 os.close(folder)
         return file
 
+    def charged_in(self, entry: int) -> tuple[Charge, ...]:
+        """Return what one entry charged, the first being number 1; it is read from the file anew.
+
+        Raises:
+            LedgerDamaged: the file no longer holds that entry.
+        """
+        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        try:
+            body = json.loads(lines[entry - 1])
+            sound = body.pop("hash") == self._heads[entry - 1] == _digest(body)
+        except (IndexError, KeyError, ValueError, AttributeError, TypeError):
+            sound = False
+        if not sound:
+            raise LedgerDamaged(f"{self.path} no longer holds entry {entry} as it was read; restore the file")
+        return tuple(Charge.from_json(record) for record in body["charges"])
+
     def spent(self) -> Spent:
         """Return per cohort the multiset of events charged so far; empty for an empty ledger.
 

@@ -88,7 +88,8 @@ class Visit:
     """Train in one round under `state` and submit the result.
 
     `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out. `ledger`: hashes of
-    the row's entries, this round's the last.
+    the row's entries, this round's the last. `covered`: groups and arrival tasks that this attempt charges nothing, as
+    the entry before did and was not used; a device takes part in that on the word of its own journal alone.
     """
 
     slot: int
@@ -96,6 +97,14 @@ class Visit:
     retired: Arrivals
     state: State
     ledger: bytes = b""
+    covered: Arrivals = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settle:
+    """Say, signed, what left of the attempt of the ledger's last entry, which was interrupted; send no more of it."""
+
+    ledger: bytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,6 +196,14 @@ class Sent:
     journal: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What a device says of an attempt, a `Saying`; both empty where it keeps no journal or cannot say."""
+
+    said: str
+    proof: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
     """Named arrays of one client."""
@@ -205,7 +222,7 @@ class Failed:
     trace: str
 
 
-Ask = Open | Keys | Deliver | Visit | Close
+Ask = Open | Keys | Deliver | Visit | Settle | Close
 LabAsk = Disclose | Identify | Restore | GiveCoins | GiveHeld | GiveKept | GiveOwn | GiveClear
-Reply = Done | Answered | Sent | Given | Failed
+Reply = Done | Answered | Sent | Settled | Given | Failed
 Command = Ask | LabAsk | Reply

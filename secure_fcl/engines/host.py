@@ -26,10 +26,10 @@ from secure_fcl.engines import commands as c
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.frames import grouped
 from secure_fcl.engines.identities import state_digest
-from secure_fcl.engines.journals import Journal
+from secure_fcl.engines.journals import Begun, Journal, Saying
 from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import clear_update
-from secure_fcl.errors import SecureFclError
+from secure_fcl.errors import JournalRefused, SecureFclError
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.budgets import ClientBudget, planned_budget
 from secure_fcl.rows.build import build_row
@@ -92,6 +92,9 @@ class ClientHost:
             case c.Visit():
                 yield from self._visit(ask, parties)
                 return
+            case c.Settle():
+                yield from ((party, self._settled(party, ask.ledger)) for party in parties)
+                return
             case c.Close():
                 for party in parties:
                     self._current().devices[party].close(ask.slot, ask.state)
@@ -117,7 +120,7 @@ class ClientHost:
         folder = self._journals or ask.simulated.journals
         journals = {party: Journal(folder, ask.simulated.run, ask.row, party) for party in parties} if folder else {}
         for journal in journals.values():
-            journal.check(ask.simulated.ledger)
+            journal.open(ask.simulated.ledger)
         self._row = _Row(plan, numbers, devices, coins, budget, journals)
 
     def _current(self) -> _Row:
@@ -155,36 +158,82 @@ class ClientHost:
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
-        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired)
+        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, ask.covered)
         # On disk before anything of this attempt is drawn.
-        heads = {party: row.journals[party].answer(ask.ledger) for party in parties if party in row.journals}
+        attempts = self._begun(row, groups, ask)
         views = {
             party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
             for party, group in groups.items()
+            if party not in attempts or attempts[party].again is None
         }
         coins = [self._training_coins(row, party, state, view, step) for party, view in views.items()]
-        made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+        made: dict[Party, Contribution] = {}
+        if views:
+            found = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+            made = dict(zip(views, found, strict=True))
         number = step.slot * plan.rounds_per_slot + step.round
-        for party, contribution in zip(views, made, strict=True):
-            row.devices[party].carried = dict(contribution.carried)
-            values = self._encoded(row, party, carrier, contribution, step)
+        for party in parties:
+            if party in made:
+                carried: c.Arrays = made[party].carried
+                values = self._encoded(row, party, carrier, made[party], step)
+            else:
+                values, carried = _vector_of(attempts[party])
+            row.devices[party].carried = dict(carried)
             trained = time.perf_counter()
             session = row.sessions[party]
             # Who missed the last answer has no keys for this sum and sits it out.
             messages = session.submit(number, wire.sent.name, values, model=model) if session.ready else ()
+            journal = ""
+            if party in attempts:
+                journal = json.dumps(asdict(attempts[party].head))
+                # On disk before the first byte leaves: without it the device could not say that none did.
+                kept = _kept(values, carried) if self._may_repeat(row, party, step) else None
+                row.journals[party].sending(ask.ledger, model.hex(), kept)
             sealed = time.perf_counter()
-            journal = json.dumps(asdict(heads[party])) if party in heads else ""
             yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, journal=journal)
             begun = time.perf_counter()
+
+    def _begun(self, row: _Row, groups: Mapping[Party, str], ask: c.Visit) -> dict[Party, Begun]:
+        """Begin the attempt in every journal; who is to repeat without a charge needs one that allows it."""
+        covered = {group for group, _ in ask.covered}
+        for party, group in groups.items():
+            if group in covered and party not in row.journals:
+                raise JournalRefused(
+                    f"{party} refuses to repeat task {ask.slot}, round {ask.round} without a charge: it keeps no "
+                    "journal that allows it; charge the round again"
+                )
+        return {
+            party: row.journals[party].answer(ask.ledger, groups[party] in covered)
+            for party in groups
+            if party in row.journals
+        }
+
+    def _settled(self, party: Party, ledger: bytes) -> c.Settled:
+        journal = self._current().journals.get(party)
+        saying = journal.settle(ledger) if journal is not None else Saying()
+        return c.Settled(said=saying.said, proof=saying.proof)
+
+    def _may_repeat(self, row: _Row, party: Party, step: StepContext) -> bool:
+        """Return whether a vector may be sent again in another session of the secure sums.
+
+        It must carry all of its noise itself: whatever is computed from the same vectors is the same release. With a
+        share of the noise the same vector among others would be another release. Where a clear view of the very vector
+        is declared, that view is gone with the attempt.
+        """
+        return row.plan.noise == "local" and not self._shown(row, party, step)
+
+    def _shown(self, row: _Row, party: Party, step: StepContext) -> bool:
+        plan, wanted = row.plan, row.plan.config.attacks
+        shown = wanted.enabled and wanted.one_client_view and row.numbers[party] == wanted.client
+        return shown and plan.name == wanted.row and step.slot == step.round == 0
 
     def _training_coins(
         self, row: _Row, party: Party, state: State, view: DeviceView, step: StepContext
     ) -> RandomBytes:
         """Return a client's coins for one round, and lay by its update in the clear where a view of it is declared."""
-        plan, wanted, client = row.plan, row.plan.config.attacks, row.numbers[party]
+        plan, client = row.plan, row.numbers[party]
         coins: RandomBytes = row.coins.stream(plan.name, "round", client, step.slot, step.round, "training")
-        shown = wanted.enabled and wanted.one_client_view and client == wanted.client and plan.name == wanted.row
-        if not (shown and step.slot == 0 and step.round == 0):
+        if not self._shown(row, party, step):
             return coins
         # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
         key = coins(32)
@@ -229,3 +278,15 @@ class ClientHost:
                 return {}
             case _:
                 raise TypeError(f"{type(ask).__name__} asks for no arrays")
+
+
+def _kept(values: NDArray[np.int64], carried: c.Arrays) -> dict[str, c.AnyArray]:
+    """Return what a device keeps of a vector that it may send again: itself, and what the device carries on after it."""
+    return {"vector": values, **{f"own {name}": array for name, array in carried.items()}}
+
+
+def _vector_of(attempt: Begun) -> tuple[NDArray[np.int64], dict[str, c.AnyArray]]:
+    """Return the vector to send again, and what the device carries on after it: what `_kept` was given."""
+    assert attempt.again is not None
+    own = {name.removeprefix("own "): array for name, array in attempt.again.items() if name != "vector"}
+    return attempt.again["vector"], own

@@ -163,6 +163,21 @@ def epsilon_of_what_ran(plan: RowPlan, spent: Spent) -> float | None:
     return bad.epsilon if bad is not None and math.isfinite(bad.epsilon) else None
 
 
+def uncharged(rounds: int, sent_again: int) -> str:
+    """Return what an epsilon relies on where rounds were repeated under the charge of their first attempt."""
+    again = (
+        f", or, in {sent_again} of them, that the very vector that may have left, noise and all, is sent again"
+        if sent_again
+        else ""
+    )
+    return (
+        f"{rounds} interrupted rounds were repeated and not charged again: every device of the cohorts concerned "
+        f"signed, with its journal's key, that nothing of the interrupted attempt had left it{again}; this relies on "
+        "devices that write their journals before they send, and on journals that were not set back together with "
+        "their file system; what an interruption itself reveals is covered by no epsilon"
+    )
+
+
 def tolerated(plan: RowPlan) -> str:
     """Return the most clients that may be missing or reveal what they know, and what depends on them."""
     p = plan.config.privacy

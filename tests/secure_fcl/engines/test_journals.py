@@ -58,11 +58,11 @@ def test_a_head_holds_for_its_device_run_and_row_alone(journal: Journal, tmp_pat
     assert not head.holds("other", "lab:mine", Trust())
     assert not head.holds("run", "other", Trust())
     # Another key under the same name, once one is known.
-    stranger = Journal(tmp_path / "elsewhere", "run", "lab:mine", "client0").answer(heads_bytes(HEADS))
+    stranger = Journal(tmp_path / "elsewhere", "run", "lab:mine", "client0").answer(heads_bytes(HEADS)).head
     assert stranger.holds("run", "lab:mine", Trust())
     assert not stranger.holds("run", "lab:mine", trust)
     # The same device in another row.
-    assert Journal(tmp_path, "run", "other", "client0").answer(heads_bytes(HEADS)).holds("run", "other", trust)
+    assert Journal(tmp_path, "run", "other", "client0").answer(heads_bytes(HEADS)).head.holds("run", "other", trust)
 
 
 def test_what_is_damaged_is_one_sentence(journal: Journal, tmp_path: Path) -> None:
