@@ -281,7 +281,7 @@ class ClientHost:
 
 
 def _kept(values: NDArray[np.int64], carried: c.Arrays) -> dict[str, c.AnyArray]:
-    """Return what a device keeps of a vector that it may send again: itself, and what the device carries on after it."""
+    """Return what a device keeps of a vector that it may send again: the vector, and what is carried on after it."""
     return {"vector": values, **{f"own {name}": array for name, array in carried.items()}}
 
 

@@ -7,6 +7,7 @@ from examples; a client keeps its own count and computes the budgets itself, wha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,9 @@ class RowLedger:
             LedgerClosed, LedgerDamaged, OSError: as `Ledger.charge`.
         """
         found = admit(self._plan, self._budget, self._ledger.spent(), slot, round, covered)
-        named = {"retired": len(found.retired)} if found.retired else {}
+        named: dict[str, str | int] = {"retired": len(found.retired)} if found.retired else {}
+        if covered:
+            named["covered"] = json.dumps(arrivals_to_json(covered))
         # The filter judges once more what `admit` let through; it alone writes.
         write = self._ledger.charge if self._filter is None else self._filter.charge
         write(found.charges, slot=slot, round=round, **what, **named)

@@ -18,7 +18,7 @@ from secure_fcl.engines.commands import Settle, Settled
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import SAME, Attempt, Saying, head_from, heads_bytes
 from secure_fcl.errors import JournalRefused
-from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, arrivals_from_json, arrivals_to_json, planned_budget
+from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, arrivals_from_json, planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.bonds import signed_heads
 from secure_fcl.running.folder import RunFolder
@@ -26,7 +26,7 @@ from secure_fcl.running.folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """What a round need not charge, and what its entry says of that: `repeats`, `covered` and `said`."""
+    """What a round need not charge, and what its entry says of that: which entry it repeats, and what devices said."""
 
     covered: Arrivals = NO_ARRIVALS
     what: Mapping[str, str | int] = field(default_factory=dict)
@@ -64,12 +64,7 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
         return FRESH
     free = {group for group, _ in covered}
     words = {party: [said[party].said, said[party].proof] for party, group in groups.items() if group in free}
-    what: dict[str, str | int] = {
-        "repeats": entry,
-        "covered": json.dumps(arrivals_to_json(covered)),
-        "said": json.dumps(words),
-    }
-    return Repeat(covered=covered, what=what)
+    return Repeat(covered=covered, what={"repeats": entry, "said": json.dumps(words)})
 
 
 def _took_part(ledger: Ledger) -> Arrivals:
