@@ -88,8 +88,8 @@ class Visit:
     """Train in one round under `state` and submit the result.
 
     `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out. `ledger`: hashes of
-    the row's entries, this round's the last. `covered`: groups and arrival tasks that this attempt charges nothing, as
-    the entry before did and was not used; a device takes part in that on the word of its own journal alone.
+    the row's entries, this round's the last, and `entry` that one itself as the ledger has it, where devices keep
+    journals: what it says is not charged again (`covered_by`) a device repeats on the word of its own journal alone.
     """
 
     slot: int
@@ -97,14 +97,18 @@ class Visit:
     retired: Arrivals
     state: State
     ledger: bytes = b""
-    covered: Arrivals = frozenset()
+    entry: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settle:
-    """Say, signed, what left of the attempt of the ledger's last entry, which was interrupted; send no more of it."""
+    """Say, signed, what left of the attempt of the ledger's last entry, which was interrupted; send no more of it.
+
+    `ledger`, `entry`: as in `Visit`.
+    """
 
     ledger: bytes
+    entry: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

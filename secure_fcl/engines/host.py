@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,19 +19,20 @@ from crypto.keys.roster import Identity
 from crypto.opening import open_client
 from crypto.protocols.session import ClientSession
 from crypto.wire.messages import Item, Message
-from privacy import RandomBytes, spent
+from privacy import PrivacyError, RandomBytes, spent
+from privacy.ledger import read_entry
 from secure_fcl.compression import Carrier
 from secure_fcl.data import load
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.frames import grouped
 from secure_fcl.engines.identities import state_digest
-from secure_fcl.engines.journals import Begun, Journal, Saying
+from secure_fcl.engines.journals import HASH_BYTES, Begun, Journal
 from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import clear_update
 from secure_fcl.errors import JournalRefused, SecureFclError
 from secure_fcl.randomness import Coins
-from secure_fcl.rows.budgets import ClientBudget, planned_budget
+from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, ClientBudget, covered_by, planned_budget
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
@@ -93,7 +94,7 @@ class ClientHost:
                 yield from self._visit(ask, parties)
                 return
             case c.Settle():
-                yield from ((party, self._settled(party, ask.ledger)) for party in parties)
+                yield from ((party, self._settled(party, ask)) for party in parties)
                 return
             case c.Close():
                 for party in parties:
@@ -158,9 +159,10 @@ class ClientHost:
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
-        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, ask.covered)
+        covered = _covered(ask.ledger, ask.entry)
+        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, covered)
         # On disk before anything of this attempt is drawn.
-        attempts = self._begun(row, groups, ask)
+        attempts = self._begun(row, groups, ask.ledger, {group for group, _ in covered})
         views = {
             party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
             for party, group in groups.items()
@@ -193,24 +195,25 @@ class ClientHost:
             yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, journal=journal)
             begun = time.perf_counter()
 
-    def _begun(self, row: _Row, groups: Mapping[Party, str], ask: c.Visit) -> dict[Party, Begun]:
+    def _begun(
+        self, row: _Row, groups: Mapping[Party, str], ledger: bytes, covered: Collection[str]
+    ) -> dict[Party, Begun]:
         """Begin the attempt in every journal; who is to repeat without a charge needs one that allows it."""
-        covered = {group for group, _ in ask.covered}
         for party, group in groups.items():
             if group in covered and party not in row.journals:
                 raise JournalRefused(
-                    f"{party} refuses to repeat task {ask.slot}, round {ask.round} without a charge: it keeps no "
-                    "journal that allows it; charge the round again"
+                    f"{party} refuses to repeat a round without a charge: it keeps no journal that allows it; charge "
+                    "the round again"
                 )
-        return {
-            party: row.journals[party].answer(ask.ledger, groups[party] in covered)
-            for party in groups
-            if party in row.journals
-        }
+        return {p: row.journals[p].answer(ledger, group in covered) for p, group in groups.items() if p in row.journals}
 
-    def _settled(self, party: Party, ledger: bytes) -> c.Settled:
-        journal = self._current().journals.get(party)
-        saying = journal.settle(ledger) if journal is not None else Saying()
+    def _settled(self, party: Party, ask: c.Settle) -> c.Settled:
+        row = self._current()
+        if party not in row.journals:
+            return c.Settled(said="", proof="")
+        group = row.plan.scenario.groups[row.numbers[party]]
+        repeats = any(group == covered for covered, _ in _covered(ask.ledger, ask.entry))
+        saying = row.journals[party].settle(ask.ledger, repeats)
         return c.Settled(said=saying.said, proof=saying.proof)
 
     def _may_repeat(self, row: _Row, party: Party, step: StepContext) -> bool:
@@ -278,6 +281,20 @@ class ClientHost:
                 return {}
             case _:
                 raise TypeError(f"{type(ask).__name__} asks for no arrays")
+
+
+def _covered(ledger: bytes, entry: str) -> Arrivals:
+    """Return what the ledger's last entry does not charge again, read off the entry itself and not off a server's word.
+
+    Raises:
+        JournalRefused: what is shown as that entry is not it.
+    """
+    if not entry:
+        return NO_ARRIVALS
+    try:
+        return covered_by(read_entry(entry, ledger[-HASH_BYTES:].hex()).what)
+    except (PrivacyError, ValueError, TypeError) as error:
+        raise JournalRefused(f"a device is shown an entry that is not the ledger's last ({error})") from error
 
 
 def _kept(values: NDArray[np.int64], carried: c.Arrays) -> dict[str, c.AnyArray]:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from crypto.errors import CryptoError
 from crypto.keys.roster import Identity, Trust
@@ -31,6 +31,7 @@ from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
 from secure_fcl.errors import JournalRefused
 
 HASH_BYTES = 32
+LOCK_SECONDS = 60.0
 UNSENT, SAME = "unsent", "same"
 """What a device may say of an attempt: nothing of it left; or what left, and only that, is sent again."""
 _DOMAIN, _SAID_DOMAIN = "secure-fcl ledger head 1", "secure-fcl attempt 1"
@@ -87,7 +88,8 @@ def heads_bytes(heads: Sequence[str]) -> bytes:
 
 
 def _hash(ledger: bytes, entry: int) -> str:
-    return ledger[(entry - 1) * HASH_BYTES : entry * HASH_BYTES].hex()
+    """Return the hash of an entry, the first being number 1; empty if there is none."""
+    return "" if entry < 1 else ledger[(entry - 1) * HASH_BYTES : entry * HASH_BYTES].hex()
 
 
 def require_outside(journals: Path, folder: Path) -> None:
@@ -220,19 +222,23 @@ class Journal:
     def answer(self, ledger: bytes, repeats: bool = False) -> Begun:
         """Keep one attempt more, on disk before this returns, and return what to answer with.
 
-        `repeats`: the attempt is said to repeat the one of the entry before without a charge.
+        `repeats`: by the ledger's own entry the attempt repeats the one before and is not charged to this device.
 
         Raises:
             JournalRefused: as `check`; the ledger has no entry for this attempt; or it repeats what this device has not
-                settled, whoever says that it has.
+                settled, whoever says that it has; or the journal is not as `open` and later calls left it.
             StorageError: the journal cannot be written, and nothing may be answered.
         """
         with self._held():
             kept, sound = self._kept(ledger)
             last, count = kept.head, len(ledger) // HASH_BYTES
+            if not sound:
+                raise JournalRefused(
+                    f"{self._device} refuses an attempt of row {self._row}: its journal {self._path} was lost or set "
+                    "back since the row was opened; open it again and charge the round again"
+                )
             # What was there when the journal was begun or found lost may have been answered before.
-            known = max(last.entries, kept.since if sound else 0)
-            if count <= known or _hash(ledger, count) == kept.over:
+            if count <= max(last.entries, kept.since) or _hash(ledger, count) == kept.over:
                 raise JournalRefused(
                     f"{self._device} refuses an attempt of row {self._row}: the ledger has no entry after the {count} "
                     "that it has answered for; charge the round first"
@@ -283,10 +289,11 @@ class Journal:
                 now = replace(now, message=save_arrays(self._message, **vector), model=model)
             self._keep(now)
 
-    def settle(self, ledger: bytes) -> Saying:
+    def settle(self, ledger: bytes, repeats: bool = False) -> Saying:
         """Say, signed, what left of the attempt of the ledger's last entry, and send nothing more of it from now on.
 
-        Nothing is said of an attempt that this journal may have missed, or of which something left that is not at hand.
+        Nothing is said of an attempt that this journal may have missed, of which something left that is not at hand, or
+        that itself repeats (`repeats`: as in `answer`) what this device has not settled.
 
         Raises:
             JournalRefused: as `check`.
@@ -295,16 +302,17 @@ class Journal:
         with self._held():
             kept, _ = self._kept(ledger)
             count = len(ledger) // HASH_BYTES
-            if count <= kept.since:
+            head, before = _hash(ledger, count), _hash(ledger, count - 1)
+            settled = kept.over != "" and kept.over in (head, before)
+            if count <= kept.since or (repeats and not settled):
                 return Saying()
             asked = kept.head.entries == count
             # Of an attempt that it was never asked for, a vector of before is due only where that is what is repeated.
-            due = bool(kept.message) and (asked or (count > 1 and kept.over == _hash(ledger, count - 1)))
+            due = bool(kept.message) and (asked or settled)
             if asked and kept.sent and not due:
                 return Saying()
             if due and self._loaded(kept) is None:
                 return Saying()
-            head = _hash(ledger, count)
             self._keep(replace(kept, over=head) if due else replace(kept, over=head, message="", model=""))
             said = SAME if due else UNSENT
             attempt = Attempt(run=self._run, row=self._row, device=self._device, entry=count, head=head)
@@ -314,8 +322,13 @@ class Journal:
     def _held(self) -> Iterator[None]:
         """Alone with the journal: a process of a start before may still be at work on its last attempt."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._lock):
-            yield
+        try:
+            with FileLock(self._lock, timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise JournalRefused(
+                f"the journal {self._path} is held by another process for {LOCK_SECONDS:g} seconds; end it, and go on"
+            ) from None
 
     def _read(self) -> tuple[Head, Mapping[str, Any]]:
         if not self._path.exists():

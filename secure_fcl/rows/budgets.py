@@ -140,6 +140,15 @@ def admit(
     return Admitted(remaining, frozenset(over))
 
 
+def covered_by(what: Mapping[str, Any]) -> Arrivals:
+    """Return the arrivals that an entry with these labels does not charge, as an earlier one covers them.
+
+    Raises:
+        ValueError, TypeError: the label is not one that `RowLedger.charge` writes.
+    """
+    return arrivals_from_json(json.loads(what.get("covered", "[]")))
+
+
 class RowLedger:
     """A row's ledger behind its budget: charges what is admitted, before the round runs."""
 

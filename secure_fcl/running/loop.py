@@ -65,6 +65,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._run = folder.identity("run")
+        self._journals = federation.journals is not None or bool(folder.about().get("journals"))
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
 
     def run(self) -> None:
@@ -98,7 +99,7 @@ class Job:
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
             row = _Row(plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records)
             again = FRESH
-            if self._federation.journals is not None or self._folder.about().get("journals"):
+            if self._journals:
                 # What devices sign of a round that was interrupted is known before it is charged again.
                 again = repeat_of(plan, charged, self._folder, self._federation)
             for slot in range(at.slot, plan.scenario.slots):
@@ -134,7 +135,12 @@ class Job:
         aside = row.devices.disclose(step, state)
         entries = heads_bytes(row.charged.heads)
         visit = Visit(
-            slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, covered=again.covered
+            slot=step.slot,
+            round=step.round,
+            retired=retired,
+            state=state,
+            ledger=entries,
+            entry=row.charged.last_entry if self._journals else "",
         )
         result = sums.run(number, wire.sent.name, visit)
         laps.lap()

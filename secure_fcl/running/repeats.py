@@ -14,11 +14,12 @@ from typing import Any
 
 from crypto.keys.roster import Trust
 from privacy import Ledger
+from privacy.ledger import read_entry
 from secure_fcl.engines.commands import Settle, Settled
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import SAME, Attempt, Saying, head_from, heads_bytes
 from secure_fcl.errors import JournalRefused
-from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, arrivals_from_json, planned_budget
+from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, covered_by, planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.bonds import signed_heads
 from secure_fcl.running.folder import RunFolder
@@ -50,7 +51,7 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
     if any(label.get(key) != value for key, value in now.items()) or planned_budget(plan) is None:
         return FRESH
     trust = _trust(folder, ledger, run, plan.name)
-    ask, said = Settle(ledger=heads_bytes(ledger.heads)), {}
+    ask, said = Settle(ledger=heads_bytes(ledger.heads), entry=ledger.last_entry), {}
     for answer in federation.parties.ask(dict.fromkeys(federation.parties.present(), ask), federation.deadline):
         reply = answer.of(Settled)
         saying = Saying(said=reply.said, proof=reply.proof)
@@ -69,8 +70,8 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
 
 def _took_part(ledger: Ledger) -> Arrivals:
     """Return the arrivals that the last entry's round could sample: charged in it, or covered by the entry before."""
-    charged = {(charge.cohort.group, charge.cohort.arrival) for charge in ledger.charged_in(len(ledger))}
-    return arrivals_from_json(json.loads(ledger.labels[-1].get("covered", "[]"))) | charged
+    last = read_entry(ledger.last_entry, ledger.last_hash)
+    return covered_by(last.what) | {(charge.cohort.group, charge.cohort.arrival) for charge in last.charges}
 
 
 def _trust(folder: RunFolder, ledger: Ledger, run: str, row: str) -> Trust:
