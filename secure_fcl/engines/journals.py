@@ -146,7 +146,8 @@ class _Kept:
         head: of the last attempt.
         since: of these first entries nothing can be said: the journal was begun, lost or set back after them.
         sent: whether anything of the last attempt may have left.
-        over: hash of the last entry that the device has settled: nothing of it will be sent any more.
+        over: hash of the last entry that the device has settled, and
+        until: its number: nothing of it, or of an earlier one, will be sent any more.
         message: SHA-256 of the file of the vector that left, or may have, and is all that may still leave; else empty.
         model: digest of the model that the vector was made under.
     """
@@ -155,6 +156,7 @@ class _Kept:
     since: int
     sent: bool = False
     over: str = ""
+    until: int = 0
     message: str = ""
     model: str = ""
 
@@ -238,7 +240,7 @@ class Journal:
                     "back since the row was opened; open it again and charge the round again"
                 )
             # What was there when the journal was begun or found lost may have been answered before.
-            if count <= max(last.entries, kept.since) or _hash(ledger, count) == kept.over:
+            if count <= max(last.entries, kept.since, kept.until):
                 raise JournalRefused(
                     f"{self._device} refuses an attempt of row {self._row}: the ledger has no entry after the {count} "
                     "that it has answered for; charge the round first"
@@ -273,11 +275,11 @@ class Journal:
         """
         with self._held():
             kept, sound = self._kept(ledger)
-            head = _hash(ledger, len(ledger) // HASH_BYTES)
-            if not sound or kept.head.head != head or kept.over == head:
+            count = len(ledger) // HASH_BYTES
+            if not sound or kept.head.head != _hash(ledger, count) or kept.until >= count:
                 raise JournalRefused(
-                    f"{self._device} sends nothing of entry {len(ledger) // HASH_BYTES} of row {self._row}: that "
-                    "attempt is over; ask for the next one"
+                    f"{self._device} sends nothing of entry {count} of row {self._row}: that attempt is over; ask for "
+                    "the next one"
                 )
             now = replace(kept, sent=True)
             if kept.message:
@@ -313,7 +315,8 @@ class Journal:
                 return Saying()
             if due and self._loaded(kept) is None:
                 return Saying()
-            self._keep(replace(kept, over=head) if due else replace(kept, over=head, message="", model=""))
+            now = replace(kept, over=head, until=count)
+            self._keep(now if due else replace(now, message="", model=""))
             said = SAME if due else UNSENT
             attempt = Attempt(run=self._run, row=self._row, device=self._device, entry=count, head=head)
             return Saying(said=said, proof=self._identity().prove(attempt.saying(said)).hex())
@@ -343,7 +346,7 @@ class Journal:
         """Return what the journal holds, and whether it is as this device left it; if not, it knows no more."""
         last = self.check(ledger)
         found = self._read()[1]
-        kinds = {"since": int, "sent": bool, "over": str, "message": str, "model": str}
+        kinds = {"since": int, "sent": bool, "over": str, "until": int, "message": str, "model": str}
         sound = self._sealed() and all(type(found.get(name)) is kind for name, kind in kinds.items())
         if not sound:
             return _Kept(head=last, since=len(ledger) // HASH_BYTES, sent=True), False

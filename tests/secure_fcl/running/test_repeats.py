@@ -1,7 +1,9 @@
 """Runs killed at every place of a round, and what the repeated round costs when devices keep journals."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +22,9 @@ from secure_fcl.engines.journals import Attempt, Journal
 from secure_fcl.engines.lab import SimulationLab
 from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import load_arrays
-from secure_fcl.errors import JournalRefused
-from secure_fcl.runner import verify
+from secure_fcl.errors import JournalRefused, WorkerLost
+from secure_fcl.rows.budgets import RowLedger
+from secure_fcl.runner import train, verify
 from secure_fcl.running import loop
 from secure_fcl.running.device_heads import contradicted
 from secure_fcl.running.folder import RunFolder
@@ -498,3 +501,42 @@ def test_the_record_is_on_disk_before_the_message_leaves(prepare_once: Callable[
 
     run.start(Watched())
     assert len(checked) == CLIENTS * run.prepared.rows[0][0].rounds
+
+
+@pytest.mark.parametrize(("settings", "free"), [(LOCAL, True), (SHARED, False)], ids=["local", "shared"])
+def test_a_worker_process_that_is_killed(
+    prepare_once: Callable[..., Prepared], tmp_path: Path, settings: tuple[str, ...], free: bool
+) -> None:
+    """SIGKILL for the process that plays all clients: at once after the charge, and when its round is summed."""
+    run = World(prepare_once(*settings), tmp_path)
+    processes = run.folder.path / "simulation" / "processes-finetune.json"
+
+    def kill() -> None:
+        (worker,) = json.loads(processes.read_text())["workers"]
+        os.kill(worker, signal.SIGKILL)
+
+    real, ticks = RowLedger.charge, []
+
+    def charge(ledger: RowLedger, *arguments: Any, **what: Any) -> Any:
+        retired = real(ledger, *arguments, **what)
+        if arguments[:2] == (0, 1):
+            kill()
+        return retired
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(WorkerLost):
+        patch.setattr(RowLedger, "charge", charge)
+        train(run.prepared, run.folder, journals=run.journals)
+
+    def tick(seen: object) -> None:
+        ticks.append(seen)
+        if len(ticks) == 2:
+            kill()
+
+    with pytest.raises(WorkerLost):
+        train(run.prepared, run.folder, tick, journals=run.journals)
+    train(run.prepared, run.folder, journals=run.journals)
+    # The first kill never costs anything; the second came when vectors had left.
+    labels = run.ledger.labels
+    assert [("repeats" in label, "retired" in label) for label in labels[1:5]] == [
+        (False, False), (True, False), (False, False), (free, False if free else True),
+    ]  # fmt: skip
