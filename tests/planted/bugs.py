@@ -490,4 +490,82 @@ MEMORIES = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES)
+REPEATS, JOURNALS = "tests/secure_fcl/running/test_repeats.py", "secure_fcl/engines/journals.py"
+STATES = "tests/secure_fcl/engines/test_journals.py"
+
+UNCHARGED = (
+    Change(
+        name="'about to send' written after sending",
+        file=HOST,
+        old="                row.journals[party].sending(ask.ledger, model.hex(), kept)\n",
+        new="                late = (row.journals[party], kept)\n",
+        also={
+            HOST: (
+                "            begun = time.perf_counter()\n\n    def _begun(",
+                "            if party in attempts:\n"
+                "                late[0].sending(ask.ledger, model.hex(), late[1])\n"
+                "            begun = time.perf_counter()\n\n    def _begun(",
+            )
+        },
+        tests=(f"{REPEATS}::test_the_record_is_on_disk_before_the_message_leaves",),
+        where="run",
+    ),
+    Change(
+        name="vectors with a share of the noise sent again",
+        file=HOST,
+        old='return row.plan.noise == "local" and not self._shown(row, party, step)',
+        new="return not self._shown(row, party, step)",
+        tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="a device that sends again trains again",
+        file=HOST,
+        old="if party not in attempts or attempts[party].again is None",
+        new="if True",
+        tests=(f"{REPEATS}::test_vectors_with_all_of_their_noise_are_sent_again",),
+        where="run",
+    ),
+    Change(
+        name="a journal that was set back is believed",
+        file=JOURNALS,
+        old="return bool(read_json(self._seal) == self._known())",
+        new="return self._path.exists()",
+        tests=(f"{REPEATS}::test_a_journal_that_was_lost_or_set_back_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="a device that may have sent says that it did not",
+        file=JOURNALS,
+        old="            if asked and kept.sent and not due:\n",
+        new="            if asked and kept.sent and due:\n",
+        tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="what was settled is sent all the same",
+        file=JOURNALS,
+        old="or kept.head.head != _hash(ledger, count) or kept.until >= count:",
+        new="or kept.head.head != _hash(ledger, count):",
+        tests=(f"{STATES}::test_no_two_vectors_leave_under_one_charge",),
+        where="run",
+    ),
+    Change(
+        name="a repetition on the word of the server",
+        file=JOURNALS,
+        old="            if repeats and (count < 2 or kept.over != _hash(ledger, count - 1)):\n",
+        new="            if repeats and count < 2:\n",
+        tests=(f"{REPEATS}::test_the_word_of_the_server_counts_for_nothing",),
+        where="run",
+    ),
+    Change(
+        name="one silent device is passed over",
+        file="secure_fcl/running/repeats.py",
+        old="charged = {group for party, group in groups.items() if party not in said}",
+        new="charged = set(groups.values()) - {groups[party] for party in said}",
+        tests=(f"{REPEATS}::test_a_device_that_does_not_answer_is_charged",),
+        where="run",
+    ),
+)
+
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED)

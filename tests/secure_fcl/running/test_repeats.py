@@ -30,6 +30,7 @@ from secure_fcl.running.device_heads import contradicted
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
+from secure_fcl.running.records import Tick
 from secure_fcl.running.repeats import Repeat
 
 CLIENTS = 5
@@ -515,7 +516,7 @@ def test_a_worker_process_that_is_killed(
         (worker,) = json.loads(processes.read_text())["workers"]
         os.kill(worker, signal.SIGKILL)
 
-    real, ticks = RowLedger.charge, []
+    real = RowLedger.charge
 
     def charge(ledger: RowLedger, *arguments: Any, **what: Any) -> Any:
         retired = real(ledger, *arguments, **what)
@@ -523,20 +524,24 @@ def test_a_worker_process_that_is_killed(
             kill()
         return retired
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(WorkerLost):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RowLedger, "charge", charge)
-        train(run.prepared, run.folder, journals=run.journals)
+        with pytest.raises(WorkerLost):
+            train(run.prepared, run.folder, journals=run.journals)
 
-    def tick(seen: object) -> None:
-        ticks.append(seen)
-        if len(ticks) == 2:
+    def tick(seen: Tick) -> None:
+        if (seen.slot, seen.round) == (1, 0):
             kill()
+            raise Killed
 
-    with pytest.raises(WorkerLost):
+    with pytest.raises(Killed):
         train(run.prepared, run.folder, tick, journals=run.journals)
     train(run.prepared, run.folder, journals=run.journals)
-    # The first kill never costs anything; the second came when vectors had left.
     labels = run.ledger.labels
-    assert [("repeats" in label, "retired" in label) for label in labels[1:5]] == [
-        (False, False), (True, False), (False, False), (free, False if free else True),
-    ]  # fmt: skip
+    rounds = [(label["slot"], label["round"]) for label in labels]
+    assert rounds == [(0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1)]
+    # The first kill never costs anything; the second came when vectors had left.
+    repeats = [place for place, label in enumerate(labels) if "repeats" in label]
+    assert repeats == ([2, 4] if free else [2])
+    assert [place for place, label in enumerate(labels) if "retired" in label] == ([] if free else [5])
+    assert not verify(run.folder.path, run.journals).misfits
