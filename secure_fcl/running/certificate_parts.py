@@ -154,8 +154,9 @@ def certified(plan: RowPlan, spent: Spent) -> Spent:
 def epsilon_of_what_ran(plan: RowPlan, spent: Spent) -> float | None:
     """Return epsilon of what was charged, where that is the schedule with every round once; else None.
 
-    Then nothing was stopped, skipped, retired or repeated: all of it was fixed before the run. That no spare round was
-    needed says that nothing crashed, and what a crash reveals is not covered by any epsilon.
+    Then nothing was stopped, skipped, retired or charged twice: all of it was fixed before the run. A round repeated
+    under its first charge was released once, as its devices signed. That no spare round was needed says that nothing
+    crashed, or what came of it, and what a crash reveals is not covered by any epsilon.
     """
     if not spent or planned_budget(plan) is None or spent != plan.scheduled():
         return None

@@ -134,14 +134,8 @@ class Job:
         carrier = wire.draw(step.slot, step.round)
         aside = row.devices.disclose(step, state)
         entries = heads_bytes(row.charged.heads)
-        visit = Visit(
-            slot=step.slot,
-            round=step.round,
-            retired=retired,
-            state=state,
-            ledger=entries,
-            entry=row.charged.last_entry if self._journals else "",
-        )
+        shown = row.charged.last_entry if self._journals else ""
+        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)
         result = sums.run(number, wire.sent.name, visit)
         laps.lap()
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.

@@ -25,6 +25,23 @@ CLOSED = "secure_fcl/strategies/closed_form/"
 
 KEY = "__import__('privacy.randomness').randomness.key_stream"
 
+CHARGE = (
+    "        retired = row.ledger.charge("
+    "step.slot, step.round, again.covered, run=self._run, row=plan.name, **again.what)\n"
+)
+BEFORE = (
+    "        wire = plan.wire(step.phase, step.slot)\n"
+    "        carrier = wire.draw(step.slot, step.round)\n"
+    "        aside = row.devices.disclose(step, state)\n"
+    "        entries = heads_bytes(row.charged.heads)\n"
+    '        shown = row.charged.last_entry if self._journals else ""\n'
+)
+VISIT = (
+    "        visit = Visit("
+    "slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)\n"
+    "        result = sums.run(number, wire.sent.name, visit)\n"
+)
+
 OWN_NOISE = (
     Change(
         name="own noise left out",
@@ -253,18 +270,8 @@ CHARGES = (
     Change(
         name="the ledger after the noise",
         file="secure_fcl/running/loop.py",
-        old="        retired = row.ledger.charge(step.slot, step.round, run=self._run, row=plan.name)\n"
-        "        wire = plan.wire(step.phase, step.slot)\n"
-        "        carrier = wire.draw(step.slot, step.round)\n"
-        "        aside = row.devices.disclose(step, state)\n"
-        "        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state)\n"
-        "        result = sums.run(number, wire.sent.name, visit)\n",
-        new="        wire = plan.wire(step.phase, step.slot)\n"
-        "        carrier = wire.draw(step.slot, step.round)\n"
-        "        aside = row.devices.disclose(step, state)\n"
-        "        visit = Visit(slot=step.slot, round=step.round, retired=frozenset(), state=state)\n"
-        "        result = sums.run(number, wire.sent.name, visit)\n"
-        "        retired = row.ledger.charge(step.slot, step.round, run=self._run, row=plan.name)\n",
+        old=f"{CHARGE}{BEFORE}{VISIT}",
+        new=f"{BEFORE}{VISIT.replace('=retired', '=frozenset()')}{CHARGE}",
         tests=(f"{MISSING}[plain]",),
         where="run",
     ),
@@ -491,22 +498,20 @@ MEMORIES = (
 )
 
 REPEATS, JOURNALS = "tests/secure_fcl/running/test_repeats.py", "secure_fcl/engines/journals.py"
+RECORD = "            row.journals[party].sending(ask.ledger, model.hex(), kept)\n"
+SEND = (
+    "            sealed = time.perf_counter()\n"
+    "            yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, "
+    "journal=journal)\n"
+)
 STATES = "tests/secure_fcl/engines/test_journals.py"
 
 UNCHARGED = (
     Change(
         name="'about to send' written after sending",
         file=HOST,
-        old="                row.journals[party].sending(ask.ledger, model.hex(), kept)\n",
-        new="                late = (row.journals[party], kept)\n",
-        also={
-            HOST: (
-                "            begun = time.perf_counter()\n\n    def _begun(",
-                "            if party in attempts:\n"
-                "                late[0].sending(ask.ledger, model.hex(), late[1])\n"
-                "            begun = time.perf_counter()\n\n    def _begun(",
-            )
-        },
+        old=f"    {RECORD}{SEND}",
+        new=f"{SEND}            if party in attempts:\n    {RECORD}",
         tests=(f"{REPEATS}::test_the_record_is_on_disk_before_the_message_leaves",),
         where="run",
     ),
