@@ -64,7 +64,7 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
     if not covered:
         return FRESH
     free = {group for group, _ in covered}
-    words = {party: [said[party].said, said[party].proof] for party, group in groups.items() if group in free}
+    words = {party: [saying.said, saying.proof] for party, saying in said.items() if groups[party] in free}
     return Repeat(covered=covered, what={"repeats": entry, "said": json.dumps(words)})
 
 

@@ -552,7 +552,7 @@ UNCHARGED = (
         file=JOURNALS,
         old="or kept.head.head != _hash(ledger, count) or kept.until >= count:",
         new="or kept.head.head != _hash(ledger, count):",
-        tests=(f"{STATES}::test_no_two_vectors_leave_under_one_charge",),
+        tests=(f"{STATES}::test_what_is_settled_is_never_sent",),
         where="run",
     ),
     Change(
@@ -560,7 +560,15 @@ UNCHARGED = (
         file=JOURNALS,
         old="            if repeats and (count < 2 or kept.over != _hash(ledger, count - 1)):\n",
         new="            if repeats and count < 2:\n",
-        tests=(f"{REPEATS}::test_the_word_of_the_server_counts_for_nothing",),
+        tests=(f"{STATES}::test_nothing_is_repeated_on_the_word_of_the_server",),
+        where="run",
+    ),
+    Change(
+        name="an entry that repeats is settled unseen",
+        file=JOURNALS,
+        old="            if count <= kept.since or (repeats and not settled):\n",
+        new="            if count <= kept.since:\n",
+        tests=(f"{STATES}::test_nothing_is_repeated_on_the_word_of_the_server",),
         where="run",
     ),
     Change(

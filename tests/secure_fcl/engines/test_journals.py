@@ -203,6 +203,66 @@ def test_no_two_vectors_leave_under_one_charge(
     assert happened["visit refused"] > 0
 
 
+def refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except JournalRefused:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["shared", "local"])
+@pytest.mark.parametrize("later", range(3))
+def test_what_is_settled_is_never_sent(again: bool, later: int, tmp_path: Path) -> None:
+    """A process of the attempt is still alive when the device settles it, or one that it was never asked for."""
+    server = Server(tmp_path, again)
+    server.enter(False)
+    server.visit()
+    for _ in range(later):
+        server.enter(False)
+    assert server.journal.settle(server.shown).said == "unsent"
+    assert refused(lambda: server.send(-1, True))
+    # Nor is it answered again; the next entry may repeat it.
+    assert refused(server.visit)
+    server.enter(True)
+    server.visit()
+    assert refused(lambda: server.send(0, True))
+    assert not refused(lambda: server.send(-1, True))
+    assert server.sent == {later + 1: {2}}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["shared", "local"])
+def test_nothing_is_repeated_on_the_word_of_the_server(again: bool, tmp_path: Path) -> None:
+    server = Server(tmp_path, again)
+    server.enter(False)
+    server.visit()
+    server.send(-1, True)
+    server.enter(True)
+    assert refused(server.visit)
+    # Nor is anything said of an entry that repeats what the device did not settle.
+    assert server.journal.settle(server.shown, repeats=True).said == ""
+    server.enter(True)
+    assert refused(server.visit)
+    assert server.sent == {1: {1}}
+
+
+def test_a_device_settles_as_often_as_it_is_asked(tmp_path: Path) -> None:
+    """A run that is killed between words and entry asks again, also about what it never asked for."""
+    server = Server(tmp_path, again=True)
+    server.enter(False)
+    server.visit()
+    server.send(-1, True)
+    for _ in range(3):
+        said = [server.journal.settle(server.shown, server.covered[-1]).said for _ in range(3)]
+        assert said == ["same"] * 3
+        server.enter(True)
+    server.journal.settle(server.shown, repeats=True)
+    server.enter(True)
+    server.visit()
+    server.send(-1, True)
+    assert server.sent == {1: {1}}
+
+
 def test_the_moves_above_reach_what_they_are_about(tmp_path: Path) -> None:
     """Negative control: the same server finds two vectors under one charge once the device takes it at its word."""
     server = Server(tmp_path, again=False)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -364,7 +365,9 @@ def test_a_device_that_does_not_answer_is_charged(world: Callable[..., World]) -
     run.killed("charged")
     here = Here()
     here.silent = {"client3"}
-    run.start(here)
+    # Passed over, the device would refuse; that the run charges does not rest on it.
+    with suppress(JournalRefused):
+        run.start(here)
     require_charged(run)
 
 
@@ -502,6 +505,31 @@ def test_the_record_is_on_disk_before_the_message_leaves(prepare_once: Callable[
 
     run.start(Watched())
     assert len(checked) == CLIENTS * run.prepared.rows[0][0].rounds
+
+
+def test_one_device_that_sent_has_its_group_charged_and_no_other(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    ready = prepare(
+        make_config(
+            'rows=["finetune"]', "finetune.noise=shared", "scenario.arrival=asynchronous", "scenario.max_delay=1",
+            "privacy.spare_rounds=1",
+        )
+    )  # fmt: skip
+    groups = ready.scenario.groups
+    first = [k for k in range(CLIENTS) if groups[k] == groups[0]]
+    assert 0 < len(first) < CLIENTS
+    run = World(ready, tmp_path)
+    # Both groups are there in the second slot, and the first client alone has sent.
+    run.killed("sent", at=(1, 0), who=0)
+    run.finish()
+    place = next(n for n, label in enumerate(run.ledger.labels) if "repeats" in label)
+    entry = json.loads(run.ledger.path.read_text().splitlines()[place])
+    assert {charge["cohort"]["group"] for charge in entry["charges"]} == {groups[0]}
+    assert {group for group, _ in json.loads(entry["what"]["covered"])} == set(groups) - {groups[0]}
+    assert json.loads(entry["what"]["said"]).keys() == {f"client{k}" for k in range(CLIENTS) if k not in first}
+    assert not verify(run.folder.path, run.journals).misfits
+    assert run.certificate()["repeated_uncharged"] == {"rounds": 1, "sent_again": 0}
 
 
 @pytest.mark.parametrize(("settings", "free"), [(LOCAL, True), (SHARED, False)], ids=["local", "shared"])
