@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,29 @@ _GENESIS = "0" * 64
 def _digest(body: dict[str, Any]) -> str:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one entry of a ledger says: its public labels and its charges."""
+
+    what: dict[str, Any]
+    charges: tuple[Charge, ...]
+
+
+def read_entry(line: str, head: str) -> Entry:
+    """Return the entry whose SHA-256 is `head`, for who knows hashes of a ledger and is shown one of its lines.
+
+    Raises:
+        LedgerDamaged: the line is not that entry.
+    """
+    try:
+        body = json.loads(line)
+        if body.pop("hash") == head == _digest(body):
+            return Entry(dict(body["what"]), tuple(Charge.from_json(record) for record in body["charges"]))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise LedgerDamaged(f"a line that is no ledger entry stands for {head[:12]}; show the ledger's own") from error
+    raise LedgerDamaged(f"a line stands for entry {head[:12]} of a ledger and is not it; show the ledger's own")
 
 
 class Ledger:
@@ -40,6 +64,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._head = _GENESIS
+        self._last = ""
         self._spent: Spent = {}
         self._heads: list[str] = []
         self._labels: list[dict[str, Any]] = []
@@ -74,7 +99,7 @@ class Ledger:
                 "no epsilon is computed from it; restore the file from a backup"
             )
         add_to(self._spent, charges)
-        self._grown(claimed, body.get("what"))
+        self._grown(claimed, body.get("what"), line)
 
     def charge(self, charges: Sequence[Charge], **what: str | int) -> None:
         """Append one entry (what: public labels such as task and round) and sync it to disk.
@@ -100,7 +125,7 @@ class Ledger:
         except BaseException:
             self.close()
             raise
-        self._grown(head, what)
+        self._grown(head, what, line[:-1])
         self._length += len(line)
         add_to(self._spent, charges)
         self._closed = False
@@ -140,8 +165,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._heads)
 
-    def _grown(self, head: str, what: object) -> None:
+    def _grown(self, head: str, what: object, line: bytes) -> None:
         self._head = head
+        self._last = line.decode()
         self._heads.append(head)
         self._labels.append(dict(what) if isinstance(what, dict) else {})
 
@@ -154,6 +180,11 @@ class Ledger:
     def labels(self) -> tuple[dict[str, Any], ...]:
         """The public labels that every entry was charged with, in order."""
         return tuple(self._labels)
+
+    @property
+    def last_entry(self) -> str:
+        """The last entry as it stands in the file, for `read_entry`; empty before the first."""
+        return self._last
 
     @property
     def last_hash(self) -> str:

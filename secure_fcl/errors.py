@@ -32,7 +32,7 @@ class StorageTooSmall(SecureFclError):
 
 
 class JournalRefused(SecureFclError):
-    """A device's journal says that it answered for more than the ledger it is shown, or cannot be read."""
+    """A device's journal contradicts what it is asked for, lacks what would allow it, or cannot be read."""
 
 
 class FrameRefused(SecureFclError):

@@ -88,7 +88,8 @@ class Visit:
     """Train in one round under `state` and submit the result.
 
     `retired`: groups of clients and arrival tasks whose budget is spent; their examples stay out. `ledger`: hashes of
-    the row's entries, this round's the last.
+    the row's entries, this round's the last, and `entry` that one itself as the ledger has it, where devices keep
+    journals: what it says is not charged again (`covered_by`) a device repeats on the word of its own journal alone.
     """
 
     slot: int
@@ -96,6 +97,18 @@ class Visit:
     retired: Arrivals
     state: State
     ledger: bytes = b""
+    entry: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settle:
+    """Say, signed, what left of the attempt of the ledger's last entry, which was interrupted; send no more of it.
+
+    `ledger`, `entry`: as in `Visit`.
+    """
+
+    ledger: bytes
+    entry: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,6 +200,14 @@ class Sent:
     journal: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What a device says of an attempt, a `Saying`; both empty where it keeps no journal or cannot say."""
+
+    said: str
+    proof: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
     """Named arrays of one client."""
@@ -205,7 +226,7 @@ class Failed:
     trace: str
 
 
-Ask = Open | Keys | Deliver | Visit | Close
+Ask = Open | Keys | Deliver | Visit | Settle | Close
 LabAsk = Disclose | Identify | Restore | GiveCoins | GiveHeld | GiveKept | GiveOwn | GiveClear
-Reply = Done | Answered | Sent | Given | Failed
+Reply = Done | Answered | Sent | Settled | Given | Failed
 Command = Ask | LabAsk | Reply

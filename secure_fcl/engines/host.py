@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,24 +19,27 @@ from crypto.keys.roster import Identity
 from crypto.opening import open_client
 from crypto.protocols.session import ClientSession
 from crypto.wire.messages import Item, Message
-from privacy import RandomBytes, spent
+from privacy import PrivacyError, RandomBytes, spent
+from privacy.ledger import read_entry
 from secure_fcl.compression import Carrier
 from secure_fcl.data import load
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.frames import grouped
 from secure_fcl.engines.identities import state_digest
-from secure_fcl.engines.journals import Journal
+from secure_fcl.engines.journals import HASH_BYTES, Begun, Journal
 from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import clear_update
-from secure_fcl.errors import SecureFclError
+from secure_fcl.errors import JournalRefused, SecureFclError
 from secure_fcl.randomness import Coins
-from secure_fcl.rows.budgets import ClientBudget, planned_budget
+from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, ClientBudget, covered_by, planned_budget
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import Contribution, DeviceView, State, StepContext
 from secure_fcl.strategies.side_channels import Discloses
 from secure_fcl.streams import Scenario, build_scenario
+
+Ints = NDArray[np.int64]
 
 
 @dataclass
@@ -92,6 +95,9 @@ class ClientHost:
             case c.Visit():
                 yield from self._visit(ask, parties)
                 return
+            case c.Settle():
+                yield from ((party, self._settled(party, ask)) for party in parties)
+                return
             case c.Close():
                 for party in parties:
                     self._current().devices[party].close(ask.slot, ask.state)
@@ -117,7 +123,7 @@ class ClientHost:
         folder = self._journals or ask.simulated.journals
         journals = {party: Journal(folder, ask.simulated.run, ask.row, party) for party in parties} if folder else {}
         for journal in journals.values():
-            journal.check(ask.simulated.ledger)
+            journal.open(ask.simulated.ledger)
         self._row = _Row(plan, numbers, devices, coins, budget, journals)
 
     def _current(self) -> _Row:
@@ -155,36 +161,84 @@ class ClientHost:
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
-        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired)
+        covered = _covered(ask.ledger, ask.entry)
+        row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, covered)
         # On disk before anything of this attempt is drawn.
-        heads = {party: row.journals[party].answer(ask.ledger) for party in parties if party in row.journals}
+        attempts = self._begun(row, groups, ask.ledger, {group for group, _ in covered})
         views = {
             party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
             for party, group in groups.items()
+            if party not in attempts or attempts[party].again is None
         }
         coins = [self._training_coins(row, party, state, view, step) for party, view in views.items()]
-        made = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+        made: dict[Party, Contribution] = {}
+        if views:
+            found = plan.strategy.contribute_all(state, list(views.values()), step, coins)
+            made = dict(zip(views, found, strict=True))
         number = step.slot * plan.rounds_per_slot + step.round
-        for party, contribution in zip(views, made, strict=True):
-            row.devices[party].carried = dict(contribution.carried)
-            values, noise = self._encoded(row, party, carrier, contribution, step)
+        for party in parties:
+            if party in made:
+                carried: c.Arrays = made[party].carried
+                values, noise = self._encoded(row, party, carrier, made[party], step)
+            else:
+                values, noise, carried = _vector_of(attempts[party], wire.encoder.bound)
+            row.devices[party].carried = dict(carried)
             trained = time.perf_counter()
             session = row.sessions[party]
             # Who missed the last answer has no keys for this sum and sits it out.
             messages = session.submit(number, wire.sent.name, values, noise, model=model) if session.ready else ()
+            journal = ""
+            if party in attempts:
+                journal = json.dumps(asdict(attempts[party].head))
+                # On disk before the first byte leaves: without it the device could not say that none did.
+                kept = _kept(values, noise, carried) if self._may_repeat(row, party, step) else None
+                row.journals[party].sending(ask.ledger, model.hex(), kept)
             sealed = time.perf_counter()
-            journal = json.dumps(asdict(heads[party])) if party in heads else ""
             yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, journal=journal)
             begun = time.perf_counter()
+
+    def _begun(
+        self, row: _Row, groups: Mapping[Party, str], ledger: bytes, covered: Collection[str]
+    ) -> dict[Party, Begun]:
+        """Begin the attempt in every journal; who is to repeat without a charge needs one that allows it."""
+        for party, group in groups.items():
+            if group in covered and party not in row.journals:
+                raise JournalRefused(
+                    f"{party} refuses to repeat a round without a charge: it keeps no journal that allows it; charge "
+                    "the round again"
+                )
+        return {p: row.journals[p].answer(ledger, group in covered) for p, group in groups.items() if p in row.journals}
+
+    def _settled(self, party: Party, ask: c.Settle) -> c.Settled:
+        row = self._current()
+        if party not in row.journals:
+            return c.Settled(said="", proof="")
+        group = row.plan.scenario.groups[row.numbers[party]]
+        repeats = any(group == covered for covered, _ in _covered(ask.ledger, ask.entry))
+        saying = row.journals[party].settle(ask.ledger, repeats)
+        return c.Settled(said=saying.said, proof=saying.proof)
+
+    def _may_repeat(self, row: _Row, party: Party, step: StepContext) -> bool:
+        """Return whether a vector may be sent again in another session of the secure sums.
+
+        It must carry all of its noise itself: whatever is computed from the same vectors is the same release. With a
+        share of the noise the same vector among others would be another release. Where a clear view of the very vector
+        is declared, that view is gone with the attempt.
+        """
+        return row.plan.noise == "local" and not self._shown(row, party, step)
+
+    def _shown(self, row: _Row, party: Party, step: StepContext) -> bool:
+        plan, wanted = row.plan, row.plan.config.attacks
+        shown = wanted.enabled and wanted.one_client_view and row.numbers[party] == wanted.client
+        return shown and plan.name == wanted.row and step.slot == step.round == 0
 
     def _training_coins(
         self, row: _Row, party: Party, state: State, view: DeviceView, step: StepContext
     ) -> RandomBytes:
         """Return a client's coins for one round, and lay by its update in the clear where a view of it is declared."""
-        plan, wanted, client = row.plan, row.plan.config.attacks, row.numbers[party]
+        plan, client = row.plan, row.numbers[party]
         coins: RandomBytes = row.coins.stream(plan.name, "round", client, step.slot, step.round, "training")
-        shown = wanted.enabled and wanted.one_client_view and client == wanted.client and plan.name == wanted.row
-        if not (shown and step.slot == 0 and step.round == 0):
+        if not self._shown(row, party, step):
             return coins
         # One key for both visits: the noise-free twin sees the same batches, and no coin is ever stored.
         key = coins(32)
@@ -193,7 +247,7 @@ class ClientHost:
 
     def _encoded(
         self, row: _Row, party: Party, carrier: Carrier, contribution: Contribution, step: StepContext
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    ) -> tuple[Ints, Ints | None]:
         """Return the integer vector of one client (contribution, shortened, clipped, encoded) and its noise share."""
         labels = (row.plan.name, "round", row.numbers[party], step.slot, step.round)
         values = carrier.encode(contribution.parts, row.coins.stream(*labels, "rounding"))
@@ -229,3 +283,37 @@ class ClientHost:
                 return {}
             case _:
                 raise TypeError(f"{type(ask).__name__} asks for no arrays")
+
+
+def _covered(ledger: bytes, entry: str) -> Arrivals:
+    """Return what the ledger's last entry does not charge again, read off the entry itself and not off a server's word.
+
+    Raises:
+        JournalRefused: what is shown as that entry is not it.
+    """
+    if not entry:
+        return NO_ARRIVALS
+    try:
+        return covered_by(read_entry(entry, ledger[-HASH_BYTES:].hex()).what)
+    except (PrivacyError, ValueError, TypeError) as error:
+        raise JournalRefused(f"a device is shown an entry that is not the ledger's last ({error})") from error
+
+
+def _kept(values: Ints, noise: Ints | None, carried: c.Arrays) -> dict[str, c.AnyArray]:
+    """Return what a device keeps of a vector that it may send again: noise included, and what is carried on."""
+    noised = values if noise is None else values + noise
+    return {"vector": noised, **{f"own {name}": array for name, array in carried.items()}}
+
+
+def _vector_of(attempt: Begun, bound: int) -> tuple[Ints, Ints | None, dict[str, c.AnyArray]]:
+    """Return the vector to send again and what the device carries on after it: what `_kept` was given.
+
+    Vector and noise come in parts that keep the upload's two bounds, which need not be the parts of before: only
+    their sum is ever seen.
+    """
+    assert attempt.again is not None
+    own = {name.removeprefix("own "): array for name, array in attempt.again.items() if name != "vector"}
+    vector = attempt.again["vector"]
+    values = np.clip(vector, -bound, bound)
+    beyond = vector - values
+    return values, beyond if beyond.any() else None, own

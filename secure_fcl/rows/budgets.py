@@ -7,6 +7,7 @@ from examples; a client keeps its own count and computes the budgets itself, wha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.row_plan import RowPlan
 
 Arrivals = frozenset[tuple[str, int]]
-"""Groups of clients and arrival tasks whose examples are retired."""
+"""Groups of clients and arrival tasks: of examples that are retired, or that an earlier charge covers."""
+
+NO_ARRIVALS: Arrivals = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +120,15 @@ class Admitted:
     retired: Arrivals
 
 
-def admit(plan: RowPlan, budget: RowBudget | None, spent: Spent, slot: int, round: int) -> Admitted:
+def admit(
+    plan: RowPlan, budget: RowBudget | None, spent: Spent, slot: int, round: int, covered: Arrivals = NO_ARRIVALS
+) -> Admitted:
     """Return the charges of a round without those arrivals of which a cohort has not all of it left.
 
-    An arrival is retired as a whole: a device does not tell from an example what chunk it came in.
+    An arrival is retired as a whole: a device does not tell from an example what chunk it came in. `covered`: arrivals
+    that take part under a charge for this very round that nothing was released for; they are not charged again.
     """
-    charges = plan.charges(slot, round)
+    charges = [c for c in plan.charges(slot, round) if (c.cohort.group, c.cohort.arrival) not in covered]
     if budget is None:
         return Admitted(tuple(charges), frozenset())
     over = {
@@ -132,6 +138,15 @@ def admit(plan: RowPlan, budget: RowBudget | None, spent: Spent, slot: int, roun
     }
     remaining = tuple(c for c in charges if (c.cohort.group, c.cohort.arrival) not in over)
     return Admitted(remaining, frozenset(over))
+
+
+def covered_by(what: Mapping[str, Any]) -> Arrivals:
+    """Return the arrivals that an entry with these labels does not charge, as an earlier one covers them.
+
+    Raises:
+        ValueError, TypeError: the label is not one that `RowLedger.charge` writes.
+    """
+    return arrivals_from_json(json.loads(what.get("covered", "[]")))
 
 
 class RowLedger:
@@ -144,14 +159,16 @@ class RowLedger:
         unplanned = Budget(planned=(), delta=plan.config.privacy.delta)
         self._filter = None if budget is None else BudgetFilter(ledger, unplanned, budget.cohorts)
 
-    def charge(self, slot: int, round: int, **what: str | int) -> Arrivals:
-        """Write a round's charges ahead and return the arrivals that are retired from it.
+    def charge(self, slot: int, round: int, covered: Arrivals = NO_ARRIVALS, **what: str | int) -> Arrivals:
+        """Write a round's charges ahead and return the arrivals that are retired from it; `covered` as in `admit`.
 
         Raises:
             LedgerClosed, LedgerDamaged, OSError: as `Ledger.charge`.
         """
-        found = admit(self._plan, self._budget, self._ledger.spent(), slot, round)
-        named = {"retired": len(found.retired)} if found.retired else {}
+        found = admit(self._plan, self._budget, self._ledger.spent(), slot, round, covered)
+        named: dict[str, str | int] = {"retired": len(found.retired)} if found.retired else {}
+        if covered:
+            named["covered"] = json.dumps(arrivals_to_json(covered))
         # The filter judges once more what `admit` let through; it alone writes.
         write = self._ledger.charge if self._filter is None else self._filter.charge
         write(found.charges, slot=slot, round=round, **what, **named)
@@ -166,8 +183,13 @@ class ClientBudget:
         self._budget = budget
         self._spent = {cohort: events.copy() for cohort, events in spent.items()}
 
-    def take_part(self, groups: Iterable[str], slot: int, round: int, retired: Arrivals) -> None:
+    def take_part(
+        self, groups: Iterable[str], slot: int, round: int, retired: Arrivals, covered: Arrivals = NO_ARRIVALS
+    ) -> None:
         """Count a round in which every arrival of `groups` but the retired ones may be sampled.
+
+        `covered`: arrivals counted before for the attempt that is repeated, which released nothing; their devices must
+        know that themselves.
 
         Raises:
             BudgetSpent: a cohort that is not retired would pass its budget; nothing of the round may run.
@@ -175,7 +197,7 @@ class ClientBudget:
         own = set(groups)
         charges = [
             c for c in self._plan.charges(slot, round)
-            if c.cohort.group in own and (c.cohort.group, c.cohort.arrival) not in retired
+            if c.cohort.group in own and (c.cohort.group, c.cohort.arrival) not in retired | covered
         ]  # fmt: skip
         if self._budget is not None:
             for cohort, more in by_cohort(charges).items():

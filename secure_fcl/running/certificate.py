@@ -15,10 +15,12 @@ from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import OutsideCode, names_code
+from secure_fcl.engines.journals import SAME
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
 from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.repeats import counted
 from secure_fcl.streams import Scenario, Wait
 
 _NONE: Mapping[str, Any] = {}
@@ -36,7 +38,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
     reading = parts.epsilon_of_one_reading(plan, certified, rows)
     worst_row = worst(rows)
     finite = worst_row is not None and math.isfinite(worst_row.epsilon)
-    found = {
+    found: dict[str, Any] = {
         "epsilon": worst_row.epsilon if worst_row and finite else None,
         "accountant": _accountant(plan, worst_row) if worst_row and finite else None,
         "delta": plan.config.privacy.delta,
@@ -75,6 +77,9 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "ledger_head": ledger.last_hash,
         "storage": plan.storage.table() | {"budget": plan.storage.budget},
     }
+    if repeated := counted(ledger):
+        found["repeated_uncharged"] = {"rounds": repeated["all"], "sent_again": repeated[SAME]}
+        found["assumptions"] = [*_assumptions(plan), parts.uncharged(repeated["all"], repeated[SAME])]
     return found | parts.of_own_code(plan, rows)
 
 
@@ -331,7 +336,8 @@ def _budget(row: dict[str, Any]) -> str:
     )
     if ran is None:
         return told + "rounds were repeated or left out, so nothing less is claimed for what ran"
-    return told + f"what ran is the schedule, every round once: epsilon {ran:.4g}"
+    once = "every round released once, as its devices signed" if "repeated_uncharged" in row else "every round once"
+    return told + f"what ran is the schedule, {once}: epsilon {ran:.4g}"
 
 
 def _line(key: str, text: str) -> str:

@@ -154,13 +154,29 @@ def certified(plan: RowPlan, spent: Spent) -> Spent:
 def epsilon_of_what_ran(plan: RowPlan, spent: Spent) -> float | None:
     """Return epsilon of what was charged, where that is the schedule with every round once; else None.
 
-    Then nothing was stopped, skipped, retired or repeated: all of it was fixed before the run. That no spare round was
-    needed says that nothing crashed, and what a crash reveals is not covered by any epsilon.
+    Then nothing was stopped, skipped, retired or charged twice: all of it was fixed before the run. A round repeated
+    under its first charge was released once, as its devices signed. That no spare round was needed says that nothing
+    crashed, or what came of it, and what a crash reveals is not covered by any epsilon.
     """
     if not spent or planned_budget(plan) is None or spent != plan.scheduled():
         return None
     bad = worst(statements(spent, plan.accounting_delta, accountant_of(plan.config.privacy.accountant)))
     return bad.epsilon if bad is not None and math.isfinite(bad.epsilon) else None
+
+
+def uncharged(rounds: int, sent_again: int) -> str:
+    """Return what an epsilon relies on where rounds were repeated under the charge of their first attempt."""
+    again = (
+        f", or, in {sent_again} of them, that the very vector that may have left, noise and all, is sent again"
+        if sent_again
+        else ""
+    )
+    return (
+        f"{rounds} interrupted rounds were repeated and not charged again: every device of the cohorts concerned "
+        f"signed, with its journal's key, that nothing of the interrupted attempt had left it{again}; this relies on "
+        "devices that write their journals before they send, and on journals that were not set back together with "
+        "their file system; what an interruption itself reveals is covered by no epsilon"
+    )
 
 
 def tolerated(plan: RowPlan) -> str:

@@ -10,6 +10,7 @@ from crypto.keys.roster import Trust
 from privacy import Ledger
 from secure_fcl.engines.journals import Head, head_from, read_journals
 from secure_fcl.errors import JournalRefused
+from secure_fcl.running.repeats import sayings
 
 Why = tuple[str, str]
 """A row, and what is wrong with its ledger."""
@@ -31,12 +32,21 @@ def contradicted(
             yield row, str(error)
             continue
         yield from _against(head, row, ledgers, run, trust, "in cost.jsonl")
+    for row, ledger in ledgers.items():
+        try:
+            for attempt, saying in sayings(ledger, run, row):
+                if not saying.holds(attempt, trust):
+                    yield row, f"says that {attempt.device} signed for entry {attempt.entry}, and it did not"
+        except JournalRefused as error:
+            yield row, str(error)
     if journals is None:
         return
     for row in ledgers:
         for journal in read_journals(journals, run, row):
             try:
-                yield from _against(journal.last(), row, ledgers, run, trust, "in its journal")
+                head = journal.last()
+                if head.attempts or head.entries:
+                    yield from _against(head, row, ledgers, run, trust, "in its journal")
             except JournalRefused as error:
                 yield row, str(error)
 

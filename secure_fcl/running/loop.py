@@ -28,6 +28,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.measure import Measure
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.running.records import Laps, Records, Watcher, cost_record, record_processes, tick_of, unwatched
+from secure_fcl.running.repeats import FRESH, Repeat, repeat_of
 from secure_fcl.strategies import State, StepContext
 
 
@@ -64,6 +65,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._run = folder.identity("run")
+        self._journals = federation.journals is not None or bool(folder.about().get("journals"))
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
 
     def run(self) -> None:
@@ -96,12 +98,16 @@ class Job:
             state = devices.open(multiplier, charged, self._secret, at)
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
             row = _Row(plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records)
+            again = FRESH
+            if self._journals:
+                # What devices sign of a round that was interrupted is known before it is charged again.
+                again = repeat_of(plan, charged, self._folder, self._federation)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
                 sums = rosters.at(slot)
                 for round in range(records.progress.round, plan.rounds_per_slot):
                     step = plan.step(slot, round)
-                    state = self._round(row, sums, step, state)
+                    state, again = self._round(row, sums, step, state, again), FRESH
                     devices.save_round(step)
                     self._folder.pin_ledger(plan.name, charged)
                     records.commit(row=number, slot=slot, round=round + 1)
@@ -120,15 +126,16 @@ class Job:
         self._folder.pin(model, save_arrays(model, **state))
         records.commit(row=number + 1, slot=0, round=0)
 
-    def _round(self, row: _Row, sums: SecureSums, step: StepContext, state: State) -> State:
+    def _round(self, row: _Row, sums: SecureSums, step: StepContext, state: State, again: Repeat) -> State:
         # 3. Round: charge the ledger, then let clients train and sum what they send.
         plan, laps, number = row.plan, Laps(), step.slot * row.plan.rounds_per_slot + step.round
-        retired = row.ledger.charge(step.slot, step.round, run=self._run, row=plan.name)
+        retired = row.ledger.charge(step.slot, step.round, again.covered, run=self._run, row=plan.name, **again.what)
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
         aside = row.devices.disclose(step, state)
         entries = heads_bytes(row.charged.heads)
-        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries)
+        shown = row.charged.last_entry if self._journals else ""
+        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)
         result = sums.run(number, wire.sent.name, visit)
         laps.lap()
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.

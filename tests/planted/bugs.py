@@ -25,6 +25,23 @@ CLOSED = "secure_fcl/strategies/closed_form/"
 
 KEY = "__import__('privacy.randomness').randomness.key_stream"
 
+CHARGE = (
+    "        retired = row.ledger.charge("
+    "step.slot, step.round, again.covered, run=self._run, row=plan.name, **again.what)\n"
+)
+BEFORE = (
+    "        wire = plan.wire(step.phase, step.slot)\n"
+    "        carrier = wire.draw(step.slot, step.round)\n"
+    "        aside = row.devices.disclose(step, state)\n"
+    "        entries = heads_bytes(row.charged.heads)\n"
+    '        shown = row.charged.last_entry if self._journals else ""\n'
+)
+VISIT = (
+    "        visit = Visit("
+    "slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)\n"
+    "        result = sums.run(number, wire.sent.name, visit)\n"
+)
+
 OWN_NOISE = (
     Change(
         name="own noise left out",
@@ -255,18 +272,8 @@ CHARGES = (
     Change(
         name="the ledger after the noise",
         file="secure_fcl/running/loop.py",
-        old="        retired = row.ledger.charge(step.slot, step.round, run=self._run, row=plan.name)\n"
-        "        wire = plan.wire(step.phase, step.slot)\n"
-        "        carrier = wire.draw(step.slot, step.round)\n"
-        "        aside = row.devices.disclose(step, state)\n"
-        "        visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state)\n"
-        "        result = sums.run(number, wire.sent.name, visit)\n",
-        new="        wire = plan.wire(step.phase, step.slot)\n"
-        "        carrier = wire.draw(step.slot, step.round)\n"
-        "        aside = row.devices.disclose(step, state)\n"
-        "        visit = Visit(slot=step.slot, round=step.round, retired=frozenset(), state=state)\n"
-        "        result = sums.run(number, wire.sent.name, visit)\n"
-        "        retired = row.ledger.charge(step.slot, step.round, run=self._run, row=plan.name)\n",
+        old=f"{CHARGE}{BEFORE}{VISIT}",
+        new=f"{BEFORE}{VISIT.replace('=retired', '=frozenset()')}{CHARGE}",
         tests=(f"{MISSING}[plain]",),
         where="run",
     ),
@@ -358,22 +365,22 @@ SHARES_IN_SUMS = (
     Change(
         name="no client adds its share",
         file=HOST,
-        old='return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values',
-        new="return values",
+        old='return values, noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else None',
+        new="return values, None",
         tests=(f"{SHARED}gradient_sums[opacus]",),
     ),
     Change(
         name="one client alone adds its share",
         file=HOST,
-        old='row.coins.stream(*labels, "noise")) if noise else values',
-        new='row.coins.stream(*labels, "noise")) if noise and row.numbers[party] == 0 else values',
+        old='row.coins.stream(*labels, "noise")) if noise else None',
+        new='row.coins.stream(*labels, "noise")) if noise and row.numbers[party] == 0 else None',
         tests=(f"{MISSING}[secagg]",),
     ),
     Change(
         name="shares in the first round of a task alone",
         file=HOST,
-        old='row.coins.stream(*labels, "noise")) if noise else values',
-        new='row.coins.stream(*labels, "noise")) if noise and step.round == 0 else values',
+        old='row.coins.stream(*labels, "noise")) if noise else None',
+        new='row.coins.stream(*labels, "noise")) if noise and step.round == 0 else None',
         tests=(f"{SHARED}gradient_sums[stacked]",),
     ),
     Change(
@@ -493,4 +500,88 @@ MEMORIES = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES)
+REPEATS, JOURNALS = "tests/secure_fcl/running/test_repeats.py", "secure_fcl/engines/journals.py"
+RECORD = "            row.journals[party].sending(ask.ledger, model.hex(), kept)\n"
+SEND = (
+    "            sealed = time.perf_counter()\n"
+    "            yield party, c.Sent(items=messages, train=trained - begun, encrypt=sealed - trained, "
+    "journal=journal)\n"
+)
+STATES = "tests/secure_fcl/engines/test_journals.py"
+
+UNCHARGED = (
+    Change(
+        name="'about to send' written after sending",
+        file=HOST,
+        old=f"    {RECORD}{SEND}",
+        new=f"{SEND}            if party in attempts:\n    {RECORD}",
+        tests=(f"{REPEATS}::test_the_record_is_on_disk_before_the_message_leaves",),
+        where="run",
+    ),
+    Change(
+        name="vectors with a share of the noise sent again",
+        file=HOST,
+        old='return row.plan.noise == "local" and not self._shown(row, party, step)',
+        new="return not self._shown(row, party, step)",
+        tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="a device that sends again trains again",
+        file=HOST,
+        old="if party not in attempts or attempts[party].again is None",
+        new="if True",
+        tests=(f"{REPEATS}::test_vectors_with_all_of_their_noise_are_sent_again",),
+        where="run",
+    ),
+    Change(
+        name="a journal that was set back is believed",
+        file=JOURNALS,
+        old="return bool(read_json(self._seal) == self._known())",
+        new="return self._path.exists()",
+        tests=(f"{REPEATS}::test_a_journal_that_was_lost_or_set_back_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="a device that may have sent says that it did not",
+        file=JOURNALS,
+        old="            if asked and kept.sent and not due:\n",
+        new="            if asked and kept.sent and due:\n",
+        tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
+        where="run",
+    ),
+    Change(
+        name="what was settled is sent all the same",
+        file=JOURNALS,
+        old="or kept.head.head != _hash(ledger, count) or kept.until >= count:",
+        new="or kept.head.head != _hash(ledger, count):",
+        tests=(f"{STATES}::test_what_is_settled_is_never_sent",),
+        where="run",
+    ),
+    Change(
+        name="a repetition on the word of the server",
+        file=JOURNALS,
+        old="            if repeats and (count < 2 or kept.over != _hash(ledger, count - 1)):\n",
+        new="            if repeats and count < 2:\n",
+        tests=(f"{STATES}::test_nothing_is_repeated_on_the_word_of_the_server",),
+        where="run",
+    ),
+    Change(
+        name="an entry that repeats is settled unseen",
+        file=JOURNALS,
+        old="            if count <= kept.since or (repeats and not settled):\n",
+        new="            if count <= kept.since:\n",
+        tests=(f"{STATES}::test_nothing_is_repeated_on_the_word_of_the_server",),
+        where="run",
+    ),
+    Change(
+        name="one silent device is passed over",
+        file="secure_fcl/running/repeats.py",
+        old="charged = {group for party, group in groups.items() if party not in said}",
+        new="charged = set(groups.values()) - {groups[party] for party in said}",
+        tests=(f"{REPEATS}::test_a_device_that_does_not_answer_is_charged",),
+        where="run",
+    ),
+)
+
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED)

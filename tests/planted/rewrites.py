@@ -113,12 +113,11 @@ REWRITES = (
     Change(
         name="the share drawn before it is needed",
         file=HOST,
-        old='return values + noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else values\n',
+        old='return values, noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else None\n',
         new="if noise is None:\n"
-        "            return values\n"
+        "            return values, None\n"
         '        share = noise.share(len(values), row.coins.stream(*labels, "noise"))\n'
-        "        share += values\n"
-        "        return share\n",
+        "        return values, share\n",
         tests=(f"{MISSING}[secagg]", f"{SHARED}shares_of_a_calendar"),
     ),
     Change(
