@@ -220,7 +220,7 @@ def test_untouched_folders_fit_and_say_what_was_not_checked(story: Story) -> Non
     assert done.exit_code == 0
     assert "not checked: the folder alone; rollback not excluded" in done.stdout
     assert "checked: ledger/derpp.jsonl: 4 entries" in done.stdout
-    assert "states no less epsilon than its ledger gives" in done.stdout
+    assert "states no less epsilon than its ledger and budget give" in done.stdout
     assert "rollback not excluded" in (story.other / "certificate.txt").read_text()
 
 
