@@ -233,6 +233,7 @@ def read_sum(
             noises.add(variance(found))
             rates[place] = 0.0 if clients[place] in absent else found["q"]
         assert len(events) <= 1
+    assert len(noises) == 1, f"the ledger has {len(noises)} kinds of noise for part {part}, not one"
     (noise,) = noises
     gradients = run.gradients(round.state["weights"])
     directions = gradients**2 if squared else gradients
