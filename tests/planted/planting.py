@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +19,13 @@ NOTES = "PLANTED_NOTES"
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One change: `old`, found once in `file`, becomes `new`; `also`: more of the same in other files."""
+    """One change: `old`, found once in `file`, becomes `new`."""
 
     name: str
     file: str
     old: str
     new: str
     tests: tuple[str, ...]
-    also: Mapping[str, tuple[str, str]] | None = None
     said: str = "AssertionError"
     """What the failing test says: a law is broken, not that the bench tripped."""
     where: str = "worker"
@@ -62,17 +60,12 @@ def planted(source: str, old: str, new: str) -> str:
     if source.count(old) != 1:
         raise LookupError(f"{source.count(old)} places hold {old!r}; a planted change needs exactly one")
     changed = source.replace(old, new)
-    line = source[: source.index(old)].count("\n") + 1 + _offset(old)
+    line = source[: source.index(old)].count("\n") + 1
     place = _statement(ast.parse(changed), line, changed.splitlines())
     lines = changed.splitlines(keepends=True)
     indent = lines[place - 1][: len(lines[place - 1]) - len(lines[place - 1].lstrip())]
     lines.insert(place - 1, f"{indent}__import__('planting').note()\n")
     return "".join(lines)
-
-
-def _offset(old: str) -> int:
-    """Lines before the first that is not blank."""
-    return len(old) - len(old.lstrip("\n"))
 
 
 def _statement(tree: ast.Module, line: int, lines: list[str]) -> int:
@@ -99,9 +92,8 @@ def try_change(change: Change, folder: Path) -> Outcome:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "recorded"))
         else:
             shutil.copy(source, folder / part)
-    for file, (old, new) in {change.file: (change.old, change.new), **(change.also or {})}.items():
-        path = folder / file
-        path.write_text(planted(path.read_text(), old, new))
+    path = folder / change.file
+    path.write_text(planted(path.read_text(), change.old, change.new))
     notes = folder / "notes"
     paths = (str(folder), str(folder / "tests" / "planted"))
     environment = {

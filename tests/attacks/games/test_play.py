@@ -110,7 +110,9 @@ def test_honest_coins_of_examples_in_clusters_are_not_refused(make_candidates: M
         for seed in range(40):
             truth, cluster = coins(200, rate, seed), np.arange(200) // 2
             terms = replace(TERMS, coin=Coin(rate))
-            play(MEMBERSHIP, Given(np.arange(200.0)), VIEW, make_candidates(200, cluster=cluster), truth, terms, BLIND)
+            given, candidates = Given(np.arange(200.0)), make_candidates(200, cluster=cluster)
+            outcome = play(MEMBERSHIP, given, VIEW, candidates, truth, terms, BLIND)
+            assert (outcome.n_members, outcome.n_nonmembers) == (truth.sum(), (~truth).sum())
 
 
 def test_examples_that_occur_twice_are_refused_unless_they_share_a_coin(make_candidates: Make) -> None:
