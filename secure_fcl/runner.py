@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,17 @@ class StopRequest:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def require_room(journals: Path) -> None:
+    """Raise JournalRefused if no journal can be written in a folder; makes the folder."""
+    try:
+        journals.mkdir(parents=True, exist_ok=True)
+        writable = os.access(journals, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise JournalRefused(f"no journal can be written in {journals}; name a folder that can be made and written")
 
 
 def start(config: Config, runs: Path, name: str | None = None, journals: bool = False) -> tuple[Prepared, RunFolder]:

@@ -90,13 +90,15 @@ def run(
     with _one_sentence():
         from secure_fcl.config import load_config
         from secure_fcl.errors import ConfigInvalid
+        from secure_fcl.runner import require_room, start
         from secure_fcl.runner import resume as continue_run
-        from secure_fcl.runner import start
 
         if resume and (config or settings or name):
             raise ConfigInvalid("--resume takes its configuration from the run's folder; leave the other options out")
         if trust_code and not resume:
             raise ConfigInvalid("--trust-code is for --resume; code that you name yourself is imported without it")
+        if journals is not None:
+            require_room(journals)
         if resume:
             prepared, folder = continue_run(resume, trust_code)
             _say_unpinned(folder)

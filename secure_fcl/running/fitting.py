@@ -177,7 +177,7 @@ class _Check:
         if heads and not wrong:
             self.found.held.append(f"{len(heads)} signed heads of devices lie on the ledgers")
         there = journals is not None and (journals / run).is_dir()
-        if journals is not None and heads and not there:
+        if journals is not None and not there:
             self._misfit("", f"has no journal in {journals}, so nothing tells whether it is the newest copy")
         elif there and not wrong:
             self.found.held.append(f"no journal in {journals} knows of more than the ledgers: no older copy")

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from secure_fcl.cli.commands import _tell
 from secure_fcl.cli.display import progress
-from secure_fcl.runner import StopRequest, write_report
+from secure_fcl.errors import JournalRefused
+from secure_fcl.runner import StopRequest, require_room, write_report
 from secure_fcl.running.records import Tick
 
 
@@ -93,3 +94,11 @@ def test_a_report_is_rendered_at_any_stage(reference, tmp_path: Path) -> None:  
     assert write_report(fresh).stat().st_size > 1000
     finished = write_report(RunFolder.existing(reference.path)).read_text()
     assert "class_sums" in finished
+
+
+def test_journals_that_cannot_be_written_are_refused_before_a_run_begins(tmp_path: Path) -> None:
+    require_room(tmp_path / "new" / "journals")
+    assert (tmp_path / "new" / "journals").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalRefused, match="no journal can be written in"):
+        require_room(tmp_path / "file")
