@@ -49,6 +49,8 @@ docs: setup
 	$(BIN)/python docs/make_strategies.py
 	$(BIN)/python docs/make_lists.py
 	$(BIN)/python docs/make_api.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
+	@echo "site: build/site/index.html"
 
 bench: setup
 	$(BIN)/python -m benchmarks
