@@ -110,7 +110,8 @@ def test_no_clear_generator_of_numbers_inside_crypto() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "home"), [("opacus", "privacy"), ("tenseal", "crypto"), ("crypten", "crypto"), ("typer", "secure_fcl/cli")]
+    ("library", "home"),
+    [("opacus", "privacy"), ("tenseal", "crypto"), ("crypten", "crypto"), ("typer", "secure_fcl/cli")],
 )
 def test_each_library_has_one_importer(library: str, home: str) -> None:
     found = set()
