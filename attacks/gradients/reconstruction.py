@@ -8,7 +8,7 @@ label.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +50,7 @@ class Reconstruction:
     correlation: Score
     blind: Score
     gain: Score
-    clients: int = 1
+    clients: int = field(default=1, kw_only=True)
 
 
 def _directions(x: NDArray[np.floating]) -> Floats:
@@ -164,7 +164,7 @@ def reconstruct(
                 mean_interval(own.tolist(), confidence),
                 mean_interval(blind.tolist(), confidence),
                 mean_interval((own - blind).tolist(), confidence),
-                world.clients,
+                clients=world.clients,
             )
         )
     return tuple(results)
