@@ -8,7 +8,7 @@ label.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ KNOWN_LABELS: tuple[Method, ...] = ("analytic", "cosine", "iDLG")
 """The portfolio when labels are known; DLG would search for them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """Reconstruction in one world: means over the targets with t intervals.
 
@@ -50,7 +50,7 @@ class Reconstruction:
     correlation: Score
     blind: Score
     gain: Score
-    clients: int = field(default=1, kw_only=True)
+    clients: int = 1
 
 
 def _directions(x: NDArray[np.floating]) -> Floats:
@@ -158,12 +158,12 @@ def reconstruct(
         own = centred_correlation(found[number * len(x) : (number + 1) * len(x)], np.asarray(x))
         results.append(
             Reconstruction(
-                world.world,
-                world.noise,
-                len(x),
-                mean_interval(own.tolist(), confidence),
-                mean_interval(blind.tolist(), confidence),
-                mean_interval((own - blind).tolist(), confidence),
+                world=world.world,
+                noise=world.noise,
+                n=len(x),
+                correlation=mean_interval(own.tolist(), confidence),
+                blind=mean_interval(blind.tolist(), confidence),
+                gain=mean_interval((own - blind).tolist(), confidence),
                 clients=world.clients,
             )
         )
