@@ -181,7 +181,7 @@ def _leakage(run: Run, row: str) -> Figure:
     if _singled_out(audit):
         return Figure(value, "a client singled out", "poor", more)
     if found:
-        return Figure(value, "members found", "poor", more)
+        return Figure(value, "leak found", "poor", more)
     if not games:
         return UNKNOWN
     if not _control_worked(audit):

@@ -160,6 +160,7 @@ def audit(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    details: Annotated[bool, typer.Option("--details", help="Print every table, not only the five figures.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a TensorBoard copy.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
@@ -167,7 +168,7 @@ def report(
     with one_sentence():
         from rich.console import Console
 
-        from evaluation.summary import print_summary
+        from evaluation.summary import print_details, print_summary
         from secure_fcl.errors import RunInUse
         from secure_fcl.runner import render, write_report
         from secure_fcl.running.folder import RunFolder
@@ -181,7 +182,7 @@ def report(
             path = render(folder)
             typer.echo(f"secure-fcl: run {run} is in progress; whether its files fit is not checked", err=True)
         console = Console()
-        print_summary(folder.path, console)
+        (print_details if details else print_summary)(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
         if tensorboard:
             from secure_fcl.running.tracking import write_tensorboard

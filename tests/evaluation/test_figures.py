@@ -84,7 +84,7 @@ def test_leakage_is_good_only_where_a_control_shows_that_it_would_have_been_foun
     change(attacks, lambda a: [o.update(auc_low=0.4) for o in a["outcomes"] if o["control"] == "positive"])
     assert figure(run_folder, "Leakage").level == "unknown"
     change(attacks, lambda a: a["outcomes"][0].update(auc_low=0.51))
-    assert figure(run_folder, "Leakage").verdict == "members found"
+    assert figure(run_folder, "Leakage").verdict == "leak found"
     attacks.unlink()
     assert figure(run_folder, "Leakage") == Figure("", NOT_MEASURED, "unknown")
 
