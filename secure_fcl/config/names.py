@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
-from crypto.protocols.outside import file_of
 from secure_fcl.config.outside import load_object, names_code
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.references import file_of
 from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES, Entry
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
 from secure_fcl.strategies.section import NoisePlace, StrategySection

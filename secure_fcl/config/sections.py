@@ -44,7 +44,12 @@ class Training(Section):
         "auto",
         description="cnn: a convolutional network for the data's shape; softmax: logistic regression; auto: softmax on "
         "features, else cnn; mlp: one hidden layer of 64 tanh units; mlp:400,400:relu: hidden layers of these widths, "
-        "of tanh or relu units",
+        "of tanh or relu units; or module:name of a function or class of your own",
+    )
+    replace_layers: bool = Field(
+        False,
+        description="whether layers of your own network that DP-SGD forbids are replaced, with their trained weights: "
+        "BatchNorm by GroupNorm; false: they are refused by name",
     )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
@@ -81,7 +86,7 @@ class Training(Section):
         try:
             return check_kind(model)
         except ConfigInvalid as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removeprefix(f"training.model = {model!r}: ")) from None
 
 
 class Compression(Section):

@@ -17,6 +17,9 @@ from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
+#: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
+_YOUNGER = (("training", "replace_layers"),)
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -43,6 +46,10 @@ class Prepared:
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
+        for section, key in _YOUNGER:
+            held = getattr(self.config, section)
+            if getattr(held, key) == type(held).model_fields[key].default:
+                del settings[section][key]
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
