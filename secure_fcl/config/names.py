@@ -89,5 +89,25 @@ AttackedName = Annotated[
 ProtocolName = Annotated[str, AfterValidator(_protocol), Field(json_schema_extra={"enum": [*PROTOCOLS, "module:name"]})]
 """A protocol of secure sums: one of the list of `crypto`, or an entry of the user's own."""
 
+
+def _own(name: str) -> str:
+    if not names_code(name):
+        raise ValueError("it names no code; write module:name of an attack of your own")
+    return name
+
+
+OwnName = Annotated[str, AfterValidator(_own)]
+"""Something of the user's own, which no list holds."""
+
+POLICIES = ("threshold", "herding")
+
+
+def _policy(name: str) -> str:
+    return _known(name, POLICIES, "the memories are")
+
+
+PolicyName = Annotated[str, AfterValidator(_policy), Field(json_schema_extra={"enum": [*POLICIES, "module:name"]})]
+"""A replay memory: one of the list, or a policy of the user's own."""
+
 ChannelName = Annotated[str, Field(json_schema_extra={"enum": [*CHANNELS]})]
 """A side channel; unknown names are refused where the strategies of a run are known."""

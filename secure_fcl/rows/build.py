@@ -15,7 +15,7 @@ from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noi
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.row_plan import RowPlan
-from secure_fcl.rows.storage import memory_of, refuse_channels, storage_of
+from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
 from secure_fcl.strategies import GradientStrategy, Phase
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
@@ -88,7 +88,9 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
     return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
 
 
-def _check_network(plan: RowPlan) -> None:
+def _check_own(plan: RowPlan) -> None:
+    """Hold a network and a memory of the user's own to what they must be, on made-up inputs."""
+    check_memory(plan.config, plan.scenario, plan.memory)
     strategy = plan.strategy
     if isinstance(strategy, GradientStrategy):
         alone = strategy.last_from is not None or strategy.method.channel is not None
@@ -100,11 +102,11 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
-        ConfigInvalid: DP-SGD cannot train the network.
+        ConfigInvalid: DP-SGD cannot train the network, or the memory breaks a law.
     """
     row = config.section(name)
     loudest = build_row(config, scenario, name, 0.0 if row.noise == "none" else 1.0)
-    _check_network(loudest)
+    _check_own(loudest)
     if row.noise == "none":
         return loudest, 0.0
     delta = loudest.accounting_delta

@@ -13,6 +13,7 @@ from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import names_code
+from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
@@ -98,6 +99,16 @@ def of_own_network(plan: RowPlan) -> list[str]:
         "certificate",
         *told,
     ]
+
+
+def own_memory(memory: OwnMemory) -> str:
+    """Return whose word it is that a memory of the user's own is private, and what was done to refute it."""
+    if not memory.private:
+        return f"{memory.reference}, which its own code declares non-private"
+    return (
+        f"{memory.reference}, which its own code declares private: it is shown no values, it keeps the laws of "
+        "secure_fcl.testing.memories on made-up courses, and is not proven"
+    )
 
 
 def sampling(plan: RowPlan) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crypto.keys.randomness import derive_key
 from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
+from secure_fcl.config.attacks import own_attacks
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import described
 from secure_fcl.data import load
@@ -18,7 +19,7 @@ from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
-_YOUNGER = (("training", "replace_layers"),)
+_YOUNGER = (("training", "replace_layers"), ("attacks", "own"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,8 @@ def prepare(config: Config) -> Prepared:
             f"attacks.row = {wanted.row!r} trains no network that could be attacked; choose another, or set "
             "attacks.enabled = false"
         )
+    if wanted.enabled and wanted.row in config.rows:
+        own_attacks(wanted.own)
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
         for slot in range(plan.scenario.slots):
