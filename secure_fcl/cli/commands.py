@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secure_fcl.cli import check_commands
+
 if TYPE_CHECKING:
     from secure_fcl.running.folder import RunFolder
     from secure_fcl.running.prepare import Prepared
@@ -322,6 +324,9 @@ def doctor() -> None:
     rows = check()
     Console().print(render(rows))
     raise typer.Exit(0 if healthy(rows) else 1)
+
+
+check_commands.register(app, _one_sentence)
 
 
 @data_app.command("list")
