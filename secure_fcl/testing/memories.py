@@ -9,6 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
+from secure_fcl.errors import SecureFclError
 from secure_fcl.memory import Held, MemoryPolicy
 from secure_fcl.testing.rounds import LawBroken
 
@@ -166,16 +167,17 @@ def courses(tasks: int, items_per_task: int, capacity: int, most: int = 12) -> I
     yield MemoryCourse(tasks=(each,) * max(1, min(tasks, -(-wanted // each))))
 
 
-def smallest(check: Law, policy: MemoryPolicy, course: MemoryCourse) -> LawBroken | None:
+def smallest(check: Law, policy: MemoryPolicy, course: MemoryCourse) -> SecureFclError | None:
     """Return what a check says of the smallest course, made of `course` by leaving examples out, that breaks it.
 
     None: the course breaks nothing. Leaves out whole tasks, then halves of them, then single examples, until none can.
     """
 
-    def broken(tasks: tuple[int, ...]) -> LawBroken | None:
+    def broken(tasks: tuple[int, ...]) -> SecureFclError | None:
         try:
             check(policy, replace(course, tasks=tasks))
-        except LawBroken as error:
+        # A policy that is watched ends in an error of its own kind.
+        except SecureFclError as error:
             return error
         return None
 

@@ -38,17 +38,14 @@ def check_network(networks: Networks, split: bool = False) -> None:
 
 
 def check_weights(networks: Networks) -> None:
-    """Refuse weights that are not float32, and a network in which nothing is trained.
+    """Refuse weights that are not finite float32.
 
     Raises:
         ConfigInvalid: names the weight.
     """
     import torch
 
-    trained = [(name, p) for name, p in networks.fresh().named_parameters() if p.requires_grad]
-    if not trained:
-        raise ConfigInvalid(f"{_KEY} = {networks.kind!r}: all of its weights are frozen; let some require a gradient")
-    for name, parameter in trained:
+    for name, parameter in networks.fresh().named_parameters():
         if parameter.dtype != torch.float32:
             raise ConfigInvalid(
                 f"{_KEY} = {networks.kind!r}: the weight {name!r} is {parameter.dtype}, in which a clipped gradient is "

@@ -140,8 +140,13 @@ def _materialise(module: torch.nn.Module, reference: str, shape: tuple[int, ...]
 
 
 def _allowed(module: torch.nn.Module, reference: str, shape: tuple[int, ...], replace: bool) -> OwnNetwork:
-    if not any(True for _ in module.parameters()):
-        raise ConfigInvalid(f"{_where(reference)} has no weights, so there is nothing to train; {_WRITE} with some")
+    if not any(p.requires_grad for p in module.parameters()):
+        frozen = sum(p.numel() for p in module.parameters())
+        raise ConfigInvalid(
+            f"{_where(reference)} has {frozen} weights and all of them frozen; let some require a gradient"
+            if frozen
+            else f"{_where(reference)} has no weights, so there is nothing to train; {_WRITE} with some"
+        )
     inputs = example_of(module, shape)
     if not replace:
         found = forbidden_layers(module, inputs)
