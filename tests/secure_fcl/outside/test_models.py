@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from secure_fcl.auditing import audit
 from secure_fcl.config import Config, load_config
 from secure_fcl.config.outside import outside_references
 from secure_fcl.errors import RunFolderError
@@ -105,6 +106,27 @@ def test_the_stacked_trainer_says_which_one_to_take(here: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"cannot take .* \(layer Net cannot be stacked\); set training.trainer ="):
         start(config_of(("finetune",), "training.model=own_net:Net", "training.trainer=stacked"), here / "runs", "no")
     assert not (here / "runs").exists()
+
+
+@pytest.mark.slow
+def test_attacks_that_need_a_layer_it_lacks_are_not_tested_and_the_others_are_played(here: Path) -> None:
+    (here / "own_conv.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    return nn.Sequential(nn.Conv2d(1, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    config = config_of(
+        ("finetune",), "training.model=own_conv:net", "attacks.enabled=true", "attacks.row=finetune",
+        "attacks.targets=2", "attacks.inversion_steps=2", "scenario.clients=4",
+    )  # fmt: skip
+    prepared, folder = start(config, here / "runs", "mine")
+    train(prepared, folder)
+    found = audit(prepared, folder)
+    said = "the module has no linear layer with bias, so labels cannot be read off its gradient"
+    assert f"gradient inversion: {said}" in found["not_tested"]  # type: ignore[operator]
+    assert f"class arrival from the sum: {said}" in found["not_tested"]  # type: ignore[operator]
+    assert not found["failed"]
+    assert {one["game"] for one in found["outcomes"]} >= {"membership"}  # type: ignore[attr-defined]
 
 
 def test_its_reference_is_code_and_a_width_is_not() -> None:
