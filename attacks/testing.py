@@ -23,12 +23,70 @@ from attacks.shadows.rule import Rule
 _CONFIDENCE = 1 - 1e-6
 
 
-def check_attack(make_attack: MakeAttack, world: ControlWorld | None = None, seed: int = 0) -> tuple[Outcome, Outcome]:
-    """Runs an attack through its controls and contract; returns the positive and the negative outcome.
+def check_scores_again(make_attack: MakeAttack, world: ControlWorld) -> None:
+    """The same view and candidates give the same scores, one finite number each."""
+    attack = make_attack(world.losses)
+    scores = run_attack(attack, world.view, world.candidates)
+    if not np.array_equal(scores, run_attack(attack, world.view, world.candidates)):
+        raise ControlFailed(f"attack {attack.name!r} scored the same candidates differently; seed its randomness")
 
-    Checked: an unprotected overfit network is found (AUC above .9); random coins are not (interval covers
-    .5 at confidence 1 - 1e-6); the same input gives the same scores; a candidate's score does not depend on
-    the order of candidates; a view without capabilities is refused, if the attack requires any.
+
+def check_order(make_attack: MakeAttack, world: ControlWorld, seed: int = 0) -> None:
+    """A candidate's score does not depend on its place among the candidates."""
+    attack = make_attack(world.losses)
+    # Predictions are aligned with the candidates, so their order cannot be changed alone.
+    if Capability.PREDICTIONS in attack.requires:
+        return
+    scores = run_attack(attack, world.view, world.candidates)
+    order = np.random.default_rng(seed).permutation(len(scores))
+    again = run_attack(attack, world.view, world.candidates.take(order))
+    if not np.allclose(again, scores[order], rtol=1e-3, atol=1e-3):
+        raise ControlFailed(
+            f"attack {attack.name!r} scores a candidate by its position; a score may depend on the candidate "
+            "and on the others as a set"
+        )
+
+
+def check_refuses(make_attack: MakeAttack, world: ControlWorld) -> None:
+    """A view without capabilities is refused, if the attack requires any."""
+    _must_refuse(make_attack(world.losses), world)
+
+
+def check_positive(make_attack: MakeAttack, world: ControlWorld, seed: int = 0) -> Outcome:
+    """An unprotected network that knows its data by heart is found: AUC above .9."""
+    positive = positive_control(make_attack, world, seed)
+    if not positive.auc.value > 0.9:
+        raise ControlFailed(
+            f"attack {positive.attack!r} reaches AUC {positive.auc.value:.3f} on an unprotected network that "
+            "knows its data by heart; above .9 is expected: is its score the wrong way round?"
+        )
+    return positive
+
+
+def check_negative(make_attack: MakeAttack, world: ControlWorld, seed: int = 0) -> Outcome:
+    """Coins that no run ever saw are not found: the interval covers .5 at confidence 1 - 1e-6."""
+    attack = make_attack(world.losses)
+    terms = replace(Terms(target="random coins", seed=seed), confidence=_CONFIDENCE)
+    negative = negative_control(world.game, attack, world.view, world.candidates, terms)
+    if 0.5 not in negative.auc.interval:
+        raise ControlFailed(
+            f"attack {attack.name!r} finds coins that no run ever saw (AUC {negative.auc.low:.3f} to "
+            f"{negative.auc.high:.3f}); it must not reach the truth"
+        )
+    return negative
+
+
+CHECKS: tuple[Callable[[MakeAttack, ControlWorld], object], ...] = (
+    check_scores_again,
+    check_order,
+    check_refuses,
+    check_positive,
+    check_negative,
+)
+
+
+def check_attack(make_attack: MakeAttack, world: ControlWorld | None = None, seed: int = 0) -> tuple[Outcome, Outcome]:
+    """Runs an attack through its controls and contract, `CHECKS`; returns the positive and the negative outcome.
 
     Args:
         make_attack: builds the attack from a loss function (`LossScore` itself is one).
@@ -41,35 +99,10 @@ def check_attack(make_attack: MakeAttack, world: ControlWorld | None = None, see
         CapabilityMissing: the attack needs more than the control worlds offer.
     """
     played = world or membership_world()
-    attack = make_attack(played.losses)
-    scores = run_attack(attack, played.view, played.candidates)
-    if not np.array_equal(scores, run_attack(attack, played.view, played.candidates)):
-        raise ControlFailed(f"attack {attack.name!r} scored the same candidates differently; seed its randomness")
-    order = np.random.default_rng(seed).permutation(len(scores))
-    # Predictions are aligned with the candidates, so their order cannot be changed alone.
-    ordered = Capability.PREDICTIONS not in attack.requires
-    if ordered and not np.allclose(
-        run_attack(attack, played.view, played.candidates.take(order)), scores[order], rtol=1e-3, atol=1e-3
-    ):
-        raise ControlFailed(
-            f"attack {attack.name!r} scores a candidate by its position; a score may depend on the candidate "
-            "and on the others as a set"
-        )
-    _must_refuse(attack, played)
-    positive = positive_control(make_attack, played, seed)
-    if not positive.auc.value > 0.9:
-        raise ControlFailed(
-            f"attack {attack.name!r} reaches AUC {positive.auc.value:.3f} on an unprotected network that "
-            "knows its data by heart; above .9 is expected: is its score the wrong way round?"
-        )
-    terms = replace(Terms(target="random coins", seed=seed), confidence=_CONFIDENCE)
-    negative = negative_control(played.game, attack, played.view, played.candidates, terms)
-    if 0.5 not in negative.auc.interval:
-        raise ControlFailed(
-            f"attack {attack.name!r} finds coins that no run ever saw (AUC {negative.auc.low:.3f} to "
-            f"{negative.auc.high:.3f}); it must not reach the truth"
-        )
-    return positive, negative
+    check_scores_again(make_attack, played)
+    check_order(make_attack, played, seed)
+    check_refuses(make_attack, played)
+    return check_positive(make_attack, played, seed), check_negative(make_attack, played, seed)
 
 
 def _must_refuse(attack: Attack, world: ControlWorld) -> None:

@@ -35,8 +35,9 @@ def _linear_parts(module: torch.nn.Module) -> list[LinearPart]:
         at += parameter.numel()
     parts = []
     for name, layer in module.named_modules():
-        if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
-            prefix = f"{name}." if name else ""
+        prefix = f"{name}." if name else ""
+        # A weight that another layer holds too stands under the other's name, with the gradient of both.
+        if isinstance(layer, torch.nn.Linear) and {f"{prefix}weight", f"{prefix}bias"} <= starts.keys():
             parts.append(
                 LinearPart(
                     weight=starts[f"{prefix}weight"],

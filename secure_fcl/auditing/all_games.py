@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
-from attacks.errors import AttackError
+from attacks.errors import AttackError, InversionInvalid
 from attacks.report import audit_document
 from evaluation.errors import EvaluationError
 from evaluation.strict_json import to_json
@@ -26,6 +27,9 @@ from secure_fcl.config import validate
 from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared
+from secure_fcl.strategies.gradient.models import is_own
+
+T = TypeVar("T")
 
 _NO_SHADOWS = (
     "shadow models (LiRA, RMIA, BaVarIA): attacks.shadows = 0; that losses alone fail is no evidence of privacy"
@@ -64,16 +68,16 @@ def audit(
     say("positive control")
     outcomes = [one for part in played for one in part.outcomes] + overfit_control(world.plan, world.strategy)
     say("gradient inversion")
-    rebuilt = play_inversion(world)
-    missing = [sentence for part in played for sentence in part.missing]
-    if not rebuilt:
+    rebuilt, untaken = _tried("gradient inversion", world, lambda own: (play_inversion(own), ()))
+    missing = [sentence for part in played for sentence in part.missing] + [*untaken]
+    if not rebuilt and not untaken:
         missing.append(
             "gradient inversion: fewer than two clients own the first task's first class, so no blind guess exists"
         )
-    exemplars, more = play_extraction(world)
+    exemplars, more = _tried("exemplar extraction", world, play_extraction)
     say("servers and side channels")
     channels, silent = play_channels(world)
-    probes, untried = probe_servers(world)
+    probes, untried = _tried("servers that depart from the protocol", world, probe_servers)
     missing += [*more, *silent, *untried, *([] if count else [_NO_SHADOWS]), *_NOT_TESTED]
     document = audit_document(
         seconds=time.perf_counter() - begun,
@@ -106,9 +110,33 @@ def _played(say: Say, name: str, world: AuditWorld, play: Callable[[AuditWorld],
         return play(world)
     except TOO_LITTLE as error:
         return Played(missing=(f"{name}: too few examples to judge ({error})",))
+    except InversionInvalid as error:
+        return Played(missing=(f"{name}: {error}",))
     except (AttackError, EvaluationError) as error:
         # Coins that were not those declared, losses that are no numbers: a finding, which no lack of data explains.
         return Played(failed=(f"{name}: {error}",))
+    except Exception as error:
+        return Played(missing=(_impossible(name, world, error),))
+
+
+def _tried(
+    name: str, world: AuditWorld, play: Callable[[AuditWorld], tuple[list[T], tuple[str, ...]]]
+) -> tuple[list[T], tuple[str, ...]]:
+    """Return what a part found, and what could not be tried: attacks may not know the layers of a user's network."""
+    try:
+        return play(world)
+    except InversionInvalid as error:
+        return [], (f"{name}: {error}",)
+    except Exception as error:
+        return [], (_impossible(name, world, error),)
+
+
+def _impossible(name: str, world: AuditWorld, error: Exception) -> str:
+    """Return that attacks do not know the layers of a user's network; an error on a network of ours is one."""
+    if not is_own(world.plan.config.training.model):
+        raise error
+    why = next(iter(str(error).splitlines()), "")
+    return f"{name}: not possible on this network ({type(error).__name__}: {why})"
 
 
 def _count(prepared: Prepared, shadows: int | None) -> int:

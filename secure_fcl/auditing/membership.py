@@ -19,6 +19,7 @@ from attacks.membership.shadow import Rmia, ShadowMembership
 from evaluation.tasks import task_name
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
+from secure_fcl.auditing.own_attacks import play_own
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 
 #: Examples nobody trained on that RMIA compares with.
@@ -43,12 +44,13 @@ def play_membership(world: AuditWorld) -> Played:
         play(MEMBERSHIP, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)
         for attack, threat in _attacks(world)
     ]
+    own, unplayed = play_own(MEMBERSHIP, world, candidates, truth, terms, blind)
     by_task, missing = _by_task(world, candidates, truth, terms)
     more = (
         ("leakage", _matrix(world, pool, candidates, terms)),
         ("history", [curve_record(curve) for curve in _curves(world, candidates, truth)]),
     )
-    return Played((*outcomes, *by_task), (*missing, *twice), more)
+    return Played((*outcomes, *own, *by_task), (*missing, *twice, *unplayed), more)
 
 
 def asked_once(world: AuditWorld, pool: Ints) -> tuple[Ints, tuple[str, ...]]:

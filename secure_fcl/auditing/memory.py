@@ -13,6 +13,7 @@ from attacks.membership.shadow import ShadowRetained
 from secure_fcl.auditing.charges import spent_in_memory
 from secure_fcl.auditing.leakage import held_after
 from secure_fcl.auditing.membership import asked_once
+from secure_fcl.auditing.own_attacks import play_own
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 from secure_fcl.streams import NO_ITEM
 
@@ -53,6 +54,8 @@ def play_retained(world: AuditWorld) -> Played:
         play(RETAINED, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)
         for attack, threat in played
     ]
+    own, unplayed = play_own(RETAINED, world, candidates, truth, terms, blind)
+    missing = (*missing, *unplayed)
     strongest, threat = played[-1]
     ledger = {slot: spent_in_memory(world, slot) for slot in range(last + 1)}
     view, everyone = View.of(threat, world.transcript), np.ones(len(pool), dtype=np.bool_)
@@ -61,7 +64,7 @@ def play_retained(world: AuditWorld) -> Played:
     except TOO_LITTLE as error:
         by_task, missing = (), (*missing, f"retained or merely seen, task by task: too few examples ({error})")
     # With a single earlier task the bound per task is the one above.
-    return Played((*outcomes, *(by_task if last > 0 else ())), missing)
+    return Played((*outcomes, *own, *(by_task if last > 0 else ())), missing)
 
 
 def _attacks(world: AuditWorld, candidates: Candidates) -> tuple[list[tuple[Attack, ThreatModel]], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from attacks.bounds.laws import LAW_LEVEL, uniformity_p_value
 from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
-from secure_fcl.memory import EverythingMemory, HerdingMemory, ThresholdMemory
+from secure_fcl.memory import EverythingMemory, Held, HerdingMemory, OwnMemory, ThresholdMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.streams import NO_ITEM
@@ -70,6 +70,8 @@ def check_memory(plan: RowPlan, folder: RunFolder) -> dict[str, Any] | None:
             judge = _everything
         case HerdingMemory():
             judge = _by_class
+        case OwnMemory():
+            judge = _by_its_own_code
         case _:
             return {"compared": 0, "contradictions": []}
     slots = [_held(plan, folder, slot) for slot in range(plan.scenario.slots)]
@@ -142,6 +144,21 @@ def _everything(device: _Device, held: Iterator[tuple[int, Ints]]) -> Iterator[s
     for slot, found in held:
         right = np.concatenate([right, *device.arrivals(slot)])
         yield from _difference(device, slot, found, right, 1.0)
+
+
+def _by_its_own_code(device: _Device, held: Iterator[tuple[int, Ints]]) -> Iterator[str]:
+    """A policy of the user's own is asked again, with the same keys, for what should be held."""
+    policy, scenario = device.plan.memory, device.plan.scenario
+    assert isinstance(policy, OwnMemory)
+    keys = np.ones(int(scenario.units.item.max()) + 2)
+    keys[list(device.keys)] = list(device.keys.values())
+    right, closed = Held.nothing(), 0
+    for slot, found in held:
+        tasks = scenario.released(device.client, slot)
+        for task, arrived in zip(tasks, device.arrivals(slot), strict=True):
+            new = Held(arrived, scenario.units.item[arrived], np.full(len(arrived), task, dtype=np.int64))
+            right, closed = policy.close(closed, right, new, keys, scenario.x, scenario.data.y), closed + 1
+        yield from _difference(device, slot, found, right.index, float("nan"))
 
 
 def _difference(device: _Device, slot: int, found: Ints, right: Ints, threshold: float) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_fcl import __version__
+from secure_fcl.cli import check_commands
 from secure_fcl.cli.shared import (
     REFUSED,
     STOPPED,
@@ -315,6 +316,9 @@ def doctor() -> None:
     rows = check()
     Console().print(render(rows))
     raise typer.Exit(0 if healthy(rows) else 1)
+
+
+check_commands.register(app, one_sentence)
 
 
 @data_app.command("list")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from crypto.protocols.outside import file_of
 from secure_fcl.config.outside import load_object
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.references import file_of
 
 if TYPE_CHECKING:
     from privacy import Accountant

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
-from crypto.protocols.outside import file_of
 from secure_fcl.config.outside import load_object, names_code
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.references import file_of
 from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES, Entry
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
 from secure_fcl.strategies.section import NoisePlace, StrategySection
@@ -88,6 +88,26 @@ AttackedName = Annotated[
 
 ProtocolName = Annotated[str, AfterValidator(_protocol), Field(json_schema_extra={"enum": [*PROTOCOLS, "module:name"]})]
 """A protocol of secure sums: one of the list of `crypto`, or an entry of the user's own."""
+
+
+def _own(name: str) -> str:
+    if not names_code(name):
+        raise ValueError("it names no code; write module:name of an attack of your own")
+    return name
+
+
+OwnName = Annotated[str, AfterValidator(_own)]
+"""Something of the user's own, which no list holds."""
+
+POLICIES = ("threshold", "herding")
+
+
+def _policy(name: str) -> str:
+    return _known(name, POLICIES, "the memories are")
+
+
+PolicyName = Annotated[str, AfterValidator(_policy), Field(json_schema_extra={"enum": [*POLICIES, "module:name"]})]
+"""A replay memory: one of the list, or a policy of the user's own."""
 
 ChannelName = Annotated[str, Field(json_schema_extra={"enum": [*CHANNELS]})]
 """A side channel; unknown names are refused where the strategies of a run are known."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from crypto.errors import CodeNotFound
-from crypto.protocols.outside import file_of, load_code, names_code
+from evaluation.files import atomic_write
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.references import file_of, is_pickled, load_code, names_code, pickled_bytes, stored_name
+from secure_fcl.strategies.gradient.models import is_own
 
 T = TypeVar("T")
 
@@ -68,30 +71,61 @@ def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
         found = tree.get(key)
         return found if isinstance(found, Mapping) else {}
 
-    rows = tree.get("rows")
+    def listed(value: object) -> Sequence[object]:
+        return value if isinstance(value, list | tuple) else ()
+
+    model = section("training").get("model")
     named = [
         tree.get("protection"),
         section("data").get("name"),
         section("privacy").get("accountant"),
-        *(rows if isinstance(rows, list | tuple) else ()),
+        *listed(tree.get("rows")),
         section("attacks").get("row"),
+        model if isinstance(model, str) and is_own(model) else None,
+        section("memory").get("policy"),
+        *listed(section("attacks").get("own")),
     ]
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and names_code(name)))
 
 
-def described(tree: Mapping[str, Any]) -> tuple[OutsideCode, ...]:
-    """Return where each of `outside_references(tree)` comes from; nothing is imported for it.
+def keep_pickled(tree: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Write the pickled objects that a configuration names into a folder; return each file's name and SHA-256.
+
+    Raises:
+        ConfigInvalid: the bytes of one are not here.
+    """
+    found = {}
+    for reference in filter(is_pickled, outside_references(tree)):
+        try:
+            data = pickled_bytes(reference)
+        except CodeNotFound as error:
+            raise ConfigInvalid(str(error)) from error
+        folder.mkdir(exist_ok=True)
+        atomic_write(folder / stored_name(reference), data)
+        found[stored_name(reference)] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def described(tree: Mapping[str, Any], kept: Path | None = None, now: Path | None = None) -> tuple[OutsideCode, ...]:
+    """Return where each of `outside_references(tree)` comes from; nothing is imported or unpickled for it.
+
+    Args:
+        tree: as `outside_references`.
+        kept: folder of a run that keeps the pickled objects it was handed; None: where loading would find them.
+        now: where that folder is until it gets its name.
 
     Raises:
         ConfigInvalid: a file cannot be read.
     """
-    return tuple(_described(reference) for reference in outside_references(tree))
+    return tuple(_described(reference, kept, now or kept) for reference in outside_references(tree))
 
 
-def _described(reference: str) -> OutsideCode:
-    path = file_of(reference)
+def _described(reference: str, kept: Path | None, now: Path | None) -> OutsideCode:
+    place = path = file_of(reference)
+    if kept is not None and now is not None and is_pickled(reference):
+        path, place = kept.resolve() / stored_name(reference), now / stored_name(reference)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+        digest = hashlib.sha256(place.read_bytes()).hexdigest() if place is not None else ""
     except OSError as error:
         raise ConfigInvalid(f"{reference!r}: {path} cannot be read ({error.strerror}); restore it") from error
     return OutsideCode(reference=reference, path=str(path or ""), digest=digest)

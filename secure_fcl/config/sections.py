@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from secure_fcl.config.names import AttackedName
+from secure_fcl.config.names import AttackedName, OwnName, PolicyName
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies.gradient.models import check_kind
 from secure_fcl.strategies.section import Positive, Probability, Section
@@ -22,8 +22,10 @@ class Data(Section):
 class Memory(Section):
     """The replay memory."""
 
-    policy: Literal["threshold", "herding"] = Field(
-        "threshold", description="threshold: independent coins; herding: class-balanced, NON-PRIVATE"
+    policy: PolicyName = Field(
+        "threshold",
+        description="threshold: independent coins; herding: class-balanced, NON-PRIVATE; or module:name of one of your "
+        "own",
     )
     keep: Probability = Field(0.2, description="probability of keeping an item; falls when the budget demands it")
     capacity: int = Field(136, ge=0, description="most examples in memory")
@@ -44,7 +46,12 @@ class Training(Section):
         "auto",
         description="cnn: a convolutional network for the data's shape; softmax: logistic regression; auto: softmax on "
         "features, else cnn; mlp: one hidden layer of 64 tanh units; mlp:400,400:relu: hidden layers of these widths, "
-        "of tanh or relu units",
+        "of tanh or relu units; or module:name of a function or class of your own",
+    )
+    replace_layers: bool = Field(
+        False,
+        description="whether layers of your own network that DP-SGD forbids are replaced, with their trained weights: "
+        "BatchNorm by GroupNorm; false: they are refused by name",
     )
     rounds: int = Field(20, ge=1, le=10_000, description="rounds per task")
     steps: int = Field(2, ge=1, le=10_000, description="local steps per round")
@@ -81,7 +88,7 @@ class Training(Section):
         try:
             return check_kind(model)
         except ConfigInvalid as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removeprefix(f"training.model = {model!r}: ")) from None
 
 
 class Compression(Section):
@@ -132,6 +139,9 @@ class Attacks(Section):
 
     enabled: bool = Field(True, description="play the attacks after training")
     row: AttackedName = Field("replay", description="the row that is attacked")
+    own: tuple[OwnName, ...] = Field(
+        (), description="attacks of your own, each as module:name, played beside ours where they pass their controls"
+    )
     targets: int = Field(8, ge=2, le=200, description="examples that gradient inversion tries to rebuild")
     shadows: int = Field(
         0,

@@ -16,6 +16,7 @@ from secure_fcl.engines.commands import Ask, Command, Failed, LabAsk, Reply
 from secure_fcl.engines.link import Link
 from secure_fcl.engines.parties import Answer, Party, party_of
 from secure_fcl.errors import FrameRefused, WorkerLost
+from secure_fcl.references import environment
 
 STOP_SECONDS = 5.0
 
@@ -47,7 +48,7 @@ class WorkerPool:
             self._processes.append(
                 subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-                    pass_fds=(theirs.fileno(),), env=child_environment(),
+                    pass_fds=(theirs.fileno(),), env={**child_environment(), **environment()},
                     # Out of the terminal's process group: Ctrl-C is the parent's, also while a worker still imports.
                     process_group=0,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure_fcl.memory.own import MemoryNumbers, OwnMemory, own_memory
 from secure_fcl.memory.policy import (
     OVERFLOW_PROBABILITY,
     EverythingMemory,
@@ -18,10 +19,13 @@ __all__ = [
     "EverythingMemory",
     "Held",
     "HerdingMemory",
+    "MemoryNumbers",
     "MemoryPolicy",
+    "OwnMemory",
     "StoragePlan",
     "StoredItem",
     "ThresholdMemory",
+    "own_memory",
     "plan_storage",
     "threshold_memory",
 ]

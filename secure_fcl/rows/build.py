@@ -15,10 +15,11 @@ from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noi
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.row_plan import RowPlan
-from secure_fcl.rows.storage import memory_of, refuse_channels, storage_of
+from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
-from secure_fcl.strategies import Phase
+from secure_fcl.strategies import GradientStrategy, Phase
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
+from secure_fcl.strategies.gradient.checked import check_network
 from secure_fcl.streams import Scenario, all_at_once
 
 
@@ -87,16 +88,28 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
     return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
 
 
+def _check_own(plan: RowPlan) -> None:
+    """Hold a network and a memory of the user's own to what they must be, on made-up inputs."""
+    check_memory(plan.config, plan.scenario, plan.memory)
+    strategy = plan.strategy
+    if isinstance(strategy, GradientStrategy):
+        alone = strategy.last_from is not None or strategy.method.channel is not None
+        check_network(strategy.networks, split=alone)
+
+
 def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
     """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
+        ConfigInvalid: DP-SGD cannot train the network, or the memory breaks a law.
     """
     row = config.section(name)
+    loudest = build_row(config, scenario, name, 0.0 if row.noise == "none" else 1.0)
+    _check_own(loudest)
     if row.noise == "none":
-        return build_row(config, scenario, name, 0.0), 0.0
-    delta = build_row(config, scenario, name, 1.0).accounting_delta
+        return loudest, 0.0
+    delta = loudest.accounting_delta
     if delta <= 0.0:
         raise ConfigInvalid(
             f"privacy.delta = {config.privacy.delta:g} is used up by memory overflow and noise bounds "

@@ -57,6 +57,7 @@ def gradient_strategy(
             seed=config.seed,
             torch_device=config.device,
             trainer=t.trainer,
+            replace_layers=t.replace_layers,
         ),
         examples=examples,
         method=method,

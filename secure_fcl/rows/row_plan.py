@@ -182,7 +182,7 @@ class RowPlan:
     def _current_events(self, round: int) -> Mapping[Event, int]:
         events: Counter[Event] = Counter(self.events("current", self.phase(round)))
         if self.memory and not self.memory.private and round == self.rounds_per_slot - 1:
-            events[NonPrivate("herding: what is kept depends on the values of all examples")] += 1
+            events[NonPrivate(f"{self.config.memory.policy}: what is kept depends on the values of all examples")] += 1
         if round == 0:
             events.update(NonPrivate(f"side channel {channel.name}") for channel in self.channels)
         return events

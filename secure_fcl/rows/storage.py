@@ -6,16 +6,20 @@ import math
 
 from crypto.protocols.catalogue import entry_of as protocol_entry
 from secure_fcl.config import Config
-from secure_fcl.errors import ConfigInvalid, StorageTooSmall
+from secure_fcl.errors import ConfigInvalid, SecureFclError, StorageTooSmall
 from secure_fcl.memory import (
     EverythingMemory,
     HerdingMemory,
+    MemoryNumbers,
     MemoryPolicy,
+    OwnMemory,
     StoragePlan,
     StoredItem,
+    own_memory,
     plan_storage,
     threshold_memory,
 )
+from secure_fcl.references import file_of, names_code
 from secure_fcl.strategies import Strategy
 from secure_fcl.strategies.side_channels import side_channels
 from secure_fcl.streams import Scenario
@@ -25,7 +29,7 @@ def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     """Return the policy of the devices' replay memories.
 
     Raises:
-        ConfigInvalid: the capacity holds not even one item.
+        ConfigInvalid: the capacity holds not even one item, or a policy of the user's own is none.
     """
     m = config.memory
     if config.scenario.setting == "cross-silo":
@@ -33,7 +37,39 @@ def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     if m.policy == "herding":
         return HerdingMemory(m.capacity)
     item_size = scenario.units.largest_item
+    if names_code(m.policy):
+        return own_memory(m.policy, numbers_of(config, scenario))
     return threshold_memory(m.keep, m.capacity, scenario.largest_place, item_size, scenario.tasks)
+
+
+def numbers_of(config: Config, scenario: Scenario) -> MemoryNumbers:
+    """Return the public numbers that a memory of the user's own is made from."""
+    return MemoryNumbers(
+        keep=config.memory.keep,
+        capacity=config.memory.capacity,
+        items_per_task=scenario.largest_place,
+        item_size=scenario.units.largest_item,
+        tasks=scenario.tasks,
+    )
+
+
+def check_memory(config: Config, scenario: Scenario, policy: MemoryPolicy | None) -> None:
+    """Refuse a memory of the user's own that breaks a law of `secure_fcl.testing.memories`.
+
+    Raises:
+        ConfigInvalid: with the law and the smallest course that breaks it.
+    """
+    if not isinstance(policy, OwnMemory):
+        return
+    from secure_fcl.testing.memories import check_policy, courses
+
+    numbers = numbers_of(config, scenario)
+    try:
+        check_policy(policy, tuple(courses(numbers.tasks, numbers.items_per_task, policy.capacity)))
+    except SecureFclError as error:
+        raise ConfigInvalid(
+            f"memory.policy = {policy.reference!r} in {file_of(policy.reference)} breaks a law: {error}"
+        ) from error
 
 
 def _kept(strategy: Strategy) -> list[StoredItem]:
@@ -68,9 +104,9 @@ def storage_of(
         kept=_kept(strategy) if strategy else (),
         examples=config.storage.budget_examples or None,
     )
-    if isinstance(memory, HerdingMemory) and storage.chunks > 1:
+    if memory is not None and memory.displaces_others and storage.chunks > 1:
         raise StorageTooSmall(
-            "memory.policy = 'herding' chooses among a whole task, but the device reads it in "
+            f"memory.policy = {config.memory.policy!r} chooses among a whole task, but the device reads it in "
             f"{storage.chunks} chunks; raise storage.budget_kib or use the policy 'threshold'"
         )
     return storage

@@ -17,6 +17,7 @@ from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import OutsideCode, names_code
 from secure_fcl.engines.journals import SAME
+from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
@@ -126,6 +127,7 @@ def _public(plan: RowPlan) -> list[str]:
         facts.append(f"memory: {_memory(plan)}")
     if plan.config.scenario.partition == "pathological":
         facts.append("which classes a client may hold: dealt by the public seed")
+    facts += parts.of_own_network(plan)
     if not plan.scenario.dates.present.all():
         facts.append("which clients join and leave, and when")
     if plan.scenario.drift.course != "none":
@@ -158,6 +160,8 @@ def _memory(plan: RowPlan) -> str:
             f"an item is kept while its own key is below a public threshold ({falling} by task); "
             f"capacity {plan.memory.capacity if plan.memory else 0}, overflow below {plan.overflow:g}, added to delta"
         )
+    if isinstance(plan.memory, OwnMemory):
+        return f"{parts.own_memory(plan.memory)}; capacity {plan.memory.capacity}"
     return "everything is kept" if plan.config.scenario.setting == "cross-silo" else "class-balanced herding"
 
 
@@ -170,7 +174,10 @@ def _non_private(plan: RowPlan) -> list[str]:
             "shared noise without encryption: epsilon holds against who sees only sums and models, not the server"
         )
     if plan.memory and not plan.memory.private:
-        found.append("herding memory: what is kept depends on the values of all examples, so no epsilon holds")
+        found.append(
+            f"{plan.config.memory.policy} memory: what is kept depends on the values of all examples, so no epsilon "
+            "holds"
+        )
     found += [
         f"side channel {channel.name}, {channel.size} bytes from every client at the start of every slot: "
         f"{channel.what}; recorded in the folder 'side-channels', and no epsilon holds"

@@ -13,9 +13,11 @@ from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import names_code
+from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy
+from secure_fcl.strategies.gradient.models import is_own
 
 _PLACES = {
     "local": "every client adds the full noise itself; holds against everyone, whatever the protocol",
@@ -79,9 +81,34 @@ def mechanism(plan: RowPlan) -> str:
             )
         else:
             what = f"DP-SGD ({by}), Gaussian noise"
+        if is_own(plan.config.training.model):
+            what += f", on the user's own network {plan.config.training.model}"
         if plan.scenario.description != "none":
             what += f", on {plan.scenario.description} public features of the examples"
     return f"{what}; {_PLACES[plan.noise]}"
+
+
+def of_own_network(plan: RowPlan) -> list[str]:
+    """Return what is taken as public of a network of the user's own; nothing for networks of ours."""
+    if not isinstance(plan.strategy, GradientStrategy) or not is_own(plan.config.training.model):
+        return []
+    replaced = plan.strategy.networks.replaced
+    told = [f"layers of the network that others stand in for: {'; '.join(replaced)}"] if replaced else []
+    return [
+        "the network, with its initial and frozen weights: whatever they were trained on before is outside this "
+        "certificate",
+        *told,
+    ]
+
+
+def own_memory(memory: OwnMemory) -> str:
+    """Return whose word it is that a memory of the user's own is private, and what was done to refute it."""
+    if not memory.private:
+        return f"{memory.reference}, which its own code declares non-private"
+    return (
+        f"{memory.reference}, which its own code declares private: it is shown no values, it keeps the laws of "
+        "secure_fcl.testing.memories on made-up courses, and is not proven"
+    )
 
 
 def sampling(plan: RowPlan) -> str:

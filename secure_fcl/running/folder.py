@@ -23,12 +23,15 @@ from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, rea
 from evaluation.strict_json import to_json
 from privacy import Ledger
 from secure_fcl.config import Config, dump_config, load_config, load_tree
-from secure_fcl.config.outside import described
+from secure_fcl.config.outside import described, keep_pickled
 from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
 from secure_fcl.errors import ConfigInvalid, RunFolderError, RunInUse
+from secure_fcl.references import look_in
 from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_text
 from secure_fcl.strategies import State
 
+#: Sub-folder of objects that a run was handed live, pickled.
+KEPT = "code"
 _PACKAGES = ("secure-fcl", "torch", "opacus", "tenseal", "crypten", "dp-accounting", "numpy", "scipy", "cryptography")
 
 
@@ -87,12 +90,14 @@ class RunFolder:
             written = dump_config(config)
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
             about: dict[str, Any] = identity | {"pinned": True, "journals": journals}
-            code = [asdict(one) for one in described(config.model_dump())]
+            kept = keep_pickled(config.model_dump(), unfinished / KEPT)
+            code = [asdict(one) for one in described(config.model_dump(), path / KEPT, unfinished / KEPT)]
             more = ({"tasks": list(tasks)} if tasks else {}) | ({"outside_code": code} if code else {})
             about = environment() | about | more
             environment_file = to_json(about, indent=2) + "\n"
             atomic_write(unfinished / "environment.json", environment_file)
-            pins = Pins(files={"config.toml": _sha256(written), "environment.json": _sha256(environment_file)})
+            pinned = {"config.toml": _sha256(written), "environment.json": _sha256(environment_file)}
+            pins = Pins(files=pinned | {f"{KEPT}/{name}": digest for name, digest in kept.items()})
             atomic_write(unfinished / "state.json", state_text(asdict(Progress()), pins))
             atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
@@ -102,6 +107,7 @@ class RunFolder:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
+        look_in(path / KEPT)
         return RunFolder(path, trust_code=True)
 
     @staticmethod
@@ -142,7 +148,7 @@ class RunFolder:
             ConfigInvalid: config.toml, or a file of the code, cannot be read.
         """
         try:
-            code = described(load_tree(self.path / "config.toml"))
+            code = described(load_tree(self.path / "config.toml"), self.path / KEPT)
         except ConfigInvalid as error:
             raise ConfigInvalid(f"{error}; restore it from a copy of the run's folder") from error
         if code and not self._trusted:
@@ -158,6 +164,7 @@ class RunFolder:
                     f"{one.digest[:12] or 'of nothing'} now, {str(recorded.get(one.reference))[:12]} then); restore "
                     "it, or start a new run"
                 )
+        look_in(self.path / KEPT)
 
     def _recorded_code(self) -> list[dict[str, Any]]:
         found = read_json(self.path / "environment.json").get("outside_code", [])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crypto.keys.randomness import derive_key
 from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
+from secure_fcl.config.attacks import own_attacks
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import described
 from secure_fcl.data import load
@@ -16,6 +17,9 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
+
+#: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
+_YOUNGER = (("training", "replace_layers"), ("attacks", "own"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,10 @@ class Prepared:
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
+        for section, key in _YOUNGER:
+            held = getattr(self.config, section)
+            if getattr(held, key) == type(held).model_fields[key].default:
+                del settings[section][key]
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
@@ -66,6 +74,8 @@ def prepare(config: Config) -> Prepared:
             f"attacks.row = {wanted.row!r} trains no network that could be attacked; choose another, or set "
             "attacks.enabled = false"
         )
+    if wanted.enabled and wanted.row in config.rows:
+        own_attacks(wanted.own)
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
         for slot in range(plan.scenario.slots):

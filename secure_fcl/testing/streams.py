@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from secure_fcl.config import Config, validate
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.streams import IDLE, Calendar, Scenario, build_scenario
+from secure_fcl.testing.memories import MemoryCourse
 
 Bools = NDArray[np.bool_]
 
@@ -133,3 +134,10 @@ def meetings(draw: st.DrawFn, max_clients: int = 6, max_tasks: int = 5, max_clas
 
     dealt = draw(st.one_of(st.just(np.ones((clients, classes), dtype=np.bool_)), st.just(table(clients))))
     return Meeting(draw(calendars(clients, tasks)), table(tasks), dealt, draw(st.integers(1, max_clients)))
+
+
+@st.composite
+def memory_courses(draw: st.DrawFn, max_tasks: int = 3, items_per_task: int = 12) -> MemoryCourse:
+    """Courses of a replay memory within its public bounds, for the checks of `secure_fcl.testing.memories`."""
+    tasks = draw(st.lists(st.integers(0, items_per_task), min_size=1, max_size=max_tasks).filter(any))
+    return MemoryCourse(tasks=tuple(tasks), seed=draw(st.integers(0, 99)))

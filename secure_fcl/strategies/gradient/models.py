@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.randomness import public_seed
+from secure_fcl.references import names_code
 
 if TYPE_CHECKING:
     import torch
@@ -21,17 +22,22 @@ Floats = NDArray[np.float32]
 _MLP = re.compile(r"mlp(?::([1-9][0-9]{0,4}(?:,[1-9][0-9]{0,4}){0,7})(?::(tanh|relu))?)?")
 
 
+def is_own(kind: str) -> bool:
+    """Return whether a model's name is `module:name` of a user's own; "mlp:400" is a model of ours."""
+    return names_code(kind) and not kind.startswith("mlp:")
+
+
 def check_kind(kind: str) -> str:
     """Return a model's name if a run may ask for it.
 
     Raises:
         ConfigInvalid: there is no such model.
     """
-    if kind in ("auto", "cnn", "softmax") or _MLP.fullmatch(kind):
+    if kind in ("auto", "cnn", "softmax") or _MLP.fullmatch(kind) or is_own(kind):
         return kind
     raise ConfigInvalid(
         f"training.model = {kind!r}: use auto, cnn, softmax, mlp, or mlp:WIDTHS[:tanh|relu] with up to eight hidden "
-        "layers of 1 to 99999 units, for example mlp:400,400:relu"
+        "layers of 1 to 99999 units, for example mlp:400,400:relu; or module:name of a function or class of your own"
     )
 
 
@@ -119,6 +125,16 @@ def load_vector(model: torch.nn.Module, vector: Floats) -> None:
     with torch.no_grad():
         for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.copy_(part.view_as(parameter))
+
+
+def without_frozen(model: torch.nn.Module) -> torch.nn.Module:
+    """Make constants of a network's frozen weights: attacks read every parameter from the flat vector."""
+    for layer in model.modules():
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            if not parameter.requires_grad:
+                delattr(layer, name)
+                layer.register_buffer(name, parameter.detach())
+    return model
 
 
 def logits(model: torch.nn.Module, x: Floats, batch: int = 2048) -> Floats:

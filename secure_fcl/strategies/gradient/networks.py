@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from privacy import AfterNoise, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomBytes, Stratum
 from privacy.distributed import ClippedGradients
 from secure_fcl.strategies.base import Floats
-from secure_fcl.strategies.gradient.models import build_model, load_vector, logits, to_vector
+from secure_fcl.strategies.gradient.last_split import Split, split_at_last
+from secure_fcl.strategies.gradient.models import build_model, is_own, load_vector, logits, to_vector
+from secure_fcl.strategies.gradient.own_models import own_network
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +64,11 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays."""
+    """Networks of one architecture. One wrapped module per process: hooks are costly, and nothing of a visit stays.
+
+    `kind` is a name of `build_model`, or `module:name` of the user's own; `replace_layers`: whether layers of such a
+    network that DP-SGD forbids are replaced.
+    """
 
     kind: str
     shape: tuple[int, ...]
@@ -71,13 +77,30 @@ class Networks:
     torch_device: str = "cpu"
     trainer: TrainerName = "opacus"
     last_alone: bool = False
+    replace_layers: bool = False
 
-    def fresh(self) -> torch.nn.Sequential:
+    def fresh(self) -> torch.nn.Module:
         """Return a new network with the public initial weights; its last layer if that stands alone."""
         import torch
 
-        whole = build_model(self.kind, self.shape, self.classes, self.seed)
-        return torch.nn.Sequential(whole[-1]) if self.last_alone else whole
+        whole = self._built()
+        return torch.nn.Sequential(self._split(whole).last) if self.last_alone else whole
+
+    def _built(self) -> torch.nn.Module:
+        if not is_own(self.kind):
+            return build_model(self.kind, self.shape, self.classes, self.seed)
+        return own_network(self.kind, self.shape, self.classes, self.seed, self.replace_layers).module
+
+    def _split(self, whole: torch.nn.Module) -> Split:
+        return split_at_last(whole, self.kind, self.shape)
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """What of a network of the user's own was replaced, in words."""
+        if not is_own(self.kind):
+            return ()
+        made = own_network(self.kind, self.shape, self.classes, self.seed, self.replace_layers)
+        return tuple(f"{one.name} ({one.layer}) by {one.replacement}" for one in made.replaced)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -97,7 +120,7 @@ class Networks:
     def features(self, weights: Floats, x: Floats) -> Floats:
         """Return the inputs (n, d) of the last layer in a network with these weights."""
         load_vector(self._evaluator, weights)
-        return logits(self._evaluator[:-1], x)
+        return logits(self._body, x)
 
     @cached_property
     def initial(self) -> Floats:
@@ -123,13 +146,13 @@ class Networks:
         if self.trainer == "opacus":
             for start, visit, own in zip(starts, visits, carried, strict=True):
                 walked = torch.zeros_like(start) if path else None
-                after = self._opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked, own)
+                after = self.opacus.visit(start, visit.strata, plan, visit.coins, loss, visit.after, walked, own)
                 yield _trained(after - start, walked, own)
             return
         paths = torch.zeros(starts.shape) if path else None
         told = [own for own in carried if own is not None]
         moments = torch.stack(told) if told else None
-        stacked = self._stacked.visit(
+        stacked = self.stacked.visit(
             starts, [v.strata for v in visits], plan, [v.coins for v in visits], loss, [v.after for v in visits],
             paths, moments,
         )  # fmt: skip
@@ -151,7 +174,7 @@ class Networks:
             for visit in visits:
                 yield self._clipped.sum(start, visit.strata, clipping_norm, visit.coins, loss)
             return
-        found = self._stacked.sums(start, [v.strata for v in visits], clipping_norm, [v.coins for v in visits], loss)
+        found = self.stacked.sums(start, [v.strata for v in visits], clipping_norm, [v.coins for v in visits], loss)
         for own in found:
             yield own.numpy().astype(np.float64)
 
@@ -161,15 +184,20 @@ class Networks:
 
         start = torch.from_numpy(weights).to(self.torch_device)
         if self.trainer == "stacked":
-            return self._stacked.squares(start, visit.strata, clipping_norm, visit.coins, loss).numpy()
+            return self.stacked.squares(start, visit.strata, clipping_norm, visit.coins, loss).numpy()
         return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
 
     @cached_property
-    def _evaluator(self) -> torch.nn.Sequential:
+    def _evaluator(self) -> torch.nn.Module:
         return self.fresh()
 
     @cached_property
-    def _opacus(self) -> DpSgdTrainer:
+    def _body(self) -> torch.nn.Module:
+        return self._split(self._evaluator).body
+
+    @cached_property
+    def opacus(self) -> DpSgdTrainer:
+        """Who trains client by client."""
         return DpSgdTrainer(self.fresh().to(self.torch_device))
 
     @cached_property
@@ -177,7 +205,8 @@ class Networks:
         return ClippedGradients(self.fresh().to(self.torch_device))
 
     @cached_property
-    def _stacked(self) -> StackedTrainer:
+    def stacked(self) -> StackedTrainer:
+        """Who trains all clients at once."""
         from privacy.stacked import StackedTrainer
 
         return StackedTrainer(self.fresh())

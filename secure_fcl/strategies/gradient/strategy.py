@@ -24,7 +24,7 @@ from secure_fcl.strategies.contribution import UploadSpec, Values
 from secure_fcl.strategies.gradient.last_layer import LastLayer
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Method, Plain
-from secure_fcl.strategies.gradient.models import load_vector
+from secure_fcl.strategies.gradient.models import load_vector, without_frozen
 from secure_fcl.strategies.gradient.networks import Networks, Trainer, Visit
 from secure_fcl.strategies.gradient.numbers import Encoding, Numbers, Rates
 from secure_fcl.strategies.gradient.uploads.choice import Uploads, chosen
@@ -225,7 +225,7 @@ class GradientStrategy:
         return self.networks.outputs(state["weights"], x)
 
     def network(self, state: State) -> torch.nn.Module:
-        """Return a fresh network with the state's weights (for attacks and for use after the run)."""
+        """Return a fresh network with the state's weights, frozen ones as buffers (for attacks and after the run)."""
         model = self.networks.fresh()
         load_vector(model, state["weights"])
-        return model
+        return without_frozen(model)

@@ -20,7 +20,10 @@ NAMED = (
     "data.name=evil:thing",
     "privacy.accountant=evil:thing",
     'rows=["evil:thing"]',
+    "training.model=evil:thing",
+    "memory.policy=evil:thing",
     "attacks.row=evil:thing",
+    'attacks.own=["evil:thing"]',
 )
 COMMANDS = (
     ("run", "--resume", "made"),
