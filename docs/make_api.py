@@ -28,8 +28,9 @@ MODULES: dict[str, tuple[str, ...]] = {
         "testing", "errors",
     ),
     "evaluation": (
-        "accuracy", "matrix", "anytime", "forgetting", "intervals", "roc", "rank_test", "evidence", "plots", "report",
-        "summary", "studies", "run_folder", "files", "errors",
+        "accuracy", "matrix", "anytime", "forgetting", "intervals", "roc", "rank_test", "evidence", "plots", "figures",
+        "report", "comparison", "study_page", "frontier", "page", "summary", "studies", "run_folder", "tasks", "files",
+        "errors",
     ),
     "secure_fcl": (
         "runner", "studies", "config", "data", "streams", "features", "memory", "strategies", "strategies.methods",
