@@ -63,7 +63,7 @@ def smallest_auc(members: int, nonmembers: int, *, level: float = 0.05, power: f
 
 
 def tpr_power(tpr: float, fpr: float, members: int, nonmembers: int, *, confidence: float = 0.95) -> float:
-    """Chance that `hits_p_value` tells a rate of `tpr` from `fpr`, which is what an adversary without knowledge reaches.
+    """Chance that `hits_p_value` tells a rate of `tpr` from `fpr`, which an adversary without knowledge reaches.
 
     Half of the non-members place the threshold and half of the members are judged, as in `roc.tpr_at_fpr`, and the
     level is that of the lower end of a two-sided interval. The test is randomised at its edge, which makes it the most
@@ -184,7 +184,9 @@ def _smallest(power_at: Callable[[float], float], low: float, power: float) -> f
     return high
 
 
-def _enough(power_at: Callable[[int, int], float], members: int, nonmembers: int, power: float) -> tuple[int, int] | None:
+def _enough(
+    power_at: Callable[[int, int], float], members: int, nonmembers: int, power: float
+) -> tuple[int, int] | None:
     def sizes(factor: float) -> tuple[int, int]:
         return math.ceil(members * factor - 1e-9), math.ceil(nonmembers * factor - 1e-9)
 

@@ -38,8 +38,8 @@ def require_no_statistics(module: torch.nn.Module) -> None:
     moving = list(running_statistics(module))
     if moving:
         raise LossesInvalid(
-            f"the module keeps running statistics ({', '.join(moving[:3])}), and this needs gradients in training mode, "
-            "where BatchNorm mixes examples; use GroupNorm, or train shadow models by a recipe of your own"
+            f"the module keeps running statistics ({', '.join(moving[:3])}), and this needs gradients in training "
+            "mode, where BatchNorm mixes examples; use GroupNorm, or train shadow models by a recipe of your own"
         )
 
 
