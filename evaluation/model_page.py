@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation import plots
 from evaluation.figures import Figure, Level, Subject
 from evaluation.page import inline, page
 from evaluation.roc_figure import SHOWN, RocLine, log_roc
@@ -50,7 +49,6 @@ def render_audit(document: Mapping[str, Any]) -> str:
         rates=[subject for one in answers if (subject := _subject(one)) is not None],
         rate_columns=RATE_COLUMNS,
         rate_notes=[note for one in answers for note in _rate_notes(one)],
-        attack_bars=inline(plots.attack_aucs(_bars(attacks))),
         attacks=_attack_table(found, attacks),
         controls=_controls(found),
         not_tried=texts(found.get("not_tested")),
@@ -191,21 +189,6 @@ def _rate_notes(answer: Mapping[str, Any]) -> list[str]:
         else:
             notes.append(f"{at}{why}no number of examples would be enough.")
     return notes
-
-
-def _bars(attacks: list[dict[str, Any]]) -> list[plots.AttackBar]:
-    def three(one: dict[str, Any], names: tuple[str, str, str]) -> tuple[float | None, float | None, float | None]:
-        return number(one.get(names[0])), number(one.get(names[1])), number(one.get(names[2]))
-
-    return [
-        plots.AttackBar(
-            _label(one),
-            three(one, ("auc", "auc_low", "auc_high")),
-            three(one, ("blind_auc", "blind_low", "blind_high")),
-            bool(one.get("void")),
-        )
-        for one in attacks
-    ]
 
 
 def _label(one: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ class RocLine:
     points: tuple[tuple[float, float], ...]
 
 
-def log_roc(lines: Sequence[RocLine], *, width: float = 5.2, name: str = "roc") -> str:
+def log_roc(lines: Sequence[RocLine], *, width: float = 4.4, name: str = "roc") -> str:
     """Draw at most `SHOWN` curves, both axes logarithmic, with the diagonal of no knowledge.
 
     A rate of 0 has no place on such an axis: the axes begin below the smallest rate that any curve can show.

@@ -7,6 +7,7 @@ not a mapping of names to tensors is refused.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,10 @@ def _torch(path: Path) -> Mapping[str, object]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # About pickle protocols that may not be read: what is not read is refused below.
+            warnings.simplefilter("ignore")
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged archives, TorchScript and forbidden objects each fail in their own way.
         raise AuditInvalid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,13 +78,13 @@ class _Inputs:
     updates: tuple[NDArray[np.float32], Candidates] | None
 
 
-def audit_model(path: Path, load: Load, watch: Watch = _silent) -> dict[str, Any]:
+def audit_model(path: Path, load: Load | Mapping[str, object], watch: Watch = _silent) -> dict[str, Any]:
     """Play every attack that the files of an `audit.toml` allow, and return the record as strict JSON.
 
     Args:
         path: of the `audit.toml`; paths in it are relative to its folder.
-        load: imports a `module:function` for a key of the file. Importing runs that code: pass what asks whoever must
-            be asked.
+        load: imports a `module:function` for a key of the file, or the objects themselves by that name. Importing runs
+            code: this function imports nothing by itself.
         watch: told in a few words what is going on.
 
     Returns:
@@ -97,6 +97,8 @@ def audit_model(path: Path, load: Load, watch: Watch = _silent) -> dict[str, Any
     """
     begun = time.perf_counter()
     settings = read_settings(path)
+    if isinstance(load, Mapping):
+        load = _given(load)
     taken = digests([path, *_files(settings)])
     read = _read(settings, load)
     watch("playing")
@@ -134,6 +136,17 @@ def audit_model(path: Path, load: Load, watch: Watch = _silent) -> dict[str, Any
         "settings": settings.model_dump(mode="json"),
         "code": [code_of(reference) for reference in settings.references()],
     }
+
+
+def _given(functions: Mapping[str, object]) -> Load:
+    """The objects of a mapping as what loads them."""
+
+    def load(reference: str, key: str) -> object:
+        if reference not in functions:
+            raise AuditInvalid(f"{key} = {reference!r} is not among those given ({', '.join(functions)}); add it")
+        return functions[reference]
+
+    return load
 
 
 def _files(settings: AuditSettings) -> list[Path]:
@@ -278,7 +291,8 @@ def _play(read: _Inputs, shadows: ShadowModels | None) -> Played:
     if len(read.weights) > 1:
         return played
     # Of one checkpoint the sequence is the last model: the same question twice.
-    return replace(played, outcomes=tuple(o for o in played.outcomes if o.view != ALL_MODELS.name))
+    twice = [o.view == ALL_MODELS.name and o.terms.control is None for o in played.outcomes]
+    return replace(played, outcomes=tuple(o for o, left in zip(played.outcomes, twice, strict=True) if not left))
 
 
 def _play_canaries(read: _Inputs) -> tuple[Outcome, ...]:

@@ -36,7 +36,7 @@ def register(app: typer.Typer, one_sentence: Callable[[], AbstractContextManager
             from evaluation.strict_json import to_json
 
             console = Console(stderr=as_json)
-            found, page = audit_into(file, out or Path("audits") / file.stem, lambda text: console.log(text))
+            found, page = audit_into(file, out or Path("audits") / file.stem, lambda text: console.print(text))
             if as_json:
                 typer.echo(to_json(found, indent=2))
             else:
