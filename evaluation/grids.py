@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluation.run_folder import Run
+
 LEVELS = 10
 """Steps of a cell's colour, 0 (palest) to 9; each is legible with its own ink (templates/page.css)."""
 
@@ -58,3 +60,19 @@ def numbered(count: int) -> tuple[str, ...]:
 def shares(values: Sequence[Sequence[float | None]]) -> tuple[tuple[Cell, ...], ...]:
     """Return cells of shares in whole percent."""
     return tuple(tuple(cell(v, "" if v is None or math.isnan(v) else f"{100 * v:.0f}") for v in row) for row in values)
+
+
+def accuracy_grid(run: Run, row: str) -> Grid | None:
+    """The accuracy matrix of a row as far as measured, in whole percent; None before its first task."""
+    matrix = run.matrix(row)
+    if matrix is None:
+        return None
+    names = numbered(matrix.tasks)
+    lines = tuple(zip(names, shares(matrix.values.tolist()), strict=True))
+    return Grid(
+        title=f"Accuracy matrix of {row}",
+        corner="after task",
+        columns=names,
+        lines=lines,
+        caption="Percent right on each task's test examples. Read down a column: forgetting. –: not measured.",
+    )

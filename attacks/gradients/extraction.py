@@ -131,9 +131,8 @@ def stage_extraction(
         blind += max(guesses, key=lambda values: float(values.mean())).tolist()
     gains = [a - b for a, b in zip(own, blind, strict=True)]
     world = f"{replayed} replayed in a batch of {size}, one client"
-    return Reconstruction(
-        world, "as ran" if noise > 0 else "off", len(own), *(mean_interval(v) for v in (own, blind, gains))
-    )
+    correlation, guessed, gain = (mean_interval(values) for values in (own, blind, gains))
+    return Reconstruction(world, "as ran" if noise > 0 else "off", len(own), correlation, guessed, gain)
 
 
 def _paired(found: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -41,6 +41,7 @@ class Reconstruction:
         correlation: of reconstruction and target, centred per channel, in [-1, 1].
         blind: of the best blind guess (mean, most typical member, a constant) and the target.
         gain: correlation minus blind, paired by target.
+        clients: number of clients in what was observed; 1 for one client's own, which a secure sum hides.
     """
 
     world: str
@@ -49,6 +50,7 @@ class Reconstruction:
     correlation: Score
     blind: Score
     gain: Score
+    clients: int = 1
 
 
 def _directions(x: NDArray[np.floating]) -> Floats:
@@ -162,6 +164,7 @@ def reconstruct(
                 mean_interval(own.tolist(), confidence),
                 mean_interval(blind.tolist(), confidence),
                 mean_interval((own - blind).tolist(), confidence),
+                world.clients,
             )
         )
     return tuple(results)

@@ -16,10 +16,10 @@ OUTCOME_KEYS = {
     "game", "attack", "view", "target", "n_members", "n_nonmembers", "auc", "auc_low", "auc_high",
     "confidence",
     "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower",
-    "gaussian", "ledger_epsilon", "control",
+    "gaussian", "ledger_epsilon", "control", "about", "task",
 }  # fmt: skip
 RECONSTRUCTION_KEYS = {
-    "world", "noise", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
+    "world", "noise", "clients", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
 }  # fmt: skip
 
 
@@ -69,10 +69,11 @@ def test_a_reconstruction_record_says_what_the_reconstruction_says() -> None:
         Score(value=0.1, low=0.0, high=0.2, confidence=0.95, n=8),
         Score(value=0.8, low=0.7, high=0.9, confidence=0.95, n=8),
     )
-    record = reconstruction_record(Reconstruction("sum of 30", "as ran", 8, *scores))
+    record = reconstruction_record(Reconstruction("sum of 30", "as ran", 8, *scores, clients=30))
     assert record == {
         "world": "sum of 30",
         "noise": "as ran",
+        "clients": 30,
         "n": 8,
         "correlation": 0.9,
         "low": 0.8,
