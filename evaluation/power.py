@@ -19,7 +19,7 @@ from scipy import special, stats
 
 from evaluation.errors import LevelError, SampleError
 from evaluation.evidence import checked_confidence
-from evaluation.intervals import model_variance
+from evaluation.intervals import Floats, model_variance
 
 POWER = 0.95
 """Chance with which a leak must be found before "not found" says that there is none of that size."""
@@ -82,13 +82,11 @@ def tpr_power(tpr: float, fpr: float, members: int, nonmembers: int, *, confiden
     if judged < 1 or fpr * nonmembers < 10 * (1 - 1e-12):
         return 0.0
     passed = math.floor(fpr * placing + 1e-9)
-    above, below = passed + 1, placing - passed
     level = (1.0 - checked_confidence(confidence)) / 2
-    edge, share = _critical(judged, above, below, level)
-    rates = special.betaincinv(above, below, (np.arange(_NODES) + 0.5) / _NODES)
+    rates = special.betaincinv(passed + 1, placing - passed, (np.arange(_NODES) + 0.5) / _NODES)
+    edge, share = _critical(judged, rates, level)
     found = rates ** (math.log(tpr) / math.log(fpr))
-    hit = special.bdtrc(edge, judged, found) if edge < judged else np.zeros(_NODES)
-    return float((hit + share * stats.binom.pmf(edge, judged, found)).mean())
+    return float(_more_than(edge, judged, found) + share * stats.binom.pmf(edge, judged, found).mean())
 
 
 def hits_p_value(hits: int, judged: int, passed: int, placing: int) -> float:
@@ -110,18 +108,22 @@ def hits_p_value(hits: int, judged: int, passed: int, placing: int) -> float:
     return min(float(stats.betabinom.sf(hits - 1, judged, passed + 1, placing - passed)), 1.0)
 
 
-def _critical(judged: int, above: int, below: int, level: float) -> tuple[int, float]:
+def _more_than(hits: int, judged: int, rates: Floats) -> float:
+    """Chance of more hits than that, the threshold's rate being one of `rates`, each as probable (Beta-binomial)."""
+    return float(special.bdtrc(hits, judged, rates).mean()) if hits < judged else 0.0
+
+
+def _critical(judged: int, rates: Floats, level: float) -> tuple[int, float]:
     """More hits than the first number reject always, as many with the second one as chance: together exactly `level`.
 
-    Hits of no knowledge are Beta-binomial: the threshold's own rate is Beta(above, below).
+    By quadrature over the threshold's rate: sums of the Beta-binomial law would take minutes for a million members.
     """
-    law = stats.betabinom(judged, above, below)
     low, high = -1, judged
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if law.sf(middle) <= level else (middle, high)
-    chance = float(law.pmf(high))
-    return high, min(max((level - float(law.sf(high))) / chance, 0.0), 1.0) if chance > 0.0 else 0.0
+        low, high = (low, middle) if _more_than(middle, judged, rates) <= level else (middle, high)
+    chance = float(stats.binom.pmf(high, judged, rates).mean())
+    return high, min(max((level - _more_than(high, judged, rates)) / chance, 0.0), 1.0) if chance > 0.0 else 0.0
 
 
 def smallest_tpr(
@@ -149,6 +151,8 @@ def examples_for_auc(
         LevelError: level or power is outside (0, 1).
     """
     _check(members, nonmembers, power)
+    if area == 0.5:
+        return None
     return _enough(lambda m, n: auc_power(area, m, n, level=level), members, nonmembers, power)
 
 
@@ -164,6 +168,8 @@ def examples_for_tpr(
         LevelError: `fpr`, confidence or power is outside (0, 1).
     """
     _check(members, nonmembers, power)
+    if tpr == fpr:
+        return None
     return _enough(lambda m, n: tpr_power(tpr, fpr, m, n, confidence=confidence), members, nonmembers, power)
 
 
