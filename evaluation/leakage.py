@@ -85,7 +85,7 @@ def leakage_grid(run: Run) -> Grid | None:
         lines=lines,
         caption=(
             "Membership advantage on each task's training examples: 0 is chance, 1 finds all. The worse of kept and "
-            "discarded; underlined where shown to be above 0. –: not measured."
+            "discarded; underlined where its own interval lies above 0. –: not measured."
         ),
         hue="rust",
     )

@@ -131,8 +131,10 @@ def stage_extraction(
         blind += max(guesses, key=lambda values: float(values.mean())).tolist()
     gains = [a - b for a, b in zip(own, blind, strict=True)]
     world = f"{replayed} replayed in a batch of {size}, one client"
-    correlation, guessed, gain = (mean_interval(values) for values in (own, blind, gains))
-    return Reconstruction(world, "as ran" if noise > 0 else "off", len(own), correlation, guessed, gain)
+    return Reconstruction(
+        world=world, noise="as ran" if noise > 0 else "off", n=len(own), correlation=mean_interval(own),
+        blind=mean_interval(blind), gain=mean_interval(gains),
+    )  # fmt: skip
 
 
 def _paired(found: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:

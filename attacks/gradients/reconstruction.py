@@ -30,7 +30,7 @@ KNOWN_LABELS: tuple[Method, ...] = ("analytic", "cosine", "iDLG")
 """The portfolio when labels are known; DLG would search for them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """Reconstruction in one world: means over the targets with t intervals.
 
@@ -158,13 +158,13 @@ def reconstruct(
         own = centred_correlation(found[number * len(x) : (number + 1) * len(x)], np.asarray(x))
         results.append(
             Reconstruction(
-                world.world,
-                world.noise,
-                len(x),
-                mean_interval(own.tolist(), confidence),
-                mean_interval(blind.tolist(), confidence),
-                mean_interval((own - blind).tolist(), confidence),
-                world.clients,
+                world=world.world,
+                noise=world.noise,
+                n=len(x),
+                correlation=mean_interval(own.tolist(), confidence),
+                blind=mean_interval(blind.tolist(), confidence),
+                gain=mean_interval((own - blind).tolist(), confidence),
+                clients=world.clients,
             )
         )
     return tuple(results)

@@ -11,7 +11,7 @@ protection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class GradientWorld:
     world: str
     noise: str
     gradients: torch.Tensor
-    clients: int = 1
+    clients: int = field(default=1, kw_only=True)
 
 
 def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
@@ -124,6 +124,6 @@ def build_gradient_worlds(
     return (
         GradientWorld("one client", "off", alone),
         GradientWorld("one client", "as ran", alone + noise_one * noise),
-        GradientWorld(total, "off", summed, n_clients),
-        GradientWorld(total, "as ran", summed + noise_sum * noise, n_clients),
+        GradientWorld(total, "off", summed, clients=n_clients),
+        GradientWorld(total, "as ran", summed + noise_sum * noise, clients=n_clients),
     )
