@@ -3,7 +3,7 @@
 An adversary is a `View` (the part of a transcript its threat model may see); an attack turns a view and candidates into
 scores; a game compares scores with the challenger's coins. Models come as plain weight vectors and callables.
 
-- `audit`: your own checkpoints and coins in, one JSON document out
+- `audit`: your own checkpoints and coins in, one JSON document out; `audit_model`: the same from files, with verdicts
 - views, attack, games, judging, blind: who sees what, and how guesses are judged
 - membership, retained, shadow_attacks, families, shadows, history, leakage: models
 - inversion, portfolio, labels, local_updates, extraction, fidelity, reconstruction, worlds: gradients
@@ -41,6 +41,7 @@ from attacks.membership.retained import RetainedDifference, RetainedLoss, Retain
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, LossScore, SequenceBest, SequenceMean
 from attacks.membership.shadow import ShadowMembership, ShadowRetained
 from attacks.modules.functions import gradients_of, losses_of
+from attacks.own.playing import audit_model
 from attacks.own_audit import Subject, audit
 from attacks.report import outcome_record
 from attacks.shadows import continual_models
@@ -82,6 +83,7 @@ __all__ = [
     "ThreatModel",
     "View",
     "audit",
+    "audit_model",
     "continual_models",
     "contradictions",
     "discoveries",

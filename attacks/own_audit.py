@@ -29,7 +29,7 @@ from attacks.membership.scores import (
     Standardised,
 )
 from attacks.membership.shadow import OFFLINE_RMIA, Rmia, ShadowMembership, ShadowRetained
-from attacks.modules.functions import losses_of
+from attacks.modules.functions import flat_weights, losses_of
 from attacks.report import audit_document
 from attacks.shadows.models import ShadowModels
 
@@ -48,8 +48,8 @@ class Subject:
     """What is audited: checkpoints of one model, and the coins that decided what it trained on.
 
     Attributes:
-        module: the architecture (no BatchNorm); its own weights do not matter.
-        checkpoints: float32 (T, d) in the order of `named_parameters` (`weights_of`), oldest first.
+        module: the architecture; its own weights do not matter. BatchNorm is evaluated with its running statistics.
+        checkpoints: float32 (T, d), parameters and running statistics (`weights_of`), oldest first.
         tasks: (T,), task in training at each checkpoint, -1 before any. One checkpoint: [0].
         candidates: members and non-members of the same tasks and classes, by coin.
         trained: bool (n,), the coins.
@@ -92,9 +92,8 @@ class Subject:
 
 
 def weights_of(module: torch.nn.Module) -> NDArray[np.float32]:
-    """A module's parameters as one flat vector, float32 (d,), in the order of `named_parameters`."""
-    parts = [parameter.detach().cpu().numpy().reshape(-1) for parameter in module.parameters()]
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+    """A module's parameters, then its running statistics, as one flat vector, float32 (d,) (`modules.functions`)."""
+    return flat_weights(module)
 
 
 def audit(
@@ -141,30 +140,72 @@ def audit(
             candidate occurs more than once.
     """
     begun = time.perf_counter()
-    _check_coins(subject)
-    outcomes, skipped, curves = _all_games(
-        subject.distinct(),
-        shadows,
+    played = play_games(
+        subject,
         Terms(target=name, seed=seed, coin=coin, delta=delta, ledger_epsilon=ledger_epsilon),
         Terms(target=f"{name}, memory", seed=seed, coin=memory_coin, delta=delta, ledger_epsilon=memory_epsilon),
+        shadows,
     )
-    skipped += _lacking(subject, shadows)
     document = audit_document(
-        seconds=time.perf_counter() - begun, row=name, outcomes=outcomes, not_tested=[*skipped, *_NEVER_TESTED]
+        seconds=time.perf_counter() - begun,
+        row=name,
+        outcomes=played.outcomes,
+        not_tested=[*played.skipped, *_NEVER_TESTED],
     )
-    return document | {"history": curves}
+    return document | {"history": list(played.curves)}
 
 
-def _all_games(
-    subject: Subject, shadows: ShadowModels | None, terms: Terms, about_memory: Terms
-) -> tuple[list[Outcome], list[str], list[dict[str, Any]]]:
-    """Outcomes with controls, what could not be played, and curves of forgetting."""
-    losses, transcript = losses_of(subject.module), subject.transcript()
+@dataclass(frozen=True, eq=False)
+class Played:
+    """All games of one subject.
+
+    Attributes:
+        outcomes: controls included.
+        skipped: what could not be played and why, a sentence each.
+        curves: of forgetting, as `history.curve_record` has them.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    skipped: tuple[str, ...]
+    curves: tuple[dict[str, Any], ...] = ()
+
+
+def play_games(
+    subject: Subject,
+    terms: Terms,
+    about_memory: Terms,
+    shadows: ShadowModels | None = None,
+    own: Attack | None = None,
+) -> Played:
+    """Play every game that the subject allows, as `audit` does, and return its outcomes.
+
+    Args:
+        subject: models and coins.
+        terms: how membership is judged.
+        about_memory: how retention is judged.
+        shadows: as of `audit`.
+        own: an attack on the final model that takes the place of those on its losses; then neither checkpoints nor the
+            memory are played, whose attacks are about losses.
+
+    Raises:
+        AuditInvalid, GameInvalid: as `audit`.
+    """
+    _check_coins(subject)
+    distinct, transcript = subject.distinct(), subject.transcript()
+    losses = losses_of(subject.module)
     attacks = _member_attacks(losses, shadows, subject.population)
-    outcomes, skipped = _play_all(MEMBERSHIP, attacks, transcript, subject.candidates, subject.trained, terms)
-    more, left = _play_memory(subject, losses, transcript, shadows, about_memory)
-    outcomes += more + _controls(subject, losses, transcript, terms)
-    return outcomes, skipped + left, _curves(subject, losses, transcript, shadows)
+    if own is not None:
+        attacks = [own, *(attack for attack in attacks if isinstance(attack, ShadowMembership | Rmia))]
+    outcomes, skipped = _play_all(MEMBERSHIP, attacks, transcript, distinct.candidates, distinct.trained, terms)
+    curves = []
+    if own is None:
+        more, left = _play_memory(distinct, losses, transcript, shadows, about_memory)
+        outcomes, skipped = outcomes + more, skipped + left
+        curves = _curves(distinct, losses, transcript, shadows)
+    else:
+        skipped.append("losses, checkpoints over time and the memory: a score of your own took the place of the loss")
+    outcomes += _controls(distinct, own or Standardised(OddsScore(losses)), transcript, terms)
+    return Played(tuple(outcomes), (*skipped, *_lacking(subject, shadows)), tuple(curves))
 
 
 def _check_coins(subject: Subject) -> None:
@@ -271,8 +312,8 @@ def _play_all(
     return played, skipped
 
 
-def _controls(subject: Subject, losses: Losses, transcript: dict[str, NDArray[Any]], terms: Terms) -> list[Outcome]:
-    view, attack = View.of(FINAL_MODEL, transcript), Standardised(OddsScore(losses))
+def _controls(subject: Subject, attack: Attack, transcript: dict[str, NDArray[Any]], terms: Terms) -> list[Outcome]:
+    view = View.of(FINAL_MODEL, transcript)
     return [
         positive_control(LossScore, membership_world(terms.seed), terms.seed),
         negative_control(MEMBERSHIP, attack, view, subject.candidates, terms),

@@ -138,7 +138,7 @@ def _spread(above: Floats, below: Floats, units: tuple[Ints, Ints]) -> _Spread:
     return _Spread(variance=max(first + second + both, 0.0), degrees=degrees, positives=k, negatives=l)
 
 
-def _model_variance(area: float, m: int, n: int) -> float:
+def model_variance(area: float, m: int, n: int) -> float:
     """Variance of an AUC of m and n exponential scores (Hanley and McNeil 1982; made symmetric: Newcombe 2006)."""
     size = (m + n) / 2 - 1
     return area * (1 - area) * (1 + size * (1 - area) / (2 - area) + size * area / (1 + area)) / (m * n)
@@ -190,17 +190,17 @@ def delong_auc(
         exact = clopper_pearson(pairs if area == 1.0 else 0, pairs, confidence)
         return Score(value=area, low=exact.low, high=exact.high, confidence=confidence, n=total)
     known = min(_informative(placed.positives, units[0]), _informative(placed.negatives, units[1]))
-    model = _model_variance(area, positives.size, negatives.size)
+    model = model_variance(area, positives.size, negatives.size)
     if clusters is not None:
         # What clusters take from the precision is told better than the precision itself.
         alone = _spread(placed.positives, placed.negatives, _units(truth, None)).variance
         model *= max(spread.variance / alone, 1.0) if alone > 0.0 else 1.0
     variance = (known * spread.variance + _PSEUDO_PLACEMENTS * model) / (known + _PSEUDO_PLACEMENTS)
-    ratio = variance / _model_variance(area, positives.size, negatives.size)
+    ratio = variance / model_variance(area, positives.size, negatives.size)
     quantile = -float(special.stdtrit(spread.degrees, alpha / 2))
 
     def covers(other: float) -> bool:
-        error = math.sqrt(ratio * _model_variance(other, positives.size, negatives.size))
+        error = math.sqrt(ratio * model_variance(other, positives.size, negatives.size))
         return abs(area - other) <= quantile * error
 
     low, high = _farthest(area, 0.0, covers), _farthest(area, 1.0, covers)

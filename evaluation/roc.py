@@ -16,6 +16,7 @@ from scipy import special
 from evaluation.errors import LevelError, SampleError, TooFewSamples
 from evaluation.evidence import Estimate, LowerBound, Score, checked_confidence, checked_delta
 from evaluation.intervals import clopper_pearson, midranks, split_by_truth
+from evaluation.power import hits_p_value
 from evaluation.two_steps import share_above_quantile
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "epsilon_lower_bound",
     "epsilon_lower_bound_from_scores",
     "epsilon_lower_bound_one_run",
+    "roc_curve",
     "tpr_at_fpr",
 ]
 
@@ -52,7 +54,8 @@ class TprAtFpr:
 
     `value`, `low` and `high` are None exactly when `reason` says why the sample cannot support the number.
     `measured_fpr` is the rate of false alarms on the half that was judged: the threshold aims at `fpr`, it
-    cannot promise it.
+    cannot promise it. `p_value` is that of "an adversary who knows nothing finds as many" (`power.hits_p_value`), None
+    where candidates share clusters: that test needs independent ones.
     """
 
     fpr: float
@@ -63,6 +66,7 @@ class TprAtFpr:
     threshold: float | None
     measured_fpr: float | None
     reason: str | None
+    p_value: float | None = None
 
 
 def halves(truth: ArrayLike, seed: int, clusters: ArrayLike | None = None) -> tuple[Bools, Bools]:
@@ -118,7 +122,8 @@ def tpr_at_fpr(
     nulls, found = values[calibration & ~members], values[judged & members]
     if not nulls.size or not found.size:
         return _refused(fpr, confidence, "one half of the candidates lacks members or non-members; use more clusters")
-    threshold = float(np.sort(nulls)[::-1][math.floor(fpr * nulls.size + 1e-9)])
+    passed = math.floor(fpr * nulls.size + 1e-9)
+    threshold = float(np.sort(nulls)[::-1][passed])
     hits = int((found > threshold).sum())
     units = None
     if clusters is not None:
@@ -136,7 +141,31 @@ def tpr_at_fpr(
         threshold=threshold,
         measured_fpr=measured,
         reason=None,
+        p_value=hits_p_value(hits, found.size, passed, nulls.size) if clusters is None else None,
     )
+
+
+def roc_curve(scores: ArrayLike, truth: ArrayLike, points: int = 200) -> tuple[tuple[float, float], ...]:
+    """Points (false positive rate, true positive rate) from (0, 0) to (1, 1), for a figure.
+
+    Every step of the curve if there are at most `points`; otherwise those nearest to rates of false alarms on a
+    logarithmic scale, where an audit looks. Candidates of one score step together.
+
+    Raises:
+        SampleError: NaN scores, unequal shapes or an empty group.
+    """
+    positives, negatives = split_by_truth(scores, truth)
+    order = np.argsort(-np.concatenate([positives, negatives]), kind="stable")
+    ranked = np.concatenate([positives, negatives])[order]
+    hit = (order < positives.size).astype(np.float64)
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    found, alarms = np.cumsum(hit)[last] / positives.size, np.cumsum(1 - hit)[last] / negatives.size
+    if found.size > points:
+        wanted = np.geomspace(1 / negatives.size, 1.0, points)
+        places = np.searchsorted(alarms, wanted, side="right") - 1
+        kept = np.unique(np.append(np.searchsorted(alarms, 0.0, side="right") - 1, places).clip(min=0))
+        found, alarms = found[kept], alarms[kept]
+    return ((0.0, 0.0), *zip(alarms.tolist(), found.tolist(), strict=True))
 
 
 def _refused(fpr: float, confidence: float, reason: str) -> TprAtFpr:

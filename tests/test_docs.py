@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+from attacks.own.settings import AuditSettings
 from evaluation.forgetting import FORGETTING
 from secure_fcl.cli.commands import app
 from secure_fcl.config import load_config, validate
@@ -294,6 +295,8 @@ def test_toml_is_valid(body: str, tmp_path: Path) -> None:
         path = tmp_path / "study.toml"
         path.write_text(body, encoding="utf-8")
         assert len(load_study(path)) == 10
+    elif "nonmembers" in tree:
+        assert AuditSettings.model_validate(tree).model == "nets:make"
     else:
         assert validate(tree).scenario.clients == tree["scenario"]["clients"]
 

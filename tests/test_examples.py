@@ -44,6 +44,16 @@ def test_attack_your_model(tmp_path: Path) -> None:
     assert outcome["n_members"] + outcome["n_nonmembers"] == 400
 
 
+def test_audit_your_checkpoint(tmp_path: Path) -> None:
+    output = run("audit_your_checkpoint.py", tmp_path)
+    # Half of the digits are learnt by heart, and so many coins show some epsilon.
+    assert "does the last model tell who was trained on? found: " in output
+    assert "epsilon is at least 0.00" not in output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "does the last model tell who was trained on?" in page
+    assert "<script" not in page
+
+
 def test_examples_are_short_and_tested() -> None:
     files = sorted(EXAMPLES.glob("*.py"))
     assert {path.stem for path in files} == {

@@ -28,7 +28,7 @@ from attacks.games.judging import (
 )
 from attacks.games.views import View
 from evaluation.evidence import LowerBound, Score
-from evaluation.roc import TprAtFpr
+from evaluation.roc import TprAtFpr, roc_curve
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ alone."""
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one attack achieved in one game: scores with intervals, a bound on epsilon with its ceiling."""
+    """What one attack achieved in one game: scores with intervals, a bound on epsilon with its ceiling.
+
+    `roc` holds points (false positive rate, true positive rate) for a figure (`evaluation.roc.roc_curve`).
+    """
 
     game: str
     attack: str
@@ -74,6 +77,7 @@ class Outcome:
     terms: Terms
     guesses: GuessCounts | None = None
     p_value: float | None = None
+    roc: tuple[tuple[float, float], ...] = ()
 
     @property
     def void(self) -> bool:
@@ -152,6 +156,7 @@ def judge(
         terms=terms,
         guesses=counts,
         p_value=p_value(scores, coins, candidates.cluster, terms),
+        roc=roc_curve(scores, coins),
     )
 
 

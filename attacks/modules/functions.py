@@ -1,8 +1,9 @@
 """From a torch module to the plain functions that attacks take: losses and gradients of a weight vector.
 
 A weight vector holds the module's parameters in the order of `named_parameters()`, each flattened row by
-row. The module itself is never changed. Modules with running statistics (BatchNorm) are refused, as those
-are not in the weight vector; constant buffers are fine.
+row, and behind them its running statistics (BatchNorm) in the order of `named_buffers()`, if it keeps any. The module
+itself is never changed. Losses are those of evaluation mode; gradients of a module with running statistics are too,
+with the statistics held fixed. Constant buffers are the module's own.
 """
 
 from __future__ import annotations
@@ -26,19 +27,42 @@ GradientOf = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 _CHUNK = 512
 
 
+def running_statistics(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The buffers that training moves (means and variances of BatchNorm), by name in the order of `named_buffers`."""
+    moving = (".running_mean", ".running_var")
+    return {name: buffer for name, buffer in module.named_buffers() if f".{name}".endswith(moving)}
+
+
+def require_no_statistics(module: torch.nn.Module) -> None:
+    """Raise LossesInvalid if the module keeps running statistics, which mix the examples of a batch."""
+    moving = list(running_statistics(module))
+    if moving:
+        raise LossesInvalid(
+            f"the module keeps running statistics ({', '.join(moving[:3])}), and this needs gradients in training "
+            "mode, where BatchNorm mixes examples; use GroupNorm, or train shadow models by a recipe of your own"
+        )
+
+
+def flat_weights(module: torch.nn.Module) -> NDArray[np.float32]:
+    """The module's parameters, then its running statistics, as one vector, float32 (d,)."""
+    tensors = [*module.parameters(), *running_statistics(module).values()]
+    parts = [tensor.detach().cpu().numpy().reshape(-1) for tensor in tensors]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+
+
 def named_weights(module: torch.nn.Module, weights: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The module's parameters by name, as views of a weight vector (d,).
+    """The module's parameters, then its running statistics, by name, as views of a weight vector (d,).
 
     Raises:
-        LossesInvalid: the vector has another length, or the module keeps running statistics.
+        LossesInvalid: the vector has another length.
     """
-    shapes = [(name, p.shape, p.numel()) for name, p in module.named_parameters()]
+    tensors = {**dict(module.named_parameters()), **running_statistics(module)}
+    shapes = [(name, tensor.shape, tensor.numel()) for name, tensor in tensors.items()]
     total = sum(size for _, _, size in shapes)
-    moving = [name for name, _ in module.named_buffers() if name.endswith("running_mean")]
-    if weights.shape != (total,) or moving:
+    if weights.shape != (total,):
         raise LossesInvalid(
             f"the weight vector has shape {tuple(weights.shape)}, the module {total} parameters and running "
-            f"statistics {moving}; give a vector ({total},) and a module without BatchNorm"
+            f"statistics; give a vector ({total},), as modules.functions.flat_weights makes it"
         )
     parts = weights.split_with_sizes([size for _, _, size in shapes])
     return {name: part.view(shape) for (name, shape, _), part in zip(shapes, parts, strict=True)}
@@ -87,8 +111,8 @@ def losses_of(module: torch.nn.Module) -> Losses:
     from float32 logits. Evaluated in chunks of 512 examples without gradients, in evaluation mode.
 
     Raises:
-        LossesInvalid: raised by the function, where the vector's length is not the module's number of parameters, the
-            module has buffers, or a label is none of its classes.
+        LossesInvalid: raised by the function, where the vector's length is not the module's number of parameters and
+            running statistics, or a label is none of its classes.
     """
 
     def losses(weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[Any]:
@@ -126,12 +150,20 @@ def gradients_of(module: torch.nn.Module, weights: NDArray[np.float32], *, doubl
     """
     import torch
 
+    moving = running_statistics(module)
+    if double or moving:
+        module = copy.deepcopy(module)
     if double:
-        module = copy.deepcopy(module).double()
-    named = named_weights(module, torch.tensor(weights, dtype=torch.float64 if double else torch.float32))
+        module = module.double()
+    if moving:
+        # In training mode the statistics would be those of one example, and change.
+        module = module.eval()
+    both = named_weights(module, torch.tensor(weights, dtype=torch.float64 if double else torch.float32))
+    fixed = {name: part for name, part in both.items() if name in moving}
+    named = {name: part for name, part in both.items() if name not in moving}
 
     def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = torch.func.functional_call(module, parameters, (x[None],))
+        logits: torch.Tensor = torch.func.functional_call(module, {**parameters, **fixed}, (x[None],))
         return torch.nn.functional.cross_entropy(logits, y[None])
 
     def one(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

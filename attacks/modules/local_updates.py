@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import InversionInvalid
-from attacks.modules.functions import GradientOf, gradients_of, named_weights
+from attacks.modules.functions import GradientOf, gradients_of, named_weights, require_no_statistics
 
 if TYPE_CHECKING:
     import torch
@@ -45,10 +45,11 @@ def batch_gradients_of(module: torch.nn.Module, weights: NDArray[np.float32]) ->
     """Mean gradient of a whole batch per row: x (m, B, ...), y (m, B) -> (m, d), differentiable in x.
 
     Raises:
-        LossesInvalid: the weight vector does not fit the module.
+        LossesInvalid: the weight vector does not fit the module, or the module keeps running statistics.
     """
     import torch
 
+    require_no_statistics(module)
     named = named_weights(module, torch.tensor(weights, dtype=torch.float32))
     gradient = torch.func.grad(_loss(module))
     return _vectorised(lambda x, y: _flat(gradient(named, x, y)))
@@ -86,12 +87,13 @@ def local_updates_of(
 
     Raises:
         InversionInvalid: the learning rate or the number of steps is not positive.
-        LossesInvalid: the weight vector does not fit the module.
+        LossesInvalid: the weight vector does not fit the module, or the module keeps running statistics.
     """
     import torch
 
     if not learning_rate > 0 or steps < 1:
         raise InversionInvalid(f"learning rate {learning_rate} and steps {steps} must be positive")
+    require_no_statistics(module)
     start = named_weights(module, torch.tensor(weights, dtype=torch.float32))
     gradient = torch.func.grad(_loss(module))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import ShadowsInvalid
-from attacks.modules.functions import losses_of, named_weights
+from attacks.modules.functions import losses_of, named_weights, require_no_statistics
 from attacks.shadows.mlp import BatchedMlp
 from attacks.shadows.rule import Data, Rule, Schedule, Seeds, ShadowTrainer, Weights, checked, present_rows
 
@@ -82,7 +82,7 @@ def _descend(
 
 @dataclass(frozen=True, eq=False)
 class ModuleTrainer:
-    """Trains any module without running statistics.
+    """Trains any module without running statistics, and evaluates any.
 
     Attributes:
         inner: the architecture; its own weights are not touched.
@@ -111,6 +111,7 @@ class ModuleTrainer:
         import torch
 
         checked(weights, data, schedule, rule, noise_seeds)
+        require_no_statistics(self.inner)
         tensors = torch.from_numpy(np.array(data[0], dtype=np.float32)), torch.from_numpy(np.array(data[1]))
         gradient = _sum_gradient(self.inner, rule) if self.stacked or rule.clip_norm else _plain_gradient(self.inner)
         split: Any = partial(named_weights, self.inner)
@@ -150,9 +151,11 @@ def trainer_for(module: torch.nn.Module) -> ShadowTrainer:
 
     Raises:
         ShadowsInvalid: the module has no parameters.
+        LossesInvalid: it keeps running statistics.
     """
     import torch
 
+    require_no_statistics(module)
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.nn.Sequential | torch.nn.Flatten)]
     linear, between = layers[::2], layers[1::2]
     kind = torch.nn.Tanh if between and isinstance(between[0], torch.nn.Tanh) else torch.nn.ReLU

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from secure_fcl.cli.shared import one_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +21,8 @@ HELD, UNREACHED, BROKEN = 0, 1, 2
 _STYLES = {"held": "green", "broken": "bold red", "not applicable": "dim", "not reached": "yellow"}
 
 
-def register(app: typer.Typer, one_sentence: Callable[[], AbstractContextManager[None]]) -> None:
-    """Add the command to the command line; `one_sentence` turns errors into one line and exit code 2."""
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
 
     @app.command()
     def check(

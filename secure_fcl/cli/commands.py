@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_fcl import __version__
-from secure_fcl.cli import check_commands
+from secure_fcl.cli import audit_model_commands, check_commands
 from secure_fcl.cli.shared import (
     REFUSED,
     STOPPED,
@@ -318,7 +318,7 @@ def doctor() -> None:
     raise typer.Exit(0 if healthy(rows) else 1)
 
 
-check_commands.register(app, one_sentence)
+check_commands.register(app)
 
 
 @data_app.command("list")
@@ -358,6 +358,9 @@ def data_fetch(name: str, data_dir: DataDir = "") -> None:
 
         folder = fetch_with_progress(name, data_dir or None)
         typer.echo(f"{name} is part of the installation" if folder is None else str(folder))
+
+
+audit_model_commands.register(app)
 
 
 def main() -> None:

@@ -9,9 +9,11 @@ from pagebench import SIZES, chromium, shown
 
 from evaluation.comparison import render_comparison
 from evaluation.files import read_json, write_json
+from evaluation.model_page import render_audit
 from evaluation.report import render_report
 from evaluation.study_page import render_study
 from evaluation.testing import write_synthetic_run
+from tests.evaluation.auditbench import audit_record
 
 #: Kept for whoever wants to look; git does not.
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
@@ -46,7 +48,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     study.mkdir()
     (study / "study.csv").write_text("\n".join([COLUMNS, *LINES]) + "\n")
     texts = {"run": render_report(run), "many-tasks": render_report(other), "study": render_study(study),
-             "comparison": render_comparison([run, other])}  # fmt: skip
+             "comparison": render_comparison([run, other]),
+             "audit": render_audit(audit_record("could not have been found"))}  # fmt: skip
     for name, text in texts.items():
         assert len(text.encode()) < 1_000_000
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -60,7 +63,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("width", SIZES)
-@pytest.mark.parametrize("name", ["run", "many-tasks", "study", "comparison"])
+@pytest.mark.parametrize("name", ["run", "many-tasks", "study", "comparison", "audit"])
 def test_a_page_is_whole_legible_and_silent(pages: dict[str, Path], browser: Any, name: str, width: int) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     wrong = {}

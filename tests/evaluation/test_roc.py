@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from evaluation.roc import (
     epsilon_lower_bound_from_scores,
     epsilon_lower_bound_one_run,
     halves,
+    roc_curve,
     tpr_at_fpr,
 )
 
@@ -189,3 +191,28 @@ def test_three_kinds_of_evidence_are_three_frozen_types() -> None:
         assert not isinstance(value, float)
     assert 0.5 in score.interval
     assert 0.7 not in score.interval
+
+
+def test_roc_curves_have_every_step_or_few_points() -> None:
+    scores, truth = np.array([3.0, 2.0, 2.0, 1.0]), np.array([1, 1, 0, 0])
+    # Candidates of one score step together.
+    assert roc_curve(scores, truth) == ((0.0, 0.0), (0.0, 0.5), (0.5, 1.0), (1.0, 1.0))
+    random = np.random.default_rng(0)
+    many = roc_curve(np.append(random.normal(1, 1, 5000), random.normal(0, 1, 5000)), np.arange(10000) < 5000)
+    assert len(many) <= 202
+    assert many[0] == (0.0, 0.0)
+    assert many[-1] == (1.0, 1.0)
+    assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(many))
+    # Thinned points lie on the curve: the share of members found at a thousandth of false alarms is the normal's.
+    at = max(tpr for fpr, tpr in many if fpr <= 0.001)
+    assert 0.01 < at < 0.04
+
+
+def test_hits_have_a_p_value_without_clusters_only() -> None:
+    random = np.random.default_rng(1)
+    scores, truth = np.append(random.normal(2, 1, 200), random.normal(0, 1, 200)), np.arange(400) < 200
+    found = tpr_at_fpr(scores, truth, 0.1)
+    assert found.p_value is not None
+    assert found.p_value < 1e-6
+    assert tpr_at_fpr(scores, truth, 0.1, clusters=np.arange(400) // 2).p_value is None
+    assert tpr_at_fpr(scores, truth, 0.01).p_value is None

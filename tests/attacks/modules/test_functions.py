@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from attacks import gradients_of, losses_of
 from attacks.errors import LossesInvalid
+from attacks.modules.functions import flat_weights
+from attacks.modules.local_updates import batch_gradients_of
+from attacks.shadows import trainer_for
 
 Flat = Callable[[torch.nn.Module], NDArray[np.float32]]
 
@@ -55,15 +58,47 @@ def test_gradients_are_differentiable_in_the_examples(
     assert float(second.abs().sum()) > 0
 
 
-def test_wrong_lengths_and_running_statistics_are_refused(weights_of: Flat) -> None:
+def test_wrong_lengths_are_refused() -> None:
     x, y = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
     with pytest.raises(LossesInvalid, match=r"\(7,\)"):
         losses_of(torch.nn.Linear(3, 2))(np.zeros(7, np.float32), x, y)
-    normed = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
-    with pytest.raises(LossesInvalid, match="running_mean"):
-        losses_of(normed)(weights_of(normed), x, y)
     with pytest.raises(LossesInvalid):
         gradients_of(torch.nn.Linear(3, 2), np.zeros(1, np.float32))
+    normed = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
+    parameters = torch.nn.utils.parameters_to_vector(normed.parameters()).detach().numpy()
+    # Running statistics are a part of what is audited: a vector without them is another model.
+    with pytest.raises(LossesInvalid, match=r"\(20,\)"):
+        losses_of(normed)(parameters, x, y)
+
+
+def _normed() -> torch.nn.Module:
+    torch.manual_seed(3)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    module(3.0 + torch.randn(64, 4))
+    return module
+
+
+def test_batchnorm_is_evaluated_with_its_running_statistics() -> None:
+    module, other = _normed(), _normed()
+    with torch.no_grad():
+        other[1].running_mean.add_(5.0)
+    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    expected = torch.nn.functional.cross_entropy(module.eval()(x), y, reduction="none").detach().numpy()
+    # By the module with the other statistics: those in the vector count.
+    assert np.allclose(losses_of(other)(flat_weights(module), x.numpy(), y.numpy()), expected, atol=1e-5)
+    assert not np.allclose(losses_of(other)(flat_weights(other), x.numpy(), y.numpy()), expected, atol=0.1)
+    torch.nn.functional.cross_entropy(module(x[:1]), y[:1]).backward()
+    gradient = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+    assert torch.allclose(gradients_of(other.train(), flat_weights(module))(x[:1], y[:1])[0], gradient, atol=1e-5)
+    assert other.training
+
+
+def test_training_with_running_statistics_is_refused() -> None:
+    module = _normed()
+    with pytest.raises(LossesInvalid, match="GroupNorm"):
+        batch_gradients_of(module, flat_weights(module))
+    with pytest.raises(LossesInvalid, match="GroupNorm"):
+        trainer_for(module)
 
 
 def test_constant_buffers_are_used() -> None:
