@@ -24,7 +24,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "ftrl", "tree_shares", "statistics", "allocator", "randomness", "testing", "errors",
     ),
     "attacks": (
-        "own_audit", "games", "membership", "shadows", "gradients", "sums", "bounds", "controls", "modules", "report",
+        "own_audit", "own", "games", "membership", "shadows", "gradients", "sums", "bounds", "controls", "modules", "report",
         "testing", "errors",
     ),
     "evaluation": (
