@@ -1,8 +1,8 @@
 """Choosing the best of a random number of runs, and what that costs: private selection by Renyi divergence.
 
-Source: Papernot and Steinke 2022, "Hyperparameter Tuning with Renyi Differential Privacy" (arXiv 2110.03620). The number
-of runs is drawn from a distribution that is wide enough to hide whether one more run helped; every run is drawn anew
-and alike (a cell of a public grid at random, with fresh noise); only the best leaves.
+Source: Papernot and Steinke 2022, "Hyperparameter Tuning with Renyi Differential Privacy" (arXiv 2110.03620). The
+number of runs is drawn from a distribution that is wide enough to hide whether one more run helped; every run is drawn
+anew and alike (a cell of a public grid at random, with fresh noise); only the best leaves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class NegativeBinomial:
         low, high = math.log(1e-18), math.log1p(-1e-12)
         for _ in range(200):
             middle = (low + high) / 2.0
-            low, high = (low, middle) if NegativeBinomial(eta=eta, gamma=math.exp(middle)).mean < mean else (middle, high)
+            low, high = (
+                (low, middle) if NegativeBinomial(eta=eta, gamma=math.exp(middle)).mean < mean else (middle, high)
+            )
         return NegativeBinomial(eta=eta, gamma=math.exp(low))
 
     @property

@@ -62,9 +62,9 @@ def test_dp_accounting_agrees(shape: float) -> None:
 
     curve = A / (2 * 3.0**2)
     law: Runs = PoissonRuns(mean=10.0) if math.isinf(shape) else NegativeBinomial.of_mean(shape, 10.0)
-    theirs = np.minimum.accumulate(
-        np.asarray(rdp._compute_rdp_repeat_and_select([*A], [*curve], 10.0, shape))[::-1]
-    )[::-1]
+    theirs = np.minimum.accumulate(np.asarray(rdp._compute_rdp_repeat_and_select([*A], [*curve], 10.0, shape))[::-1])[
+        ::-1
+    ]
     assert law.selected(ORDERS, curve) == pytest.approx(theirs, rel=1e-6)
 
 
