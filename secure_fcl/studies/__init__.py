@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secure_fcl.studies.choice import Choice
+from secure_fcl.studies.choosing import Chosen, choose
 from secure_fcl.studies.grid import AXES, Cell, Study, load_study, open_study, study_of
 from secure_fcl.studies.notes import status
 from secure_fcl.studies.running import Outcome, conduct, run_study
@@ -11,8 +12,10 @@ __all__ = [
     "AXES",
     "Cell",
     "Choice",
+    "Chosen",
     "Outcome",
     "Study",
+    "choose",
     "conduct",
     "load_study",
     "open_study",

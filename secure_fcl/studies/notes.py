@@ -15,6 +15,8 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.studies.grid import Cell
 
 NOTES = "study.json"
+#: What is public of a private choice, and what it showed.
+SELECTION, WINNER = "selection.json", "winner.json"
 State = Literal["waiting", "begun", "finished", "failed"]
 
 
@@ -102,9 +104,9 @@ def status(folder: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: the folder is no study's, or its notes are damaged.
     """
-    if (folder / "selection.json").exists():
-        chosen = mapping(read_json(folder / "selection.json"))
-        return {"private_selection": chosen, "finished": (folder / "winner.json").exists()}
+    if (folder / SELECTION).exists():
+        chosen = mapping(read_json(folder / SELECTION))
+        return {"private_selection": chosen, "finished": (folder / WINNER).exists()}
     if not (folder / NOTES).exists():
         raise RunFolderError(f"{folder} is not the folder of a study (no {NOTES} in it); name one, or its file")
     notes = Notes.read(folder)

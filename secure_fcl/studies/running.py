@@ -22,7 +22,7 @@ from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.studies.crew import Crew, News, Order, shares
 from secure_fcl.studies.grid import Cell
-from secure_fcl.studies.notes import Notes
+from secure_fcl.studies.notes import SELECTION, Notes
 from secure_fcl.studies.results import POINTS, result, write_tables
 from secure_fcl.studies.totals import Total, total_of
 
@@ -33,8 +33,12 @@ _OF_A_CELL = (SecureFclError, PrivacyError, AttackError, EvaluationError, OSErro
 
 @dataclass(frozen=True, kw_only=True)
 class Ahead:
-    """How far a study is: a share of all its work, and the seconds left by the pace so far (None: not known yet)."""
+    """How far a study is: a share of all its work, and the seconds left by the pace so far (None: not known yet).
 
+    `ended` counts the cells that finished or failed.
+    """
+
+    ended: int
     share: float
     seconds_left: float | None
     text: str
@@ -123,6 +127,11 @@ def conduct(
         RunInUse: another process runs the study.
     """
     with held(folder):
+        if (folder / SELECTION).exists():
+            raise RunFolderError(
+                f"{folder} chooses privately, and its cells may not be run and shown as well; run the study file with "
+                "its section private_selection, or name another folder and count both"
+            )
         notes = Notes.read(folder)
         work = _Work(cells, folder, notes, say, watch)
         try:
@@ -240,8 +249,8 @@ class _Work:
         made, seconds = done - self._ahead, time.monotonic() - self._at
         left = seconds / made * (len(self.cells) - done) if made > 0.0 else None
         failed = f", {len(self.notes.failed)} failed" if self.notes.failed else ""
-        text = f"{ended}/{len(self.cells)} cells{failed}, {len(self._shares)} running"
-        return Ahead(share=min(1.0, done / len(self.cells)), seconds_left=left, text=text)
+        text = f"{ended}/{len(self.cells)} cells{failed}"
+        return Ahead(ended=ended, share=min(1.0, done / len(self.cells)), seconds_left=left, text=text)
 
     def in_order(self) -> list[dict[str, Any]]:
         """Return the lines of all finished runs, in the order of the study file."""
