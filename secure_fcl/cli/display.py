@@ -33,13 +33,6 @@ def progress(console: Console, total: int, done: int = 0) -> Iterator[Watcher]:
         yield lambda tick: bar.update(task, completed=tick.done, description=_describe(tick))
 
 
-def duration(seconds: float) -> str:
-    """Return a length of time in words, in the unit that fits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _describe(tick: Tick) -> str:
     budget = "no noise" if math.isinf(tick.epsilon) else f"epsilon budget {tick.epsilon:g}"
     return (

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from secure_fcl.cli.display import duration
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,7 +20,10 @@ if TYPE_CHECKING:
 File = Annotated[Path, typer.Argument(help="TOML file with [base] and [grid].")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Sentence = Callable[[], AbstractContextManager[None]]
 STOPPED = 130
+#: Some cells failed; the others have their results.
+INCOMPLETE = 1
 
 
 class _RunByDefault(TyperGroup):
@@ -34,7 +35,7 @@ class _RunByDefault(TyperGroup):
         return super().parse_args(ctx, args if not args or args[0] in known else ["run", *args])
 
 
-def make_app(one_sentence: Callable[[], AbstractContextManager[None]], tell: Callable[[str], None]) -> typer.Typer:
+def make_app(one_sentence: Sentence, tell: Callable[[str], None]) -> typer.Typer:
     """Return the group of commands.
 
     Args:
@@ -46,7 +47,12 @@ def make_app(one_sentence: Callable[[], AbstractContextManager[None]], tell: Cal
         no_args_is_help=True,
         help="A grid of runs over any keys: run it (`study FILE`), see where it stands, report it.",
     )
+    _register_run(app, one_sentence, tell)
+    _register_readers(app, one_sentence)
+    return app
 
+
+def _register_run(app: typer.Typer, one_sentence: Sentence, tell: Callable[[str], None]) -> None:
     @app.command("run")
     def run(
         file: File,
@@ -58,14 +64,15 @@ def make_app(one_sentence: Callable[[], AbstractContextManager[None]], tell: Cal
     ) -> None:
         """Run every cell that has no result; the same command continues, tries failed cells again, and adds new ones.
 
-        Ctrl-C stops after the rounds under way. With [private_selection], only the best run is kept and shown.
+        Ctrl-C stops after the rounds under way. Exit code 1: some cells failed, and are listed. With
+        [private_selection], only the best run is kept and shown.
         """
         with one_sentence():
             from rich.console import Console
 
             from secure_fcl.runner import StopRequest
             from secure_fcl.running.loop import Interrupted
-            from secure_fcl.studies import open_study
+            from secure_fcl.studies import Outcome, open_study
 
             console, stop = Console(stderr=as_json), StopRequest()
             found, folder = open_study(file), out or Path("studies") / file.stem
@@ -77,7 +84,11 @@ def make_app(one_sentence: Callable[[], AbstractContextManager[None]], tell: Cal
                 console.print(text, highlight=False, soft_wrap=True)
                 raise typer.Exit(STOPPED) from None
             _print(done, as_json)
+            if isinstance(done, Outcome) and done.failed:
+                raise typer.Exit(INCOMPLETE)
 
+
+def _register_readers(app: typer.Typer, one_sentence: Sentence) -> None:
     @app.command("status")
     def status(
         study: Annotated[Path, typer.Argument(help="File of the study, or its folder.")],
@@ -110,8 +121,6 @@ def make_app(one_sentence: Callable[[], AbstractContextManager[None]], tell: Cal
                 _print(choose(found, folder), as_json)
             else:
                 raise RunFolderError(f"{folder} chooses privately and has not finished; nothing is shown before that")
-
-    return app
 
 
 def _folder(study: Path, out: Path | None) -> Path:
@@ -155,7 +164,9 @@ def _progress(console: Console) -> Iterator[Callable[[Ahead], None]]:
 
 
 def _left(ahead: Ahead) -> str:
-    return "time left not known yet" if ahead.seconds_left is None else f"about {duration(ahead.seconds_left)} left"
+    from secure_fcl.studies.running import in_words
+
+    return "time left not known yet" if ahead.seconds_left is None else f"about {in_words(ahead.seconds_left)} left"
 
 
 def _print(done: Outcome | Chosen, as_json: bool) -> None:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secure_fcl.cli.display import duration
 from secure_fcl.studies import Chosen, Outcome
 from secure_fcl.studies.results import points
+from secure_fcl.studies.running import in_words
 
 
 def _table(title: str, names: tuple[str, ...], texts: int) -> Table:
@@ -82,6 +82,6 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
         shown.add_row(Text(cell["label"]), Text(": ".join(filter(None, (cell["state"], cell["failed"])))))
     console.print(shown)
     seconds = found["seconds_left"]
-    left = "not known yet" if seconds is None else f"about {duration(seconds)} one after another"
+    left = "not known yet" if seconds is None else f"about {in_words(seconds)} one after another"
     text = f"{found['finished']} of {len(found['cells'])} finished, {found['failed']} failed; time left: {left}"
     console.print(text, highlight=False)

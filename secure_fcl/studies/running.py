@@ -63,6 +63,13 @@ class Outcome:
         }  # fmt: skip
 
 
+def in_words(seconds: float) -> str:
+    """Return a length of time in the unit that fits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a study's folder, which is made, while the block runs.
@@ -172,8 +179,8 @@ class _Work:
         for cell in self.cells:
             self.notes.failed.pop(cell.key, None)
             try:
-                run = self._folder_of(cell)
-                if self._complete(cell, run):
+                run = self._begun_of(cell)
+                if run is not None and self._complete(cell, run):
                     self._collect(cell, run)
                     continue
             except _OF_A_CELL as error:
@@ -184,11 +191,10 @@ class _Work:
         self._ahead = len(self.rows) + len(self.notes.failed)
         return left
 
-    def _folder_of(self, cell: Cell) -> RunFolder:
+    def _begun_of(self, cell: Cell) -> RunFolder | None:
         path = self.folder / "runs" / cell.key
         if not (path / "state.json").exists():
-            self._fresh.add(cell.key)
-            return RunFolder.create(self.folder / "runs", cell.config, cell.key)
+            return None
         # What runs is the cell of the study file, so code is named by that, and not by the folder.
         if read_text(path / "config.toml") != dump_config(cell.config):
             raise RunFolderError(f"{path / 'config.toml'} is not the cell of the study file; restore or delete the run")
@@ -215,6 +221,9 @@ class _Work:
         key = news.order.name
         if news.kind == "started":
             self._begun[key] = time.monotonic()
+            if not (news.order.run / "state.json").exists():
+                RunFolder.create(news.order.run.parent, self._by_key[key].config, key)
+                self._fresh.add(key)
             self.say(f"{[*self._by_key].index(key) + 1}/{len(self.cells)} {key}")
             return
         if news.kind == "round":
