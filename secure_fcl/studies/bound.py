@@ -60,11 +60,16 @@ def bound(cells: Sequence[Cell], choice: Choice, say: Callable[[str], None] = la
     that. Then `privacy.selection.selected_epsilon`.
 
     Raises:
-        ConfigInvalid: a cell has no guarantee, or shows more than its own run does; names it.
+        ConfigInvalid: a cell has no guarantee, or shows more than its own run; or cells differ in [data].
     """
     accountant, curve, failure, used = RdpAccountant(), np.zeros(len(ORDERS)), 0.0, 0.0
     apart = list[Spending]()
     score = choice.score_event
+    if len({cell.config.data.model_dump_json() for cell in cells}) > 1:
+        raise ConfigInvalid(
+            "private_selection: cells differ in [data], so that an example of one is none of another, and no epsilon "
+            "is for both; choose among cells that read the same data in the same way"
+        )
     for number, cell in enumerate(cells, 1):
         say(f"checking cell {number} of {len(cells)}")
         plan = _plan(cell, choice)

@@ -213,7 +213,8 @@ class _Choosing:
         """Run what has not ended."""
         self.hidden.keep(self.scores)
         numbers = [number for number in range(len(self.hidden.cells)) if number not in self.scores]
-        count, workers = shares((self.cell(number).config for number in numbers), jobs)
+        # By the grid, which is public: how many run at once may not depend on how many there are.
+        count, workers = shares((cell.config for cell in self._cells), jobs)
         orders = [
             Order(name=str(n), run=self.hidden.run(n), workers=workers(self.cell(n).config), train_only=True)
             for n in numbers

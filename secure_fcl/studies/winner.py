@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import atomic_write
+from evaluation.files import atomic_write, read_jsonl
 from evaluation.strict_json import to_json
 from privacy import Ledger
 from secure_fcl.config.outside import described
@@ -37,11 +37,19 @@ def without_hour(folder: RunFolder) -> None:
     atomic_write(folder.path / "state.json", state_text(asdict(Progress()), Pins(files=digests)))
 
 
+def _without_durations(folder: RunFolder) -> None:
+    """Take the durations out of the records of costs: they depend on what else ran beside."""
+    path = folder.path / "cost.jsonl"
+    records = [record | {"seconds": {}, "wall": None} for record in read_jsonl(path).records]
+    atomic_write(path, "".join(to_json(record) + "\n" for record in records))
+    folder.pin(path)
+
+
 def publish(run: Path, place: Path, cell: Cell, choice: Choice, cost: Bound) -> None:
     """Move a finished run out of the hidden folder, with the certificate of the choice; may be called again.
 
     What scores games on a simulation is left out, as for publication, as are all measures on test data that are not
-    declared public. Every file gets the same hour.
+    declared public, and all durations. Every file gets the same hour.
 
     Raises:
         RunFolderError: the run's files do not fit one another.
@@ -50,6 +58,7 @@ def publish(run: Path, place: Path, cell: Cell, choice: Choice, cost: Bound) -> 
     with folder.locked():
         shutil.rmtree(run / SIMULATION, ignore_errors=True)
         progress = folder.recall()
+        _without_durations(folder)
         if choice.score_noise is not None:
             progress = replace(progress, metrics=0)
             atomic_write(run / "metrics.jsonl", "")

@@ -224,6 +224,7 @@ def test_the_bound_is_of_the_worst_cell() -> None:
         ({"grid": {"epsilon": [1.0, float("inf")]}}, "epsilon inf, plain, seed 1 has no guarantee"),
         ({"base": TREE["base"] | {"replay_noise": True}}, "repeats its noise"),
         ({"base": TREE["base"] | {"attacks": {"enabled": True}}}, "audit the winner"),
+        ({"grid": {"data.name": ["digits", "hapt"]}}, "cells differ in [data]"),
         ({"private_selection": TREE["private_selection"] | {"delta": 1e-12}}, "private_selection.delta = 1e-12"),
     ],
 )
@@ -251,6 +252,8 @@ def test_the_winner_carries_the_certificate_of_the_choice(
     assert "the best of a hidden number of runs over 3" in " ".join(text.split())
     assert (chosen.run / "metrics.jsonl").read_text().count("\n") == (0 if private else 5)
     assert not (chosen.run / "simulation").exists()
+    costs = [json.loads(line) for line in (chosen.run / "cost.jsonl").read_text().splitlines()]
+    assert [(cost["seconds"], cost["wall"]) for cost in costs] == [({}, None)] * 2
     assert len({path.stat().st_mtime_ns for path in chosen.run.rglob("*")}) == 1
     for command in (["verify", str(chosen.run)], ["report", str(chosen.run)]):
         result = CliRunner().invoke(app, command)
