@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from secure_fcl.studies import Chosen, Outcome, Study
     from secure_fcl.studies.running import Ahead
 
-File = Annotated[Path, typer.Argument(help="TOML file with [base] and [grid].")]
+File = Annotated[Path, typer.Argument(help=r"TOML file with \[base] and \[grid].")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Sentence = Callable[[], AbstractContextManager[None]]
@@ -62,10 +62,10 @@ def _register_run(app: typer.Typer, one_sentence: Sentence, tell: Callable[[str]
         ] = None,
         as_json: AsJson = False,
     ) -> None:
-        """Run every cell that has no result; the same command continues, tries failed cells again, and adds new ones.
+        r"""Run every cell that has no result; the same command continues, tries failed cells again, and adds new ones.
 
         Ctrl-C stops after the rounds under way. Exit code 1: some cells failed, and are listed. With
-        [private_selection], only the best run is kept and shown.
+        \[private_selection], only the best run is kept and shown.
         """
         with one_sentence():
             from rich.console import Console

@@ -12,11 +12,18 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from secure_fcl.running.folder import RunFolder
+
+#: How long the round of an earlier process may take to end before a run counts as in use.
+IN_USE_SECONDS = 60.0
 
 
 def run_one(order: dict[str, Any], tell: Callable[[dict[str, Any]], None], stopped: Callable[[], bool]) -> None:
@@ -38,6 +45,7 @@ def run_one(order: dict[str, Any], tell: Callable[[dict[str, Any]], None], stopp
         prepared = prepare(folder.config())
         own = prepared.config.model_copy(update={"workers": order["workers"]})
         prepared = replace(prepared, config=own)
+        _await(folder)
         if order["train_only"]:
             with folder.locked():
                 train(prepared, folder, lambda tick: tell({"done": tick.done, "total": tick.total}), stopped)
@@ -49,6 +57,21 @@ def run_one(order: dict[str, Any], tell: Callable[[dict[str, Any]], None], stopp
         tell({"end": "failed", "sentence": _sentence(error, order)})
     else:
         tell({"end": "finished"})
+
+
+def _await(folder: RunFolder) -> None:
+    """Wait while the process of a study that was killed comes to the end of its round."""
+    from secure_fcl.errors import RunInUse
+
+    end = time.monotonic() + IN_USE_SECONDS
+    while True:
+        try:
+            with folder.locked():
+                return
+        except RunInUse:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _sentence(error: Exception, order: dict[str, Any]) -> str:

@@ -31,6 +31,14 @@ def invoke(*words: str) -> Any:
     return CliRunner().invoke(app, ["study", *words])
 
 
+def test_help_and_errors_are_whole(tmp_path: Path) -> None:
+    assert "[base] and [grid]" in invoke("run", "--help").stdout
+    assert {"run", "status", "report"} <= set(invoke("--help").stdout.split())
+    nowhere = invoke("status", str(tmp_path / "none.toml"))
+    assert (nowhere.exit_code, nowhere.stderr.count("\n")) == (2, 1)
+    assert "is not the folder of a study" in nowhere.stderr
+
+
 @pytest.mark.slow
 def test_a_failed_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     file, folder = tmp_path / "grid.toml", tmp_path / "out"
