@@ -1,4 +1,4 @@
-# make demo   set up and run the main job on the shipped HAPT data
+# make demo   set up and run four strategies at epsilon 1 on the shipped HAPT data
 # make test   set up and run the tests
 # make campaign   every seed and every kill of the tests of which the slow stage runs a sample
 # TORCH_INDEX: URL of a wheel index with a CPU build of torch, where pip's own index holds a CUDA build.
@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/secure-fcl run
+	$(BIN)/secure-fcl demo
 
 test: setup
 	$(PYTEST) --durations 10
@@ -49,6 +49,8 @@ docs: setup
 	$(BIN)/python docs/make_strategies.py
 	$(BIN)/python docs/make_lists.py
 	$(BIN)/python docs/make_api.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
+	@echo "site: build/site/index.html"
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -26,6 +26,8 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
         "attack": outcome.attack,
         "view": outcome.view,
         "target": terms.target,
+        "about": terms.about,
+        "task": terms.task,
         "n_members": outcome.n_members,
         "n_nonmembers": outcome.n_nonmembers,
         "auc": _number(outcome.auc.value),
@@ -72,6 +74,7 @@ def reconstruction_record(result: Reconstruction) -> dict[str, Any]:
     return {
         "world": result.world,
         "noise": result.noise,
+        "clients": result.clients,
         "n": result.n,
         "correlation": _number(result.correlation.value),
         "low": _number(result.correlation.low),

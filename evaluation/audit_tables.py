@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 from evaluation.plots import AttackBar
@@ -20,8 +19,6 @@ from evaluation.tables import (
 )
 
 _CONTROLS = ("positive", "negative")
-#: Outcomes that are about one task end their target so, counted from 0.
-_TASK = re.compile(r"^(.*), task (\d+)( \(.*)?$")
 
 
 def _outcomes(run: Run) -> list[dict[str, Any]]:
@@ -29,21 +26,21 @@ def _outcomes(run: Run) -> list[dict[str, Any]]:
 
 
 def _task(outcome: dict[str, Any]) -> int | None:
-    """The task that an outcome is about, None if about several or none."""
-    found = _TASK.match(str(outcome.get("target", "")))
-    return int(found.group(2)) if found else None
+    """The task that an outcome is about, from 0; None if about several or none."""
+    task = number(outcome.get("task"))
+    return int(task) if task is not None and task.is_integer() and task >= 0 else None
 
 
 def is_canary(outcome: dict[str, Any]) -> bool:
     """Whether a game was about canaries, which are made to be found, and not about examples of the run."""
-    return str(outcome.get("target", "")).startswith("canaries")
+    return outcome.get("about") == "canaries"
 
 
 def _stage(outcome: dict[str, Any]) -> str:
     """In a word what was attacked: the run itself, staged rounds, canaries, or a control."""
     if outcome.get("control") in _CONTROLS:
         return "control"
-    if str(outcome.get("target", "")).startswith("staged"):
+    if outcome.get("about") == "staged":
         return "staged, no noise" if outcome.get("control") else "staged rounds"
     return "canaries" if is_canary(outcome) else "the run"
 
@@ -147,7 +144,7 @@ def by_task(run: Run) -> Table:
         (
             _game(o),
             str(o.get("attack", "?")),
-            f"task {(_task(o) or 0) + 1}",
+            run.task_name(_task(o)),
             f"{o.get('n_members', '?')} / {o.get('n_nonmembers', '?')}",
             with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
             _p_value(adjusted_p(run, o)),
@@ -171,7 +168,7 @@ def history(run: Run) -> Table:
         half = number(curve.get("half_life"))
         lines.append(
             (
-                f"task {int(number(curve.get('task')) or 0) + 1}", first, last, kept, premium,
+                run.task_name(curve.get("task")), first, last, kept, premium,
                 "never" if half is None else f"{half:.0f} tasks",
             )
         )  # fmt: skip
@@ -188,25 +185,6 @@ def _cell(cells: object, place: int) -> str:
         return MISSING
     cell = known[place]
     return with_interval(cell.get("value"), cell.get("low"), cell.get("high"))
-
-
-def leakage_cells(run: Run) -> Table:
-    """The whole leakage matrix beside the accuracy matrix, one line per (task trained last, task asked about)."""
-    found = mapping(mapping(run.attacks).get("leakage"))
-    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
-    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
-    lines = []
-    for stage, after in enumerate(tasks):
-        for place, about in enumerate(tasks[: stage + 1]):
-            known = matrix is not None and max(after, about) < matrix.tasks
-            lines.append(
-                (
-                    f"task {after + 1}", f"task {about + 1}",
-                    percent(matrix.values[after][about]) if matrix and known else MISSING,
-                    _advantage(found, "discarded", stage, place), _advantage(found, "kept", stage, place),
-                )
-            )  # fmt: skip
-    return Table(("after", "examples of", "accuracy", "discarded", "kept"), tuple(lines), 2)
 
 
 def mechanism(run: Run) -> Table:
@@ -275,8 +253,8 @@ def _attribution_line(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _channel_line(one: dict[str, Any]) -> tuple[str, ...]:
     least, largest = number(one.get("least")) or 0.0, number(one.get("largest")) or 0.0
-    sizes = one.get("channel") == "message sizes"
-    span = f"{least:.0f} to {largest:.0f} bytes" if sizes else f"{least:.3g} to {largest:.3g} s"
+    span = f"{least:.0f} to {largest:.0f} bytes" if one.get("measure") == "bytes" else f"{least:.3g} to {largest:.3g}"
+    span += " s" if one.get("measure") == "seconds" else ""
     auc = with_interval(one.get("auc"), one.get("low"), one.get("high"), 2)
     verdict = "tells who has much data, and nobody is charged" if one.get("unaccounted") else "not shown to tell"
     return (
@@ -300,31 +278,3 @@ def reconstructions(run: Run) -> Table:
         for r in objects(mapping(run.attacks).get("reconstructions"))
     ]
     return Table(("gradient of", "noise", "targets", "correlation", "blind guess"), tuple(lines), 2)
-
-
-def leakage(run: Run) -> Table:
-    """Membership advantage on each task's examples, right after it closed and at the end, beside its accuracy."""
-    found = mapping(mapping(run.attacks).get("leakage"))
-    tasks = [int(number(t) or 0) for t in found.get("tasks") or ()]
-    matrix = run.matrix(str(mapping(run.attacks).get("row", "")))
-    lines = []
-    for place, task in enumerate(tasks):
-        cells = [
-            _advantage(found, fate, stage, place) for stage in (place, len(tasks) - 1) for fate in ("discarded", "kept")
-        ]
-        known = matrix is not None and task < matrix.tasks
-        accuracy = [percent(matrix.values[stage][task]) for stage in (task, -1)] if matrix and known else [MISSING] * 2
-        lines.append((f"task {task + 1}", *cells[:2], accuracy[0], *cells[2:], accuracy[1]))
-    columns = (
-        "examples of", "discarded, then", "kept, then", "accuracy then", "discarded, at the end", "kept, at the end",
-        "accuracy at the end",
-    )  # fmt: skip
-    return Table(columns, tuple(lines), 1)
-
-
-def _advantage(found: dict[str, Any], fate: str, stage: int, about: int) -> str:
-    try:
-        cell = mapping(found[fate][stage][about])
-    except (TypeError, IndexError, KeyError):
-        return MISSING
-    return with_interval(cell.get("value"), cell.get("low"), cell.get("high"), 2)

@@ -43,3 +43,7 @@ class CorruptRecordError(EvaluationError):
 
 class StudyError(EvaluationError):
     """A study table lacks a column or holds a value that is no number."""
+
+
+class ComparisonError(EvaluationError):
+    """There is nothing to compare."""

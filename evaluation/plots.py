@@ -7,6 +7,7 @@ gives a figure that says so.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,15 @@ import numpy as np
 
 from evaluation.canvas import GRID, INK, MUTED, PAPER, SERIES, empty_panel, render, style_of
 from evaluation.matrix import AccuracyMatrix
+from evaluation.tasks import shortened, task_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-WIDTH = 7.2
-"""Width of a full figure in inches: the text width of a printed A4 page."""
+WIDTH = 4.7
+"""Width of a figure in inches: on a phone 390 pixels wide, where it shrinks to 82 %, no text falls below 9 pixels."""
 
 _SHOWN_COHORTS = 40
 
@@ -53,11 +55,11 @@ def accuracy_over_tasks(rows: Mapping[str, Sequence[float | None]]) -> str:
         axes.set(xlim=(0.8, longest + 0.2), ylim=(0, 102), xlabel="tasks learnt")
         axes.set_ylabel("right among windows of\nclasses seen so far (%)")
         axes.set_xticks(range(1, longest + 1))
-        figure.legend(loc="outside right upper", fontsize=8.5)
+        figure.legend(loc="outside upper left", fontsize=9, ncols=3)
         return None
 
     described = "Accuracy over the classes seen so far after each task, for " + (", ".join(rows) or "no row")
-    return render(draw, width=WIDTH, height=2.9, name="curve", description=described)
+    return render(draw, width=WIDTH, height=3.1, name="curve", description=described)
 
 
 def accuracy_matrix(matrix: AccuracyMatrix, row: str, name: str = "matrix") -> str:
@@ -81,7 +83,7 @@ def accuracy_matrix(matrix: AccuracyMatrix, row: str, name: str = "matrix") -> s
             axes.add_patch(_cell(corner, facecolor=blues(value), edgecolor="none"))
             # Not the page's ink: the cell keeps its colour when the page is dark.
             axes.text(
-                task, stage, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5,
+                task, stage, f"{100 * value:.0f}", ha="center", va="center", fontsize=9,
                 color="#fffffe" if value > 0.5 else "#1b1f25",
             )  # fmt: skip
         ticks = list(range(size))
@@ -133,9 +135,9 @@ def epsilon_per_cohort(cohorts: Sequence[CohortBar], row: str, name: str = "epsi
                 position, epsilon, height=0.7, color=SERIES[1] if kept else SERIES[0], edgecolor=PAPER,
                 hatch="////" if kept else None, linewidth=0.0,
             )  # fmt: skip
-            axes.text(epsilon, position, f"  {_ceil(epsilon)}", va="center", fontsize=8)
-        labels = [f"{c.group}, task {c.arrival + 1}, {c.fate}" for c, _ in shown]
-        short = [f"task {c.arrival + 1}, {c.fate}" for c, _ in shown]
+            axes.text(epsilon, position, f" {_ceil(epsilon)}", va="center", fontsize=9)
+        short = [f"{task_name(c.arrival)}, {c.fate}" for c, _ in shown]
+        labels = [f"{shortened(c.group)}, {name}" for (c, _), name in zip(shown, short, strict=True)]
         axes.set_yticks(range(len(shown)), labels if groups > 1 else short)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         worst = max(epsilon for _, epsilon in shown)
@@ -145,13 +147,13 @@ def epsilon_per_cohort(cohorts: Sequence[CohortBar], row: str, name: str = "epsi
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-            axes.set_xlim(smallest / 2, worst * 1.8)
+            axes.set_xlim(smallest / 2, worst * 2.5)
         else:
-            axes.set_xlim(0, worst * 1.12 or 1)
+            axes.set_xlim(0, worst * 1.2 or 1)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         scale = ", log scale" if axes.get_xscale() == "log" else ""
-        axes.set(xlabel=f"epsilon spent (dashed line: worst cohort, the guarantee{scale})", title=row)
+        axes.set(xlabel=f"epsilon spent (dashed: the worst{scale})", title=row)
         return None
 
     height = 0.95 + 0.23 * max(len(shown), 2)
@@ -175,30 +177,43 @@ class AttackBar:
 
 
 def attack_aucs(attacks: Sequence[AttackBar], name: str = "attacks") -> str:
-    """Forest plot: AUC of each attack with its interval, the blind baseline in outline, chance as a line."""
+    """Forest plot: AUC of each attack with its interval, the blind baseline in outline, chance as a line.
+
+    Names stand above their lines, so that the axis has the whole width.
+    """
+    labels = [_wrapped(attack.label + ("  (void)" if attack.void else "")) for attack in attacks]
+    # Lines of text from the top: those of a name, then one and a half for its whiskers.
+    starts = [sum(len(before) + 1.8 for before in labels[:place]) for place in range(len(labels))]
+    depth = sum(len(label) + 1.8 for label in labels)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         if not attacks:
             return empty_panel(axes, "No attack was run.")
-        for position, attack in enumerate(attacks):
-            colour = MUTED if attack.void else SERIES[0]
-            _whisker(axes, position - 0.13, attack.auc, colour, filled=True)
-            _whisker(axes, position + 0.2, attack.blind, MUTED, filled=False)
+        across = axes.get_yaxis_transform()
+        for attack, label, start in zip(attacks, labels, starts, strict=True):
+            colour, position = MUTED if attack.void else SERIES[0], start + len(label) + 0.6
+            for number, line in enumerate(label):
+                ink = MUTED if number else INK
+                axes.text(0.0, start + number + 0.5, line, transform=across, va="center", color=ink)
+            _whisker(axes, position - 0.15, attack.auc, colour, filled=True)
+            _whisker(axes, position + 0.4, attack.blind, MUTED, filled=False)
         axes.axvline(0.5, color=INK, linewidth=0.9, linestyle="--")
-        labels = [attack.label + ("  (void)" if attack.void else "") for attack in attacks]
-        axes.set_yticks(range(len(attacks)), labels)
-        axes.set_ylim(len(attacks) - 0.4, -0.6)
+        axes.set_yticks([])
+        axes.set_ylim(depth, -0.2)
+        axes.spines["left"].set_visible(False)
         ends = [v for a in attacks for v in (*a.auc, *a.blind) if v is not None and not math.isnan(v)]
         axes.set_xlim(min([0.4, *ends]) - 0.02, max([0.6, *ends]) + 0.02)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
         axes.set_xlabel("AUC with interval (filled: attack; outline: blind)")
         return None
 
-    height = 0.9 + 0.36 * max(len(attacks), 2)
+    height = 0.7 + 0.185 * max(depth, 4)
     described = f"AUC of {len(attacks)} attacks with intervals, beside their blind baselines"
     return render(draw, width=WIDTH, height=height, name=name, description=described)
+
+
+def _wrapped(label: str) -> list[str]:
+    return [line for part in label.split("\n") for line in textwrap.wrap(part, 52) or [""]]
 
 
 def _whisker(
@@ -242,7 +257,7 @@ def cost(rows: Sequence[CostBar], name: str = "cost") -> str:
     def draw(figure: Figure) -> None:
         if not rows:
             return empty_panel(figure.subplots(), "No round is finished yet.")
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        left, right = figure.subplots(2, 1)
         for position, row in enumerate(rows):
             start = 0.0
             for index, phase in enumerate(phases):
@@ -259,18 +274,18 @@ def cost(rows: Sequence[CostBar], name: str = "cost") -> str:
                     color=SERIES[0] if label == "up" else SERIES[5], hatch=None if label == "up" else "////",
                     label=None if position else label,
                 )  # fmt: skip
-        left.set_yticks(range(len(rows)), [row.row for row in rows])
-        left.set_ylim(len(rows) - 0.4, -0.6)
         left.set_xlabel("seconds")
         right.set_xlabel("MB per client")
         for axes in (left, right):
+            axes.set_yticks(range(len(rows)), [shortened(row.row) for row in rows])
+            axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
             if phases or axes is right:
-                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, fontsize=8, columnspacing=1.0,
+                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, columnspacing=1.0,
                             handlelength=1.4, borderaxespad=0.2)  # fmt: skip
         return None
 
-    height = 1.0 + 0.36 * max(len(rows), 1) + 0.2 * math.ceil(len(phases) / 5)
+    height = 1.9 + 0.72 * max(len(rows), 1) + 0.2 * math.ceil(len(phases) / 4)
     described = "Seconds per phase and bytes per client, for " + (", ".join(r.row for r in rows) or "no row")
     return render(draw, width=WIDTH, height=height, name=name, description=described)

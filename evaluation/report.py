@@ -1,28 +1,30 @@
-"""One self-contained HTML page from a run's folder: inline style and figures, no script, readable on paper.
+"""One self-contained HTML page from a run's folder: the answer on one screen, then the rest, folded.
 
-Everything on the page is read from the folder's files; what is missing is said to be missing. Text from the
-files is escaped.
+Inline style and figures, no script, readable on paper. Everything on the page is read from the folder's files;
+what is missing is said to be missing. Text from the files is escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation import audit_tables, plots, tables
-from evaluation.canvas import themed
+from evaluation import audit_tables, figures, plots, tables
+from evaluation.facts import facts
+from evaluation.grids import Grid, accuracy_grid
+from evaluation.leakage import leakage, leakage_cells, leakage_grid
+from evaluation.page import inline, page
 from evaluation.run_folder import Run, mapping, number, objects, read_run, texts
+from evaluation.tasks import task_name, tasks_listed
 from evaluation.verdict import banners, verdict
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class _RowSection:
     name: str
-    matrix: Any
+    matrix: Grid | None
     cohort_figure: Any
     cohorts: tables.Table
     claims: tuple[tuple[str, tuple[str, ...]], ...]
@@ -52,9 +54,11 @@ _CLAIMS = (
 
 
 def _claims(entry: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    epsilon, delta = tables.epsilon_above(entry.get("epsilon")), tables.small(entry.get("delta"))
-    head = "no guarantee" if epsilon == "none" else f"epsilon {epsilon}, delta {delta}"
-    if "epsilon_built_in" in entry and epsilon != "none":
+    epsilon = number(entry.get("epsilon"))
+    private = epsilon is not None and math.isfinite(epsilon)
+    bound = f"epsilon {tables.epsilon_above(epsilon)}, delta {tables.small(entry.get('delta'))}"
+    head = bound if private else "no guarantee"
+    if "epsilon_built_in" in entry and private:
         ours = f"epsilon {tables.epsilon_above(entry['epsilon_built_in'])} ({entry.get('accountant_built_in')})"
         head += f", by {entry.get('accountant')}, which is not part of secure-fcl; its own accountants: {ours}"
     found: list[tuple[str, tuple[str, ...]]] = [("Worst cohort", (head,))]
@@ -74,12 +78,11 @@ def _sentence(value: object) -> str:
     return ", ".join(f"{key} {tables.size(amount)}" for key, amount in known if amount)
 
 
-def _row_section(run: Run, row: str, index: int, inline: Callable[[str], Any]) -> _RowSection:
-    matrix = run.matrix(row)
+def _row_section(run: Run, row: str, index: int) -> _RowSection:
     bars = tables.cohort_bars(run, row)
     return _RowSection(
         name=row,
-        matrix=inline(plots.accuracy_matrix(matrix, row, f"matrix{index}")) if matrix else None,
+        matrix=accuracy_grid(run, row),
         cohort_figure=inline(plots.epsilon_per_cohort(bars, row, f"epsilon{index}")) if bars else None,
         cohorts=tables.cohorts(run, row),
         claims=_claims(mapping(run.guarantee(row))) if run.guarantee(row) is not None else (),
@@ -112,6 +115,23 @@ def _environment(run: Run) -> tuple[tuple[str, str], ...] | None:
     return tuple(lines)
 
 
+def _course(run: Run) -> tables.Table:
+    """Accuracy over the classes seen so far: the curve as a table, one line per row of the run."""
+    count = max((max(run.tasks(row), default=-1) + 1 for row in run.rows), default=0)
+    lines = [
+        (row, *(tables.percent(mapping(run.tasks(row).get(task)).get("seen")) for task in range(count)))
+        for row in run.rows
+    ]
+    return tables.Table(("row", *(f"after {task_name(task)}" for task in range(count))), tuple(lines), 1)
+
+
+def _front(run: Run, rows: list[_RowSection]) -> _RowSection | None:
+    """The row whose matrices stand on the first screen: the attacked one, else the first that has a matrix."""
+    attacked = mapping(run.attacks).get("row")
+    shown = [row for row in rows if row.matrix is not None]
+    return next((row for row in shown if row.name == attacked), shown[0] if shown else None)
+
+
 def render_report(folder: Path) -> str:
     """The report of the run in `folder`, as the text of one HTML file.
 
@@ -121,33 +141,33 @@ def render_report(folder: Path) -> str:
     Raises:
         StorageError: `folder` is not a folder.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     run = read_run(folder)
-
-    def inline(svg: str) -> Markup:
-        return Markup(themed(svg))
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     curve, attack_bars, cost_bars = _curve(run), audit_tables.attack_bars(run), tables.cost_bars(run)
-    return environment.get_template("report.html").render(
+    rows = [_row_section(run, row, index) for index, row in enumerate(run.rows)]
+    front = _front(run, rows)
+    return page(
+        "report.html",
         run=run,
         title=folder.resolve().name,
+        facts=facts(run),
         verdict=verdict(run),
         banners=banners(run),
+        subjects=figures.subjects(run),
+        columns=figures.COLUMNS,
+        rules=figures.RULES,
+        front=front,
+        leakage_grid=leakage_grid(run) if front is not None and front.name == mapping(run.attacks).get("row") else None,
         results=tables.results(run),
         curve=inline(curve) if curve else None,
-        rows=[_row_section(run, row, index, inline) for index, row in enumerate(run.rows)],
+        course=_course(run),
+        tasks_listed=tasks_listed(run.task_names),
+        rows=rows,
         attacks=audit_tables.attacks(run),
         attack_seconds=tables.quantity(mapping(run.attacks).get("seconds"), 1),
         attacked=str(mapping(run.attacks).get("row", "?")),
         attack_figure=inline(plots.attack_aucs(attack_bars)) if attack_bars else None,
-        leakage=audit_tables.leakage(run),
-        leakage_cells=audit_tables.leakage_cells(run),
+        leakage=leakage(run),
+        leakage_cells=leakage_cells(run),
         by_task=audit_tables.by_task(run),
         history=audit_tables.history(run),
         mechanism=audit_tables.mechanism(run),

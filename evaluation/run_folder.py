@@ -13,6 +13,7 @@ from typing import Any
 from evaluation.errors import EvaluationError, StorageError
 from evaluation.files import Record, read_json, read_jsonl, read_text
 from evaluation.matrix import AccuracyMatrix
+from evaluation.tasks import task_name
 
 
 def number(value: object) -> float | None:
@@ -55,6 +56,16 @@ class Run:
         """Names of the rows, in the order in which they first occur."""
         named = [record["row"] for record in (*self.metrics, *self.cost) if isinstance(record.get("row"), str)]
         return tuple(dict.fromkeys([*named, *mapping(mapping(self.certificate).get("rows"))]))
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Public names of the tasks in order, as far as the run recorded them."""
+        return tuple(texts(mapping(self.environment).get("tasks")))
+
+    def task_name(self, task: object) -> str:
+        """What a reader calls the task with this 0-based number; "task ?" if it is no number."""
+        place = number(task)
+        return "task ?" if place is None or not place.is_integer() else task_name(int(place), self.task_names)
 
     def records(self, kind: str, row: str) -> list[Record]:
         """The metric records of one kind and row."""

@@ -1,4 +1,4 @@
-"""The same run in the terminal: verdict, warnings and tables with rich, narrow enough for 80 columns."""
+"""The same run in the terminal, narrow enough for 80 columns: one table of figures, or everything."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation import audit_tables, tables
+from evaluation.facts import facts
+from evaluation.figures import COLUMNS, Level, subjects
 from evaluation.run_folder import Run, read_run, texts
 from evaluation.verdict import banners, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_STYLES: dict[Level, str] = {"good": "green", "fair": "yellow", "poor": "red", "unknown": "dim"}
 _QUALITY = ("row", "noise", "epsilon", "windows", "tasks", "classes", "worst client", "forgetting")
 _COURSE = ("row", "backward", "incremental", "learning", "up per client", "seconds")
 _BRIEF = {"worst client": "worst", "epsilon shown": "shown", "epsilon spent": "spent"}
@@ -55,7 +58,43 @@ def _print_results(console: Console, run: Run) -> None:
 
 
 def print_summary(folder: Path, console: Console) -> None:
-    """Print the run in `folder` to `console`: verdict, warnings, and the tables that exist.
+    """Print the run in `folder` to `console`: what ran, severe warnings, and one table of five figures a row.
+
+    Every figure has its verdict below it, by the rules of `evaluation.figures`. `print_details` prints the rest.
+
+    Raises:
+        StorageError: `folder` is not a folder.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    run = read_run(folder)
+    if not run.rows:
+        console.print(verdict(run), markup=False, highlight=False)
+        return
+    told = " · ".join(f"{name.lower()}: {value}" for name, value in facts(run))
+    console.print(told, markup=False, highlight=False)
+    warnings = banners(run)
+    for banner in (banner for banner in warnings if banner.severe):
+        console.print(f"WARNING: {banner.text}", style="bold red", markup=False, highlight=False)
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("Strategy", overflow="fold")
+    for name, _ in COLUMNS:
+        shown.add_column(name, overflow="fold")
+    for subject in subjects(run):
+        cells = [Text(subject.name)]
+        for figure in subject.figures:
+            cell = Text(f"{figure.value}\n" if figure.value else "")
+            cells.append(cell.append(figure.verdict, style=_STYLES[figure.level]))
+        shown.add_row(*cells)
+    console.print(shown)
+    if notes := sum(not banner.severe for banner in warnings):
+        console.print(f"{notes} note{'s' * (notes > 1)} in the report.", style="dim", highlight=False)
+
+
+def print_details(folder: Path, console: Console) -> None:
+    """Print the run in `folder` to `console`: verdict, warnings, and all tables that exist.
 
     Text from the files is printed as it is; square brackets in it are no markup.
 

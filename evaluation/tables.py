@@ -79,10 +79,15 @@ def size(amount: float) -> str:
     return f"{amount:.0f} B"
 
 
+def epsilon_of(run: Run, row: str) -> float | None:
+    """The epsilon that a row's certificate states for its worst cohort; None if there is no finite one."""
+    known = number(mapping(run.guarantee(row)).get("epsilon"))
+    return known if known is not None and math.isfinite(known) else None
+
+
 def guarantee_text(run: Run, row: str) -> str:
     """The epsilon a row may claim, its worst cohort's: a number, "none", or "not stated"."""
-    entry = run.guarantee(row)
-    return "not stated" if not isinstance(entry, dict) else epsilon_above(entry.get("epsilon"))
+    return epsilon_above(epsilon_of(run, row)) if isinstance(run.guarantee(row), dict) else "not stated"
 
 
 def cost_bars(run: Run) -> tuple[CostBar, ...]:
@@ -114,7 +119,7 @@ def results(run: Run) -> Table:
     lines = []
     for row in run.rows:
         finals = run.records("final", row)
-        found = finals[-1] if finals else _so_far(run, row)
+        found = quality(run, row)
         guarantee = mapping(run.guarantee(row))
         bar = costs.get(row)
         lines.append(
@@ -132,6 +137,12 @@ def results(run: Run) -> Table:
             )
         )
     return Table(columns, tuple(lines), 2)
+
+
+def quality(run: Run, row: str) -> dict[str, object]:
+    """The final record of a row, or what is known of one in progress."""
+    finals = run.records("final", row)
+    return finals[-1] if finals else _so_far(run, row)
 
 
 def _so_far(run: Run, row: str) -> dict[str, object]:
@@ -163,7 +174,7 @@ def cohorts(run: Run, row: str) -> Table:
     lines = [
         (
             str(cohort.get("group", "?")),
-            f"task {int(number(cohort.get('arrival')) or 0) + 1}",
+            run.task_name(cohort.get("arrival")),
             str(cohort.get("fate", "?")),
             "; ".join(str(event) for event in cohort.get("events") or ()),
             epsilon_above(cohort.get("epsilon_rdp")),

@@ -63,10 +63,11 @@ def write_synthetic_run(
         "packages": {"numpy": np.__version__},
         "cpu_count": 2,
     }
-    write_json(folder / "environment.json", {**environment, "commit": None})
+    named = {"tasks": [f"class {2 * task}, class {2 * task + 1}" for task in range(tasks)]}
+    write_json(folder / "environment.json", {**environment, **named, "commit": None})
     write_json(folder / "state.json", {"finished": finished})
     if audited and rows:
-        write_json(folder / "attacks.json", _attacks(rows[0]))
+        write_json(folder / "attacks.json", _attacks(rows[0], tasks))
     return folder
 
 
@@ -178,11 +179,25 @@ def _outcome(game: str, attack: str, auc: float, half: float, **more: Any) -> Re
         "n_nonmembers": 400, "auc": auc, "auc_low": auc - half, "auc_high": auc + half, "confidence": 0.95,
         "blind_auc": 0.503, "blind_low": 0.463, "blind_high": 0.543, "void": False, "tpr": rates,
         "epsilon_lower": {"value": 0.0, "ceiling": 4.69, "confidence": 0.95, "delta": 1e-5},
-        "ledger_epsilon": 2.7, "control": None, **more,
+        "ledger_epsilon": 2.7, "control": None, "about": "run", "task": None, **more,
     }  # fmt: skip
 
 
-def _attacks(row: str) -> Record:
+def _leakage(tasks: int) -> Record:
+    """Advantages that fall with forgetting on discarded examples and not on kept ones; none of the last task."""
+
+    def cells(fades: bool) -> list[list[Record | None]]:
+        values = [[0.3 / (1 + stage - task if fades else 1) for task in range(stage + 1)] for stage in range(tasks)]
+        return [
+            [{"value": v, "low": v - 0.1, "high": v + 0.1} if task < tasks - 1 else None for task, v in enumerate(line)]
+            + [None] * (tasks - len(line))
+            for line in values
+        ]
+
+    return {"tasks": list(range(tasks)), "discarded": cells(True), "kept": cells(False)}
+
+
+def _attacks(row: str, tasks: int) -> Record:
     void = {"void": True, "blind_auc": 0.62, "blind_low": 0.58, "blind_high": 0.66}
     return {
         "seconds": 31.5,
@@ -202,5 +217,6 @@ def _attacks(row: str) -> Record:
             for world, noise, found in (("one client", "off", 0.81), ("one client", "as ran", 0.05),
                                         ("sum of 5", "off", 0.12), ("sum of 5", "as ran", 0.02))
         ],
+        "leakage": _leakage(tasks),
         "not_tested": ["malicious server", "timing of messages"],
     }  # fmt: skip

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 
 from evaluation.audit_tables import adjusted_p, is_canary
+from evaluation.figures import SIGNIFICANT, unhidden
 from evaluation.run_folder import Run, mapping, number, objects, texts
-from evaluation.tables import epsilon_above, epsilon_below, guarantee_text, p_text, percent, small
+from evaluation.tables import epsilon_above, epsilon_below, epsilon_of, p_text, percent, small
 
-#: Level of the adjusted p-values below which an attack is said to do better than chance.
-SIGNIFICANT = 0.05
-_UNENCRYPTED = {"plain", "none", "clear", "off", ""}
+_OLDER = (
+    "The audit is of an older version and does not say which of its games were about canaries, staged rounds or one "
+    "task; all are shown as games about the run. Play it again with: secure-fcl audit."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ def banners(run: Run) -> tuple[Banner, ...]:
     if run.finished is not True:
         found.append(Banner("The run is not finished: numbers are those of the last finished task.", False))
     found += [Banner(problem, False) for problem in run.problems]
+    if not all("about" in outcome for outcome in objects(mapping(run.attacks).get("outcomes"))):
+        found.append(Banner(_OLDER, False))
     return tuple(sorted(found, key=lambda banner: not banner.severe))
 
 
@@ -42,9 +46,7 @@ def _row_banners(run: Run) -> list[Banner]:
     found = []
     for row in run.rows:
         final, entry = _of(run, row), run.guarantee(row)
-        protection = mapping(entry).get("protection", final.get("protection", "bfv"))
-        hiding = str(mapping(entry).get("hiding", "unsaid"))
-        if str(protection).lower() in _UNENCRYPTED or hiding == "nothing":
+        if unhidden(run, row):
             found.append(Banner(f"{row}: uploads were not encrypted; the server saw every client's update.", True))
         if entry is not None:
             certified = mapping(entry)
@@ -176,11 +178,10 @@ def _rows_in_words(run: Run) -> list[str]:
         if not final:
             sentences.append(f"{row} is unfinished after {len(run.tasks(row))} tasks.")
             continue
-        epsilon = guarantee_text(run, row)
-        claim = {
-            "none": "without a privacy guarantee",
-            "not stated": "with no epsilon stated",
-        }.get(epsilon, f"at epsilon {epsilon} for its worst cohort")
+        epsilon = epsilon_of(run, row)
+        claim = "with no epsilon stated" if run.guarantee(row) is None else "without a privacy guarantee"
+        if epsilon is not None:
+            claim = f"at epsilon {epsilon_above(epsilon)} for its worst cohort"
         forgotten = number(final.get("forgetting"))
         loss = (
             f" and forgot {percent(forgotten)} points of earlier tasks"

@@ -76,7 +76,7 @@ def start(config: Config, runs: Path, name: str | None = None, journals: bool = 
     `journals`: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
     """
     prepared = prepare(config)
-    return prepared, RunFolder.create(runs, config, name, journals)
+    return prepared, RunFolder.create(runs, config, name, journals, prepared.scenario.task_names)
 
 
 def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT,)) -> tuple[Prepared, RunFolder]:

@@ -17,6 +17,7 @@ from attacks.games.attack import Attack, Candidates, run_attack
 from attacks.games.judging import BoolArray, Terms, has_spread
 from attacks.games.play import MEMBERSHIP, RETAINED, Game, Outcome, judge
 from attacks.games.views import View
+from evaluation.tasks import task_name
 
 
 def audit_tasks(
@@ -90,7 +91,8 @@ def _by_task(
         coins = truth[chosen]
         if not has_spread(coins, candidates.cluster[chosen]):
             continue
-        own = replace(terms, target=f"{terms.target}, task {int(task)}", ledger_epsilon=ledger.get(int(task)))
+        number, name = int(task), task_name(int(task))
+        own = replace(terms, target=f"{terms.target}, {name}", task=number, ledger_epsilon=ledger.get(number))
         names = (attack.name, view.threat.name)
         outcomes.append(judge(game, names, scores[chosen], candidates.take(chosen), coins, own))
     if not outcomes:

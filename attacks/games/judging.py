@@ -57,6 +57,8 @@ class Terms:
         confidence: level of all intervals and bounds, in (0, 1).
         repeats: permutations behind a p-value where scores tie and few have either truth, at least 100.
         control: marks a control game in the report, or one that was played without the noise to show what it hides.
+        about: what was attacked: the "run" itself, "staged" rounds played anew, or "canaries", made to be found.
+        task: the task that the game is about, from 0; None if about several or none.
         guess: "both" ways, or "members" only: what an adversary does to whom a low score says little (a canary that no
             batch drew looks like one that was not there).
     """
@@ -70,6 +72,8 @@ class Terms:
     confidence: float = 0.95
     repeats: int = 9999
     control: Literal["positive", "negative", "without noise"] | None = None
+    about: Literal["run", "staged", "canaries"] = "run"
+    task: int | None = None
     guess: Literal["both", "members"] = "both"
 
 

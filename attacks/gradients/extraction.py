@@ -132,8 +132,9 @@ def stage_extraction(
     gains = [a - b for a, b in zip(own, blind, strict=True)]
     world = f"{replayed} replayed in a batch of {size}, one client"
     return Reconstruction(
-        world, "as ran" if noise > 0 else "off", len(own), *(mean_interval(v) for v in (own, blind, gains))
-    )
+        world=world, noise="as ran" if noise > 0 else "off", n=len(own), correlation=mean_interval(own),
+        blind=mean_interval(blind), gain=mean_interval(gains),
+    )  # fmt: skip
 
 
 def _paired(found: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ KNOWN_LABELS: tuple[Method, ...] = ("analytic", "cosine", "iDLG")
 """The portfolio when labels are known; DLG would search for them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """Reconstruction in one world: means over the targets with t intervals.
 
@@ -41,6 +41,7 @@ class Reconstruction:
         correlation: of reconstruction and target, centred per channel, in [-1, 1].
         blind: of the best blind guess (mean, most typical member, a constant) and the target.
         gain: correlation minus blind, paired by target.
+        clients: number of clients in what was observed; 1 for one client's own, which a secure sum hides.
     """
 
     world: str
@@ -49,6 +50,7 @@ class Reconstruction:
     correlation: Score
     blind: Score
     gain: Score
+    clients: int = 1
 
 
 def _directions(x: NDArray[np.floating]) -> Floats:
@@ -156,12 +158,13 @@ def reconstruct(
         own = centred_correlation(found[number * len(x) : (number + 1) * len(x)], np.asarray(x))
         results.append(
             Reconstruction(
-                world.world,
-                world.noise,
-                len(x),
-                mean_interval(own.tolist(), confidence),
-                mean_interval(blind.tolist(), confidence),
-                mean_interval((own - blind).tolist(), confidence),
+                world=world.world,
+                noise=world.noise,
+                n=len(x),
+                correlation=mean_interval(own.tolist(), confidence),
+                blind=mean_interval(blind.tolist(), confidence),
+                gain=mean_interval((own - blind).tolist(), confidence),
+                clients=world.clients,
             )
         )
     return tuple(results)

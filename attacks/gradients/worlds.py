@@ -11,7 +11,7 @@ protection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +34,13 @@ class GradientWorld:
         world: "one client" or "sum of n".
         noise: "off" or "as ran".
         gradients: (m, d), one observed gradient per target.
+        clients: number of clients in what is observed; 1 for one client's own.
     """
 
     world: str
     noise: str
     gradients: torch.Tensor
+    clients: int = field(default=1, kw_only=True)
 
 
 def clip_rows(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
@@ -122,6 +124,6 @@ def build_gradient_worlds(
     return (
         GradientWorld("one client", "off", alone),
         GradientWorld("one client", "as ran", alone + noise_one * noise),
-        GradientWorld(total, "off", summed),
-        GradientWorld(total, "as ran", summed + noise_sum * noise),
+        GradientWorld(total, "off", summed, clients=n_clients),
+        GradientWorld(total, "as ran", summed + noise_sum * noise, clients=n_clients),
     )

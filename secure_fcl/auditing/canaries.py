@@ -148,6 +148,7 @@ def _outcome(world: AuditWorld, scores: Floats, truth: Bools, fate: Fate, epsilo
         coin=Coin(0.5),
         delta=audit_delta(world.plan),
         ledger_epsilon=finite(epsilon),
+        about="canaries",
         guess="members",
     )
     own = scores[:, :, :-1].sum(axis=0).ravel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.randomness import public_seed
 from secure_fcl.streams import IDLE
 
+Measure = Literal["bytes", "seconds", "number"]
+
 #: Channel, the field of a recorded message it is read from, and what it may not tell.
-_CHANNELS = (("message sizes", "bytes"), ("message times", "seconds"))
+_CHANNELS: tuple[tuple[str, Measure], ...] = (("message sizes", "bytes"), ("message times", "seconds"))
 
 
 def play_channels(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
@@ -44,7 +46,7 @@ def play_channels(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
         except TOO_LITTLE as error:
             missing.append(f"side channel, {channel}: {error}")
             continue
-        findings.append(_record(found, values))
+        findings.append(_record(found, values, field))
     more, untold = _declared(world)
     return findings + more, (*missing, *untold)
 
@@ -73,7 +75,7 @@ def _declared(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, ...]]
         except TOO_LITTLE as error:
             missing.append(f"side channel, {channel.name}: {error}")
             continue
-        findings.append(_record(found, [sizes]))
+        findings.append(_record(found, [sizes], "number"))
     return findings, tuple(missing)
 
 
@@ -115,10 +117,11 @@ def _visits(world: AuditWorld, messages: list[dict[str, Any]]) -> tuple[list[lis
     return [grouped[key] for key in groups], np.array([above[slot, client] for slot, client in groups])
 
 
-def _record(found: ChannelFinding, values: list[list[float]]) -> dict[str, Any]:
+def _record(found: ChannelFinding, values: list[list[float]], measure: Measure) -> dict[str, Any]:
     every = np.array([value for visit in values for value in visit])
     return {
-        "channel": found.channel, "auc": found.auc.value, "low": found.auc.low, "high": found.auc.high,
+        "channel": found.channel, "measure": measure,
+        "auc": found.auc.value, "low": found.auc.low, "high": found.auc.high,
         "n": found.auc.n, "charged": found.charged, "unaccounted": found.unaccounted,
         "least": float(every.min()), "largest": float(every.max()),
     }  # fmt: skip

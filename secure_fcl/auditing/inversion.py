@@ -101,12 +101,12 @@ def _recorded(
         near = _nearest(scenario, own, asked, found)
         rows.append(
             Reconstruction(
-                f"client {client}, recorded update",
-                noise,
-                len(asked),
-                mean_interval(near.tolist(), 0.95),
-                mean_interval(best_blind.tolist(), 0.95),
-                mean_interval((near - best_blind).tolist(), 0.95),
+                world=f"client {client}, recorded update",
+                noise=noise,
+                n=len(asked),
+                correlation=mean_interval(near.tolist(), 0.95),
+                blind=mean_interval(best_blind.tolist(), 0.95),
+                gain=mean_interval((near - best_blind).tolist(), 0.95),
             )
         )
     return rows

@@ -16,6 +16,7 @@ from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, OddsScore, SequenceMean, Standardised
 from attacks.membership.shadow import Rmia, ShadowMembership
+from evaluation.tasks import task_name
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
@@ -90,7 +91,7 @@ def _by_task(
     """One run, one bound per task, each against its own cohorts' charge (G-DP1)."""
     few = _thin_tasks(candidates, truth)
     asked = np.flatnonzero(~np.isin(candidates.task, few))
-    missing = [f"membership in task {task + 1}: fewer than {FEWEST_BLOCKS} held-out items" for task in few]
+    missing = [f"membership in {task_name(task)}: fewer than {FEWEST_BLOCKS} held-out items" for task in few]
     attack: Attack = (
         ShadowMembership(world.shadows, history="all")
         if world.shadows is not None

@@ -59,7 +59,7 @@ def play_arrival(world: AuditWorld) -> Played:
         target = f"staged rounds of {scenario.clients} clients: class {name}, noise {'as ran' if noise else 'off'}"
         terms = Terms(
             target=target, seed=public_seed(world.plan.config.seed, "judge", target), delta=audit_delta(world.plan),
-            control=None if noise else "without noise",
+            control=None if noise else "without noise", about="staged",
         )  # fmt: skip
         outcome, who = stage_arrival(
             module, world.model_after(slot - 1), bias, label, (data[0], data[1]), (scenario.clients, held, brought),
@@ -116,7 +116,7 @@ def play_clear_updates(world: AuditWorld) -> Played:
         module = world.strategy.network(world.strategy.initial())
         outcomes += stage_clear_updates(
             module, models, (asked, truth), [world.examples(own[int(k)]) for k in others], _rule(world, noise),
-            replace(terms, control=None if noise else "without noise"),
+            replace(terms, control=None if noise else "without noise", about="staged"),
         )  # fmt: skip
     return Played(tuple(outcomes))
 

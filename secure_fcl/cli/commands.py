@@ -4,82 +4,58 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_fcl.cli.study_commands import make_app as make_study_app
+from secure_fcl import __version__
+from secure_fcl.cli.shared import (
+    REFUSED,
+    STOPPED,
+    ConfigFile,
+    DataDir,
+    Journals,
+    Runs,
+    Settings,
+    TrustCode,
+    one_sentence,
+    tell,
+)  # fmt: skip
+from secure_fcl.cli.study_commands import study_app
 
 if TYPE_CHECKING:
     from secure_fcl.running.folder import RunFolder
     from secure_fcl.running.prepare import Prepared
 
 app = typer.Typer(
-    help="Federated continual learning with DP-SGD, encrypted sums, and an attack suite.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Data sets: list, verify, fetch.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-ConfigFile = Annotated[Path | None, typer.Argument(help="TOML configuration; all defaults without it.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one key; may be repeated.")
-]
-DataDir = Annotated[str, typer.Option("--data-dir", help="Folder of data files.")]
-TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Import the code that the run's configuration names as module:name.")
-]
-Journals = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SECURE_FCL_JOURNALS",
-        help="Folder outside the run's, in which each device keeps how far the ledger went when it answered last.",
-    ),
-]
-REFUSED = 2
-STOPPED = 130
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"secure-fcl {__version__}")
+        raise typer.Exit
 
 
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Turn every error raised on purpose into one line on stderr and exit code 2."""
-    from attacks.errors import AttackError
-    from crypto.errors import CryptoError
-    from evaluation.errors import EvaluationError
-    from privacy.errors import PrivacyError
-    from secure_fcl.errors import SecureFclError
-
-    try:
-        yield
-    except (SecureFclError, CryptoError, PrivacyError, AttackError, EvaluationError) as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its permissions and the disk")
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        raise typer.Exit(STOPPED) from None
-
-
-def _tell(text: str) -> None:
-    """Print from a signal's handler: it may run in the middle of an import or a write, where no library is safe."""
-    os.write(1, f"{text}\n".encode())
-
-
-def _fail(sentence: str) -> None:
-    typer.echo(f"secure-fcl: {sentence}", err=True)
-    raise typer.Exit(REFUSED)
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Federated continual learning with DP-SGD, encrypted sums, and an attack suite."""
 
 
 @app.command()
 def run(
     config: ConfigFile = None,
     settings: Settings = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run's folder; default: date and data set.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
     trust_code: TrustCode = False,
@@ -89,7 +65,7 @@ def run(
 
     Without a file: 30 phones (HAPT), six tasks, replay and fine-tuning at epsilon 8, class sums at epsilon 2, BFV.
     """
-    with _one_sentence():
+    with one_sentence():
         from secure_fcl.config import load_config
         from secure_fcl.errors import ConfigInvalid
         from secure_fcl.runner import require_room, start
@@ -107,6 +83,21 @@ def run(
         else:
             prepared, folder = start(load_config(config, settings or ()), runs, name, journals is not None)
         _execute(prepared, folder, journals)
+
+
+@app.command()
+def demo(runs: Runs = Path("runs"), settings: Settings = None) -> None:
+    """Run the product at its best in about a minute: four strategies at epsilon 1 on 30 phones, BFV, then the attacks.
+
+    CALM, class sums, replay and fine-tuning see the same public features; the noise is shared in the sum.
+    """
+    with one_sentence():
+        from secure_fcl.config import load_config
+        from secure_fcl.demo import CONFIG
+        from secure_fcl.runner import start
+
+        prepared, folder = start(load_config(CONFIG, settings or ()), runs)
+        _execute(prepared, folder, None)
 
 
 def _say_unpinned(folder: RunFolder) -> None:
@@ -127,7 +118,7 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None) -> No
     console = Console()
     stop = StopRequest()
     try:
-        with stop.listening(_tell), progress(console, prepared.rounds) as watch:
+        with stop.listening(tell), progress(console, prepared.rounds) as watch:
             report = execute(
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )
@@ -147,7 +138,7 @@ def audit(
     trust_code: TrustCode = False,
 ) -> None:
     """Play the attacks against a finished run again and rewrite its report; exit 2 if they contradict the ledger."""
-    with _one_sentence():
+    with one_sentence():
         from rich.console import Console
 
         from evaluation.summary import print_summary
@@ -170,14 +161,15 @@ def audit(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    details: Annotated[bool, typer.Option("--details", help="Print every table, not only the five figures.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write a TensorBoard copy.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Render report.html from the files of a run and print the summary."""
-    with _one_sentence():
+    with one_sentence():
         from rich.console import Console
 
-        from evaluation.summary import print_summary
+        from evaluation.summary import print_details, print_summary
         from secure_fcl.errors import RunInUse
         from secure_fcl.runner import render, write_report
         from secure_fcl.running.folder import RunFolder
@@ -191,7 +183,7 @@ def report(
             path = render(folder)
             typer.echo(f"secure-fcl: run {run} is in progress; whether its files fit is not checked", err=True)
         console = Console()
-        print_summary(folder.path, console)
+        (print_details if details else print_summary)(folder.path, console)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
         if tensorboard:
             from secure_fcl.running.tracking import write_tensorboard
@@ -205,7 +197,7 @@ def verify(
     journals: Journals = None,
 ) -> None:
     """Check that the files of a run belong together, and say what was checked and what could not be; exit 2 if not."""
-    with _one_sentence():
+    with one_sentence():
         from secure_fcl.runner import verify as check
 
         found = check(run, journals)
@@ -220,7 +212,7 @@ def verify(
         typer.echo(f"{run}: what was checked belongs together")
 
 
-app.add_typer(make_study_app(_one_sentence, _tell), name="study")
+app.add_typer(study_app, name="study")
 
 
 @app.command()
@@ -231,7 +223,7 @@ def plan(
     brief: Annotated[bool, typer.Option("--brief", help="Only the configuration itself, no other choices.")] = False,
 ) -> None:
     """Say what a run would cost before anything runs: epsilon of every cohort, noise, storage, bytes, other choices."""
-    with _one_sentence():
+    with one_sentence():
         from rich.console import Console
 
         from secure_fcl.cli.plan_tables import print_plan, write_plan
@@ -248,7 +240,7 @@ def plan(
 @app.command()
 def config(settings: Settings = None, file: ConfigFile = None) -> None:
     """Print the resolved configuration as TOML: every key and its value."""
-    with _one_sentence():
+    with one_sentence():
         from secure_fcl.config import dump_config, load_config
 
         typer.echo(dump_config(load_config(file, settings or ())), nl=False)
@@ -261,7 +253,7 @@ def strategies(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the strategies: what each sends, charges, keeps and needs, read off its code under a configuration."""
-    with _one_sentence():
+    with one_sentence():
         import json
 
         from rich.console import Console
@@ -283,7 +275,7 @@ def keys(
     out: Annotated[Path, typer.Option(help="Folder for roster.json and one private file per party.")] = Path("keys"),
 ) -> None:
     """Make identities: a public roster, and one private file (mode 0600) for each party to take away."""
-    with _one_sentence():
+    with one_sentence():
         from secure_fcl.engines.keys import write_identities
 
         for path in write_identities(names, out):
@@ -308,7 +300,7 @@ def data_list(
     data_dir: DataDir = "",
 ) -> None:
     """List the known data sets and where their files are."""
-    with _one_sentence():
+    with one_sentence():
         from rich.console import Console
 
         from secure_fcl.data.tables import status_table
@@ -319,7 +311,7 @@ def data_list(
 @data_app.command("verify")
 def data_verify(name: str, data_dir: DataDir = "") -> None:
     """Check the files of a data set against their checksums."""
-    with _one_sentence():
+    with one_sentence():
         from rich.console import Console
 
         from secure_fcl.data import verify
@@ -334,7 +326,7 @@ def data_verify(name: str, data_dir: DataDir = "") -> None:
 @data_app.command("fetch")
 def data_fetch(name: str, data_dir: DataDir = "") -> None:
     """Download the files of a data set, checking each; nothing is ever downloaded without this command."""
-    with _one_sentence():
+    with one_sentence():
         from secure_fcl.data.tables import fetch_with_progress
 
         folder = fetch_with_progress(name, data_dir or None)

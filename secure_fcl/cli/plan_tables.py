@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import atomic_write, write_json
+from evaluation.tasks import task_name
 from secure_fcl.forecast.cost import Alternative, Forecast, RowCost
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def print_plan(forecast: Forecast, console: Console) -> None:
     )  # fmt: skip
     _table(
         console, "Epsilon of the examples that arrive in a task, worst cohort",
-        ("row", "fate", *(f"task {t}" for t in range(_tasks(forecast)))),
+        ("row", "fate", *(task_name(t) for t in range(_tasks(forecast)))),
         [
             (cost.row, fate, *_by_task(cost, fate, _tasks(forecast)))
             for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
@@ -135,7 +136,7 @@ def _draw_cohorts(axes: Axes, forecast: Forecast) -> None:
     index = 0
     for cost in forecast.rows:
         for fate in ("kept", "discarded"):
-            points = [(t, e) for t, e in cost.by_arrival(fate) if math.isfinite(e)]
+            points = [(t + 1, e) for t, e in cost.by_arrival(fate) if math.isfinite(e)]
             if points:
                 axes.plot(*zip(*points, strict=True), label=f"{cost.row}, {fate}", markersize=5, **style_of(index))
                 index += 1

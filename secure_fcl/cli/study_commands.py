@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from secure_fcl.cli.shared import STOPPED, one_sentence, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
     from secure_fcl.studies.running import Ahead
 
 File = Annotated[Path, typer.Argument(help=r"TOML file with \[base] and \[grid].")]
+Reported = Annotated[Path, typer.Argument(help="File of the study, or its folder.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Sentence = Callable[[], AbstractContextManager[None]]
-STOPPED = 130
 #: Some cells failed; the others have their results.
 INCOMPLETE = 1
 
@@ -35,92 +36,85 @@ class _RunByDefault(TyperGroup):
         return super().parse_args(ctx, args if not args or args[0] in known else ["run", *args])
 
 
-def make_app(one_sentence: Sentence, tell: Callable[[str], None]) -> typer.Typer:
-    """Return the group of commands.
+study_app = typer.Typer(
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="A grid of runs over any keys: run it (`study FILE`), see where it stands, report it.",
+)
 
-    Args:
-        one_sentence: context that turns errors raised on purpose into one line and exit code 2.
-        tell: prints from a signal's handler.
+
+@study_app.command("run")
+def run(
+    file: File,
+    out: Out = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; default: as many as keep within the cores.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    r"""Run every cell that has no result; the same command continues, tries failed cells again, and adds new ones.
+
+    Ctrl-C stops after the rounds under way. Exit code 1: some cells failed, and are listed. With
+    \[private_selection], only the best run is kept and shown.
     """
-    app = typer.Typer(
-        cls=_RunByDefault,
-        no_args_is_help=True,
-        help="A grid of runs over any keys: run it (`study FILE`), see where it stands, report it.",
-    )
-    _register_run(app, one_sentence, tell)
-    _register_readers(app, one_sentence)
-    return app
+    with one_sentence():
+        from rich.console import Console
+
+        from secure_fcl.runner import StopRequest
+        from secure_fcl.running.loop import Interrupted
+        from secure_fcl.studies import Outcome, open_study
+
+        console, stop = Console(stderr=as_json), StopRequest()
+        found, folder = open_study(file), out or Path("studies") / file.stem
+        try:
+            with stop.listening(tell):
+                done = _work(found, folder, console, stop, jobs)
+        except Interrupted:
+            text = f"stopped; run the same command again to continue {folder}"
+            console.print(text, highlight=False, soft_wrap=True)
+            raise typer.Exit(STOPPED) from None
+        _print(done, as_json)
+        if isinstance(done, Outcome) and done.failed:
+            raise typer.Exit(INCOMPLETE)
 
 
-def _register_run(app: typer.Typer, one_sentence: Sentence, tell: Callable[[str], None]) -> None:
-    @app.command("run")
-    def run(
-        file: File,
-        out: Out = None,
-        jobs: Annotated[
-            int | None, typer.Option(min=1, help="Runs at once; default: as many as keep within the cores.")
-        ] = None,
-        as_json: AsJson = False,
-    ) -> None:
-        r"""Run every cell that has no result; the same command continues, tries failed cells again, and adds new ones.
+@study_app.command("status")
+def status(
+    study: Reported,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where every cell stands and how long the rest may take; nothing of a study that chooses privately."""
+    with one_sentence():
+        from secure_fcl.studies import status as look
 
-        Ctrl-C stops after the rounds under way. Exit code 1: some cells failed, and are listed. With
-        \[private_selection], only the best run is kept and shown.
-        """
-        with one_sentence():
-            from rich.console import Console
-
-            from secure_fcl.runner import StopRequest
-            from secure_fcl.running.loop import Interrupted
-            from secure_fcl.studies import Outcome, open_study
-
-            console, stop = Console(stderr=as_json), StopRequest()
-            found, folder = open_study(file), out or Path("studies") / file.stem
-            try:
-                with stop.listening(tell):
-                    done = _work(found, folder, console, stop, jobs)
-            except Interrupted:
-                text = f"stopped; run the same command again to continue {folder}"
-                console.print(text, highlight=False, soft_wrap=True)
-                raise typer.Exit(STOPPED) from None
-            _print(done, as_json)
-            if isinstance(done, Outcome) and done.failed:
-                raise typer.Exit(INCOMPLETE)
+        found = look(_folder(study, out))
+        if as_json:
+            typer.echo(json.dumps(found, indent=2))
+        else:
+            _print_status(found)
 
 
-def _register_readers(app: typer.Typer, one_sentence: Sentence) -> None:
-    @app.command("status")
-    def status(
-        study: Annotated[Path, typer.Argument(help="File of the study, or its folder.")],
-        out: Out = None,
-        as_json: AsJson = False,
-    ) -> None:
-        """Say where every cell stands and how long the rest may take; nothing of a study that chooses privately."""
-        with one_sentence():
-            from secure_fcl.studies import status as look
+@study_app.command("report")
+def report(file: Reported, out: Out = None, as_json: AsJson = False) -> None:
+    """Write tables, plot and page from the runs that are there, and print them; of a folder, only the page."""
+    with one_sentence():
+        from secure_fcl.errors import RunFolderError
+        from secure_fcl.studies import choose, open_study
+        from secure_fcl.studies.notes import WINNER
+        from secure_fcl.studies.results import write_study_page
+        from secure_fcl.studies.running import reported
 
-            found = look(_folder(study, out))
-            if as_json:
-                typer.echo(json.dumps(found, indent=2))
-            else:
-                _print_status(found)
-
-    @app.command("report")
-    def report(file: File, out: Out = None, as_json: AsJson = False) -> None:
-        """Write tables and plot from the runs that are there, and print them; runs nothing."""
-        with one_sentence():
-            from secure_fcl.errors import RunFolderError
-            from secure_fcl.studies import choose, open_study
-            from secure_fcl.studies.notes import WINNER
-            from secure_fcl.studies.running import reported
-
-            found, folder = open_study(file), _folder(file, out)
-            if found.choice is None:
-                _print(reported(found.cells, folder), as_json)
-            elif (folder / WINNER).exists():
-                _print(choose(found, folder), as_json)
-            else:
-                raise RunFolderError(f"{folder} chooses privately and has not finished; nothing is shown before that")
+        if file.is_dir():
+            typer.echo(f"page: {write_study_page(file)}")
+            return
+        found, folder = open_study(file), _folder(file, out)
+        if found.choice is None:
+            _print(reported(found.cells, folder), as_json)
+        elif (folder / WINNER).exists():
+            _print(choose(found, folder), as_json)
+        else:
+            raise RunFolderError(f"{folder} chooses privately and has not finished; nothing is shown before that")
 
 
 def _folder(study: Path, out: Path | None) -> Path:

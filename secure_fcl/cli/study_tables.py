@@ -53,7 +53,7 @@ def print_outcome(done: Outcome, console: Console | None = None) -> None:
         console.print(failed)
     for sentence in done.total.sentences():
         console.print(sentence, highlight=False)
-    paths = f"table: {done.table}\npoints: {done.points}\nplot: {done.plot}"
+    paths = f"table: {done.table}\npoints: {done.points}\nplot: {done.plot}\npage: {done.page}"
     console.print(paths, highlight=False, soft_wrap=True, markup=False)
 
 

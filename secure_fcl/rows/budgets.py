@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.files import read_json, write_json
+from evaluation.tasks import task_name
 from privacy import Budget, BudgetFilter, BudgetSpent, Charge, Cohort, Event, Ledger, NonPrivate, PrivacyError
 from privacy.cohorts import Spent, add_to
 from privacy.events import from_json, to_json
@@ -202,7 +203,7 @@ class ClientBudget:
         if self._budget is not None:
             for cohort, more in by_cohort(charges).items():
                 if (why := self._budget.refusal(cohort, _plus(self._spent.get(cohort), more))) is not None:
-                    raise BudgetSpent(f"a client refuses task {slot}, round {round} for {cohort}: {why}")
+                    raise BudgetSpent(f"a client refuses {task_name(slot)}, round {round + 1} for {cohort}: {why}")
         add_to(self._spent, charges)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
+from evaluation.tasks import task_name
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
@@ -139,11 +140,12 @@ def held_back(scenario: Scenario) -> list[str]:
 
 
 def _waited(name: str, wait: Wait) -> str:
+    met = f"{name}: met first in slot {wait.met + 1}"
     if wait.released is None:
-        return f"{name}: met first in slot {wait.met}, never released: too few holders ({wait.experiences} experiences)"
+        return f"{met}, never released: too few holders ({wait.experiences} experiences)"
     lost = f"; {wait.never} of {wait.experiences} experiences never released" if wait.never else ""
     return (
-        f"{name}: met first in slot {wait.met}, released first in slot {wait.released}; an experience waited up to "
+        f"{met}, released first in slot {wait.released + 1}; an experience waited up to "
         f"{wait.longest} slots, and at least {wait.cohort} clients released together{lost}"
     )
 
@@ -312,7 +314,7 @@ def render(
         lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:
             epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"
-            where = f"{c['group']}, arrived in task {c['arrival']}, chunk {c['chunk']}, {c['fate']}"
+            where = f"{c['group']}, arrived in {task_name(c['arrival'])}, chunk {c['chunk']}, {c['fate']}"
             lines.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
         lines.append("")
     for one in code:

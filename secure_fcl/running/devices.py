@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from evaluation.tasks import task_name
 from privacy import Ledger
 from secure_fcl.engines.commands import AnyArray, Ask, Close, Done, Open, PerClient, Simulated
 from secure_fcl.engines.device import exported
@@ -52,8 +53,8 @@ class Devices:
         at_start = done.slot == done.round == 0
         if lab is None and not at_start:
             raise SecureFclError(
-                f"row {plan.name} stands in task {done.slot}, round {done.round}, and without a lab nobody kept what "
-                "its devices hold; start a new run"
+                f"row {plan.name} stands in {task_name(done.slot)}, round {done.round + 1}, and without a lab nobody "
+                "kept what its devices hold; start a new run"
             )
         given = Simulated(
             noise_multiplier=multiplier,

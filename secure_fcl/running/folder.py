@@ -8,7 +8,7 @@ import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -55,10 +55,13 @@ class RunFolder:
         self._recalled = False
 
     @staticmethod
-    def create(parent: Path, config: Config, name: str | None = None, journals: bool = False) -> RunFolder:
+    def create(
+        parent: Path, config: Config, name: str | None = None, journals: bool = False, tasks: Sequence[str] = ()
+    ) -> RunFolder:
         """Make a new folder with the resolved configuration and the environment in it.
 
-        `journals`: whether the run's devices keep journals outside the folder (`secure_fcl.engines.journals`).
+        `journals`: whether the run's devices keep journals outside the folder (`secure_fcl.engines.journals`);
+        `tasks`: public names of the tasks, for whoever reads the run's numbers.
 
         Raises:
             RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
@@ -85,7 +88,8 @@ class RunFolder:
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
             about: dict[str, Any] = identity | {"pinned": True, "journals": journals}
             code = [asdict(one) for one in described(config.model_dump())]
-            about = environment() | about | ({"outside_code": code} if code else {})
+            more = ({"tasks": list(tasks)} if tasks else {}) | ({"outside_code": code} if code else {})
+            about = environment() | about | more
             environment_file = to_json(about, indent=2) + "\n"
             atomic_write(unfinished / "environment.json", environment_file)
             pins = Pins(files={"config.toml": _sha256(written), "environment.json": _sha256(environment_file)})

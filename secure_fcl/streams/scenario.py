@@ -117,6 +117,13 @@ class Scenario:
         return len(self.part_classes)
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """Name of each column of the accuracy matrix, by its classes; none where all columns have the same ones."""
+        if len(set(self.part_classes)) < self.parts or self.kind == "domain":
+            return ()
+        return tuple(", ".join(self.source_classes[label] for label in labels) for labels in self.part_classes)
+
+    @property
     def seen_once(self) -> bool:
         """Whether a chunk of the stream is there for one round only."""
         return self.kind == "online" and self.together == 1

@@ -30,6 +30,7 @@ from secure_fcl.studies.choice import Choice
 from secure_fcl.studies.crew import Crew, News, Order, shares
 from secure_fcl.studies.grid import Cell, Study
 from secure_fcl.studies.notes import SELECTION, WINNER
+from secure_fcl.studies.results import write_study_page
 from secure_fcl.studies.running import Say, held
 from secure_fcl.studies.winner import publish, without_hour
 
@@ -255,6 +256,6 @@ def _show(folder: Path, study: Study, cost: Bound, work: _Choosing) -> Chosen:
     write_json(folder / WINNER, found | {"epsilon": cost.epsilon, "delta": cost.delta})
     chosen = _winner(folder)
     assert chosen is not None
-    for path in (folder / WINNER, folder / SELECTION):
+    for path in (write_study_page(folder), folder / WINNER, folder / SELECTION):
         os.utime(path)
     return chosen

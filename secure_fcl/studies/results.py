@@ -14,10 +14,11 @@ from evaluation.files import atomic_write, read_json, read_jsonl
 from evaluation.intervals import mean_interval
 from evaluation.run_folder import mapping, number
 from evaluation.studies import COLUMNS, aggregate, plot_study, read_study
+from evaluation.study_page import render_study
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.studies.grid import Cell
 
-TABLE, PLOT, POINTS = "study.csv", "study.svg", "points.csv"
+TABLE, PLOT, POINTS, PAGE = "study.csv", "study.svg", "points.csv", "study.html"
 MEASURED = ("micro", "task_mean", "forgetting", "leakage", "epsilon_spent", "bytes_up_per_client")
 """What is averaged over seeds."""
 
@@ -93,6 +94,17 @@ def write_tables(rows: Sequence[dict[str, Any]], folder: Path, axes: Sequence[st
     atomic_write(folder / POINTS, _csv([*_POINT, *axes, "seeds", *ends], points(rows, axes)))
     atomic_write(plot, plot_study(aggregate(read_study(table))))
     return table, plot
+
+
+def write_study_page(folder: Path) -> Path:
+    """Write the page of a study, finished or not, or of a private choice, as a whole, and return its path.
+
+    Raises:
+        StorageError: the system refused, or there is no such folder.
+    """
+    path = folder / PAGE
+    atomic_write(path, render_study(folder))
+    return path
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -23,7 +23,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.studies.crew import Crew, News, Order, shares
 from secure_fcl.studies.grid import Cell
 from secure_fcl.studies.notes import SELECTION, Notes
-from secure_fcl.studies.results import POINTS, result, write_tables
+from secure_fcl.studies.results import POINTS, result, write_study_page, write_tables
 from secure_fcl.studies.totals import Total, total_of
 
 Say = Callable[[str], None]
@@ -51,6 +51,7 @@ class Outcome:
     table: Path
     points: Path
     plot: Path
+    page: Path
     rows: tuple[dict[str, Any], ...]
     failed: dict[str, str]
     total: Total
@@ -58,7 +59,8 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as a JSON object."""
         return {
-            "table": str(self.table), "points": str(self.points), "plot": str(self.plot), "rows": [*self.rows],
+            "table": str(self.table), "points": str(self.points), "plot": str(self.plot), "page": str(self.page),
+            "rows": [*self.rows],
             "failed": self.failed, "total": self.total.to_json(),
         }  # fmt: skip
 
@@ -276,8 +278,8 @@ class _Work:
         total = total_of(self.folder, self.notes.added_later)
         self.notes.write(self.folder, {"axes": [*self._axes], "total": total.to_json()})
         return Outcome(
-            table=table, points=self.folder / POINTS, plot=plot, rows=tuple(self.in_order()),
-            failed=dict(self.notes.failed), total=total,
+            table=table, points=self.folder / POINTS, plot=plot, page=write_study_page(self.folder),
+            rows=tuple(self.in_order()), failed=dict(self.notes.failed), total=total,
         )  # fmt: skip
 
 

@@ -100,9 +100,9 @@ def test_each_task_is_judged_against_its_own_charge(models: ShadowModels) -> Non
     attack = ShadowMembership(models.take(np.arange(8)), history="all")
     terms = Terms(target="digits", coin=Coin(), delta=1e-6)
     outcomes = audit_tasks(attack, view, subject.candidates, subject.trained, terms, {0: 0.2, 1: 1000.0})
-    assert [o.terms.target for o in outcomes] == ["digits, task 0", "digits, task 1"]
+    assert [o.terms.target for o in outcomes] == ["digits, task 1", "digits, task 2"]
     assert [o.terms.ledger_epsilon for o in outcomes] == [0.2, 1000.0]
-    assert [c.target for c in attacks.contradictions(outcomes)] == ["digits, task 0"]
+    assert [c.target for c in attacks.contradictions(outcomes)] == ["digits, task 1"]
     with pytest.raises(GameInvalid, match="one-sided"):
         audit_tasks(attack, view, subject.candidates, np.ones(len(subject.trained), dtype=bool), terms, {})
 

@@ -16,10 +16,10 @@ OUTCOME_KEYS = {
     "game", "attack", "view", "target", "n_members", "n_nonmembers", "auc", "auc_low", "auc_high",
     "confidence",
     "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower",
-    "gaussian", "ledger_epsilon", "control",
+    "gaussian", "ledger_epsilon", "control", "about", "task",
 }  # fmt: skip
 RECONSTRUCTION_KEYS = {
-    "world", "noise", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
+    "world", "noise", "clients", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
 }  # fmt: skip
 
 
@@ -33,9 +33,8 @@ def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld
         negative_control(MEMBERSHIP, attack, member_world.view, member_world.candidates, terms),
         replace(played, terms=replace(terms, coin=None, ledger_epsilon=math.inf), epsilon_lower=None),
     ]
-    one = Reconstruction(
-        "one client", "off", 1, *(Score(value=0.5, low=math.nan, high=math.nan, confidence=0.95, n=1) for _ in range(3))
-    )
+    score = Score(value=0.5, low=math.nan, high=math.nan, confidence=0.95, n=1)
+    one = Reconstruction(world="one client", noise="off", n=1, correlation=score, blind=score, gain=score)
     document = audit_document(
         seconds=1.5, row="replay", outcomes=outcomes, reconstructions=[one], not_tested=["shadow models"]
     )
@@ -69,10 +68,15 @@ def test_a_reconstruction_record_says_what_the_reconstruction_says() -> None:
         Score(value=0.1, low=0.0, high=0.2, confidence=0.95, n=8),
         Score(value=0.8, low=0.7, high=0.9, confidence=0.95, n=8),
     )
-    record = reconstruction_record(Reconstruction("sum of 30", "as ran", 8, *scores))
+    correlation, blind, gain = scores
+    result = Reconstruction(
+        world="sum of 30", noise="as ran", n=8, correlation=correlation, blind=blind, gain=gain, clients=30
+    )
+    record = reconstruction_record(result)
     assert record == {
         "world": "sum of 30",
         "noise": "as ran",
+        "clients": 30,
         "n": 8,
         "correlation": 0.9,
         "low": 0.8,

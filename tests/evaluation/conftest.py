@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -5,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.testing import write_synthetic_run
+
+# Test modules import the browser of pages from here by name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 _VOID = {"meta", "br", "link", "hr", "img", "input"}
 

@@ -7,6 +7,7 @@ import pytest
 
 from evaluation import audit_tables
 from evaluation.files import read_json, write_json
+from evaluation.leakage import leakage_cells
 from evaluation.report import render_report
 from evaluation.run_folder import Run, read_run
 from evaluation.verdict import banners, verdict
@@ -23,7 +24,7 @@ MORE: dict[str, Any] = {
                 "similarity": 1.0}],
     "attribution": [{"noise": "as ran", "rounds": 50, "right": 0.12, "low": 0.05, "high": 0.25, "chance": 0.1}],
     "channels": [{"channel": "message sizes", "auc": 0.5, "low": 0.4, "high": 0.6, "n": 40, "unaccounted": False,
-                  "least": 100.0, "largest": 100.0}],
+                  "measure": "bytes", "least": 100.0, "largest": 100.0}],
 }  # fmt: skip
 
 
@@ -32,8 +33,10 @@ def run(run_folder: Path) -> Run:
     path = run_folder / "attacks.json"
     document = read_json(path) | MORE
     one = document["outcomes"][0]
-    document["outcomes"].append({**one, "target": "memory of replay (one coin per block of windows), task 1"})
-    document["outcomes"].append({**one, "target": "canaries in the client's own code", "attack": "direction"})
+    document["outcomes"].append({**one, "target": "memory of replay, task 2", "task": 1})
+    document["outcomes"].append(
+        {**one, "target": "in the client's own code", "about": "canaries", "attack": "direction"}
+    )
     write_json(path, document)
     return read_run(run_folder)
 
@@ -46,15 +49,15 @@ def change(run: Run, **more: Any) -> Run:
 
 def test_single_tasks_have_a_table_of_their_own(run: Run) -> None:
     (line,) = audit_tables.by_task(run).rows
-    assert line[2] == "task 2"
+    assert line[2] == "task 2 (class 2, class 3)"
     targets = [row[4] for row in audit_tables.attacks(run).rows]
-    assert not any(", task 1" in target for target in targets)
+    assert not any(", task 2" in target for target in targets)
     assert len(audit_tables.attack_bars(run)) == len(targets)
 
 
 def test_history_says_what_was_kept_and_how_long_it_lasted(run: Run) -> None:
     first, second = audit_tables.history(run).rows
-    assert first == ("task 1", *["0.600 [0.500, 0.700]"] * 4, "never")
+    assert first == ("task 1 (class 0, class 1)", *["0.600 [0.500, 0.700]"] * 4, "never")
     assert second[-1] == "2 tasks"
 
 
@@ -73,7 +76,7 @@ def test_what_was_tried_on_code_and_servers(run: Run) -> None:
 def test_canaries_are_no_discovery_about_the_run(run: Run) -> None:
     told = verdict(run)
     path = run.folder / "attacks.json"
-    kept = [o for o in read_json(path)["outcomes"] if not o["target"].startswith("canaries")]
+    kept = [o for o in read_json(path)["outcomes"] if o["about"] != "canaries"]
     assert verdict(change(run, outcomes=kept)) == told
     assert [row[1] for row in audit_tables.attacks(run).rows].count("canaries") == 1
 
@@ -97,7 +100,8 @@ def test_the_leakage_matrix_stands_beside_the_accuracy_matrix(run: Run) -> None:
         run, row=run.rows[0], leakage={"tasks": [0, 1], "kept": [[None, None], [cell, None]],
                                        "discarded": [[cell, None], [cell, cell]]},
     )  # fmt: skip
-    table = audit_tables.leakage_cells(document)
-    assert [row[:2] for row in table.rows] == [("task 1", "task 1"), ("task 2", "task 1"), ("task 2", "task 2")]
+    table = leakage_cells(document)
+    first, second = "task 1 (class 0, class 1)", "task 2 (class 2, class 3)"
+    assert [row[:2] for row in table.rows] == [(first, first), (second, first), (second, second)]
     assert [row[4] for row in table.rows] == ["n/a", "0.20 [0.10, 0.30]", "n/a"]
     assert all(row[2] != "n/a" for row in table.rows)

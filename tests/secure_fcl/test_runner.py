@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from secure_fcl.cli.commands import _tell
 from secure_fcl.cli.display import progress
+from secure_fcl.cli.shared import tell
 from secure_fcl.errors import JournalRefused
 from secure_fcl.runner import StopRequest, require_room, write_report
 from secure_fcl.running.records import Tick
@@ -47,7 +47,7 @@ def test_a_stop_is_told_in_the_middle_of_an_import(
 ) -> None:
     # As it stands while Python is still importing it; a console would look its names up and fail.
     monkeypatch.setitem(sys.modules, "rich._emoji_codes", ModuleType("rich._emoji_codes"))
-    with StopRequest().listening(_tell):
+    with StopRequest().listening(tell):
         os.kill(os.getpid(), signal.SIGINT)
     assert "stopping after this round" in capfd.readouterr().out
 

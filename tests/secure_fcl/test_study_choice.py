@@ -99,7 +99,7 @@ def test_only_the_best_run_is_left(faked: type[Faked], monkeypatch: pytest.Monke
     assert (chosen.run, chosen.score) == (tmp_path / "winner", 0.7)
     assert "epsilon 4" in (chosen.cell or "")
     assert "epsilon = 4.0" in (tmp_path / "winner" / "config.toml").read_text()
-    assert names(tmp_path) == {"winner", "winner.json", "selection.json"}
+    assert names(tmp_path) == {"winner", "winner.json", "selection.json", "study.html"}
     # Nothing said, and nothing left, tells how many runs there were, or that one failed.
     assert len(said) == 1
     for text in (said[0], (tmp_path / "selection.json").read_text(), (tmp_path / "winner.json").read_text()):
@@ -174,7 +174,7 @@ def test_no_run_and_none_that_finished_look_alike(
     draw(monkeypatch, cells)
     chosen = choose(study(), tmp_path)
     assert (chosen.run, chosen.cell, chosen.score, chosen.epsilon) == (None, None, None, 3.0)
-    assert names(tmp_path) == {"winner.json", "selection.json"}
+    assert names(tmp_path) == {"winner.json", "selection.json", "study.html"}
 
 
 def test_less_forgetting_is_better(faked: type[Faked], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

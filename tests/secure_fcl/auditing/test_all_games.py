@@ -76,8 +76,10 @@ def test_a_run_on_features_with_kept_moments_is_attacked_like_any_other(run_tiny
 
 
 def test_each_task_is_judged_against_its_own_charge(document) -> None:  # type: ignore[no-untyped-def]
-    tasks = [o for o in document["outcomes"] if o["target"].startswith("training data of replay, task")]
-    assert [o["target"][-1] for o in tasks] == ["0", "1"]
+    tasks = [o for o in document["outcomes"] if o["game"] == "membership" and o["task"] is not None]
+    assert [(o["task"], o["target"]) for o in tasks] == [
+        (0, "training data of replay, task 1"), (1, "training data of replay, task 2"),
+    ]  # fmt: skip
     # Who came first stayed in the memory for longer.
     assert tasks[0]["ledger_epsilon"] > tasks[1]["ledger_epsilon"]
 

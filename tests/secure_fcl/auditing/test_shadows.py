@@ -158,7 +158,7 @@ def test_a_planted_contradiction_ends_the_command(leak: None, shadowed, tmp_path
     document = json.loads((path / "attacks.json").read_text())
     assert document["shadows"] == 0
     assert all(c["bound"] > c["ledger_epsilon"] for c in document["contradictions"])
-    assert 'class="banner severe"' in (path / "report.html").read_text()
+    assert '<li class="severe">' in (path / "report.html").read_text()
     assert "The audit contradicts the ledger" in (path / "report.html").read_text()
 
 

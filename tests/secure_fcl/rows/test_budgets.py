@@ -149,7 +149,7 @@ def test_a_client_refuses_what_the_server_should_not_have_asked(make: Make) -> N
     client = ClientBudget(plan, budget, {})
     for slot, round in plan.schedule():
         client.take_part({group}, slot, round, NOBODY)
-    with pytest.raises(BudgetSpent, match="a client refuses task 1, round 1"):
+    with pytest.raises(BudgetSpent, match="a client refuses task 2, round 2"):
         client.take_part({group}, 1, 1, NOBODY)
     # Its examples left out, it takes part with noise alone.
     client.take_part({group}, 1, 1, frozenset({(group, 1)}))
@@ -242,5 +242,5 @@ def test_a_server_that_asks_too_much_is_refused_by_the_clients(
     with Ledger(folder.ledger_path("finetune")) as ledger:
         ledger.charge(plan.charges(0, 0), slot=0, round=0)
     monkeypatch.setattr(job, "kept_budget", lambda plan, path: None)
-    with pytest.raises(WorkerLost, match="a client refuses task 0, round 1"):
+    with pytest.raises(WorkerLost, match="a client refuses task 1, round 2"):
         train(ready, folder)

@@ -170,7 +170,7 @@ def test_without_a_lab_the_same_is_learnt_and_nothing_of_the_simulation_is_writt
     again = RunFolder.create(tmp_path, prepared.config, "stopped")
     with pytest.raises(Interrupted):
         Job(prepared, again, federation(HereParties(5, keys), 5, lab=False), stopped=lambda: True).run()
-    with pytest.raises(SecureFclError, match=r"row replay stands in task 0, round 1, and without a lab nobody kept"):
+    with pytest.raises(SecureFclError, match=r"row replay stands in task 1, round 2, and without a lab nobody kept"):
         Job(prepared, again, federation(HereParties(5, keys), 5, lab=False)).run()
     # Nothing was charged for what was refused.
     assert len(charges(again.path, "replay")) == 1
