@@ -21,7 +21,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "privacy": (
         "events", "cohorts", "ledger", "filters", "accountants", "statement", "calibration", "groups", "batches",
         "dpsgd", "clipping", "after_noise", "stacked", "distributed", "noise_shares", "per_client", "skellam", "matrix",
-        "ftrl", "tree_shares", "statistics", "allocator", "randomness", "testing", "errors",
+        "ftrl", "tree_shares", "statistics", "allocator", "selection", "randomness", "testing",
+        "errors",
     ),
     "attacks": (
         "own_audit", "own", "games", "membership", "shadows", "gradients", "sums", "bounds", "controls", "modules", "report",

@@ -281,8 +281,9 @@ def cost(rows: Sequence[CostBar], name: str = "cost") -> str:
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, columnspacing=1.0,
-                        handlelength=1.4, borderaxespad=0.2)  # fmt: skip
+            if phases or axes is right:
+                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, columnspacing=1.0,
+                            handlelength=1.4, borderaxespad=0.2)  # fmt: skip
         return None
 
     height = 1.9 + 0.72 * max(len(rows), 1) + 0.2 * math.ceil(len(phases) / 4)

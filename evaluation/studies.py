@@ -2,7 +2,8 @@
 
 A study table is a CSV file with at least the columns of `COLUMNS`; further columns are ignored. One line is
 one run. `epsilon` is the budget the run was given, empty for a run without noise; accuracies and forgetting
-are shares, empty where a run has none.
+are shares, empty where a run has none. Columns `protection` and `setting`, where there are any, tell runs apart as
+strategy and noise do.
 """
 
 from __future__ import annotations
@@ -40,11 +41,18 @@ class StudyLine:
     micro: float
     task_mean: float
     forgetting: float
+    protection: str = ""
+    setting: str = ""
+
+    @property
+    def line(self) -> tuple[str, str, str, str]:
+        """What tells one line of the plot from another."""
+        return self.strategy, self.noise, self.protection, self.setting
 
 
 @dataclass(frozen=True)
 class StudyPoint:
-    """All seeds of one strategy, place of noise and epsilon: means with t intervals."""
+    """All seeds of one strategy, place of noise, epsilon, protection and setting: means with t intervals."""
 
     strategy: str
     noise: str
@@ -52,6 +60,13 @@ class StudyPoint:
     micro: Score
     task_mean: Score
     forgetting: Score
+    protection: str = ""
+    setting: str = ""
+
+    @property
+    def line(self) -> tuple[str, str, str, str]:
+        """What tells one line of the plot from another."""
+        return self.strategy, self.noise, self.protection, self.setting
 
 
 def _number(text: str, column: str, line: int, empty: float) -> float:
@@ -81,7 +96,12 @@ def parse_study(text: str) -> tuple[StudyLine, ...]:
         if not epsilon > 0.0:
             raise StudyError(f"line {line}: epsilon={epsilon} must be positive, or empty for a run without noise")
         seed = int(_number(found["seed"], "seed", line, 0.0))
-        rows.append(StudyLine(strategy=found["strategy"], noise=found["noise"], epsilon=epsilon, seed=seed, **metrics))
+        rows.append(
+            StudyLine(
+                strategy=found["strategy"], noise=found["noise"], epsilon=epsilon, seed=seed, **metrics,
+                protection=fields.get("protection") or "", setting=fields.get("setting") or "",
+            )
+        )  # fmt: skip
     return tuple(rows)
 
 
@@ -119,17 +139,19 @@ def aggregate(rows: Iterable[StudyLine], confidence: float = 0.95) -> tuple[Stud
     Raises:
         LevelError: `confidence` is outside (0, 1).
     """
-    settings: dict[tuple[str, str], dict[float, list[StudyLine]]] = {}
+    settings: dict[tuple[str, str, str, str], dict[float, list[StudyLine]]] = {}
     for row in rows:
-        settings.setdefault((row.strategy, row.noise), {}).setdefault(row.epsilon, []).append(row)
+        settings.setdefault(row.line, {}).setdefault(row.epsilon, []).append(row)
     return tuple(
         StudyPoint(
             strategy,
             noise,
             epsilon,
             **{name: mean_interval([getattr(run, name) for run in runs], confidence) for name in METRICS},
+            protection=protection,
+            setting=setting,
         )
-        for (strategy, noise), by_epsilon in settings.items()
+        for (strategy, noise, protection, setting), by_epsilon in settings.items()
         for epsilon, runs in sorted(by_epsilon.items())
     )
 
@@ -139,9 +161,10 @@ def plot_study(points: Sequence[StudyPoint], name: str = "study") -> str:
 
     Runs without noise stand at the right end, off the axis, joined by no line.
     """
-    lines: dict[tuple[str, str], list[StudyPoint]] = {}
+    lines: dict[tuple[str, str, str, str], list[StudyPoint]] = {}
     for point in points:
-        lines.setdefault((point.strategy, point.noise), []).append(point)
+        lines.setdefault(point.line, []).append(point)
+    several = len({point.protection for point in points}) > 1
     finite = sorted({point.epsilon for point in points if math.isfinite(point.epsilon)})
     beyond = (finite[-1] if finite else 1.0) * 2.5
 
@@ -149,7 +172,8 @@ def plot_study(points: Sequence[StudyPoint], name: str = "study") -> str:
         if not points:
             return empty_panel(figure.subplots(), "The study has no finished run.")
         panels = figure.subplots(3, 1, sharex=True)
-        for index, ((strategy, noise), line) in enumerate(lines.items()):
+        for index, ((strategy, noise, protection, setting), line) in enumerate(lines.items()):
+            words = [strategy, f"{noise.replace('none', 'no', 1)} noise", *([protection] if several else []), setting]
             for axes, metric in zip(panels, METRICS, strict=True):
                 # A small shift keeps intervals at the same epsilon apart.
                 _line(
@@ -159,7 +183,7 @@ def plot_study(points: Sequence[StudyPoint], name: str = "study") -> str:
                     index,
                     beyond,
                     1.03 ** (index - len(lines) / 2),
-                    f"{strategy}, {noise.replace('none', 'no', 1)} noise",
+                    ", ".join(filter(None, words)),
                 )
         for axes, label in zip(
             panels, ("right, all windows (%)", "right, mean of tasks (%)", "forgetting (points)"), strict=True

@@ -5,7 +5,7 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - events, cohorts: what ran and for whom (data)
 - accountants, statement, calibration: what it costs, for the worst cohort, and how much noise a budget needs
 - ledger: written before the noise is drawn; filters, renyi_budget: budgets that refuse a charge
-- groups: a block of examples at once
+- groups: a block of examples at once; selection: the best of a hidden number of runs
 - batches: Poisson batches of strata and the loss of an example; after_noise: penalties where they act
 - dpsgd, clipping, ghost: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
 - distributed, per_client, noise_shares, skellam: integer noise inside a secure sum, per example or per client

@@ -23,6 +23,7 @@ from secure_fcl.cli.shared import (
     one_sentence,
     tell,
 )  # fmt: skip
+from secure_fcl.cli.study_commands import study_app
 
 if TYPE_CHECKING:
     from secure_fcl.running.folder import RunFolder
@@ -212,31 +213,7 @@ def verify(
         typer.echo(f"{run}: what was checked belongs together")
 
 
-@app.command()
-def study(
-    file: Annotated[Path, typer.Argument(help="TOML file with [base] and [grid].")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")] = None,
-) -> None:
-    """Run a grid of epsilon, strategy, place of noise, protection and seed; run it again to resume it."""
-    with one_sentence():
-        from rich.console import Console
-
-        from secure_fcl.runner import StopRequest
-        from secure_fcl.running.loop import Interrupted
-        from secure_fcl.studies import load_study, run_study
-
-        console = Console()
-        stop = StopRequest()
-        folder = out or Path("studies") / file.stem
-        try:
-            with stop.listening(tell):
-                table, plot = run_study(
-                    load_study(file), folder, lambda text: console.print(text, highlight=False), stop
-                )
-        except Interrupted:
-            console.print(f"stopped; run the same command again to continue {folder}", highlight=False)
-            raise typer.Exit(STOPPED) from None
-        console.print(f"table: {table}\nplot: {plot}", highlight=False, soft_wrap=True)
+app.add_typer(study_app, name="study")
 
 
 @app.command()

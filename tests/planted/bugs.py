@@ -4,6 +4,7 @@ None is found by comparing source, digests, recorded numbers or outputs of a fix
 by one, and `rewrites.py` holds changes of the same places that change no behaviour.
 """
 
+from choices import CHOICES
 from planting import Change
 
 OWN, SHARED = "tests/laws/test_own_noise.py::test_", "tests/laws/test_shared_noise.py::test_"
@@ -586,4 +587,4 @@ UNCHARGED = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED)
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES)

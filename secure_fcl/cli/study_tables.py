@@ -1,0 +1,87 @@
+"""Tables of a study for the terminal, with rich, narrow enough for 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from secure_fcl.studies import Chosen, Outcome
+from secure_fcl.studies.results import points
+from secure_fcl.studies.running import in_words
+
+
+def _table(title: str, names: tuple[str, ...], texts: int) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for place, name in enumerate(names):
+        table.add_column(name, justify="left" if place < texts else "right", overflow="fold")
+    return table
+
+
+def _share(point: Mapping[str, Any], name: str, scale: float = 100.0) -> str:
+    value, high = point[name], point[f"{name}_high"]
+    if value is None:
+        return "-"
+    return f"{scale * value:.1f}" + (f" ± {scale * (high - value):.1f}" if high is not None else "")
+
+
+def print_outcome(done: Outcome, console: Console | None = None) -> None:
+    """Print a line a point with intervals over its seeds, the cells that failed, and what all runs cost together."""
+    console = console or Console()
+    title = "Mean of the seeds, with 95 % t intervals (percent; forgetting and leakage in points)"
+    shown = _table(title, ("cell", "seeds", "right", "tasks", "forgetting", "leakage", "epsilon"), 1)
+    several = len({row["protection"] for row in done.rows}) > 1
+    for point in points(done.rows):
+        budget = "no noise" if point["epsilon"] is None else f"epsilon {point['epsilon']:g}"
+        words = [point["strategy"], point["noise"], budget, point["protection"] if several else "", point["setting"]]
+        spent = point["epsilon_spent"]
+        shown.add_row(
+            Text(", ".join(filter(None, words))), str(point["seeds"]),
+            *(_share(point, name) for name in ("micro", "task_mean", "forgetting", "leakage")),
+            "none" if spent is None else f"{spent:.3g}",
+        )  # fmt: skip
+    if done.rows:
+        console.print(shown)
+    if done.failed:
+        failed = _table(f"{len(done.failed)} cells failed; the same command tries them again", ("cell", "why"), 2)
+        for key, sentence in done.failed.items():
+            failed.add_row(Text(key), Text(sentence))
+        console.print(failed)
+    for sentence in done.total.sentences():
+        console.print(sentence, highlight=False)
+    paths = f"table: {done.table}\npoints: {done.points}\nplot: {done.plot}\npage: {done.page}"
+    console.print(paths, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_chosen(chosen: Chosen, console: Console | None = None) -> None:
+    """Print the best run of a private choice, and what the choice cost."""
+    console = console or Console()
+    if chosen.run is None:
+        console.print("no winner: no run was drawn, or none finished", highlight=False)
+    else:
+        score = "" if chosen.score is None else f"; score {chosen.score:.4g}"
+        console.print(f"winner: {chosen.cell}{score}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"run: {chosen.run}", highlight=False, soft_wrap=True, markup=False)
+    text = f"the choice is charged: epsilon {chosen.epsilon:.4g} at delta {chosen.delta:g}; not against the server"
+    console.print(text, highlight=False)
+
+
+def print_status(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print where a study stands."""
+    console = console or Console()
+    if "private_selection" in found:
+        told = "has finished" if found["finished"] else "has not finished; nothing else is shown"
+        console.print(f"the study chooses privately and {told}", highlight=False)
+        return
+    shown = _table("Cells", ("cell", "state"), 2)
+    for cell in found["cells"]:
+        shown.add_row(Text(cell["label"]), Text(": ".join(filter(None, (cell["state"], cell["failed"])))))
+    console.print(shown)
+    seconds = found["seconds_left"]
+    left = "not known yet" if seconds is None else f"about {in_words(seconds)} one after another"
+    text = f"{found['finished']} of {len(found['cells'])} finished, {found['failed']} failed; time left: {left}"
+    console.print(text, highlight=False)
