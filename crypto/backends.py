@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from crypto.errors import CryptoError
 from crypto.keys.randomness import system_random
@@ -38,11 +39,12 @@ def status() -> list[BackendStatus]:
 
 
 def _cryptography() -> BackendStatus:
-    remedy = "pip install 'cryptography>=44'"
-    key = BoxKey(system_random)
+    remedy = "pip install 'cryptography>=48'"
     try:
+        # Builds with an older OpenSSL lack ML-KEM, and say so here.
+        key = BoxKey(system_random)
         works = key.open(seal(key.public, b"test", ("status",), system_random), ("status",)) == b"test"
-    except CryptoError as error:
+    except (CryptoError, UnsupportedAlgorithm) as error:
         return BackendStatus("cryptography", False, str(error), remedy)
     return BackendStatus("cryptography", works, metadata.version("cryptography"), "" if works else remedy)
 

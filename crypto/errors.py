@@ -27,6 +27,10 @@ class SubmissionRefused(CryptoError):
     """A client asked its own session for something it must not do (wrong vector, twice, too early)."""
 
 
+class ExchangeError(CryptoError):
+    """A public key or a capsule with which no key can be agreed."""
+
+
 class SealError(CryptoError):
     """A sealed box that does not open: altered, for another receiver, or for another context."""
 

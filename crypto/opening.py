@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from itertools import count
+
 from crypto.errors import PlanRefused
-from crypto.keys.randomness import RandomBytes, system_random
+from crypto.keys.randomness import RandomBytes, encode_labels, system_random
 from crypto.keys.roster import Identity, Trust
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Journal
@@ -39,7 +42,9 @@ def open_client(
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
     shared = public.of if isinstance(public, SharedPublic) else None
     seat = ClientSeat(plan=plan, identity=identity, random=random, public=shared, journal=journal)
-    return SealedClient(plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust))
+    return SealedClient(
+        plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust, _first(plan, name, journal))
+    )
 
 
 def open_party(
@@ -64,7 +69,15 @@ def open_party(
         raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
     seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener, journal=journal)
-    return SealedParty(entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust))
+    return SealedParty(
+        entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust, _first(plan, role, journal))
+    )
+
+
+def _first(plan: Plan, name: str, journal: Journal | None) -> int:
+    """The running number of a party's first message: one that starts again with its journal is no replay of itself."""
+    starts = (hashlib.sha256(encode_labels(("start", plan.digest, name, start))).hexdigest() for start in count())
+    return next(start for start, entry in enumerate(starts) if journal is None or journal.claim(f"start {entry}")) << 32
 
 
 def _identity(plan: Plan, name: str, identity: Identity | None) -> Identity:

@@ -25,8 +25,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         "errors",
     ),
     "attacks": (
-        "own_audit", "own", "games", "membership", "shadows", "gradients", "sums", "bounds", "controls", "modules", "report",
-        "testing", "errors",
+        "own_audit", "own", "games", "membership", "shadows", "gradients", "sums", "bounds", "controls", "modules",
+        "report", "testing", "errors",
     ),
     "evaluation": (
         "accuracy", "matrix", "anytime", "forgetting", "intervals", "roc", "rank_test", "evidence", "plots", "figures",

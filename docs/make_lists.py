@@ -127,6 +127,7 @@ def _protections() -> str:
         "ciphertext": "encryption for another party",
         "shares": "shares, of which it sees none",
         "masks": "pairwise masks",
+        "pads": "pads, of which a helper knows the sums",
     }
     return _table(
         ("protocol", "hides one client's vector from the server by", "parties beside the clients"),

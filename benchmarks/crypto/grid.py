@@ -52,6 +52,8 @@ def _steps(x: steps.Floats) -> dict[str, Callable[[], Point]]:
         "client secagg 21": partial(steps.client_session, "secagg", 21, x, REPEATS),
         "client secagg+ 128": partial(steps.client_session, "secagg+", 128, x, REPEATS),
         "client bfv 64": partial(steps.client_session, "bfv", 64, x, REPEATS),
+        "client helper 64": partial(steps.client_session, "helper", 64, x, REPEATS),
+        "client helper-2-of-3 64": partial(steps.client_session, "helper-2-of-3", 64, x, REPEATS),
         "client bfv 128": partial(steps.client_session, "bfv", 128, x, REPEATS, bound=16383),
         "encrypt": partial(steps.encrypt_only, x, REPEATS),
         "keys": partial(steps.key_steps, SHARE_CLIENTS, SHARE_THRESHOLD, REPEATS),

@@ -11,7 +11,18 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
-from crypto import ClientSession, FixedPoint, Identity, Plan, Upload, plan, set_up, system_random
+from crypto import (
+    ClientSession,
+    FixedPoint,
+    Identity,
+    Plan,
+    Roster,
+    Upload,
+    make_identities,
+    plan,
+    set_up,
+    system_random,
+)
 from crypto.keys.randomness import KeyedStream
 from crypto.planning.packing import pack_fields
 from crypto.protocols.bfv.tenseal_backend import KeyPair, encrypt, parse_public_key
@@ -67,8 +78,10 @@ def client_session(protocol: str, n: int, x: Floats, repeats: int, bound: int = 
     share, drawn before.
     """
     upload = Upload(name="update", length=x.size, bound=bound, noise_bound=noise_bound)
-    agreed = plan(protocol, [f"client{i}" for i in range(n)], [upload], rounds=1)
-    parties = rehearse(agreed)
+    loose = plan(protocol, [f"client{i}" for i in range(n)], [upload], rounds=1)
+    identities = make_identities((*loose.clients, *loose.roles))
+    agreed = loose.pinned(Roster.of(identities.values()))
+    parties = rehearse(agreed, identities)
     set_up(parties)
     encoder, coins = FixedPoint(scale=float(bound), clip=1.0), KeyedStream(system_random(32))
     share = np.full(x.size, noise_bound // n, dtype=np.int64) if noise_bound else None

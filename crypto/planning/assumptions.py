@@ -9,11 +9,13 @@ from typing import Protocol
 from crypto.planning.masks import Mode
 from crypto.planning.upload import Upload
 
-_PINNED = "Messages are signed by identities that the plan's roster pins."
+AGREED = "Keys are agreed by X25519 and ML-KEM-768 together: one of the two may be broken, now or later."
+_PINNED = "Messages are signed (Ed25519, secure against classical computers) by identities that the plan's roster pins."
 _FIRST_USE = (
-    "Messages are signed; without a roster the first key that each name shows is believed: whoever carries the first "
-    "messages, the server included, could invent all other clients and read the one that is left. So the server is "
-    "assumed to follow the protocol, and the network to deliver first messages unaltered."
+    "Messages are signed (Ed25519, secure against classical computers); without a roster the first key that each name "
+    "shows is believed: whoever carries the first messages, the server included, could invent all other clients and "
+    "read the one that is left. So the server is assumed to follow the protocol, and the network to deliver first "
+    "messages unaltered."
 )
 
 

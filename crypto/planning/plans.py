@@ -27,7 +27,7 @@ from crypto.planning.upload import Upload
 from crypto.wire.messages import MAX_NAME, is_name
 from crypto.wire.values import pack_value, unpack_value
 
-Hiding = Literal["nothing", "ciphertext", "shares", "masks"]
+Hiding = Literal["nothing", "ciphertext", "shares", "masks", "pads"]
 
 
 class Rules(Assumes, Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crypto.keys.exchange import CAPSULE_BYTES
 from crypto.keys.roster import PROOF_BYTES
 
 ROLE_NAMES = frozenset(("server", "keyholder", "compute0", "compute1", "dealer", "clients"))
@@ -11,8 +12,8 @@ MAX_LENGTH = 1 << 27
 LOG2_MAX_FAILURE = -40.0
 CIPHERTEXT_BYTES = 65_667
 SEED_BYTES = 32
-# A list of the key's number, an X25519 key, a model digest of no bytes, a proof, and the ciphertexts, with headers.
-STATEMENT_BYTES = 1 + 1 + (2 + 32) + 2 + (2 + PROOF_BYTES)
+# A list of the key's number, a capsule for pads, an empty model digest, a proof, and ciphertexts, with headers.
+STATEMENT_BYTES = 1 + 1 + (3 + CAPSULE_BYTES) + 2 + (2 + PROOF_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,10 @@ class Journal(Protocol):
         """
         ...
 
+    def holds(self, entry: str) -> bool:
+        """Whether exactly this entry was recorded, as a whole."""
+        ...
+
 
 @dataclass
 class OpenSums:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from crypto.errors import PlanRefused
 from crypto.protocols.bfv.entry import bfv
 from crypto.protocols.entry import SumProtocol
+from crypto.protocols.helper.entry import helper, helper_named
 from crypto.protocols.masks.entry import secagg, secagg_plus
 from crypto.protocols.mpc.entry import mpc
 from crypto.protocols.outside import file_of, load_code, names_code
@@ -18,6 +19,7 @@ ENTRIES: Mapping[str, SumProtocol] = {
     "mpc": mpc,
     "secagg": secagg,
     "secagg+": secagg_plus,
+    "helper": helper,
 }
 """Names are in plans, signatures and files of runs, so they never change their meaning."""
 
@@ -25,16 +27,20 @@ ENTRIES: Mapping[str, SumProtocol] = {
 def entry_of(name: str) -> SumProtocol:
     """Return what the program knows of a protocol; `module:name` is imported, which runs that module's code.
 
+    "helper-T-of-H" is "helper" with H helpers of whom T answer.
+
     Raises:
         PlanRefused: no protocol has this name, or `module:name` is no entry; says what to write, and where.
         CodeNotFound: `module:name` cannot be imported.
     """
     if not names_code(name):
-        if name not in ENTRIES:
+        listed = ENTRIES.get(name) or helper_named(name)
+        if listed is None:
             raise PlanRefused(
-                f"unknown protocol {name!r}; choose one of {sorted(ENTRIES)}, or module:name of an entry of your own"
+                f"unknown protocol {name!r}; choose one of {sorted(ENTRIES)}, helper-T-of-H, or module:name of an "
+                "entry of your own"
             )
-        return ENTRIES[name]
+        return listed
     found = load_code(name)
     if isinstance(found, SumProtocol):
         return found

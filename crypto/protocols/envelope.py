@@ -70,7 +70,8 @@ def _statement(protocol: str, plan: bytes, message: Message) -> bytes:
 class Envelope:
     """One party's side: signs what it sends, and tells which of what it receives is authentic and new."""
 
-    def __init__(self, plan: Plan, identity: Identity, trust: Trust) -> None:
+    def __init__(self, plan: Plan, identity: Identity, trust: Trust, first: int = 0) -> None:
+        """Number messages from `first`; a party that starts again in a session begins above all that it has used."""
         self._identity = identity
         self._trust = trust
         self._session = plan.session
@@ -78,7 +79,7 @@ class Envelope:
         self._plan_hash = plan.digest
         self._parties = frozenset((*plan.clients, *plan_roles(plan)))
         self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
-        self._sent = 0
+        self._sent = first
         self._seen: dict[str, Seen] = {}
 
     def sign(self, items: Iterable[Item]) -> tuple[Item, ...]:

@@ -11,6 +11,7 @@ from crypto.planning.plans import Plan, make_plan, read_plan
 from crypto.planning.upload import Upload
 from crypto.protocols.catalogue import ENTRIES, entry_of
 from crypto.protocols.entry import SumProtocol
+from crypto.protocols.helper.entry import helper_named
 from crypto.protocols.outside import names_code
 
 
@@ -60,7 +61,7 @@ def plan_from_bytes(data: bytes, trust_code: bool = False) -> Plan:
     def found(name: str) -> SumProtocol:
         if names_code(name) and not trust_code:
             raise MessageError(f"the plan names code of its sender's, {name!r}; read it, then give trust_code=True")
-        if not names_code(name) and name not in ENTRIES:
+        if not names_code(name) and name not in ENTRIES and helper_named(name) is None:
             raise MessageError("the bytes are not a plan")
         return entry_of(name)
 

@@ -36,11 +36,19 @@ STOP_SECONDS = 5.0
 class ProcessParty:
     """One helper role of a plan in its own Python process."""
 
-    def __init__(self, plan: Plan, role: str, rendezvous: Path | None = None, identity: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        role: str,
+        rendezvous: Path | None = None,
+        identity: Path | None = None,
+        journal: Path | None = None,
+    ) -> None:
         """Start the process; it opens its session and answers with its start messages.
 
         `rendezvous`: for the computing servers and the dealer of "mpc", a file in a private folder through which
-        they meet. `identity`: the role's identity file, which only the child reads.
+        they meet. `identity`: the role's identity file, which only the child reads. `journal`: the file of its
+        journal (`crypto.open_party`), which it makes or goes on with.
 
         Raises:
             PlanRefused: a role that the plan does not have, or a computing server without `rendezvous`.
@@ -74,7 +82,8 @@ class ProcessParty:
         self._closed = False
         place = "" if rendezvous is None else str(rendezvous)
         own = "" if identity is None else str(identity)
-        self._send(pack_value([plan.to_bytes(), role, place, own]))
+        kept = "" if journal is None else str(journal)
+        self._send(pack_value([plan.to_bytes(), role, place, own, kept]))
 
     def __repr__(self) -> str:
         """Show role and process id."""
@@ -186,14 +195,16 @@ class ProcessParty:
 class HostedParties:
     """The helper roles of one plan, each in its process; use it in a `with` statement."""
 
-    def __init__(self, plan: Plan, roles: Iterable[str], identities: Mapping[str, Path]) -> None:
+    def __init__(
+        self, plan: Plan, roles: Iterable[str], identities: Mapping[str, Path], journals: Mapping[str, Path]
+    ) -> None:
         """Start the processes; see `host_parties`."""
         self.parties: dict[str, ProcessParty] = {}
         self._folder: Path | None = None
         try:
             for role in roles:
                 place = self._meeting_place() if _meets(plan, role) else None
-                self.parties[role] = ProcessParty(plan, role, place, identities.get(role))
+                self.parties[role] = ProcessParty(plan, role, place, identities.get(role), journals.get(role))
         except BaseException:
             self.close()
             raise
@@ -226,16 +237,19 @@ class HostedParties:
 
 
 def host_parties(
-    plan: Plan, roles: Iterable[str] | None = None, identities: Mapping[str, Path] | None = None
+    plan: Plan,
+    roles: Iterable[str] | None = None,
+    identities: Mapping[str, Path] | None = None,
+    journals: Mapping[str, Path] | None = None,
 ) -> HostedParties:
     """Start helper roles of the plan (all of `plan_roles` if None) in processes of their own, without
     waiting.
 
-    `identities`: the roles' identity files, needed if the plan has a roster. Put `hosted.parties` beside the
-    clients' sessions and call `crypto.set_up`. The computing servers and the dealer of "mpc" must be hosted
-    together. Raises what `ProcessParty` raises, after ending what was started.
+    `identities`: the roles' identity files, needed if the plan has a roster. `journals`: files of their journals.
+    Put `hosted.parties` beside the clients' sessions and call `crypto.set_up`. The computing servers and the dealer of
+    "mpc" must be hosted together. Raises what `ProcessParty` raises, after ending what was started.
     """
-    return HostedParties(plan, plan_roles(plan) if roles is None else roles, identities or {})
+    return HostedParties(plan, plan_roles(plan) if roles is None else roles, identities or {}, journals or {})
 
 
 def _meets(plan: Plan, role: str) -> bool:

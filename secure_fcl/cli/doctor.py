@@ -68,7 +68,7 @@ LIBRARIES: tuple[Library, ...] = (
     Library("tensorboard", "tensorboard", "pip install 'tensorboard>=2.16'", optional=True),
 )
 CRYPTO: tuple[Library, ...] = (
-    Library("cryptography", "cryptography", "pip install 'cryptography>=44'"),
+    Library("cryptography", "cryptography", "pip install 'cryptography>=48'"),
     Library("tenseal", "tenseal", "pip install 'tenseal>=0.3.17'"),
     Library(
         "crypten",

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from crypto.errors import PlanRefused
 from crypto.protocols.catalogue import ENTRIES as PROTOCOLS
+from crypto.protocols.helper.shape import shape_of
 from secure_fcl.config.outside import load_object, names_code
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.references import file_of
@@ -75,6 +77,11 @@ def _attackable(name: str) -> str:
 
 
 def _protocol(name: str) -> str:
+    try:
+        if shape_of(name) is not None:
+            return name
+    except PlanRefused as error:
+        raise ValueError(str(error)) from error
     return _known(name, tuple(PROTOCOLS), "the protocols are")
 
 
@@ -86,7 +93,11 @@ AttackedName = Annotated[
 ]
 """A strategy that the audit can attack."""
 
-ProtocolName = Annotated[str, AfterValidator(_protocol), Field(json_schema_extra={"enum": [*PROTOCOLS, "module:name"]})]
+ProtocolName = Annotated[
+    str,
+    AfterValidator(_protocol),
+    Field(json_schema_extra={"enum": [*PROTOCOLS, "helper-T-of-H", "module:name"]}),
+]
 """A protocol of secure sums: one of the list of `crypto`, or an entry of the user's own."""
 
 

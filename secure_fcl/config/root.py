@@ -38,7 +38,7 @@ class _Run(Section):
         "", description="folder that `secure-fcl keys` made for all clients and helpers; empty: fresh keys for each row"
     )
     protection: ProtocolName = Field(
-        "bfv", description="the secure sum: BFV, two CrypTen servers, or pairwise masks; plain hides nothing"
+        "bfv", description="the secure sum: BFV, CrypTen servers, pairwise masks, pads of helpers; plain hides nothing"
     )
     side_channels: tuple[ChannelName, ...] = Field(
         (), description="what clients may send beside the sums although the run is protected; NON-PRIVATE"

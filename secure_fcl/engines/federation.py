@@ -13,15 +13,18 @@ from crypto.running.driver import Party as Helper
 from crypto.running.processes import host_parties
 from secure_fcl.engines.lab import SimulationLab
 from secure_fcl.engines.parties import Lab, Parties, Party, Simulation, parties_of
+from secure_fcl.engines.simulation import file_stem
 
-Helpers = Callable[[Plan, Mapping[str, Path]], AbstractContextManager[Mapping[str, Helper]]]
+Helpers = Callable[[Plan, Mapping[str, Path], Mapping[str, Path]], AbstractContextManager[Mapping[str, Helper]]]
 """Starts the helper parties of a plan, given the file of each one's private key; they end with the block."""
 
 
 @contextmanager
-def helper_processes(plan: Plan, files: Mapping[str, Path]) -> Iterator[Mapping[str, Helper]]:
-    """Start every helper party in a process of its own."""
-    with host_parties(plan, identities=files) as hosted:
+def helper_processes(
+    plan: Plan, files: Mapping[str, Path], journals: Mapping[str, Path]
+) -> Iterator[Mapping[str, Helper]]:
+    """Start every helper party in a process of its own; `files` hold its identity, `journals` what it answered."""
+    with host_parties(plan, identities=files, journals=journals) as hosted:
         yield hosted.parties
 
 
@@ -35,7 +38,7 @@ class Federation:
         lab: what a simulation sees of them beside; None: nothing, and then nothing of it is written.
         helpers: starts server, key holder and computing servers.
         deadline: seconds after which a silent client is left out; None: wait for all.
-        journals: folder in which simulated devices keep journals; None: they keep none.
+        journals: folder in which simulated devices, and helper parties, keep journals; None: they keep none.
     """
 
     clients: int
@@ -54,3 +57,10 @@ class Federation:
 def simulated(parties: Simulation, clients: int, journals: Path | None = None) -> Federation:
     """Return the federation of a simulation: its parties, and the lab over them; `journals`: of its devices."""
     return Federation(clients=clients, parties=parties, lab=SimulationLab(parties, clients), journals=journals)
+
+
+def answers_folder(folder: Path, run: str, row: str) -> Path:
+    """Make, and return, where the helper parties of one row keep what they answered, beside the devices' journals."""
+    found = folder / run / file_stem(row)
+    found.mkdir(parents=True, exist_ok=True)
+    return found

@@ -5,6 +5,7 @@ It trains, encodes, adds noise shares and encrypts; what leaves it are protocol 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -157,6 +158,8 @@ class ClientHost:
         row, state = self._current(), ask.state
         plan, step = row.plan, row.plan.step(ask.slot, ask.round)
         model = state_digest(state, f"{plan.name} {step.slot} {step.round}")
+        # Helper parties remember models across an interruption; the attempt after it has an entry and a name of its own
+        told = hashlib.sha256(model + ask.ledger[-HASH_BYTES:]).digest() if ask.ledger else model
         wire = plan.wire(step.phase, step.slot)
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
@@ -186,7 +189,7 @@ class ClientHost:
             trained = time.perf_counter()
             session = row.sessions[party]
             # Who missed the last answer has no keys for this sum and sits it out.
-            messages = session.submit(number, wire.sent.name, values, noise, model=model) if session.ready else ()
+            messages = session.submit(number, wire.sent.name, values, noise, model=told) if session.ready else ()
             journal = ""
             if party in attempts:
                 journal = json.dumps(asdict(attempts[party].head))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -53,8 +54,17 @@ class SumResult:
 class SecureSums:
     """The secure sums of one roster. Use it in a `with` statement."""
 
-    def __init__(self, plan: Plan, federation: Federation, given: str = "", server: Mode = "active") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        federation: Federation,
+        given: str = "",
+        server: Mode = "active",
+        journals: Path | None = None,
+    ) -> None:
         """Start the helper parties and hand out keys; `given` and `server` as in `identities`.
+
+        `journals`: folder in which helper parties keep what they answered (`<role>.answers`); None: they keep nothing.
 
         Raises:
             SumAborted: too few clients got keys.
@@ -74,7 +84,8 @@ class SecureSums:
             elif not given:
                 raise SecureFclError("identities = '' makes keys in a simulation alone; name the folder of a roster")
             files = {role: known.file_of(role) for role in plan_roles(plan)}
-            self._parties = {**self._stack.enter_context(federation.helpers(plan, files))}
+            kept = {role: journals / f"{role}.answers" for role in plan_roles(plan)} if journals is not None else {}
+            self._parties = {**self._stack.enter_context(federation.helpers(plan, files, kept))}
             keys = set_up(self._parties)
             self._down += _size(keys)
             self._exchange(self._answers(dict.fromkeys(self._present(plan.clients), Keys(plan=plan, items=keys))))

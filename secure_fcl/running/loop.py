@@ -13,7 +13,7 @@ from privacy import Ledger
 from secure_fcl.config.outside import described
 from secure_fcl.engines.commands import Visit
 from secure_fcl.engines.disclosures import informed
-from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.federation import Federation, answers_folder
 from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.rosters import Rosters
 from secure_fcl.engines.simulation import file_stem, save_arrays
@@ -166,6 +166,8 @@ class Job:
 
     def _sums(self, plan: RowPlan, slot: int) -> SecureSums:
         config = self._prepared.config
-        sums = SecureSums(plan.secure_plan(slot), self._federation, config.identities, config.server)
+        kept = self._federation.journals
+        place = None if kept is None else answers_folder(kept, self._run, plan.name)
+        sums = SecureSums(plan.secure_plan(slot), self._federation, config.identities, config.server, place)
         record_processes(self._folder, plan.name, self._federation.lab, sums.processes)
         return sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crypto.planning.assumptions import AGREED
 from crypto.planning.plans import Plan
 from crypto.planning.upload import CIPHERTEXT_BYTES, STATEMENT_BYTES, Upload
 from crypto.protocols.entry import ClientSeat, PartySeat, SumProtocol
@@ -43,7 +44,8 @@ bfv = SumProtocol(
         "without the key; pads keep the key holder to sums of exactly the clients listed: a server that adds other "
         "ciphertexts gets noise. Clients follow the protocol: one corrupt client that encrypts something else spoils "
         "sums, and nobody can name it; each such sum costs the key, which is replaced at most 8 times. BFV with N=4096 "
-        "and a 109-bit modulus: 128-bit security by the HomomorphicEncryption.org tables."
+        "and a 109-bit modulus: 128-bit security by the HomomorphicEncryption.org tables. "
+        f"{AGREED}"
     ),
     client=_client,
     party=_party,

@@ -11,7 +11,7 @@ from crypto.keys.roster import Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE, unpack_fields
 from crypto.planning.plans import Plan
-from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, pad
+from crypto.protocols.bfv.pads import HolderPads, Statement, blocks_of, pad
 from crypto.protocols.bfv.sessions import KEYHOLDER, MAX_FRESH_KEYS, SET_UP, write_keys
 from crypto.protocols.bfv.tenseal_backend import KeyPair
 from crypto.protocols.bookkeeping import Journal, Key, Released, ignored, valid_names
@@ -35,7 +35,7 @@ class BfvKeyHolder:
         self._trust = trust
         self._keys: KeyPair | None = KeyPair()
         self._number = 0
-        self._agreement = Agreement(random)
+        self._padding = HolderPads(plan, random)
         self._opened: set[Key] = set()
         self._released = Released(self.name, journal)
 
@@ -43,7 +43,7 @@ class BfvKeyHolder:
         """Send the public keys to server and clients."""
         if self._keys is None:
             return ()
-        public = write_keys(self._number, self._keys.public_bytes(), self._agreement.public)
+        public = write_keys(self._number, self._keys.public_bytes(), self._padding.public)
         return tuple(
             Message(
                 sender=KEYHOLDER,
@@ -122,7 +122,7 @@ class BfvKeyHolder:
     def _pads(self, key: Key, statements: list[Statement], chunks: int) -> npt.NDArray[np.int64]:
         total = np.zeros((chunks, RING_DEGREE), dtype=np.int64)
         for statement in statements:
-            agreed = self._agreement.pad_key(statement.exchange, self._plan.session, statement.name)
+            agreed = self._padding.key(statement.name, statement.exchange)
             total = (total + pad(agreed, *key, chunks)) % PLAIN_MODULUS
         return total
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from crypto.errors import CiphertextError, MessageError
-from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key, encode_labels
+from crypto.errors import CiphertextError, ExchangeError, MessageError
+from crypto.keys.exchange import Context, HybridKey, agree
+from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key, encode_labels
 from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
@@ -27,30 +27,54 @@ _SPARE = 8
 
 
 @holds_secrets
-class Agreement:
-    """An X25519 key (RFC 7748) and the pad keys agreed with it."""
+class ClientPads:
+    """A client's keys for pads: one for each pair of public keys of the key holder."""
 
-    def __init__(self, random: RandomBytes) -> None:
-        """Make a fresh key from 32 random bytes."""
-        self._private = X25519PrivateKey.from_private_bytes(random(KEY_BYTES))
-        self.public = self._private.public_key().public_bytes_raw()
-        self._agreed: dict[bytes, bytes] = {}
+    def __init__(self, plan: Plan, client: str, random: RandomBytes) -> None:
+        self._context = _context(plan, client)
+        self._random = random
+        self._agreed: dict[bytes, tuple[bytes, bytes]] = {}
 
-    def pad_key(self, other: bytes, session: str, client: str) -> bytes:
-        """The key shared with the holder of `other` for this client's pads.
+    def agreed(self, holder: bytes) -> tuple[bytes, bytes]:
+        """The capsule for the key holder with the public keys `holder`, and the key that it opens to; made once.
 
         Raises:
-            CiphertextError: an unusable key (wrong length, or of low order).
+            CiphertextError: the public keys are unusable.
         """
-        labels = encode_labels((session, client, other))
-        if labels not in self._agreed:
+        if holder not in self._agreed:
             try:
-                shared = self._private.exchange(X25519PublicKey.from_public_bytes(other))
-            except ValueError as error:
-                raise CiphertextError(f"the key of {client!r} for pads is not a usable X25519 key") from error
-            pair = sorted((self.public, other))
-            self._agreed[labels] = derive_key(shared, "bfv pad 1", session, client, *pair)
-        return self._agreed[labels]
+                self._agreed[holder] = agree(holder, self._context, self._random)
+            except ExchangeError as error:
+                raise CiphertextError(str(error)) from error
+        return self._agreed[holder]
+
+
+@holds_secrets
+class HolderPads:
+    """The key holder's side: opens capsules of clients, and keeps the last key of each."""
+
+    def __init__(self, plan: Plan, random: RandomBytes) -> None:
+        self._plan = plan
+        self._keys = HybridKey(random)
+        self.public = self._keys.public
+        self._agreed: dict[str, tuple[bytes, bytes]] = {}
+
+    def key(self, client: str, capsule: bytes) -> bytes:
+        """The key for this client's pads.
+
+        Raises:
+            CiphertextError: the capsule is malformed.
+        """
+        if self._agreed.get(client, (b"",))[0] != capsule:
+            try:
+                self._agreed[client] = (capsule, self._keys.open(capsule, _context(self._plan, client)))
+            except ExchangeError as error:
+                raise CiphertextError(f"the key of {client!r} for pads is unusable: {error}") from error
+        return self._agreed[client][1]
+
+
+def _context(plan: Plan, client: str) -> Context:
+    return ("bfv pad 2", plan.digest, plan.session, client)
 
 
 def pad(key: bytes, round: int, upload: str, chunks: int) -> Rows:
@@ -70,8 +94,8 @@ def _uniform(stream: KeyedStream) -> Rows:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its pad key, and
-    which of the key holder's keys the ciphertexts are under, counted from 0.
+    """What a client signs for the key holder: its name, the sum and its model, its ciphertexts' hash, its capsule for
+    pads, and which of the key holder's keys the ciphertexts are under, counted from 0.
     """
 
     key: int
@@ -82,7 +106,7 @@ class Statement:
 
     def signed_bytes(self, plan: Plan, round: int, upload: str) -> bytes:
         """What the signature covers."""
-        labels = ("bfv statement 3", plan.session, round, upload, self.key)
+        labels = ("bfv statement 4", plan.session, round, upload, self.key)
         return encode_labels((*labels, self.name, self.digest, self.exchange, self.model))
 
 
@@ -96,7 +120,7 @@ def state(
     model: bytes = b"",
     key: int = 0,
 ) -> bytes:
-    """The payload of a client's message: number of the key, its X25519 key, its model, its proof, its ciphertexts."""
+    """The payload of a client's message: number of the key, capsule for pads, model, proof and ciphertexts."""
     statement = Statement(key, identity.name, ciphertext_hash(blocks), exchange, model)
     proof = identity.prove(statement.signed_bytes(plan, round, upload))
     return pack_value([key, exchange, model, proof, blocks])

@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import CiphertextError, MessageError, SubmissionRefused
-from crypto.keys.exchange import usable
-from crypto.keys.randomness import KEY_BYTES, RandomBytes
+from crypto.keys.exchange import usable_capsule, usable_hybrid
+from crypto.keys.randomness import RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.packing import PLAIN_MODULUS, pack_fields
 from crypto.planning.plans import Plan
-from crypto.protocols.bfv.pads import Agreement, Statement, blocks_of, ciphertext_hash, pad, state
+from crypto.protocols.bfv.pads import ClientPads, Statement, blocks_of, ciphertext_hash, pad, state
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, PublicKey, encrypt, parse_public_key, release
 from crypto.protocols.bookkeeping import MAX_MODEL, Key, OpenSums, Submissions, beyond_bound, ignored, in_order
 from crypto.protocols.faults import Fault, Faults
@@ -44,7 +44,7 @@ MAX_FRESH_KEYS = 8
 
 @dataclass(frozen=True, eq=False)
 class HolderKeys:
-    """The key holder's public keys: for BFV, and for agreeing on pads (X25519, 32 bytes); `number` counts from 0."""
+    """The key holder's public keys: for BFV, and for agreeing on pads (`HybridKey`); `number` counts from 0."""
 
     number: int
     bfv: PublicKey = field(repr=False)
@@ -66,7 +66,7 @@ def read_keys(plan: Plan, item: Message, known: HolderKeys | None) -> HolderKeys
         return None
     try:
         match unpack_value(item.payload):
-            case [int(number), str(theirs), bytes(public), bytes(exchange)] if len(exchange) == KEY_BYTES:
+            case [int(number), str(theirs), bytes(public), bytes(exchange)] if usable_hybrid(exchange):
                 if not (-1 if known is None else known.number) < number <= MAX_FRESH_KEYS:
                     ignored(item, "not a newer key")
                     return None
@@ -90,7 +90,7 @@ class BfvClient:
         self.name = identity.name
         self._plan = plan
         self._identity = identity
-        self._agreement = Agreement(random)
+        self._pads = ClientPads(plan, identity.name, random)
         self._submissions = Submissions(plan)
         self._keys = public if isinstance(public, HolderKeys) else None
         self._problem = ""
@@ -126,14 +126,13 @@ class BfvClient:
                 self._problem or "the public key has not arrived; deliver the key holder's start messages"
             )
         try:
-            key = self._agreement.pad_key(self._keys.exchange, self._plan.session, self.name)
+            mine, key = self._pads.agreed(self._keys.exchange)
         except CiphertextError as error:
             raise SubmissionRefused(f"the key holder's key for pads is unusable: {error}") from error
         self._submissions.check(round, upload, vector, model)
         rows = pack_fields(vector, self._plan.packing(upload))
         rows = (rows + pad(key, round, upload, len(rows))) % PLAIN_MODULUS
         blocks = [encrypt(self._keys.bfv, row) for row in rows]
-        mine = self._agreement.public
         payload = state(self._plan, self._identity, mine, round, upload, blocks, model, self._keys.number)
         return (
             Message(
@@ -283,8 +282,8 @@ class BfvServer:
     def _parts(self, message: Message, count: int) -> tuple[Statement, bytes, list[bytes]]:
         match unpack_sparse(message.payload):
             case [int(number), bytes(exchange), bytes(model), bytes(proof), list(entries)] if number >= 0:
-                if not usable(exchange) or len(model) > MAX_MODEL:
-                    raise MessageError("the key for pads is no usable X25519 key, or the model digest too long")
+                if not usable_capsule(exchange) or len(model) > MAX_MODEL:
+                    raise MessageError("the capsule for pads is unusable, or the model digest too long")
                 blocks = blocks_of(entries, count)
                 statement = Statement(number, message.sender, ciphertext_hash(blocks), exchange, model)
                 signed = statement.signed_bytes(self._plan, message.round, message.upload)

@@ -23,6 +23,10 @@ class MemoryJournal:
         self._entries.add(entry)
         return True
 
+    def holds(self, entry: str) -> bool:
+        """See `crypto.protocols.entry.Journal.holds`."""
+        return entry in self._entries
+
 
 class FileJournal:
     """A journal in an append-only file of one line an entry, synced to the disk before `claim` returns.
@@ -56,7 +60,8 @@ class FileJournal:
         except (OSError, ValueError) as error:
             self.close()
             raise JournalError(f"the journal {path} cannot be opened: {error}") from error
-        self._entries = set(text.splitlines())
+        lines = text.splitlines()
+        self._entries = set(lines if not text or text.endswith("\n") else lines[:-1])
         # An entry that was cut short stands for every entry it may have become.
         self._cut = tuple(text.splitlines()[-1:]) if text and not text.endswith("\n") else ()
 
@@ -76,6 +81,10 @@ class FileJournal:
             raise JournalError(f"the journal {self._path} cannot be written: {error}") from error
         self._entries.add(entry)
         return True
+
+    def holds(self, entry: str) -> bool:
+        """See `crypto.protocols.entry.Journal.holds`; one that was cut short is not held."""
+        return entry in self._entries
 
     def close(self) -> None:
         """Close the file; may be called again."""

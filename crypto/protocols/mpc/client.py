@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crypto.errors import SubmissionRefused
-from crypto.keys.randomness import KEY_BYTES, KeyedStream, RandomBytes, derive_key
+from crypto.keys.exchange import usable_hybrid
+from crypto.keys.randomness import KeyedStream, RandomBytes, derive_key
 from crypto.keys.sealed import seal
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.norms import exact_norm_square
@@ -68,7 +69,7 @@ class MpcClient:
         """Take the computing servers' public keys; the first of each counts."""
         if not isinstance(item, Message) or item.session != self._plan.session or item.kind != "key":
             return ()
-        if item.sender in COMPUTE and len(item.payload) == KEY_BYTES:
+        if item.sender in COMPUTE and usable_hybrid(item.payload):
             self._keys.setdefault(item.sender, item.payload)
         return ()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crypto.errors import PlanRefused
 from crypto.keys.sealed import OVERHEAD as SEAL_OVERHEAD
-from crypto.planning.assumptions import NormCheck
+from crypto.planning.assumptions import AGREED, NormCheck
 from crypto.planning.plans import Plan
 from crypto.planning.upload import SEED_BYTES, Upload
 from crypto.protocols.entry import ClientSeat, Group, Meeting, PartySeat, SumProtocol
@@ -60,7 +60,8 @@ mpc = SumProtocol(
     assumption=(
         "The server and both computing servers follow the protocol; the computing servers do not collude. The "
         "computing servers see each sum and open it over an unauthenticated local connection. CrypTen is "
-        "research-grade software; its random numbers are torch's, seeded with 64 bits."
+        "research-grade software; its random numbers are torch's, seeded with 64 bits. "
+        f"{AGREED}"
     ),
     client=_client,
     party=_party,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crypto import (
+    Abort,
     Aggregate,
     Begin,
     Deadline,
@@ -200,3 +201,23 @@ def test_children_end_when_the_parent_is_killed() -> None:
     while any(running(pid) for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(running(pid) for pid in pids)
+
+
+def test_what_a_hosted_helper_answered_is_in_its_journal(tmp_path: Path) -> None:
+    loose = plan("helper", ("a", "b"), (Upload(name="g", length=3, bound=5),), rounds=2)
+    own = make_identities((*loose.clients, *loose.roles))
+    made = loose.pinned(Roster.of(own.values()))
+    files = {role: tmp_path / f"{role}.key" for role in loose.roles}
+    for role, file in files.items():
+        own[role].save(file)
+    journal = tmp_path / "helper.answers"
+    for starts in (1, 2):
+        with host_parties(made, identities=files, journals={"helper": journal}) as hosted:
+            parties = {name: open_client(made, name, identity=own[name]) for name in made.clients} | hosted.parties
+            set_up(parties)
+            outcome = run_round(parties, 0, "g", dict.fromkeys(made.clients, np.ones(3, dtype=np.int64)))
+        kinds = [line.split()[:-1] for line in journal.read_text().splitlines()]
+        assert kinds.count(["helper", "start"]) == starts
+        # The list of round 0 is answered once, whoever asks after a restart.
+        assert kinds.count(["helper", "list"]) == 1
+        assert isinstance(outcome, Aggregate if starts == 1 else Abort)

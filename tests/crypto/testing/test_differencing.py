@@ -14,6 +14,7 @@ from crypto import (
     Deadline,
     Upload,
     host_parties,
+    make_identities,
     open_client,
     open_party,
     plan,
@@ -21,6 +22,7 @@ from crypto import (
     set_up,
 )
 from crypto.errors import SubmissionRefused
+from crypto.keys.roster import Roster
 from crypto.protocols.bookkeeping import Released
 from crypto.protocols.masks import FileJournal
 from crypto.protocols.session import ClientSession
@@ -50,12 +52,15 @@ def run(parties: Parties, number: int, models: Mapping[str, bytes]) -> Outcome:
 
 def parties_of(protocol: str) -> Iterator[Parties]:
     made = plan(protocol, NAMES, (Upload(name="g", length=3, bound=10**5),), 10, max_dropouts=2)
-    parties = rehearse(made)
+    identities = make_identities((*NAMES, *made.roles))
+    if protocol.startswith("helper"):
+        made = made.pinned(Roster.of(identities.values()))
+    parties = rehearse(made, identities)
     set_up(parties)
     yield parties
 
 
-@pytest.fixture(params=["bfv", "mpc", "secagg", "secagg+"])
+@pytest.fixture(params=["bfv", "mpc", "secagg", "secagg+", "helper", "helper-2-of-3"])
 def parties(request: pytest.FixtureRequest) -> Iterator[Parties]:
     yield from parties_of(request.param)
 

@@ -33,11 +33,20 @@ from crypto.wire.messages import Item, decode, encode
 NAMES = ("ada", "bob", "cyd", "dan")
 UPLOAD = Upload(name="g", length=5, bound=1000)
 NORMED = Upload(name="g", length=5, bound=1000, noise_bound=0, noise_excess=0.0, norm_bound=3000)
-IN_PROCESS: tuple[str, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+")
+IN_PROCESS: tuple[str, ...] = ("plain", "bfv", "mpc", "secagg", "secagg+", "helper", "helper-2-of-3")
 
 
 def make(protocol: str, rounds: int, normed: bool = False) -> Plan:
     return plan(protocol, NAMES, (NORMED if normed else UPLOAD,), rounds, max_dropouts=1)
+
+
+def opened(made: Plan) -> Bench:
+    """All parties, not set up yet; with a roster where there must be one."""
+    if made.rules.hiding != "pads":
+        return Bench(made, rehearse(made))
+    identities = make_identities((*NAMES, *made.roles))
+    pinned = made.pinned(Roster.of(identities.values()))
+    return Bench(pinned, rehearse(pinned, identities))
 
 
 def make_pinned(protocol: str, rounds: int, mode: Mode, n: int = 4, dropouts: int = 1) -> Bench:
@@ -260,7 +269,7 @@ class PlaysTheNetwork(RuleBasedStateMachine):
                 pickle.dumps(party)
 
 
-ROLES = ("server", "keyholder", "compute0", "compute1", "dealer")
+ROLES = ("server", "keyholder", "compute0", "compute1", "dealer", "helper", "helper0", "helper1", "helper2")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +281,10 @@ ROLES = ("server", "keyholder", "compute0", "compute1", "dealer")
         ("mpc", {"normed": True}, 15),
         ("secagg", {}, 15),
         ("secagg", {"mode": "active"}, 15),
+        ("helper", {}, 15),
+        ("helper-2-of-3", {}, 8),
     ],
-    ids=["plain", "bfv", "mpc", "mpc-norms", "secagg", "secagg-active"],
+    ids=["plain", "bfv", "mpc", "mpc-norms", "secagg", "secagg-active", "helper", "helper-2-of-3"],
 )
 def test_whatever_the_network_does(protocol: str, change: dict[str, object], examples: int) -> None:
     machine: type[PlaysTheNetwork] = type("Machine", (PlaysTheNetwork,), {"protocol": protocol, **change})
@@ -283,8 +294,7 @@ def test_whatever_the_network_does(protocol: str, change: dict[str, object], exa
 
 @pytest.mark.parametrize("protocol", IN_PROCESS)
 def test_a_set_up_among_mutated_messages(protocol: str) -> None:
-    bench = Bench(made := make(protocol, 4), rehearse(made))
-    delivered = check_set_up_mutations(bench)
+    delivered = check_set_up_mutations(opened(make(protocol, 4)))
     # The plain protocol has no set-up.
     assert delivered >= (1 if protocol == "plain" else 50)
 
@@ -294,7 +304,7 @@ def test_a_pinned_set_up_among_mutated_messages(mode: Mode) -> None:
     assert check_set_up_mutations(make_pinned("secagg", 4, mode)) > 300
 
 
-SHARE = {"plain": 3000, "bfv": 1500, "mpc": 3000, "secagg": 1500, "secagg+": 1000}
+SHARE = {"plain": 3000, "bfv": 1500, "mpc": 3000, "secagg": 1500, "secagg+": 1000, "helper": 1500, "helper-2-of-3": 500}
 
 
 @pytest.mark.slow
@@ -303,13 +313,12 @@ SHARE = {"plain": 3000, "bfv": 1500, "mpc": 3000, "secagg": 1500, "secagg+": 100
 def test_ten_thousand_schedules(protocol: str) -> None:
     count, part = SHARE[protocol], 100
     for batch in range(count // part):
-        made = make(protocol, part, normed=protocol == "mpc" and batch % 2 == 1)
-        bench = Bench(made, rehearse(made))
+        bench = opened(make(protocol, part, normed=protocol == "mpc" and batch % 2 == 1))
         if batch % 10:
             set_up(bench.parties)
         else:
             draws = Draws("set-up", protocol, batch)
-            FaultyNetwork(made, bench.sessions or {}, draw_faults(draws), draws).set_up()
+            FaultyNetwork(bench.plan, bench.sessions or {}, draw_faults(draws), draws).set_up()
         check_faults(bench, part, f"{protocol} {batch}")
 
 
@@ -337,7 +346,6 @@ def test_schedules_on_a_sparse_graph(mode: Mode) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("protocol", IN_PROCESS)
 def test_a_hundred_thousand_mutated_messages(protocol: str) -> None:
-    made = make(protocol, 2000)
-    bench = Bench(made, rehearse(made))
+    bench = opened(make(protocol, 2000))
     set_up(bench.parties)
     assert check_mutations(bench, 20_000) >= 20_000

@@ -24,7 +24,7 @@ def bench_of(protocol: str) -> tuple[Bench, dict[str, Identity]]:
     return Bench(made, rehearse(made, identities)), identities
 
 
-@pytest.mark.parametrize("protocol", ["plain", "bfv", "mpc", "secagg", "secagg+"])
+@pytest.mark.parametrize("protocol", ["plain", "bfv", "mpc", "secagg", "secagg+", "helper", "helper-2-of-3"])
 @settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 2**32), rate=st.sampled_from([0.2, 0.6, 1.0]))
 def test_an_insider_and_a_silent_client_or_two_insiders_end_nothing(protocol: str, seed: int, rate: float) -> None:

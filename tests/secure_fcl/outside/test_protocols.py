@@ -113,4 +113,5 @@ def test_every_entry_of_the_list_is_what_its_name_says() -> None:
         "mpc": ("shares", ("server", "compute0", "compute1"), None),
         "secagg": ("masks", ("server",), "complete"),
         "secagg+": ("masks", ("server",), "sparse"),
+        "helper": ("pads", ("server", "helper"), None),
     }

@@ -56,7 +56,7 @@ class HereParties:
 
 
 @contextmanager
-def helpers_here(plan: Plan, files: Mapping[str, Path]) -> Iterator[Mapping[str, Helper]]:
+def helpers_here(plan: Plan, files: Mapping[str, Path], journals: Mapping[str, Path]) -> Iterator[Mapping[str, Helper]]:
     yield {role: open_party(plan, role, identity=Identity.load(file)) for role, file in files.items()}
 
 

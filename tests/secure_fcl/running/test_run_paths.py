@@ -27,7 +27,7 @@ def stopped_after_every_round(prepared: Prepared, parent: Path) -> RunFolder:
 @pytest.mark.slow
 def test_gradient_sums_with_shared_noise_are_the_same_under_every_protection(run_tiny) -> None:
     plain = run_tiny(*SHARED)
-    for protection in ("bfv", "secagg", "mpc"):
+    for protection in ("bfv", "secagg", "mpc", "helper", "helper-2-of-3"):
         other = run_tiny(*SHARED, f"protection={protection}", "workers=2")
         assert other.metrics == plain.metrics
         assert other.digest() == plain.digest()

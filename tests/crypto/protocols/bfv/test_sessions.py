@@ -25,7 +25,7 @@ from crypto.keys.roster import Identity, Trust
 from crypto.planning.packing import PLAIN_MODULUS, RING_DEGREE
 from crypto.planning.plans import Plan
 from crypto.protocols.bfv.keyholder import BfvKeyHolder
-from crypto.protocols.bfv.pads import Agreement, ciphertext_hash, pad, state
+from crypto.protocols.bfv.pads import ClientPads, HolderPads, ciphertext_hash, pad, state
 from crypto.protocols.bfv.sessions import MAX_FRESH_KEYS, BfvClient, BfvServer, HolderKeys, write_keys
 from crypto.protocols.bfv.tenseal_backend import CiphertextSum, KeyPair, encrypt, parse_public_key, release
 from crypto.protocols.envelope import SharedPublic
@@ -36,6 +36,7 @@ from crypto.wire.messages import encode
 from crypto.wire.values import pack_value, unpack_value
 
 MakeBench = Callable[[Plan], Bench]
+SMALL_ORDER = (bytes(32), b"\x01" + bytes(31))
 
 
 def tiny(**change: object) -> Plan:
@@ -190,7 +191,7 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
     assert isinstance(true, Message)
     with caplog.at_level(logging.INFO, "crypto"):
         for false in (
-            replace(true, payload=pack_value([0, release(), b"\x00" * 500, bytes(32)])),
+            replace(true, payload=pack_value([0, release(), b"\x00" * 500, listed(true.payload)[3]])),
             replace(true, payload=pack_value([-1, *listed(true.payload)[1:]])),
             replace(true, payload=pack_value([MAX_FRESH_KEYS + 1, *listed(true.payload)[1:]])),
             replace(true, payload=true.payload[:500]),
@@ -203,7 +204,7 @@ def test_a_false_key_message_is_ignored_and_the_true_one_taken(caplog: pytest.Lo
     assert "no TenSEAL public key" in caplog.text
     client.on(true)
     first = client.public
-    client.on(replace(true, payload=write_keys(0, KeyPair().public_bytes(), bytes(32))))
+    client.on(replace(true, payload=write_keys(0, KeyPair().public_bytes(), listed(true.payload)[3])))
     assert client.public is first
 
 
@@ -309,7 +310,7 @@ def test_malformed_ciphertexts_count_as_not_arrived() -> None:
     bad += [pack_value(7), b"", pack_value([-1, exchange, model, proof, [block]])]
     bad += [state(bench.plan, client._identity, exchange, 0, "g", [bytes(len(block))])]
     # A key of small order for pads, rightly signed, would make the key holder refuse the whole sum.
-    bad += [state(bench.plan, client._identity, weak, 0, "g", [block]) for weak in (bytes(32), b"\x01" + bytes(31))]
+    bad += [state(bench.plan, client._identity, weak + exchange[32:], 0, "g", [block]) for weak in SMALL_ORDER]
     for payload in bad:
         server = BfvServer(bench.plan, Trust())
         server.on(holder.start()[0])  # type: ignore[arg-type]
@@ -482,7 +483,7 @@ def cheat(actual: tuple[str, ...], named: tuple[str, ...]) -> tuple[Message, npt
         total.add(total.parse(parts[name][4][0]))
     statements = [[name, ciphertext_hash(parts[name][4]), *parts[name][1:4]] for name in named]
     payload = pack_value([0, statements, [total.to_bytes()]])
-    agreed = [holder._agreement.pad_key(entry[2], bench.plan.session, entry[0]) for entry in statements]
+    agreed = [holder._padding.key(entry[0], entry[2]) for entry in statements]
     pads = sum(pad(key, 0, "g", 1) for key in agreed)
     assert holder._keys is not None
     decrypted = (holder._keys.decrypt(total.to_bytes()) - pads) % PLAIN_MODULUS
@@ -542,11 +543,12 @@ def test_an_honest_server_gets_the_sum_in_the_same_way() -> None:
 
 
 def test_pads_agree_and_differ_by_sum_and_chunk() -> None:
-    holder, client = Agreement(system_random), Agreement(system_random)
-    key = client.pad_key(holder.public, "s", "a")
-    assert key == holder.pad_key(client.public, "s", "a")
-    seen = {key, client.pad_key(holder.public, "s", "b"), client.pad_key(holder.public, "t", "a")}
-    assert len(seen) == 3
+    plans = [tiny(session=session) for session in ("s", "t")]
+    holder, client = HolderPads(plans[0], system_random), ClientPads(plans[0], "a", system_random)
+    capsule, key = client.agreed(holder.public)
+    assert client.agreed(holder.public) == (capsule, key)
+    assert key == holder.key("a", capsule)
+    assert len({key, holder.key("b", capsule), ClientPads(plans[1], "a", system_random).agreed(holder.public)[1]}) == 3
     rows = [pad(key, number, upload, 2) for number in (0, 1) for upload in ("g", "h")]
     flat = [tuple(row[:8]) for pair in rows for row in pair]
     assert len(set(flat)) == 8
@@ -554,9 +556,11 @@ def test_pads_agree_and_differ_by_sum_and_chunk() -> None:
         assert row.min() >= 0
         assert row.max() < PLAIN_MODULUS
     assert (pad(key, 0, "g", 2) == rows[0]).all()
-    for weak in (bytes(32), b"short"):
-        with pytest.raises(CiphertextError, match="not a usable"):
-            holder.pad_key(weak, "s", "a")
+    for weak in (bytes(32) + capsule[32:], b"short"):
+        with pytest.raises(CiphertextError, match="a usable X25519 key"):
+            holder.key("a", weak)
+        with pytest.raises(CiphertextError, match="no usable pair"):
+            client.agreed(weak)
 
 
 @pytest.mark.slow

@@ -1,0 +1,251 @@
+"""The server of "helper": adds padded vectors, and takes the pads off once enough helpers answer for one list."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from crypto.errors import MessageError, SealError
+from crypto.keys.randomness import KEY_BYTES, RandomBytes
+from crypto.keys.roster import Trust
+from crypto.keys.sealed import BoxKey
+from crypto.keys.secrecy import holds_secrets
+from crypto.planning.plans import Plan
+from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored, in_order
+from crypto.protocols.faults import Fault, Faults
+from crypto.protocols.helper.client import SERVER, write_key
+from crypto.protocols.helper.party import SET_UP
+from crypto.protocols.helper.shape import Shape
+from crypto.protocols.helper.statements import Statement, key_digest, read_statement, vector_digest
+from crypto.protocols.masks.bits import add_bits, packed_bytes, unpack_bits
+from crypto.protocols.masks.recovery import signed_total
+from crypto.protocols.masks.stream import Ring, ring_dtype
+from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
+from crypto.wire.values import pack_value, unpack_sparse, unpack_value
+
+
+@dataclass
+class _Pile:
+    """The padded vectors of one model, added up, and the entries of their list."""
+
+    total: Ring = field(repr=False)
+    entries: dict[str, list[object]] = field(default_factory=dict)
+
+
+@dataclass
+class _Progress:
+    """One open sum: vectors by model; once the helpers are asked, the digest of the list and what they answered."""
+
+    piles: dict[bytes, _Pile] = field(default_factory=dict)
+    asked: _Pile | None = None
+    digest: bytes = b""
+    pads: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    waiting: bool = False
+
+    def arrived(self) -> set[str]:
+        """Everybody whose vector is here."""
+        return {name for pile in self.piles.values() for name in pile.entries}
+
+
+@holds_secrets
+class HelperServer:
+    """Keeps the running sum of padded vectors, and asks each helper once for each sum.
+
+    A client that signs what is no statement with a vector is left out from then on, and so is one of whom a helper says
+    that its seeds are false. A client that pads something else than a vector is never found.
+    """
+
+    name = SERVER
+
+    def __init__(self, plan: Plan, shape: Shape, trust: Trust, random: RandomBytes) -> None:
+        self._plan, self._shape, self._trust = plan, shape, trust
+        self._key = BoxKey(random)
+        self._digest = key_digest(self._key.public)
+        self._sums = OpenSums(plan)
+        self._faults = Faults(plan)
+        self._progress: dict[Key, _Progress] = {}
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """The clients at fault, which are left out, with the evidence; of false seeds there is a helper's word."""
+        return self._faults.found
+
+    def start(self) -> tuple[Item, ...]:
+        """Send the public key that vectors are sealed for."""
+        return (self._message("clients", "key", SET_UP, write_key(0, self._key.public)),)
+
+    def on(self, item: Input) -> tuple[Item, ...]:
+        """See `Session.on`."""
+        match item:
+            case Begin():
+                if self._sums.begin(item):
+                    self._progress[item.round, item.upload] = _Progress()
+                return ()
+            case Deadline():
+                key = self._sums.key_of(item)
+                return () if key is None else self._deadline(key, self._progress[key])
+            case Message():
+                return self._hear(item)
+
+    def _deadline(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        if progress.asked is None:
+            return self._ask(key, progress)
+        if not progress.waiting:
+            progress.waiting = True
+            return ()
+        silent = [role for role in self._shape.roles if role not in progress.pads and role not in progress.refused]
+        progress.refused |= dict.fromkeys(silent, "it did not answer")
+        return self._finish_if_heard(key, progress)
+
+    def _hear(self, message: Message) -> tuple[Item, ...]:
+        key = self._sums.key_of(message)
+        if key is None:
+            return ignored(message, "no open sum for it")
+        progress = self._progress[key]
+        if message.kind == "padded" and message.sender in self._plan.clients and progress.asked is None:
+            return self._add(message, key, progress)
+        heard = {*progress.pads, *progress.refused}
+        if progress.asked is not None and message.sender in self._shape.roles and message.sender not in heard:
+            if message.kind == "pads":
+                return self._take(message, key, progress)
+            if message.kind == "refused":
+                return self._refusal(message, key, progress)
+        return ignored(message, "not expected now")
+
+    def _add(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        name = message.sender
+        if name in progress.arrived() or name in self._faults:
+            return ignored(message, "second vector of this client, or left out")
+        try:
+            statement, proof, packed = self._parts(message)
+        except (MessageError, SealError) as error:
+            self._faults.in_message(message, str(error))
+            return self._ask_if_complete(key, progress)
+        if statement is None:
+            return ignored(message, "sealed for another key of the server's")
+        # Vectors of different models do not add up; as many corrupt clients as may be each name one of their own.
+        if statement.model not in progress.piles and len(progress.piles) > self._plan.max_dropouts:
+            return ignored(message, "of a further model")
+        bits = self._plan.ring_bits(key[1])
+        empty = _Pile(np.zeros(self._plan.find(key[1]).length, dtype=ring_dtype(bits)))
+        pile = progress.piles.get(statement.model, empty)
+        try:
+            add_bits(packed, pile.total, bits)
+        except MessageError as error:
+            self._faults.in_message(message, str(error))
+            return self._ask_if_complete(key, progress)
+        progress.piles[statement.model] = pile
+        pile.entries[name] = [name, *statement.fields(), proof]
+        return self._ask_if_complete(key, progress)
+
+    def _parts(self, message: Message) -> tuple[Statement | None, bytes, bytes]:
+        """Statement, its proof and the padded vector; no statement if it was made for another key of the server's.
+
+        Raises:
+            MessageError, SealError: its sender signed what is none.
+        """
+        match unpack_sparse(message.payload):
+            case [*parts, bytes(proof), bytes(box)]:
+                statement = read_statement(self._shape, message.sender, parts)
+                if statement.keys[0] != self._digest:
+                    return None, b"", b""
+                signed = statement.signed_bytes(self._plan, message.round, message.upload)
+                if not self._trust.holds(message.sender, signed, proof):
+                    raise MessageError(f"the statement of {message.sender!r} for the helpers is not signed by it")
+                plain = self._key.open(box, ("helper vector 1", signed))
+                blinder, packed = plain[:KEY_BYTES], plain[KEY_BYTES:]
+                if vector_digest(blinder, packed) == statement.digest:
+                    return statement, proof, packed
+                raise MessageError(f"{message.sender!r} signed the digest of another vector")
+        raise MessageError("the message is no statement with a vector")
+
+    def _ask_if_complete(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        complete = progress.arrived() | set(self._faults.names) >= set(self._plan.clients)
+        return self._ask(key, progress) if complete else ()
+
+    def _ask(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        pile = max(progress.piles.values(), key=lambda each: len(each.entries), default=None)
+        arrived = 0 if pile is None else len(pile.entries)
+        abort = self._sums.too_few(key, arrived, self._faults.names)
+        if abort is not None or pile is None:
+            del self._progress[key]
+            return () if abort is None else (abort,)
+        payload = pack_value([pile.entries[name] for name in in_order(self._plan, set(pile.entries))])
+        progress.asked, progress.digest = pile, hashlib.sha256(payload).digest()
+        progress.piles = {}
+        return tuple(self._message(role, "list", key, payload) for role in self._shape.roles)
+
+    def _take(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        held = len(self._shape.held(self._shape.roles.index(message.sender)))
+        size = packed_bytes(self._plan.find(key[1]).length, self._plan.ring_bits(key[1]))
+        match _unpacked(message.payload):
+            case [bytes(digest), list(sums)] if digest == progress.digest and len(sums) == held:
+                packed = tuple(each for each in sums if isinstance(each, bytes) and len(each) == size)
+                if len(packed) == held:
+                    progress.pads[message.sender] = packed
+                    return self._finish_if_heard(key, progress)
+        progress.refused[message.sender] = "its answer is malformed or for another list"
+        return self._finish_if_heard(key, progress)
+
+    def _refusal(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        why = "it gave no reason"
+        match _unpacked(message.payload):
+            case [str(reason), list(names)]:
+                why = reason[:500]
+                for name in names:
+                    if isinstance(name, str) and progress.asked is not None and name in progress.asked.entries:
+                        self._faults.note(Fault(name=name, reason=f"{message.sender} says: {why}"))
+        progress.refused[message.sender] = why
+        return self._finish_if_heard(key, progress)
+
+    def _finish_if_heard(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
+        if len(progress.refused) > self._shape.helpers - self._shape.threshold:
+            reasons = "; ".join(f"{role} refused: {why}" for role, why in sorted(progress.refused.items()))
+            return (self._give_up(key, reasons),)
+        heard = len(progress.pads) + len(progress.refused)
+        return (
+            () if heard < self._shape.helpers or progress.asked is None else self._finish(key, progress.asked, progress)
+        )
+
+    def _finish(self, key: Key, pile: _Pile, progress: _Progress) -> tuple[Item, ...]:
+        bits, length = self._plan.ring_bits(key[1]), self._plan.find(key[1]).length
+        sums: dict[int, bytes] = {}
+        for place, role in enumerate(self._shape.roles):
+            for pad, packed in zip(self._shape.held(place), progress.pads.get(role, ()), strict=False):
+                if sums.setdefault(pad, packed) != packed:
+                    return (self._give_up(key, "the helpers gave different sums of one pad; one of them is at fault"),)
+        try:
+            for packed in sums.values():
+                pile.total -= unpack_bits(packed, length, bits)
+        except MessageError as error:
+            return (self._give_up(key, f"a helper's sum is malformed: {error}"),)
+        total = signed_total(pile.total, bits)
+        beyond = beyond_bound(self._plan, key[1], total, len(pile.entries))
+        if beyond:
+            return (self._give_up(key, beyond),)
+        del self._progress[key]
+        self._sums.close(key)
+        names = in_order(self._plan, set(pile.entries))
+        return (Aggregate(self._plan.session, *key, total, names, self._faults.names),)
+
+    def _give_up(self, key: Key, reason: str) -> Abort:
+        del self._progress[key]
+        return self._sums.abort(key, reason, self._faults.names)
+
+    def _message(self, receiver: str, kind: str, key: Key, payload: bytes) -> Message:
+        return Message(
+            sender=SERVER, receiver=receiver, kind=kind, session=self._plan.session, round=key[0], upload=key[1],
+            payload=payload,
+        )  # fmt: skip
+
+
+def _unpacked(payload: bytes) -> object:
+    """What the bytes hold, or None if they are malformed."""
+    try:
+        return unpack_value(payload)
+    except MessageError:
+        return None
