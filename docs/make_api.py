@@ -35,7 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "secure_fcl": (
         "runner", "studies", "config", "data", "streams", "features", "memory", "strategies", "strategies.methods",
-        "compression", "forecast", "auditing", "testing", "errors",
+        "compression", "forecast", "checking", "auditing", "testing", "errors",
     ),
 }  # fmt: skip
 

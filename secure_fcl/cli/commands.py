@@ -291,7 +291,7 @@ def doctor() -> None:
     from secure_fcl.cli.doctor import check, healthy, render
 
     rows = check()
-    Console().print(render(rows))
+    render(rows, Console())
     raise typer.Exit(0 if healthy(rows) else 1)
 
 

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_fcl.cli.tables import print_table
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
 TIMEOUT_SECONDS = 60.0
 _OLDEST_PYTHON = (3, 11)
@@ -172,20 +175,31 @@ def healthy(rows: Sequence[Finding]) -> bool:
     return all(row.state == "usable" or row.optional for row in rows)
 
 
-def render(rows: Sequence[Finding]) -> Table:
-    """The rows as a table for a rich console."""
-    from rich.table import Table
-    from rich.text import Text
+def render(rows: Sequence[Finding], console: Console) -> None:
+    """Print what is usable as a table, and below it a paragraph for each thing that is not: where, and what mends it.
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("what", "state", "version or place", "to mend it"):
-        table.add_column(title, overflow="fold")
-    colours = {"usable": "green", "missing": "yellow", "broken": "red"}
+    Places and commands are never broken, so that they can be copied.
+    """
+    states = {
+        row.name: f"{row.state} (optional)" if row.optional and row.state != "usable" else row.state for row in rows
+    }
+    print_table(
+        console, "What works here", ("what", "state", "version"),
+        [(row.name, states[row.name], "" if _is_place(row.version) else row.version) for row in rows],
+        text_columns=3,
+    )  # fmt: skip
     for row in rows:
-        state = f"{row.state} (optional)" if row.optional and row.state != "usable" else row.state
-        colour = colours[row.state]
-        table.add_row(Text(row.name), Text(state, style=colour), Text(row.version), Text(row.remedy))
-    return table
+        if row.state != "usable":
+            where = f" ({row.version})" if row.version else ""
+            console.print(
+                f"{row.name}: {states[row.name]}{where}; to mend it: {row.remedy}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+def _is_place(version: str) -> bool:
+    """Whether this says where files are or should be, and is no version or error."""
+    return Path(version).is_absolute()
 
 
 _REINSTALL = "pip install --force-reinstall --no-deps secure-fcl"

@@ -92,16 +92,19 @@ def test_healthy_ignores_what_is_optional() -> None:
     assert not doctor.healthy([Finding("a", "usable", ""), Finding("b", "missing", "", "x")])
 
 
-def test_the_table_shows_every_command_literally() -> None:
-    console = Console(width=200, record=True, file=None, force_terminal=False, quiet=False)
+def test_places_and_commands_are_shown_whole_and_literally() -> None:
+    console = Console(width=40, record=True, file=None, force_terminal=False, quiet=False)
     rows = [
         Finding("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
         Finding("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
+        Finding(
+            "data: mnist", "missing", f"/a/long/{'folder' * 12}/MNIST/raw", "secure-fcl data fetch mnist", optional=True
+        ),
     ]
     with console.capture() as captured:
-        console.print(doctor.render(rows))
+        doctor.render(rows, console)
     text = captured.get()
-    for part in (rows[0].remedy, rows[1].remedy, "[red]no[/red]", "missing (optional)"):
+    for part in (*(row.remedy for row in rows), "[red]no[/red]", rows[2].version, "(optional)"):
         assert part in text
 
 
