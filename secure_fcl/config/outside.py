@@ -72,6 +72,7 @@ def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
     named = [
         tree.get("protection"),
         section("data").get("name"),
+        section("data").get("source"),
         section("privacy").get("accountant"),
         *(rows if isinstance(rows, list | tuple) else ()),
         section("attacks").get("row"),

@@ -10,7 +10,7 @@ from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import described
-from secure_fcl.data import load
+from secure_fcl.data import load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import calibrated_row
@@ -43,6 +43,8 @@ class Prepared:
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
+        if self.config.data.source == "catalogue":
+            del settings["data"]["source"]
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
@@ -55,7 +57,7 @@ def prepare(config: Config) -> Prepared:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = load(config.data.name, config.data.data_dir or None)
+    data = load_chosen(config.data)
     scenario = build_scenario(data, config)
     _check_device(config.device)
     wanted = config.attacks
