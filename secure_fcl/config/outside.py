@@ -69,12 +69,14 @@ def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
         return found if isinstance(found, Mapping) else {}
 
     rows = tree.get("rows")
+    rows = rows if isinstance(rows, list | tuple) else ()
     named = [
         tree.get("protection"),
         section("data").get("name"),
         section("data").get("source"),
         section("privacy").get("accountant"),
-        *(rows if isinstance(rows, list | tuple) else ()),
+        *rows,
+        *(section(row).get("features") for row in rows if isinstance(row, str) and not names_code(row)),
         section("attacks").get("row"),
     ]
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and names_code(name)))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 
 from crypto.keys.randomness import derive_key
 from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
-from secure_fcl.config.outside import described
+from secure_fcl.config.outside import described, names_code
 from secure_fcl.data import load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.features.own import own_features
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
@@ -45,6 +47,8 @@ class Prepared:
             del settings["privacy"]["accountant"]
         if self.config.data.source == "catalogue":
             del settings["data"]["source"]
+        if settings["class_sums"]["features"] == "plain":
+            del settings["class_sums"]["features"]
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
@@ -70,10 +74,19 @@ def prepare(config: Config) -> Prepared:
         )
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
+        _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server)
     return Prepared(config, scenario, rows)
+
+
+def _warn_of_features(plan: RowPlan) -> None:
+    """Warn of what features of the user's own make of made-up inputs; what they make of data, devices check."""
+    named = "" if names_code(plan.name) else getattr(plan.config.section(plan.name), "features", "")
+    if names_code(named):
+        for doubt in dict.fromkeys(own_features(named).doubts(plan.scenario.data.shape)):
+            warnings.warn(doubt, stacklevel=2)
 
 
 def _check_device(name: str) -> None:

@@ -108,7 +108,9 @@ class FolderSection(BaseModel):
             raise ValueError(f"{key} means nothing for kind = {self.kind!r}; take it out")
         for key in _NEEDED[self.kind]:
             if not getattr(self, key):
-                raise ValueError(f"kind = {self.kind!r} needs {key}, a public fact that is declared and never read off")
+                raise ValueError(
+                    f"kind = {self.kind!r} needs {key}; declare this public fact, which is never read off the data"
+                )
         return self
 
     @model_validator(mode="after")
