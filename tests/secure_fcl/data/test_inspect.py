@@ -1,6 +1,8 @@
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 from secure_fcl.cli.commands import app
 from secure_fcl.data import load_folder
 from secure_fcl.data.folder.inspect import propose
+from secure_fcl.data.folder.section import FolderSection, Kind
 
 _spec = importlib.util.spec_from_file_location("own_folders", Path(__file__).with_name("own_folders.py"))
 assert _spec is not None
@@ -45,3 +48,10 @@ def test_the_command_proposes_then_reports_then_refuses_in_one_sentence(tmp_path
     refused = run.invoke(app, ["data", "inspect", str(folder)])
     assert refused.exit_code == 2
     assert "anna.csv line 2: ay is 'nan'" in refused.output
+
+
+def test_the_page_names_every_key_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
+    table = page.partition("### The keys of data.toml")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", table)) - {"label", *get_args(Kind), "save_dataset"}
+    assert told | {"label"} == set(FolderSection.model_fields)
