@@ -11,6 +11,10 @@ class ConfigInvalid(SecureFclError):
     """A configuration key is unknown, or a value is outside its range."""
 
 
+class FeaturesRefused(SecureFclError):
+    """Features of the user's own cannot be summed: they fail, are not finite, or change their length."""
+
+
 class RunFolderError(SecureFclError):
     """A run folder is missing, in use, finished, or does not belong to this configuration."""
 

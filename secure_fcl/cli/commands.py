@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Data sets: list, verify, fetch.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets: list, verify, fetch, inspect.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -335,6 +335,15 @@ def data_fetch(name: str, data_dir: DataDir = "") -> None:
 
         folder = fetch_with_progress(name, data_dir or None)
         typer.echo(f"{name} is part of the installation" if folder is None else str(folder))
+
+
+@data_app.command("inspect")
+def data_inspect(folder: Path) -> None:
+    """Propose data.toml for a folder of your own, or say what the declared folder holds and leaves out."""
+    with one_sentence():
+        from secure_fcl.cli.data_commands import inspected
+
+        typer.echo(inspected(folder), nl=False)
 
 
 audit_model_commands.register(app)

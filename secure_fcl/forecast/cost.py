@@ -17,7 +17,7 @@ from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.reading import key_path
-from secure_fcl.data import load
+from secure_fcl.data import load_chosen
 from secure_fcl.errors import SecureFclError
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
@@ -93,7 +93,7 @@ def plan_run(config: Config, alternatives: bool = True) -> Forecast:
         SecureFclError, PrivacyError, CryptoError: the configuration itself cannot run; a refused alternative is part
             of the answer.
     """
-    scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
+    scenario = build_scenario(load_chosen(config.data), config)
     planned = [calibrated_row(config, scenario, name) for name in config.rows]
     rows = tuple(_cost(plan, multiplier) for plan, multiplier in planned)
     others: list[Alternative] = []

@@ -73,7 +73,7 @@ class RunFolder:
             raise RunFolderError(
                 f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
             )
-        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(config.data.name)}"
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(config.data.label)}"
         path = parent / stem
         attempt = 2
         while path.exists():

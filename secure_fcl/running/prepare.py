@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 
 from crypto.keys.randomness import derive_key
@@ -10,16 +11,19 @@ from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.attacks import own_attacks
 from secure_fcl.config.names import entry_of
-from secure_fcl.config.outside import described
-from secure_fcl.data import load
+from secure_fcl.config.outside import described, names_code
+from secure_fcl.data import load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.features.own import own_features
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
-_YOUNGER = (("training", "replace_layers"), ("attacks", "own"))
+_YOUNGER = (
+    ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,7 @@ def prepare(config: Config) -> Prepared:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = load(config.data.name, config.data.data_dir or None)
+    data = load_chosen(config.data)
     scenario = build_scenario(data, config)
     _check_device(config.device)
     wanted = config.attacks
@@ -78,10 +82,19 @@ def prepare(config: Config) -> Prepared:
         own_attacks(wanted.own)
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
+        _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server)
     return Prepared(config, scenario, rows)
+
+
+def _warn_of_features(plan: RowPlan) -> None:
+    """Warn of what features of the user's own make of made-up inputs; what they make of data, devices check."""
+    named = "" if names_code(plan.name) else getattr(plan.config.section(plan.name), "features", "")
+    if names_code(named):
+        for doubt in dict.fromkeys(own_features(named).doubts(plan.scenario.data.shape)):
+            warnings.warn(doubt, stacklevel=2)
 
 
 def _check_device(name: str) -> None:

@@ -14,8 +14,7 @@ from secure_fcl.config import Config
 from secure_fcl.config.streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.features.plain import features
-from secure_fcl.features.refined import refined_features
+from secure_fcl.features.kinds import features, refined_features
 from secure_fcl.randomness import public_generator
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
 from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
