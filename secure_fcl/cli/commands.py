@@ -118,8 +118,8 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None) -> No
     from rich.console import Console
 
     from evaluation.summary import print_summary
-    from secure_fcl.cli.display import progress
     from secure_fcl.runner import StopRequest, execute
+    from secure_fcl.running.display import progress
     from secure_fcl.running.loop import Interrupted
 
     console = Console()

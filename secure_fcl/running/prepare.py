@@ -10,7 +10,7 @@ from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import described
-from secure_fcl.data import load
+from secure_fcl.data import Dataset, load
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import calibrated_row
@@ -48,14 +48,16 @@ class Prepared:
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, data: Dataset | None = None) -> Prepared:
     """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
+
+    `data`: what the configuration names, where it is at hand already; else it is loaded.
 
     Raises:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = load(config.data.name, config.data.data_dir or None)
+    data = data or load(config.data.name, config.data.data_dir or None)
     scenario = build_scenario(data, config)
     _check_device(config.device)
     wanted = config.attacks
