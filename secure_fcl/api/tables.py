@@ -12,10 +12,11 @@ from evaluation.tables import MISSING, epsilon_above, epsilon_below, percent, qu
 from secure_fcl.errors import SecureFclError
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 L = TypeVar("L")
-_SHORT = 12
+_SHORT = 16
+_KEYS = ("run", "strategy", "after task")
 PANDAS = "pip install 'pandas>=2.2'"
 
 _SHOWN: Mapping[str, Callable[[object], str]] = {
@@ -112,24 +113,50 @@ class Table(Generic[L]):
         shown = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>" if body else ""
         return f"<table><caption>{escape(self.name)}</caption>{shown}</table>{note}"
 
-    def __rich__(self) -> RichTable:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Yield the table for rich; one that is too wide comes in parts that each begin with the keys of its lines."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        shown = RichTable(
-            title=self.name, caption=self.note or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left",
-            pad_edge=False,
-        )  # fmt: skip
-        words = [isinstance(value, str) for _, value, _ in self._cells(self.lines[0])] if self.lines else []
         texts = self.texts()
-        for name, left, *cells in zip(self.columns, words, *texts, strict=bool(words)):
-            # Names and numbers stay whole; only longer words fold.
-            whole = not left or max(map(len, cells)) <= _SHORT
-            shown.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=whole)
-        for cells in texts:
-            shown.add_row(*(Text(cell) for cell in cells))
-        return shown
+        for number, places in enumerate(self._parts(texts, options.max_width)):
+            shown = RichTable(
+                title=self.name if number == 0 else None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False
+            )
+            for place in places:
+                cells = [line[place] for line in texts]
+                words = bool(self.lines) and isinstance(list(self._cells(self.lines[0]))[place][1], str)
+                # Names and numbers stay whole; only longer words fold.
+                whole = max(map(len, [*cells, ""])) <= _SHORT
+                shown.add_column(
+                    self.columns[place], justify="left" if words else "right", overflow="fold", no_wrap=whole
+                )
+            for line in texts:
+                shown.add_row(*(Text(line[place]) for place in places))
+            if self.lines:
+                yield shown
+        yield Text(
+            "\n".join([*([] if self.lines else [f"{self.name}: no lines"]), *([self.note] if self.note else [])])
+        )
+
+    def _parts(self, texts: list[list[str]], width: int) -> list[list[int]]:
+        """Return places of columns, in parts that fit a width in characters."""
+        heads = self.columns
+        # Long cells fold.
+        needed = [max(len(head), *(min(len(line[place]), 24) for line in texts), 0) for place, head in enumerate(heads)]
+        keys = [place for place, head in enumerate(heads) if head in _KEYS]
+        parts, taken = [list(keys)], sum(needed[place] + 3 for place in keys)
+        start = taken
+        for place in range(len(heads)):
+            if place in keys:
+                continue
+            if taken + needed[place] + 3 > width and len(parts[-1]) > len(keys):
+                parts.append(list(keys))
+                taken = start
+            parts[-1].append(place)
+            taken += needed[place] + 3
+        return parts
 
     def _columns(self) -> list[tuple[str, str, int | None, Callable[[object], str]]]:
         """Return name, field, place in a tuple (None: no tuple) and text of every column."""

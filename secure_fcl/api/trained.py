@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 
 from evaluation.files import read_json
 from evaluation.run_folder import mapping, number
+from secure_fcl.config import Config
+from secure_fcl.config.names import entry_of
 from secure_fcl.data import load
 from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
 from secure_fcl.errors import InputRefused, RunFolderError
 from secure_fcl.rows.build import build_row, calibrated_row
+from secure_fcl.rows.gradient import method_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.fitting import REPORT, require_fitting
 from secure_fcl.strategies import GradientStrategy, State, Strategy
+from secure_fcl.strategies.entry import GradientEntry
 from secure_fcl.strategies.gradient.method import own_or
 from secure_fcl.strategies.gradient.models import logits
 from secure_fcl.streams import Scenario, as_shown, build_scenario
@@ -166,6 +170,12 @@ class RunModel(torch.nn.Module):
             f"RunModel({one.strategy!r} after task {one.after_task}{whose}: {one.shape} in {one.units} -> "
             f"{len(one.labels)} labels)"
         )
+
+
+def has_own_models(config: Config, row: str) -> bool:
+    """Return whether every client has its own model of a row, and there is no common one."""
+    entry = entry_of(row)
+    return isinstance(entry, GradientEntry) and method_of(config, row, entry).mean == "none"
 
 
 def trained_model(folder: RunFolder, strategy: str, after_task: int | None, client: int | None) -> RunModel:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secure_fcl.cli import api_commands
+
 if TYPE_CHECKING:
     from secure_fcl.running.folder import RunFolder
     from secure_fcl.running.prepare import Prepared
@@ -361,6 +363,10 @@ def data_fetch(name: str, data_dir: DataDir = "") -> None:
 
         folder = fetch_with_progress(name, data_dir or None)
         typer.echo(f"{name} is part of the installation" if folder is None else str(folder))
+
+
+for _command in (api_commands.predict, api_commands.export, api_commands.compare):
+    app.command()(_one_sentence()(_command))
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from secure_fcl.cli.commands import _tell
-from secure_fcl.running.display import progress
 from secure_fcl.errors import JournalRefused
 from secure_fcl.runner import StopRequest, require_room, write_report
+from secure_fcl.running.display import progress
 from secure_fcl.running.records import Tick
 
 
