@@ -29,7 +29,8 @@ class ComparedLine:
         class_mean: mean over classes.
         worst_client: of the client that is served worst.
         forgetting: as in `Run.forgetting`.
-        highest_auc: the largest AUC of an attack on the run itself that is not void; None: no audit of this strategy.
+        highest_auc: the largest AUC of an attack that is no control and not void; None: no audit of this strategy.
+        highest_of: the game it is of; different games must not be ranked against each other.
         bytes_up: what one client sent.
     """
 
@@ -43,6 +44,7 @@ class ComparedLine:
     worst_client: float | None = shown_as("share")
     forgetting: float | None = shown_as("share")
     highest_auc: float | None = shown_as("number")
+    highest_of: str = ""
     bytes_up: float | None = shown_as("bytes")
 
 
@@ -124,10 +126,11 @@ def _lines(name: str, run: Run) -> list[ComparedLine]:
     for strategy in run.strategies:
         stated, accuracy = certified.get(strategy), last.get(strategy)
         aucs = [
-            line.auc
+            (line.auc, line.game)
             for line in run.leakage
             if line.strategy == strategy and line.control is None and not line.void and line.auc is not None
         ]
+        highest = max(aucs, default=(None, ""), key=lambda one: one[0] or 0.0)
         found.append(
             ComparedLine(
                 run=name,
@@ -139,7 +142,8 @@ def _lines(name: str, run: Run) -> list[ComparedLine]:
                 class_mean=accuracy.class_mean if accuracy else None,
                 worst_client=accuracy.worst_client if accuracy else None,
                 forgetting=forgot[strategy].forgetting if strategy in forgot else None,
-                highest_auc=max(aucs, default=None),
+                highest_auc=highest[0],
+                highest_of=highest[1],
                 bytes_up=costs[strategy].bytes_up if strategy in costs else None,
             )
         )

@@ -66,7 +66,7 @@ def _maker(model: object) -> str:
     if not named or module in ("", "__main__") or "." in name or "<" in name:
         raise InputRefused(
             f"model is {'the function ' + name if named else 'of type ' + type(model).__name__}, which worker "
-            "processes cannot build anew; give a function without arguments at the top of a module of yours, or its "
+            "processes cannot build anew; give a function at the top of a module of yours that makes it, or its "
             "name 'module:function'"
         )
     if getattr(importlib.import_module(module), name, None) is not model:

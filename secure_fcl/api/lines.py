@@ -112,7 +112,8 @@ class LeakageLine:
         blind_auc: of an attacker without a view.
         void: whether the blind attacker succeeds too, so that the outcome says nothing.
         epsilon_shown: lower bound on epsilon that the outcome proves.
-        epsilon_spent: what the ledger states for these examples.
+        epsilon_spent: what the ledger states for these examples, at the same delta; None: no counterpart.
+        delta: of both, which is smaller than the certificate's.
         control: positive, negative, without noise; None: the run itself.
     """
 
@@ -130,6 +131,7 @@ class LeakageLine:
     void: bool | None = None
     epsilon_shown: float | None = shown_as("shown")
     epsilon_spent: float | None = shown_as("bound")
+    delta: float | None = None
     control: str | None = None
 
 
@@ -256,6 +258,7 @@ def leakage(run: Files) -> Table[LeakageLine]:
                 void=one["void"] if isinstance(one.get("void"), bool) else None,
                 epsilon_shown=number(mapping(one.get("epsilon_lower")).get("value")),
                 epsilon_spent=number(one.get("ledger_epsilon")),
+                delta=number(mapping(one.get("epsilon_lower")).get("delta")),
                 control=None if one.get("control") is None else str(one["control"]),
             )
         )

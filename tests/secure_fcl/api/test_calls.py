@@ -30,6 +30,9 @@ def arrays() -> dict[str, Any]:
     return {"x": x, "y": names[y], "classes": tuple(names), "test": np.arange(240) % 3 == 0}
 
 
+SUMS = (*SMALL, 'rows=["class_sums"]')
+
+
 def quiet(tick: Tick) -> None:
     """Watch nothing."""
 
@@ -52,20 +55,20 @@ def test_a_run_goes_on_from_another_place(arrays: dict[str, Any], tmp_path: Path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        secure_fcl.run(data=arrays, settings=SMALL, runs=tmp_path / "a", name="mine", watch=stop)
+        secure_fcl.run(data=arrays, settings=SUMS, runs=tmp_path / "a", name="mine", watch=stop)
     (tmp_path / "a").rename(tmp_path / "b")
     run = secure_fcl.run(runs=tmp_path / "b", name="mine", resume=True, watch=quiet)
-    whole = secure_fcl.run(data=arrays, settings=SMALL, runs=tmp_path, name="whole", watch=quiet)
+    whole = secure_fcl.run(data=arrays, settings=SUMS, runs=tmp_path, name="whole", watch=quiet)
     digests = [one.certificate["rows"]["class_sums"]["scenario_digest"] for one in (run, whole)]
     assert digests[0] == digests[1]
-    again = secure_fcl.run(data=arrays, settings=SMALL, runs=tmp_path, name="whole", resume=True, watch=quiet)
+    again = secure_fcl.run(data=arrays, settings=SUMS, runs=tmp_path, name="whole", resume=True, watch=quiet)
     assert again.accuracy.records() == whole.accuracy.records()
     with pytest.raises(ConfigInvalid, match="began with another configuration"):
-        secure_fcl.run(settings=[*SMALL, "seed=9"], data=arrays, runs=tmp_path, name="whole", resume=True, watch=quiet)
+        secure_fcl.run(settings=[*SUMS, "seed=9"], data=arrays, runs=tmp_path, name="whole", resume=True, watch=quiet)
 
 
 def test_data_that_was_changed_is_found(arrays: dict[str, Any], tmp_path: Path) -> None:
-    run = secure_fcl.run(data=arrays, settings=SMALL, runs=tmp_path, name="mine", watch=quiet)
+    run = secure_fcl.run(data=arrays, settings=SUMS, runs=tmp_path, name="mine", watch=quiet)
     kept = run.folder / "simulation" / "data.npz"
     kept.write_bytes(kept.read_bytes()[:-40])
     with pytest.raises(secure_fcl.api.opened.RunFolderError, match=r"data\.npz"):

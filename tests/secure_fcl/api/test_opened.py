@@ -93,3 +93,24 @@ def test_runs_are_compared(opened: secure_fcl.Run, tmp_path: Path) -> None:
     assert found.to_json()["settings"] == [{"key": "seed", "run": "1", "other": "5"}]
     with pytest.raises(secure_fcl.api.comparing.InputRefused, match="name two or more"):
         secure_fcl.compare(opened)
+
+
+@pytest.mark.slow
+def test_an_audited_run_shows_what_leaks(tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
+    settings = [
+        *tiny_settings, "scenario.partition=iid", "attacks.enabled=true", "attacks.row=finetune", 'rows=["finetune"]',
+        "attacks.inversion_steps=5", "attacks.targets=2",
+    ]  # fmt: skip
+    run = secure_fcl.run(settings=settings, runs=tmp_path, name="run", watch=lambda tick: None)
+    written = json.loads((run.folder / "attacks.json").read_text())["outcomes"]
+    assert [(line.auc, line.void, line.control) for line in run.leakage] == [
+        (one["auc"], one["void"], one["control"]) for one in written
+    ]
+    assert run.epsilon[0].contradicted is False
+    assert "not tested" in run.leakage.note
+    again = secure_fcl.audit(run)
+    assert again.report.is_file()
+    assert [line.game for line in again.leakage] == [line.game for line in run.leakage]
+    highest = secure_fcl.compare(run, again).results[0]
+    own = [line for line in again.leakage if line.control is None and not line.void]
+    assert highest.highest_auc == max(line.auc for line in own if line.auc is not None)
