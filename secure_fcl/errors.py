@@ -41,3 +41,7 @@ class JournalRefused(SecureFclError):
 
 class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""
+
+
+class InputRefused(SecureFclError):
+    """What was given to a model, or to a call of the Python API, has another shape, kind or type than it needs."""

@@ -72,3 +72,10 @@ def test_each_example_uses_one_toolkit_only() -> None:
         ours = {"secure_fcl", "crypto", "privacy", "attacks", "evaluation"}
         words = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
         assert words & ours == {toolkit}
+
+
+def test_own_arrays(tmp_path: Path) -> None:
+    output = run("own_arrays.py", tmp_path)
+    assert set(output.split("predicted: ")[1].splitlines()[0].split()) <= {"rest", "walk", "run", "jump"}
+    last = next(line for line in output.splitlines() if line.startswith("class_sums") and "  2  " in line)
+    assert float(last.split()[3]) > 50

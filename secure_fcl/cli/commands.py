@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_fcl import __version__
-from secure_fcl.cli import audit_model_commands, check_commands
+from secure_fcl.cli import api_commands, audit_model_commands, check_commands
 from secure_fcl.cli.shared import (
     REFUSED,
     STOPPED,
@@ -112,8 +112,8 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None) -> No
     from rich.console import Console
 
     from evaluation.summary import print_summary
-    from secure_fcl.cli.display import progress
     from secure_fcl.runner import StopRequest, execute
+    from secure_fcl.running.display import progress
     from secure_fcl.running.loop import Interrupted
 
     console = Console()
@@ -347,6 +347,8 @@ def data_inspect(folder: Path) -> None:
 
 
 audit_model_commands.register(app)
+for _command in (api_commands.predict, api_commands.export, api_commands.compare):
+    app.command()(one_sentence()(_command))
 
 
 def main() -> None:

@@ -68,6 +68,11 @@ LIBRARIES: tuple[Library, ...] = (
     Library("dp-accounting", "dp_accounting", "pip install 'dp-accounting>=0.6'"),
     Library("scikit-learn", "sklearn", "pip install 'scikit-learn>=1.4'"),
     Library("flwr", "flwr", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+    Library("safetensors", "safetensors", "pip install 'safetensors>=0.4.5'"),
+    Library("mlflow-skinny", "mlflow", "pip install 'mlflow-skinny>=3.5'", optional=True),
+    Library("onnxscript", "onnxscript", "pip install 'onnx>=1.17' 'onnxscript>=0.2'", optional=True),
+    Library("pandas", "pandas", "pip install 'pandas>=2.2'", optional=True),
+    Library("pyarrow", "pyarrow", "pip install 'pyarrow>=17'", optional=True),
     Library("tensorboard", "tensorboard", "pip install 'tensorboard>=2.16'", optional=True),
 )
 CRYPTO: tuple[Library, ...] = (

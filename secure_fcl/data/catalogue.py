@@ -9,7 +9,7 @@ import numpy as np
 
 from crypto.errors import CodeNotFound
 from crypto.protocols.outside import file_of, load_code, names_code
-from secure_fcl.data import hapt
+from secure_fcl.data import hapt, kept
 from secure_fcl.data.arrays import as_dataset
 from secure_fcl.data.dataset import NO_CLIENT, Dataset
 from secure_fcl.data.digits import load_digits
@@ -54,6 +54,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
             return hapt.load_hapt()
         case "digits":
             return load_digits()
+        case kept.ARRAYS:
+            return kept.read_kept(data_dir)
         case _:
             return load_source(source_of(name), data_dir)
 

@@ -12,7 +12,7 @@ from secure_fcl.config import Config
 from secure_fcl.config.attacks import own_attacks
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import described, names_code
-from secure_fcl.data import load_chosen
+from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.own import own_features
@@ -60,14 +60,16 @@ class Prepared:
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, data: Dataset | None = None) -> Prepared:
     """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
+
+    `data`: what the configuration names, where it is at hand already; else it is loaded.
 
     Raises:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = load_chosen(config.data)
+    data = data or load_chosen(config.data)
     scenario = build_scenario(data, config)
     _check_device(config.device)
     wanted = config.attacks
