@@ -177,7 +177,8 @@ def test_a_function_of_ones_own_is_a_source_and_counts_as_code(tmp_path: Path, m
         "    def __getitem__(self, i):\n"
         "        if i == 20:\n            raise IndexError\n"
         "        return np.full((3, 128), i, dtype=np.float32), ['up', 'down'][i % 2]\n"
-        "def lines():\n    from secure_fcl.data import as_dataset\n    return as_dataset(Lines(), classes=['up', 'down'])\n"
+        "def lines():\n    from secure_fcl.data import as_dataset\n"
+        "    return as_dataset(Lines(), classes=['up', 'down'])\n"
         "def bare():\n    return Lines()\n"
     )
     config = load_config(None, ["data.source=own_source:lines", "class_sums.features=own_features:f"])
