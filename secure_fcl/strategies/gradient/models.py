@@ -45,8 +45,7 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
     """Return a network for examples of `shape` with public initial weights from `seed` (torch's own distribution).
 
     "cnn": one-dimensional for signals (channels, time), two-dimensional for images (1, h, w); "softmax": multinomial
-    logistic regression; "auto": softmax for vectors (d,), as public features are, mlp where an
-    example is too small for a cnn, cnn for the rest;
+    logistic regression; "auto": softmax for vectors (d,), as public features are, cnn for the rest;
     "mlp:400,300:relu": fully connected with hidden layers of these widths, "mlp": one of 64. Tanh units unless relu
     is named; they bound what one example can do (Papernot et al. 2021, section 3). "linear", for canaries: one layer
     with bias, so that examples along different axes have orthogonal gradients but for it.
@@ -69,8 +68,6 @@ def build_model(kind: str, shape: tuple[int, ...], classes: int, seed: int) -> t
             return _signal_cnn(shape, classes)
         if len(shape) == 3 and min(shape[1:]) >= 8:
             return _image_cnn(shape, classes)
-        if kind == "auto":
-            return _mlp([math.prod(shape), 64], classes, "tanh")
     raise ConfigInvalid(f"training.model = {kind!r}: no network for examples of shape {shape}; use mlp or softmax")
 
 

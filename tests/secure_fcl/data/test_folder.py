@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from secure_fcl.data import Dataset, as_dataset, load_folder, save_dataset
+from secure_fcl.config import load_config, validate
+from secure_fcl.config.outside import outside_references
+from secure_fcl.data import Dataset, DataUnknown, as_dataset, load_chosen, load_folder, save_dataset
 from secure_fcl.data.folder.load import loaded
 
 _spec = importlib.util.spec_from_file_location("own_folders", Path(__file__).with_name("own_folders.py"))
@@ -163,3 +165,26 @@ def test_a_person_without_data_keeps_a_place() -> None:
     )  # fmt: skip
     assert data.clients == (0, 1, 2)
     assert data.client.tolist() == [0, 2, 0, 2]
+
+
+def test_a_function_of_ones_own_is_a_source_and_counts_as_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_source.py").write_text(
+        "import numpy as np\n"
+        "from torch.utils.data import Dataset\n"
+        "class Lines(Dataset):\n"
+        "    def __len__(self):\n        return 20\n"
+        "    def __getitem__(self, i):\n"
+        "        if i == 20:\n            raise IndexError\n"
+        "        return np.full((3, 128), i, dtype=np.float32), ['up', 'down'][i % 2]\n"
+        "def lines():\n    from secure_fcl.data import as_dataset\n"
+        "    return as_dataset(Lines(), classes=['up', 'down'])\n"
+        "def bare():\n    return Lines()\n"
+    )
+    config = load_config(None, ["data.source=own_source:lines", "class_sums.features=own_features:f"])
+    data = load_chosen(config.data)
+    assert (data.name, data.shape, len(data)) == ("own_source:lines", (3, 128), 20)
+    assert validate(config.model_dump()) == config
+    assert outside_references(config.model_dump()) == ("own_source:lines", "own_features:f")
+    with pytest.raises(DataUnknown, match=r"bare in .*own_source\.py: the label set is public and never read off"):
+        load_chosen(load_config(None, ["data.source=own_source:bare"]).data)
