@@ -80,20 +80,7 @@ class RunFolder:
         Raises:
             RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
         """
-        if name is not None and (not name or Path(name).name != name):
-            raise RunFolderError(
-                f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
-            )
-        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(config.data.label)}"
-        path = parent / stem
-        attempt = 2
-        while path.exists():
-            if name is not None:
-                raise RunFolderError(
-                    f"run folder {path} exists; choose another --name or continue it with --resume {path}"
-                )
-            path = parent / f"{stem}-{attempt}"
-            attempt += 1
+        path = _free_place(parent, name, config.data.label)
         # Filled under another name first: a run folder is either whole or not there.
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
@@ -353,6 +340,23 @@ class RunFolder:
 
     def _round_path(self, row: str, number: int) -> Path:
         return self.path / "transcript" / file_stem(row) / f"{number:05d}.npz"
+
+
+def _free_place(parent: Path, name: str | None, label: str) -> Path:
+    """Return where a new run's folder goes: under its name, or under date and data set with a number if need be."""
+    if name is not None and (not name or Path(name).name != name):
+        raise RunFolderError(
+            f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
+        )
+    if name is not None and (parent / name).exists():
+        path = parent / name
+        raise RunFolderError(f"run folder {path} exists; choose another --name or continue it with --resume {path}")
+    stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(label)}"
+    path, attempt = parent / stem, 2
+    while path.exists():
+        path = parent / f"{stem}-{attempt}"
+        attempt += 1
+    return path
 
 
 def _sha256(text: str) -> str:

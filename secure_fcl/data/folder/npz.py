@@ -36,7 +36,7 @@ def save_dataset(data: Dataset, path: str | Path) -> Path:
 
     Raises:
         DataRefused: class or client names that data.toml cannot hold: empty, or one twice.
-        evaluation.StorageError: it cannot be written.
+        evaluation.errors.StorageError: it cannot be written.
     """
     folder = Path(path)
     names = [class_names(data.classes), class_names(data.client_names) if data.client_names else ()]
