@@ -73,10 +73,11 @@ def run(
     Args:
         config: nested dictionaries as in the TOML file, the path of such a file, or a `secure_fcl.config.Config`;
             None: the main job on HAPT.
-        data: in place of `data.name`: a `Dataset`; a mapping with `x` (n, ...), `y` (n,), `classes` and `test` (n,);
-            or two torch data sets, training and test. It is written to the run's folder, below `simulation`, readable
-            by its owner alone, since workers and `resume` read it there.
-        model: in place of `training.model`: its text, or a function at the top of a module that workers can import.
+        data: in place of `data.name`: what `secure_fcl.data.as_dataset` takes (a `Dataset`, a mapping of arrays with
+            `x`, `y` and `classes`, a torch data set), or two torch data sets, training and test. It is written to the
+            run's folder, below `simulation`, readable by its owner alone, since workers and `resume` read it there.
+        model: in place of `training.model`: its text, or a network, class or function that makes one. What workers
+            cannot import is kept in the run's folder with its code, and only `trust_code` opens it later.
         watch: called with a `secure_fcl.running.records.Tick` after every round; None: a progress display on a
             terminal and in a notebook, and nothing elsewhere.
         runs: folder that holds the runs.
@@ -130,7 +131,7 @@ def audit(run: Run | Path | str, *, shadows: int | None = None, trust_code: bool
 
 
 def study(grid: Path | str | Mapping[str, Any], *, out: Path | str | None = None) -> Study:
-    """Run a grid of runs, as far as it is not done, and return its table.
+    """Run a grid of runs, as far as it is not done, and return its table; or the best of it, privately chosen.
 
     Args:
         grid: path of a study file, or its content as nested dictionaries.

@@ -145,3 +145,49 @@ def test_a_study_returns_its_table(tmp_path: Path) -> None:
     assert "class_sums" in repr(study)
     with pytest.raises(ConfigInvalid, match="name its folder"):
         secure_fcl.study({"base": base})
+
+
+def own_network() -> type[torch.nn.Module]:
+    """A class of a network that DP-SGD cannot train as it is, made in a function, where no worker can import it."""
+
+    class OwnNetwork(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.last = torch.nn.Linear(64, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.last(torch.relu(self.norm(self.first(x.flatten(1)))))
+            return out
+
+    return OwnNetwork
+
+
+def test_a_live_network_trains_is_named_and_opened_with_trust_alone(arrays: dict[str, Any], tmp_path: Path) -> None:
+    settings = (*SMALL, 'rows=["finetune"]', "training.model=auto", "training.replace_layers=true")
+    run = secure_fcl.run(data=arrays, model=own_network(), settings=settings, runs=tmp_path, name="mine", watch=quiet)
+    assert run.finished
+    assert "BatchNorm" in (run.folder / "certificate.txt").read_text(encoding="utf-8")
+    (kept,) = (run.folder / "code").iterdir()
+    assert any(one["digest"] == kept.stem for one in run.certificate["outside_code"])
+    found = run.model("finetune").predict(arrays["x"][arrays["test"]])
+    assert (found == arrays["y"][arrays["test"]]).mean() == run.accuracy[-1].all_windows
+    with pytest.raises(secure_fcl.errors.SecureFclError, match="trust"):
+        secure_fcl.open(run.folder).model("finetune")
+    trusted = secure_fcl.open(run.folder, trust_code=True).model("finetune")
+    assert (trusted.predict(arrays["x"][:5]) == run.model("finetune").predict(arrays["x"][:5])).all()
+
+
+def test_a_private_choice_shows_its_best_and_what_it_cost(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {
+        "base": {
+            "workers": 1, "data": {"name": "digits"}, "privacy": {"max_dropouts": 1},
+            "scenario": {"partition": "iid", "clients": 4, "tasks": 2},
+        },
+        "grid": {"epsilon": [1.0, 2.0]},
+        "private_selection": {"distribution": "negative-binomial", "eta": 1.0, "mean": 1.5, "test_data": "public"},
+    }  # fmt: skip
+    study = secure_fcl.study(tree, out=tmp_path / "choice")
+    assert len(study.runs) == 0
+    assert study.chosen is not None
+    assert study.chosen.epsilon > 2.0
+    assert str(study.chosen.cell) in repr(study)
