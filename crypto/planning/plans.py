@@ -59,6 +59,11 @@ class Rules(Assumes, Protocol):
         ...
 
     @property
+    def tagged(self) -> frozenset[str]:
+        """Kinds of messages that travel under a tag."""
+        ...
+
+    @property
     def check(self) -> Callable[[Plan], None]:
         """Refuses a plan that all other checks let through, with PlanRefused."""
         ...

@@ -84,7 +84,7 @@ class Recovery:
                 found.append(Fault(name=self.plan.clients[dealer], reason=why, dealing=self._dealing(dealer)))
         return found
 
-    def unmask(self, context: MaskContext, total: Ring) -> None:
+    def unmask(self, context: MaskContext, total: Ring, threads: int = 1) -> None:
         """Take every mask off `total`, in place, once nothing is missing and nobody has lied.
 
         Secrets are forgotten on return.
@@ -110,7 +110,7 @@ class Recovery:
             pair.erase()
         self._shares.clear()
         self._secrets.clear()
-        apply_masks(total, add, subtract)
+        apply_masks(total, add, subtract, threads)
 
     def _needed(self) -> tuple[int, ...]:
         return (*self.survivors, *self.dropped)

@@ -15,22 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from crypto.errors import CryptoError, MessageError
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored
 from crypto.protocols.faults import Fault, Faults
-from crypto.protocols.masks.bits import add_bits
+from crypto.protocols.masks.adding import VectorSum, vector_sum
 from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.keyring import SET_UP, Keyring
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import mask_parameters
 from crypto.protocols.masks.recovery import Recovery, signed_total
 from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
-from crypto.protocols.masks.stream import Ring, ring_dtype
+from crypto.protocols.masks.stream import Ring
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]
@@ -40,7 +38,7 @@ Phase = Literal["keys", "vectors", "confirm", "shares"]
 class _Pile:
     """The sum of the vectors that came with one model digest."""
 
-    total: Ring
+    total: VectorSum
     senders: set[int] = field(default_factory=set)
 
 
@@ -78,8 +76,9 @@ class MaskServer:
 
     name = "server"
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, threads: int = 1) -> None:
+        """Serve `plan`, computing on so many `threads`."""
+        self._plan, self._threads = plan, threads
         self._parameters = mask_parameters(plan)
         self._places = {name: place for place, name in enumerate(plan.clients)}
         self._sums = OpenSums(plan)
@@ -249,9 +248,9 @@ class MaskServer:
             # Vectors of different models do not add up; as many corrupt clients as may be each name one of their own.
             if len(current.piles) > self._plan.max_dropouts:
                 raise RecordError(f"a vector of a further model; {len(current.piles)} are told apart")
-            pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
+            pile = _Pile(vector_sum(upload.length, bits, self._threads))
         try:
-            add_bits(packed, pile.total, bits)
+            pile.total.add(packed)
         except MessageError as error:
             raise FaultError(str(error)) from error
         pile.senders.add(sender)
@@ -286,7 +285,7 @@ class MaskServer:
         )
         recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
         signed = statement(context, epoch.offers, survivors)
-        opening = _Opening(context, pile.total, survivors, signed, recovery, frozenset(survivors))
+        opening = _Opening(context, pile.total.take(), survivors, signed, recovery, frozenset(survivors))
         current.piles, current.opening = {}, opening
         if self._parameters.mode == "semi-honest":
             return self._open_shares(current, opening)
@@ -345,7 +344,7 @@ class MaskServer:
             few = f"too few shares came for {len(missing)} clients, {missing[0]} for one; run another round"
             return self._abort(current, few)
         try:
-            recovery.unmask(opening.context, opening.total)
+            recovery.unmask(opening.context, opening.total, self._threads)
         except CryptoError as error:
             return self._abort(current, str(error))
         total = signed_total(opening.total, self._plan.ring_bits(current.key[1]))
