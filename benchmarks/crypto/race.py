@@ -1,8 +1,8 @@
 """Two builds of the masking server and the machine's floor, in turn: `python -m benchmarks.crypto.race --before TREE`.
 
 TREE is a checkout of the build to compare with (`git worktree add TREE COMMIT`). Each build runs in a process of its
-own, prepared once; every repetition takes the floor, the build before and this one on one and two threads, one after
-the other, so that a busy moment of the machine strikes all of them. Medians; processor time beside the clock.
+own, prepared once; every repetition takes the floor, the build before and this one on one and two threads, with
+and without numba where it is installed, one after the other, so that a busy moment of the machine strikes all of them. Medians; processor time beside the clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.crypto.results import Point, Results
 from crypto.keys.tagging import make_tag
-from crypto.protocols.masks.stream import by_counter, by_gcm, fastest
+from crypto.protocols.masks.stream import accelerator, by_counter, by_gcm, fastest
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "docs" / "benchmarks-crypto.jsonl"
@@ -61,10 +61,10 @@ class Build:
         )
         self.shape: dict[str, Any] = self._read()
 
-    def run(self, threads: int) -> dict[str, float]:
+    def run(self, threads: int, compiled: bool) -> dict[str, float]:
         """One sum of this build's server."""
         assert self._process.stdin is not None
-        print(threads, file=self._process.stdin, flush=True)
+        print(threads, int(compiled), file=self._process.stdin, flush=True)
         return self._read()
 
     def close(self) -> None:
@@ -93,8 +93,11 @@ def race(before: Path, repeats: int, clients: int, length: int, dropout: float) 
     for _ in range(repeats):
         cpu, wall = floor(length, masks, left, shape["bytes"])
         found["floor"].append({"cpu_s": cpu, "wall_s": wall})
-        for name, build, threads in (("before", "before", 1), ("now", "now", 1), ("now, two threads", "now", 2)):
-            found[name].append(builds[build].run(threads))
+        found["before"].append(builds["before"].run(1, True))
+        for compiled in (False, True) if accelerator() is not None else (False,):
+            for threads in (1, 2):
+                with_what = "with numba" if compiled else "NumPy alone"
+                found[f"now, {with_what}, {threads}"].append(builds["now"].run(threads, compiled))
         print({name: round(runs[-1]["cpu_s"], 2) for name, runs in found.items()}, file=sys.stderr, flush=True)
     for build in builds.values():
         build.close()

@@ -1,4 +1,4 @@
-"""Tags under a key that two identities share: who may check a tag could have made it, so it shows a third party nothing.
+"""Tags under a key that two identities share: who can check a tag can make it, so it shows a third party nothing.
 
 The key comes from X25519 between the two identity keys themselves. An Ed25519 key is one of X25519 in other coordinates
 (RFC 7748, section 4.1), and using one pair for both is safe as far as is known (Thormarker, "On using the same key pair

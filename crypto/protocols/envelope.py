@@ -8,8 +8,9 @@ ignores everything else.
 Long vectors that clients send to the server can travel under a *tag* instead (`SumProtocol.tagged`), as hashing them
 would be most of what the server does. The signature then covers the payload's length and its first and last bytes, and
 a GMAC (`crypto.keys.tagging`) all of it, under a key that this client and this server derive from their identities.
-The nonce is random, and is in the sender's journal before it is used. A tag convinces the server and nobody else: what
-third parties can be shown is what the signature covers, which is all that can be ill-formed.
+The nonce is random, and is in the sender's journal before it is used. A tag convinces the server and nobody else; the
+signature is for third parties, and is checked only where somebody is to be blamed (`is_signed`). It covers all that can
+be ill-formed.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Seen:
 def is_signed(plan: Plan, message: Message) -> bool:
     """Whether the sender that a message names, one of the plan's pinned identities, sealed it as it stands.
 
-    For whoever is shown a message as evidence. Of a tagged message this holds for its length, its first 128 and its last
-    64 bytes. False without a roster, where nobody is pinned.
+    For whoever is shown a message as evidence. Of a tagged message this holds for its length, its first 128 and its
+    last 64 bytes. False without a roster, where nobody is pinned.
     """
     if plan.roster is None or message.session != plan.session:
         return False
@@ -124,7 +125,7 @@ class Envelope:
         proof = self._identity.prove(statement)
         if _tags(self._plan, message):
             key, nonce = self._tag_key(message.receiver), self._fresh_nonce()
-            proof += nonce + make_tag(key, nonce, statement, message.payload)
+            proof += nonce + make_tag(key, nonce, proof, statement, message.payload)
         return replace(numbered, proof=proof)
 
     def authentic(self, message: Message) -> bool:
@@ -149,15 +150,12 @@ class Envelope:
         return True
 
     def _proved(self, message: Message) -> bool:
-        statement, proof, tagged = _statement(self._plan, message), message.proof, b""
-        if _tags(self._plan, message):
-            proof, tagged = proof[:PROOF_BYTES], proof[PROOF_BYTES:]
-        if not self._trust.holds(message.sender, statement, proof):
-            return False
-        nonce, tag = tagged[:TAG_NONCE_BYTES], tagged[TAG_NONCE_BYTES:]
+        statement, proof = _statement(self._plan, message), message.proof
         if not _tags(self._plan, message):
-            return True
-        return tag_holds(self._tag_key(message.sender), nonce, tag, statement, message.payload)
+            return self._trust.holds(message.sender, statement, proof)
+        tagged = proof[PROOF_BYTES:]
+        nonce, tag = tagged[:TAG_NONCE_BYTES], tagged[TAG_NONCE_BYTES:]
+        return tag_holds(self._tag_key(message.sender), nonce, tag, proof[:PROOF_BYTES], statement, message.payload)
 
     def _tag_key(self, peer: str) -> bytes:
         """The key of tags between this party and the server, or a client.

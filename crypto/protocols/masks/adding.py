@@ -128,8 +128,8 @@ class FusedSum:
 class PlaneSum:
     """The sum plane by plane, with NumPy alone: at most 1.75 times the memory of a vector of the ring, and scratch.
 
-    The lowest plane's lanes lie in the room of the sum itself, piece by piece: first the sums of whole words, then those
-    of the shifted ones.
+    The lowest plane's lanes lie in the room of the sum itself, piece by piece: first the sums of whole words, then
+    those of the shifted ones.
     """
 
     def __init__(self, length: int, bits: int) -> None:

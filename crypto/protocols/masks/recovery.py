@@ -48,9 +48,10 @@ class Recovery:
         asked = all(kind == (SELF if dealer in alive else PAIR) for dealer, kind, _ in triples)
         if not asked or dealers & set(bad) or dealers | set(bad) != held or holder in bad:
             raise FaultError(f"{self._name(holder)} sent other shares than those that were asked for")
+        session = self.plan.session
         for dealer, kind, share in triples:
             offer = self.offers[dealer]
-            found = share_commitment(self.plan.session, offer.epoch, dealer, holder, kind, share)
+            found = share_commitment(session, offer.epoch, dealer, holder, kind, share)
             if found != offer.commitment(holder, kind):
                 raise FaultError(f"{self._name(holder)} sent a false share")
         for dealer, _, share in triples:

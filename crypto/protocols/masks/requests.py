@@ -17,7 +17,6 @@ from crypto.protocols.masks.records import unpack
 from crypto.protocols.masks.shamir import SHARE_BYTES
 from crypto.wire.values import pack_value
 
-
 # Epoch and size of the model digest, which follows, filled with zeros so that the planes lie aligned: 80 bytes at most.
 _HEAD = struct.Struct(">QB")
 _ALIGNED = 16

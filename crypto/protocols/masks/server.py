@@ -20,6 +20,7 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored
+from crypto.protocols.envelope import is_signed
 from crypto.protocols.faults import Fault, Faults
 from crypto.protocols.masks.adding import VectorSum, vector_sum
 from crypto.protocols.masks.errors import FaultError, RecordError
@@ -84,6 +85,7 @@ class MaskServer:
         self._sums = OpenSums(plan)
         self._keys = Keyring(plan)
         self._faults = Faults(plan)
+        self._unusable: set[str] = set()
         self._opened: dict[str, Message] = {}
         self._current: _Sum | None = None
         self._waiting: deque[Key] = deque()
@@ -110,15 +112,27 @@ class MaskServer:
             case Message():
                 if item.session != self._plan.session or item.sender not in self._places:
                     return ignored(item, "of another session, or not from a client")
-                if item.sender in self._faults:
+                if item.sender in self._faults or item.sender in self._unusable:
                     return ignored(item, "from a client that is left out")
                 try:
                     return self._take(item, self._places[item.sender])
                 except FaultError as error:
-                    self._faults.in_message(item, str(error))
+                    self._blame(item, str(error))
                     return self._leave_out(self._places[item.sender])
                 except CryptoError as error:
                     return ignored(item, str(error))
+
+    def _blame(self, item: Message, reason: str) -> None:
+        """Note a fault, if a third party can be shown that the message is its sender's.
+
+        A vector's tag proves that to this server and shows it to nobody else; where the signature beside it does not
+        hold, the sender is left out as unusable, and counts as absent.
+        """
+        if item.kind in self._plan.rules.tagged and self._plan.roster is not None and not is_signed(self._plan, item):
+            self._unusable.add(item.sender)
+            ignored(item, f"{reason}; unusable, and left out without blame, as its signature does not hold")
+        else:
+            self._faults.in_message(item, reason)
 
     def _take(self, item: Message, sender: int) -> tuple[Item, ...]:
         if item.kind in ("hello", "open"):
