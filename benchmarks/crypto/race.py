@@ -1,8 +1,9 @@
 """Two builds of the masking server and the machine's floor, in turn: `python -m benchmarks.crypto.race --before TREE`.
 
 TREE is a checkout of the build to compare with (`git worktree add TREE COMMIT`). Each build runs in a process of its
-own, prepared once; every repetition takes the floor, the build before and this one on one and two threads, with
-and without numba where it is installed, one after the other, so that a busy moment of the machine strikes all of them. Medians; processor time beside the clock.
+own, prepared once; every repetition takes the floor, the build before and this one on one and two threads, with and
+without numba where it is installed, one after the other, so that a busy moment of the machine strikes all of them.
+Medians; processor time beside the clock.
 """
 
 from __future__ import annotations

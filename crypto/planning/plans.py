@@ -120,6 +120,16 @@ class Plan:
         """
         return self.rules.client_bytes(self, self.find(name))
 
+    @cached_property
+    def largest_payload(self) -> int:
+        """No payload of an honest party has more bytes: whoever receives more refuses it before anything else.
+
+        Twice what a client sends for its largest upload and 8 bytes an entry of a sum; for keys and lists of clients a
+        mebibyte, and two kibibytes a client.
+        """
+        largest = max(2 * self.client_bytes(upload.name) + 8 * upload.length for upload in self.uploads)
+        return largest + (1 << 20) + 2048 * len(self.clients)
+
     def ring_bits(self, name: str) -> int:
         """Bits of an entry under masks: the smallest ring in which the sum does not wrap."""
         return max(1, (2 * self.sum_bound(name)).bit_length())

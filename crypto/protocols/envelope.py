@@ -130,6 +130,9 @@ class Envelope:
 
     def authentic(self, message: Message) -> bool:
         """Whether to pass the message on; if so, its running number is used up. Never raises."""
+        if len(message.payload) > self._plan.largest_payload:
+            ignored(message, f"more than the {self._plan.largest_payload} bytes that the plan gives rise to")
+            return False
         if message.session != self._session or message.receiver not in self._names:
             ignored(message, "of another session or for another receiver")
             return False
