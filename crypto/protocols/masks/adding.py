@@ -104,7 +104,7 @@ class FusedSum:
 
     def __init__(self, length: int, bits: int, add_planes: object) -> None:
         self._total: Ring = np.zeros(length, dtype=ring_dtype(bits))
-        self._layout, self._bits = Layout(length - length % GROUP, bits), bits
+        self._layout, self._bits = Layout(whole=length - length % GROUP, bits=bits), bits
         self._add = add_planes
 
     def add(self, packed: Buffer) -> None:
@@ -133,7 +133,7 @@ class PlaneSum:
     """
 
     def __init__(self, length: int, bits: int) -> None:
-        self._bits, self._layout = bits, Layout(length - length % GROUP, bits)
+        self._bits, self._layout = bits, Layout(whole=length - length % GROUP, bits=bits)
         self._total: Ring = np.zeros(length, dtype=ring_dtype(bits))
         self._lanes: list[Ring] = []
         for place, (width, offset) in enumerate(self._layout.wide):

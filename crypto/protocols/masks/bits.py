@@ -27,7 +27,7 @@ def packed_bytes(length: int, bits: int) -> int:
     return -(-length * bits // 8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """Where the planes of `whole` entries, a multiple of `GROUP`, lie in a packed vector, lowest bits first."""
 

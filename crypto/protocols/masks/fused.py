@@ -1,28 +1,39 @@
-"""Compiled loops (numba, the extra `fast`): the results of `adding.PlaneSum` and of NumPy's additions, bit for bit."""
+"""Loops that numba compiles (the extra `fast`): the results of `adding.PlaneSum` and of NumPy's additions, bit for bit.
+
+Without numba the module can be imported, and its loops are Python's: right, and far too slow to be used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from crypto.protocols.masks.stream import Ring
 
+try:
+    import numba
+except ImportError:
+    numba = None
+
 AT_ONCE = 8
 _PIECE = 1 << 13
-# Without the interpreter's lock, so that threads add at once; the compiled code is kept beside this file.
-_compiled = numba.njit(nogil=True, cache=True, boundscheck=False)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """Compile for any types, without the interpreter's lock, and keep the compiled code beside this file."""
+    return loop if numba is None else numba.njit(nogil=True, cache=True, boundscheck=False)(loop)
+
+
+@_compiled
 def _wide(total: Any, plane: Any, offset: Any) -> None:
     of = total.dtype.type
     for i in range(total.size):
         total[i] += of(of(plane[i]) << of(offset))
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _two(total: Any, low: Any, high: Any, offset: Any) -> None:
     """The lowest plane and the one above it in one pass."""
     of = total.dtype.type
@@ -30,14 +41,14 @@ def _two(total: Any, low: Any, high: Any, offset: Any) -> None:
         total[i] += of(of(low[i]) | of(of(high[i]) << of(offset)))
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _narrow(total: Any, plane: Any, down: Any, mask: Any, offset: Any) -> None:
     of = total.dtype.type
     for i in range(total.size):
         total[i] += of(of((plane[i] >> down) & mask) << of(offset))
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _rows(total: Any, plane: Any, width: int, offset: Any, start: int, end: int) -> None:
     """Entries i, i + S, i + 2S, ... lie in byte i of a plane of S bytes."""
     size = plane.size
@@ -48,7 +59,7 @@ def _rows(total: Any, plane: Any, width: int, offset: Any, start: int, end: int)
             _narrow(total[first:last], part, np.uint8(row * width), np.uint8((1 << width) - 1), offset)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _planes(
     total: Any, whole: int, p64: Any, o64: Any, p32: Any, o32: Any, p16: Any, o16: Any, p8: Any, o8: Any,
     p4: Any, o4: Any, p2: Any, o2: Any, p1: Any, o1: Any,
@@ -73,13 +84,13 @@ def _planes(
             _rows(total, p1, 1, o1, start, end)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _sum(piece: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> None:
     for i in range(piece.size):
         piece[i] += a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _difference(piece: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> None:
     for i in range(piece.size):
         piece[i] -= a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
