@@ -34,9 +34,9 @@ READING = """## How to read this
 - Most of a masked client's time is AES: the row of the key stream alone is what no code around it can save. The
   stream is GCM's or plain counter mode's, whichever is faster on the processor: the bytes are the same.
 - A server takes in vectors as they come: it checks their tags and adds them; what is left after the last one is the
-  row below it. The row of its floor is what the key streams of all masks, one addition of each and one GMAC of each vector
-  take here when they do nothing else. The floor leaves out what every sum costs besides: signatures of all shares and
-  of the keys for the next sum, commitments, key agreements and secrets.
+  row below it. The row of its floor is what the key streams of all masks, one addition of each and one GMAC of each
+  vector take here when they do nothing else. The floor leaves out what every sum costs besides: signatures of all
+  shares and of the keys for the next sum, commitments, key agreements and secrets.
 - Rounding coins come from an AES-256-CTR stream whose key comes from the system.
 - The norm check runs in processes of their own: two computing servers, the dealer and the server. Its CPU time is of
   all of them together, counted by the system in hundredths of a second; clients run in the benchmark's process.
