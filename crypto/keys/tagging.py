@@ -16,7 +16,7 @@ from crypto.keys.randomness import derive_key
 from crypto.keys.roster import Identity
 
 TAG_BYTES, TAG_NONCE_BYTES = 16, 12
-Part = bytes | bytearray | memoryview
+Part = bytes | bytearray
 
 
 def tag_key(mine: Identity, peer: bytes, *labels: str | int | bytes) -> bytes:
