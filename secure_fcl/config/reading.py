@@ -60,7 +60,7 @@ def validate(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigInvalid(explain(error)) from None
+        raise ConfigInvalid(explain(error, model=Config)) from None
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:

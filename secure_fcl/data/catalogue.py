@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,7 +198,9 @@ def source_of(name: str) -> Source:
     for source in SOURCES:
         if source.name == name:
             return source
-    raise DataUnknown(f"no data set is called {name!r}; there are {', '.join(NAMES)}, or module:name of your own")
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataUnknown(f"no data set is called {name!r}; {hint}there are {', '.join(NAMES)}, or module:name of your own")
 
 
 def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:
