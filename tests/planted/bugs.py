@@ -524,8 +524,8 @@ UNCHARGED = (
     Change(
         name="vectors with a share of the noise sent again",
         file=HOST,
-        old='return row.plan.noise == "local" and not self._shown(row, party, step)',
-        new="return not self._shown(row, party, step)",
+        old='return row.plan.noise == "local" and not apart and not self._shown(row, party, step)',
+        new="return not apart and not self._shown(row, party, step)",
         tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
         where="run",
     ),
