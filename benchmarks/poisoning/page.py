@@ -25,16 +25,15 @@ _COLUMNS: dict[tuple[bool, str], str] = {
 }
 _HEAD = """# One client sends 1,000 times its update
 
-Made by `make bench-poisoning` (resumable), which writes `benchmarks-poisoning.jsonl` beside this page. HAPT, 30 phones, six
-tasks, class-incremental; every sum by real processes (`protection = "mpc"`), noise shared inside the sums; share of all test windows
-that are right, in percent.
+Made by `make bench-poisoning` (resumable), which writes `benchmarks-poisoning.jsonl` beside this page. HAPT, 30
+phones, six tasks, class-incremental; every sum by real processes (`protection = "mpc"`), noise shared inside the sums;
+share of all test windows that are right, in percent.
 
-- *1000 times*: phone 0 goes around its own program in every round and shares 1,000 times its vector. Its entries stop at half of
-  what the whole sum may reach: a sum beyond that is refused, and the run would end, as it does at the first corrupt client
-  without any bound on what is refused alone. Class sums thus become mostly one person's; gradients and updates, noise.
+- *1000 times*: phone 0 goes around its own program in every round and shares 1,000 times its vector. Its entries stop
+  at half of what the whole sum may reach: a sum beyond that is refused, and would end the run.
 - *bound*: `norm_bound`, checked on shares. Honest phones clip to it. It was tried at this one value only.
-- *within the bound*: phone 0 knows the check and stays within it: its vector turned round, as long as the bound allows, and where
-  noise is shared its share of noise too, which has a bound of its own. This is what no check of norms can stop.
+- *within the bound*: phone 0 knows the check and stays within it: its vector turned round, as long as the bound allows,
+  and where noise is shared its share of noise too, which has a bound of its own. No check of norms can stop this.
 """
 
 
@@ -46,7 +45,7 @@ def page(lines: Sequence[Line]) -> str:
     parts.append("|---|---:|" + "---:|" * len(_COLUMNS) + "---|")
     for row in dict.fromkeys(line["row"] for line in lines):
         for epsilon in EPSILONS:
-            here = [line for line in lines if line["row"] == row and (line["epsilon"] or float("inf")) == epsilon]
+            here = _at(lines, row, epsilon)
             cells = [_cell(here, *column) for column in _COLUMNS]
             name = "none" if epsilon == float("inf") else f"{epsilon:g}"
             parts.append("| " + " | ".join([_NAMES[row], name, *cells, _enforced(here)]) + " |")
@@ -54,6 +53,10 @@ def page(lines: Sequence[Line]) -> str:
 
 
 _FIGURE = "\n![Accuracy under attack, with and without the check](images/benchmarks-poisoning.svg)\n"
+
+
+def _at(lines: Sequence[Line], row: str, epsilon: float) -> list[Line]:
+    return [line for line in lines if line["row"] == row and (line["epsilon"] or float("inf")) == epsilon]
 
 
 def _of(lines: Sequence[Line], checked: bool, attack: str) -> list[Line]:
@@ -85,11 +88,12 @@ def _facts(lines: Sequence[Line]) -> list[str]:
     wrong = sum(line["left_out"] != [0] for line in attacked)
     honest = sum(line["times_left_out"] for line in _of(lines, True, "none") if "sums" in line)
     bounds = ", ".join(f"{bound:g} for {_NAMES[row]}" for row, (_, bound) in ROWS.items())
+    sums = sum(line["sums"] for line in attacked)
     return [
-        f"Bounds: {bounds}. Of {sum(line['sums'] for line in attacked)} poisoned vectors, {caught} were left out; in {wrong} runs "
-        f"anybody else was. Without an attack {honest} vectors were. Seconds that a sum took (set-up aside, a machine shared "
-        f"with other work): {_seconds(lines, False):.2f} without the check, {_seconds(lines, True):.2f} with it."
-    ]  # fmt: skip
+        f"Bounds: {bounds}. Of {sums} poisoned vectors, {caught} were left out; in {wrong} runs anybody else was. "
+        f"Without an attack {honest} were. Seconds that a sum took (set-up aside, a machine shared with other work): "
+        f"{_seconds(lines, False):.2f} without the check, {_seconds(lines, True):.2f} with it."
+    ]
 
 
 def _seconds(lines: Sequence[Line], checked: bool) -> float:
@@ -107,7 +111,7 @@ def plot(lines: Sequence[Line], path: Path) -> None:
             for place, (column, label) in enumerate(_COLUMNS.items()):
                 heights = []
                 for epsilon in EPSILONS:
-                    here = [l for l in lines if l["row"] == row and (l["epsilon"] or float("inf")) == epsilon]
+                    here = _at(lines, row, epsilon)
                     shares = _shares(_of(here, *column))
                     heights.append(float(np.mean(shares)) if shares else 0.0)
                 at = np.arange(len(EPSILONS)) + 0.16 * (place - 2)
