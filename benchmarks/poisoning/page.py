@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Line = dict[str, Any]
-_NAMES = {"class_sums": "class sums", "finetune": "fine-tuning"}
+_NAMES = {"class_sums": "class sums", "replay": "replay (ER)"}
 _COLUMNS: dict[tuple[bool, str], str] = {
     (False, "none"): "honest, no bound",
     (False, "1000 times"): "1000 times, no bound",

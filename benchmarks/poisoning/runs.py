@@ -28,9 +28,7 @@ ATTACKS: dict[str, Attack | None] = {"none": None, "1000 times": thousandfold, "
 #: Rows with their settings and the one bound that was tried for each.
 ROWS: dict[str, tuple[tuple[str, ...], float]] = {
     "class_sums": (("class_sums.scale_bits=9",), 10.0),
-    "finetune": (
-        ("finetune.rounds=5", "training.learning_rate=1.0", "training.q_current=0.25", "training.scale_bits=9"), 4.0,
-    ),
+    "replay": (("replay.rounds=6", "training.learning_rate=1.0", "training.scale_bits=9", "memory.capacity=200"), 10.0),
 }  # fmt: skip
 
 

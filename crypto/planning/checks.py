@@ -111,8 +111,8 @@ def check_norms(upload: Upload, protocol: str, checks: bool) -> None:
         raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise")
     if upload.norm_bound and not checks:
         raise PlanRefused(
-            f"{where} has norm_bound {upload.norm_bound}, which {protocol} cannot check: a client's vector goes to one "
-            "server, and nobody holds a second share to check it with; use mpc, or set norm_bound 0"
+            f"{where} has norm_bound {upload.norm_bound}, which {protocol} cannot check: one server gets a client's "
+            "vector, and nobody holds the second share to check it with; use mpc or helper, or set norm_bound 0"
         )
     largest = largest_norm(upload.length)
     if max(bounds) > largest:

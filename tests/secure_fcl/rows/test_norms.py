@@ -101,10 +101,10 @@ def test_the_plan_bounds_vector_and_share_and_the_noise_is_that_of_all_entries(
     assert "dealer" in row.secure_plan().roles
 
 
-@pytest.mark.parametrize("protection", ["plain", "bfv", "secagg", "secagg+"])
+@pytest.mark.parametrize("protection", ["plain", "bfv", "secagg", "secagg+", "helper-2-of-3"])
 def test_who_has_one_server_refuses_and_says_why(protection: str, make_config: Callable[..., Config]) -> None:
     config = make_config(*CHECKED[1:], f"protection={protection}", 'rows=["class_sums"]', "server=semi-honest")
-    with pytest.raises(PlanRefused, match="goes to one server, and nobody holds a second share"):
+    with pytest.raises(PlanRefused, match="one server gets a client's vector, and nobody holds the second share"):
         prepare(config)
 
 
