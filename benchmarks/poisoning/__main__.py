@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def main() -> int:
     """Run what is missing, print the page, and with --write put page and figure under docs/."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.poisoning", description=__doc__)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--results", type=Path, default=DOCS / "benchmarks-poisoning.jsonl", help="lines to go on with")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-poisoning.md and its figure")

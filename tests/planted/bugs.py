@@ -5,6 +5,7 @@ by one, and `rewrites.py` holds changes of the same places that change no behavi
 """
 
 from choices import CHOICES
+from norm_bugs import NORMS
 from planting import Change
 
 OWN, SHARED = "tests/laws/test_own_noise.py::test_", "tests/laws/test_shared_noise.py::test_"
@@ -587,4 +588,4 @@ UNCHARGED = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES)
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS)

@@ -24,8 +24,8 @@ IDLE = timedelta(days=365)
 def meet_through(communicator: Any, rendezvous: Path, rank: int, world: int, seconds: float = MEET_SECONDS) -> None:
     """Have CrypTen's `communicator`, the class, meet through this file when it is initialized next.
 
-    `world`: computing servers; the dealer is one more, of that rank. Initializing then raises CryptoError where they
-    have not met within `seconds`.
+    `world`: computing servers; the dealer is one more, of that rank. Where they have not met within `seconds`,
+    initializing ends with one sentence, a `CryptoError`.
     """
 
     def initialize(_rank: int, _world: int, init_ttp: bool = False) -> None:
