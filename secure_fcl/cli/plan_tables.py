@@ -68,6 +68,8 @@ def print_plan(forecast: Forecast, console: Console) -> None:
             for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
         ],
     )  # fmt: skip
+    for line in (line for cost in forecast.rows for line in cost.norms):
+        console.print(f"norms, {line}", highlight=False, markup=False)
     if forecast.alternatives:
         _table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",

@@ -14,6 +14,7 @@ from secure_fcl.compression import Wire, wire_of, with_norm
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row
+from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.strategies import Part, UploadSpec
 from secure_fcl.streams import Scenario
@@ -99,6 +100,9 @@ def test_the_plan_bounds_vector_and_share_and_the_noise_is_that_of_all_entries(
     assert upload.noise_norm_bound < 2 * np.median(shares)
     assert row.noise_excess == 2 * free.noise_excess
     assert "dealer" in row.secure_plan().roles
+    (said,) = enforced_norms(row)
+    assert f"up to both together, {(upload.norm_bound + upload.noise_norm_bound) / 2**8:.4g}" in said
+    assert enforced_norms(free) == ()
 
 
 @pytest.mark.parametrize("protection", ["plain", "bfv", "secagg", "secagg+", "helper-2-of-3"])

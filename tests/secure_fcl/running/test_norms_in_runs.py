@@ -45,3 +45,19 @@ def test_more_poison_than_may_be_missing_ends_the_run(make_config: Callable[...,
     prepared = prepare(make_config(*POISONED, "class_sums.norm_bound=8", "privacy.max_dropouts=0"))
     with pytest.raises(SumAborted, match="beyond it: client3"):
         poisoned_run(prepared, tmp_path, thousandfold, corrupt="client3")
+
+
+def test_a_run_that_proves_norms_releases_what_one_that_checks_them_does(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    released = {}
+    for protection in ("mpc", "helper"):
+        settings = (*POISONED, f"protection={protection}", "replay_noise=true", "class_sums.norm_bound=2")
+        folder = poisoned_run(prepare(make_config(*settings)), tmp_path / protection, None)
+        released[protection] = [
+            {**record, "seconds": None} for record in read_jsonl(folder.path / "metrics.jsonl").records
+        ]
+        row = json.loads((folder.path / "certificate.json").read_text())["rows"]["class_sums"]
+        assert row["norms"][1].endswith(": nobody")
+        assert ("Each client proves" in row["assumptions"][0]) == (protection == "helper")
+    assert released["mpc"] == released["helper"]

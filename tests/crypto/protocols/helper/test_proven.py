@@ -150,6 +150,40 @@ def test_a_helper_that_does_not_look_is_noticed(
     assert "disagree on whose norms are proven" in outcome.reason
 
 
+def bent(data: bytes, rng: np.random.Generator) -> bytes:
+    """One bit changed, or another length, or numbers that are no elements of the field."""
+    place, kind = int(rng.integers(len(data))), int(rng.integers(6))
+    flipped = data[:place] + bytes([data[place] ^ 1 << int(rng.integers(8))]) + data[place + 1 :]
+    return [data[:-8], data + bytes(8), b"\xff" * len(data), flipped, flipped, flipped][kind]
+
+
+def test_whatever_an_insider_signs_instead_of_a_proof_leaves_itself_out_alone(
+    played: tuple[Any, dict[str, Session]],
+) -> None:
+    rng, honest = np.random.default_rng(3), client_module.prove
+    for trial in range(12):
+        _, parties = parties_of((SHORT,))
+
+        def lie(*given: Any, which: int = trial % 2) -> tuple[bytes, bytes]:
+            both = list(honest(*given))
+            both[which] = bent(both[which], rng)
+            return both[0], both[1]
+
+        deliver(parties, (), inputs={"server": (Begin(0, "short"),)})
+        sent: list[Message] = []
+        for k, name in enumerate(NAMES):
+            client = parties[name]
+            assert isinstance(client, SealedClient)
+            with pytest.MonkeyPatch.context() as patch:
+                if name == "cyd":
+                    patch.setattr(client_module, "prove", lie)
+                sent += client.submit(0, "short", np.full(40, k), model=b"m")
+        (outcome,) = deliver(parties, sent)
+        assert isinstance(outcome, Aggregate)
+        assert (outcome.contributors, outcome.blamed) == (("ada", "bob", "dan", "eve"), ("cyd",))
+        assert outcome.total.tolist() == [0 + 1 + 3 + 4] * 40
+
+
 # ---- What a proof is bound to, and one answer
 
 
