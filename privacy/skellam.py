@@ -92,6 +92,24 @@ def skellam_bound(variance: float, entries: int, probability: float) -> int:
     return math.ceil(bound)
 
 
+def skellam_norm_bound(variance: float, entries: int, probability: float) -> int:
+    """Return a bound that the Euclidean norm of `entries` independent variables exceeds with at most `probability`.
+
+    Bernstein's inequality for their squares, cut at the square of a bound that some entry exceeds with half the
+    probability; the fourth moment is 3 v^2 + v. Never above that bound times sqrt(entries); 0 for no noise or no entry.
+
+    Raises:
+        InvalidParameter: as `skellam_bound`.
+    """
+    largest = float(skellam_bound(variance, entries, probability / 2.0)) ** 2
+    if largest == 0.0:
+        return 0
+    nats = math.log(2.0 / probability)
+    slope = nats * largest / 3.0
+    beyond = slope + math.sqrt(slope**2 + 2.0 * nats * entries * (3.0 * variance**2 + variance))
+    return math.ceil(math.sqrt(min(entries * variance + beyond, entries * largest)))
+
+
 def sample_poisson(mean: float, count: int, random: RandomBytes) -> NDArray[np.int64]:
     """Return `count` Poisson(mean) variables, int64 (count,), from the caller's random bytes; mean 0 gives zeros.
 

@@ -110,7 +110,10 @@ def check_norms(upload: Upload, protocol: str, checks: bool) -> None:
     if min(bounds) < 0 or (upload.noise_norm_bound and not upload.norm_bound):
         raise PlanRefused(f"{where} has norm bounds {bounds}; give 0 or more, and one for the vector before its noise")
     if upload.norm_bound and not checks:
-        raise PlanRefused(f"{where} asks for a norm check, which {protocol} cannot do; use mpc or set norm_bound 0")
+        raise PlanRefused(
+            f"{where} has norm_bound {upload.norm_bound}, which {protocol} cannot check: one server gets a client's "
+            "vector, and nobody holds the second share to check it with; use mpc or helper, or set norm_bound 0"
+        )
     largest = largest_norm(upload.length)
     if max(bounds) > largest:
         raise PlanRefused(

@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def checks_norms(self) -> bool:
-        """Whether some upload's norms are checked on shares, which takes a dealer process."""
+        """Whether some upload's norms are checked on shares."""
         return any(upload.norm_bound for upload in self.uploads)
 
     def find(self, name: str) -> Upload:

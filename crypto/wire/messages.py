@@ -83,7 +83,8 @@ class Aggregate:
     """The sum of one upload in one round: `total` is int64 of the upload's length, exact.
 
     `contributors` are the clients whose vectors are in the sum, in the plan's order; `blamed` those that the server
-    found at fault in this session and leaves out (`crypto.protocols.faults`), some of whom may have contributed before.
+    found at fault in this session and leaves out (`crypto.protocols.faults`), some of whom may have contributed before,
+    and those whose vectors exceeded a norm's bound in this sum.
     """
 
     session: str

@@ -71,6 +71,8 @@ def print_plan(forecast: Forecast, console: Console) -> None:
         ],
         text_columns=2,
     )  # fmt: skip
+    for line in (line for cost in forecast.rows for line in cost.norms):
+        console.print(f"norms, {line}", highlight=False, markup=False)
     if forecast.alternatives:
         print_table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from secure_fcl.compression.low_rank import LowRank
 from secure_fcl.compression.maps import Chain, Compression, Coordinates, Rotated, Unchanged
 from secure_fcl.compression.recipe import Kind, Recipe
-from secure_fcl.compression.wire import Carrier, Wire, as_declared, wire_of
+from secure_fcl.compression.wire import Carrier, Wire, as_declared, wire_of, with_norm
 
 __all__ = [
     "Carrier",
@@ -25,4 +25,5 @@ __all__ = [
     "Wire",
     "as_declared",
     "wire_of",
+    "with_norm",
 ]

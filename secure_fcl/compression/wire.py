@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,11 +33,18 @@ class Wire:
         source: what the strategy declares.
         sent: what the secure sum adds up.
         recipe: how parts of the length of the weights are shortened; None: nothing is.
+        norm: public bound on the Euclidean norm of the sent vector before rounding and noise; 0: none.
     """
 
     source: UploadSpec
     sent: UploadSpec
     recipe: Recipe | None
+    norm: float = 0.0
+
+    @property
+    def norm_bound(self) -> int:
+        """The bound that the integers of an honest client keep: rounding moves each by less than 1. 0: none."""
+        return math.ceil(self.norm * self.sent.scale + math.sqrt(self.sent.length)) if self.norm else 0
 
     @property
     def encoder(self) -> FixedPoint:
@@ -92,6 +100,10 @@ class Carrier:
             beyond = int(np.count_nonzero(np.abs(made[_COUNTED]) > bound))
             made[_COUNT] = _digits(beyond, _steps(wire.sent), wire._digits) / wire.sent.scale
         vector, _ = wire.sent.clip(wire.sent.flatten(made))
+        if wire.norm:
+            # Each part by itself: a projection of all together could move one part further than its example does.
+            limit = wire.norm / math.sqrt(len(wire.sent.parts))
+            vector = wire.sent.flatten({n: _within(part, limit) for n, part in wire.sent.split(vector).items()})
         return wire.encoder.encode(vector, coins).values
 
     def decode(self, total: NDArray[np.int64]) -> dict[str, Values]:
@@ -150,9 +162,26 @@ def wire_of(
     return Wire(source, sent, recipe)
 
 
+def with_norm(wire: Wire, norm: float) -> Wire:
+    """Return the same way with a bound on the norm; 0 changes nothing.
+
+    A count of clipped entries is then not brought along: its digits would take most of the norm.
+    """
+    if not norm:
+        return wire
+    parts = tuple(part for part in wire.sent.parts if part.name != _COUNT)
+    return replace(wire, sent=replace(wire.sent, parts=parts), norm=norm)
+
+
 def as_declared(uploads: Mapping[Phase, UploadSpec]) -> dict[Phase, tuple[Wire, ...]]:
     """Return the ways of uploads that are sent as they are, in every slot."""
     return {phase: (wire_of(upload),) for phase, upload in uploads.items()}
+
+
+def _within(part: Values, limit: float) -> Values:
+    """Return the nearest array of a norm within the limit; a projection, which moves no two arrays apart."""
+    norm = float(np.linalg.norm(part))
+    return part if norm <= limit else part * (limit / norm)
 
 
 def _sent(part: Part, recipe: Recipe | None, bound: float | None) -> Part:

@@ -225,10 +225,12 @@ class ClientHost:
         """Return whether a vector may be sent again in another session of the secure sums.
 
         It must carry all of its noise itself: whatever is computed from the same vectors is the same release. With a
-        share of the noise the same vector among others would be another release. Where a clear view of the very vector
-        is declared, that view is gone with the attempt.
+        share of the noise the same vector among others would be another release. Nor could what is kept, vector plus
+        noise, be taken apart again within two bounds on norms. Where a clear view of the very vector is declared, that
+        view is gone with the attempt.
         """
-        return row.plan.noise == "local" and not self._shown(row, party, step)
+        apart = bool(row.plan.noises) and row.plan.bounds_norms
+        return row.plan.noise == "local" and not apart and not self._shown(row, party, step)
 
     def _shown(self, row: _Row, party: Party, step: StepContext) -> bool:
         plan, wanted = row.plan, row.plan.config.attacks

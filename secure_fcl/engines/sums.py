@@ -40,7 +40,7 @@ class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
     `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists. `heads`:
-    what devices that keep a journal signed for this attempt.
+    what devices that keep a journal signed for this attempt. `blamed`: whom the server left out, by number.
     """
 
     total: Ints
@@ -49,6 +49,7 @@ class SumResult:
     bytes_down: int
     messages: tuple[dict[str, Any], ...]
     heads: tuple[Head, ...] = ()
+    blamed: tuple[int, ...] = ()
 
 
 class SecureSums:
@@ -145,7 +146,7 @@ class SecureSums:
         down, self._down = self._down, 0
         return SumResult(
             total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records),
-            heads=tuple(heads),
+            heads=tuple(heads), blamed=tuple(self._federation.numbers[name] for name in outcome.blamed),
         )  # fmt: skip
 
     def _exchange(self, items: Sequence[Item], inputs: Inputs | None = None) -> list[Outcome]:

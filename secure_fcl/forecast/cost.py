@@ -20,6 +20,7 @@ from secure_fcl.config.reading import key_path
 from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.errors import SecureFclError
 from secure_fcl.rows.build import build_row, calibrated_row
+from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
@@ -32,7 +33,7 @@ class RowCost:
     """One row as configured. Epsilons are None where nothing is guaranteed.
 
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
-    most; None without noise. Bytes are payload of one client.
+    most; None without noise. Bytes are payload of one client. `norms`: what bounds on norms enforce, in words.
     """
 
     row: str
@@ -48,6 +49,7 @@ class RowCost:
     storage_budget: int | None
     bytes_per_round: int
     bytes_in_all: int
+    norms: tuple[str, ...] = ()
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
         """Return (arrival task, epsilon of its worst cohort of that fate), in order."""
@@ -124,6 +126,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         storage_budget=plan.storage.budget,
         bytes_per_round=uploads[0],
         bytes_in_all=plan.client_bytes,
+        norms=enforced_norms(plan),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from privacy import Event, NonPrivate, smallest_multiplier
-from secure_fcl.compression import as_declared
 from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
@@ -14,6 +13,7 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noise
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
+from secure_fcl.rows.norms import bounded
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
@@ -57,7 +57,7 @@ def gradient_row(
         config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released
     )
     refuse_channels(config, strategy)
-    wires = {**as_declared(strategy.uploads), "train": training_wires(config, strategy)}
+    wires = bounded(config, name, strategy.uploads, training_wires(config, strategy))
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
         norm = strategy.dpsgd.clipping_norm
@@ -79,13 +79,13 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
     examples = storage.pool_examples * scenario.most_released
     sums = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
     if noise_multiplier == 0.0 or section.noise == "none":
-        return RowPlan(name, config, scenario, sums, None, storage, {}, as_declared(sums.uploads))
+        return RowPlan(name, config, scenario, sums, None, storage, {}, bounded(config, name, sums.uploads))
     noises = {
         phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
         for phase, ratio in entry.ratios(section).items()
     }
     told = told_of_noise(entry, sums, noises, scenario.clients)
-    return RowPlan(name, config, scenario, told, None, storage, noises, as_declared(sums.uploads))
+    return RowPlan(name, config, scenario, told, None, storage, noises, bounded(config, name, sums.uploads))
 
 
 def _check_own(plan: RowPlan) -> None:

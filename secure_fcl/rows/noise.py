@@ -59,6 +59,8 @@ def shared_noise(config: Config, scenario: Scenario, sums: Strategy, phase: Phas
     if upload.sensitivity_l2 is None or upload.sensitivity_entries is None:
         raise ConfigInvalid(f"upload {upload.name!r} declares no sensitivity, so no noise can be shared in its sum")
     p = config.privacy
+    # Clipping to a norm scales all entries: one example then moves the rounding of each.
+    entries = upload.length if config.section(sums.name).norm_bounds[phase] else upload.sensitivity_entries
     if placement == "shared":
         _refuse_without_honest_clients(config, scenario, sums.name)
     dropouts = p.max_dropouts if placement == "shared" else 0
@@ -66,7 +68,7 @@ def shared_noise(config: Config, scenario: Scenario, sums: Strategy, phase: Phas
     parties = scenario.clients if placement == "shared" else max(scenario.clients, 2)
     return SkellamSum(
         parties=parties, max_dropouts=dropouts, colluders=p.colluders if placement == "shared" else 1,
-        l2=upload.sensitivity_l2 * upload.scale, dimension=upload.sensitivity_entries,
+        l2=upload.sensitivity_l2 * upload.scale, dimension=entries,
         noise_multiplier=multiplier, placement=placement,
     )  # fmt: skip
 

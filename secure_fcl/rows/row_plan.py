@@ -24,6 +24,7 @@ from secure_fcl.memory import (
     ThresholdMemory,
 )
 from secure_fcl.rows.noise import SumNoise, event_inside
+from secure_fcl.rows.norms import noise_norm_bound
 from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Scenario
@@ -133,7 +134,7 @@ class RowPlan:
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
         if noise is None:
-            return Upload(name=upload.name, length=upload.length, bound=bound)
+            return Upload(name=upload.name, length=upload.length, bound=bound, norm_bound=wire.norm_bound)
         excess = NOISE_EXCESS / self.rounds
         return Upload(
             name=upload.name,
@@ -141,6 +142,8 @@ class RowPlan:
             bound=bound,
             noise_bound=noise.noise_bound(upload.length, excess),
             noise_excess=excess,
+            norm_bound=wire.norm_bound,
+            noise_norm_bound=noise_norm_bound(noise, upload.length, excess) if wire.norm else 0,
         )
 
     @property
@@ -221,7 +224,14 @@ class RowPlan:
     def noise_excess(self) -> float:
         """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
         epsilon = self.config.section(self.name).epsilon
-        return (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
+        # With bounded norms there is a second way to leave it, as improbable as the first.
+        ways = 2 if self.bounds_norms else 1
+        return ways * (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
+
+    @property
+    def bounds_norms(self) -> bool:
+        """Whether the norm of any upload is checked."""
+        return any(wire.norm for found in self.wires.values() for wire in found)
 
     @property
     def accounting_delta(self) -> float:

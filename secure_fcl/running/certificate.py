@@ -21,6 +21,7 @@ from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
+from secure_fcl.running.certificate_norms import norms_of
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.repeats import counted
 from secure_fcl.streams import Scenario, Wait
@@ -263,7 +264,7 @@ def certify(folder: RunFolder, rows: Iterable[tuple[RowPlan, float]], code: Sequ
     found = {}
     for plan, multiplier in rows:
         with Ledger(folder.ledger_path(plan.name)) as ledger:
-            found[plan.name] = row_certificate(plan, ledger, multiplier)
+            found[plan.name] = row_certificate(plan, ledger, multiplier) | norms_of(plan, folder.path)
     require_not_lower(folder.path, found)
     heads = signed_heads(folder.path)
     bonds = {"files": files_of(folder.path), "devices": heads, "rollback": rollback(heads)}
@@ -318,6 +319,7 @@ def render(
             lines.append(_line(key, str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "not_checked", "assumptions"):
             lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
+        lines += [_line("norms", entry) for entry in row.get("norms", ())]
         lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:
             epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"

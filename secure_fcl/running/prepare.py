@@ -24,6 +24,7 @@ from secure_fcl.streams import Scenario, build_scenario
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
 )  # fmt: skip
+_YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +52,14 @@ class Prepared:
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
-        for section, key in _YOUNGER:
-            held = getattr(self.config, section)
+        for name, key in _YOUNGER:
+            held = getattr(self.config, name)
             if getattr(held, key) == type(held).model_fields[key].default:
-                del settings[section][key]
+                del settings[name][key]
+        for section in settings.values():
+            for key in _YOUNGER_OF_STRATEGIES if isinstance(section, dict) else ():
+                if section.get(key) == 0.0:
+                    del section[key]
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)

@@ -139,6 +139,8 @@ def cost_record(
         "bytes_down": model * clients + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip
+    if result.blamed:
+        record["blamed"] = list(result.blamed)
     if result.heads:
         record["heads"] = [asdict(head) for head in sorted(result.heads, key=lambda head: head.device)]
     return record if aside is None else record | {"side_channel_bytes": aside}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -43,6 +44,24 @@ class StrategySection(Section):
 
     epsilon: float = Field(gt=0.0, description="budget of the worst cohort; inf with noise = 'none'")
     noise: NoisePlace = Field(description="where the noise is added")
+    norm_bound: float = Field(
+        0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="largest L2 norm of what one client sends a round, its share of noise aside: honest clients clip, "
+        "and whoever exceeds it is left out of the sum, seen on shares alone; 0: not checked",
+    )
+    close_norm_bound: float = Field(
+        0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="the same for what is sent once when a task closes; 0: not checked",
+    )
+
+    @property
+    def norm_bounds(self) -> Mapping[Literal["train", "close"], float]:
+        """The bound on the norm of each phase's upload; 0: none."""
+        return {"train": self.norm_bound, "close": self.close_norm_bound}
 
     @model_validator(mode="after")
     def _budget_and_noise_agree(self) -> Self:

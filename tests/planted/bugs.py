@@ -5,6 +5,7 @@ by one, and `rewrites.py` holds changes of the same places that change no behavi
 """
 
 from choices import CHOICES
+from norm_bugs import NORMS
 from planting import Change
 
 OWN, SHARED = "tests/laws/test_own_noise.py::test_", "tests/laws/test_shared_noise.py::test_"
@@ -524,8 +525,8 @@ UNCHARGED = (
     Change(
         name="vectors with a share of the noise sent again",
         file=HOST,
-        old='return row.plan.noise == "local" and not self._shown(row, party, step)',
-        new="return not self._shown(row, party, step)",
+        old='return row.plan.noise == "local" and not apart and not self._shown(row, party, step)',
+        new="return not apart and not self._shown(row, party, step)",
         tests=(f"{REPEATS}::test_a_round_of_shared_noise_that_anybody_may_have_sent_in_is_charged",),
         where="run",
     ),
@@ -587,4 +588,4 @@ UNCHARGED = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES)
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS)

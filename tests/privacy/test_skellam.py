@@ -15,6 +15,7 @@ from privacy.skellam import (
     sample_poisson,
     sample_skellam,
     skellam_bound,
+    skellam_norm_bound,
     skellam_rdp,
     skellam_tail,
 )
@@ -216,3 +217,21 @@ def test_a_bound_of_nothing_and_impossible_bounds() -> None:
     for variance, probability in ((1.0, 0.0), (1.0, -1.0), (-1.0, 0.1), (math.nan, 0.1), (math.inf, 0.1)):
         with pytest.raises(InvalidParameter):
             skellam_bound(variance, 1, probability)
+
+
+@pytest.mark.parametrize(("variance", "entries"), [(0.3, 5), (2.0, 1), (50.0, 40), (1e6, 2000)])
+def test_norms_of_noise_stay_within_their_bound(variance: float, entries: int, keyed) -> None:
+    drawn = sample_skellam(variance, 4000 * entries // max(1, entries // 50), keyed(7))
+    norms = np.linalg.norm(drawn[: len(drawn) // entries * entries].reshape(-1, entries), axis=1)
+    for probability in (1e-1, 1e-2):
+        # Of n norms n p may exceed it; five standard deviations more never do.
+        most = len(norms) * probability
+        assert (norms > skellam_norm_bound(variance, entries, probability)).sum() <= most + 5 * math.sqrt(most)
+    assert (
+        skellam_norm_bound(variance, entries, 1e-13) <= math.sqrt(entries) * skellam_bound(variance, entries, 5e-14) + 1
+    )
+
+
+def test_norm_bounds_of_long_noise_are_tight_and_of_none_zero() -> None:
+    assert skellam_norm_bound(100.0, 100_000, 1e-15) < 1.03 * math.sqrt(100.0 * 100_000)
+    assert skellam_norm_bound(0.0, 10, 1e-6) == skellam_norm_bound(3.0, 0, 1e-6) == 0

@@ -6,7 +6,7 @@ name, place and model, the server only that much until enough helpers answer one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Journal, Submissions, ignored
 from crypto.protocols.helper.journal import MAX_STARTS, claim_attempt
+from crypto.protocols.helper.proven import Place, prove, require_short
 from crypto.protocols.helper.shape import Shape
 from crypto.protocols.helper.statements import (
     NONCE_BYTES,
@@ -108,10 +109,28 @@ class HelperClient:
         return ignored(item, "no pair of public keys")
 
     def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
-        """See `ClientSession.submit`: one message of `ring_bits` bits an entry and a statement."""
+        """See `ClientSession.submit`: one message of `ring_bits` bits an entry, or 64 with a proof, and a statement."""
+        parts = (vector, np.zeros_like(vector)) if self._plan.find(upload).noise_norm_bound else (vector,)
+        return self._submit(round, upload, parts, model)
+
+    def submit_apart(
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64],
+        model: bytes = b"",
+    ) -> tuple[Message, ...]:
+        """The same with a noise share whose norm is proven apart from the vector's."""
+        return self._submit(round, upload, (vector, noise), model)
+
+    def _submit(
+        self, round: int, upload: str, parts: Sequence[npt.NDArray[np.int64]], model: bytes
+    ) -> tuple[Message, ...]:
         if not self.ready:
             raise SubmissionRefused("the keys of server and helpers have not arrived; deliver their start messages")
-        self._submissions.check(round, upload, vector, model)
+        require_short(self._plan.find(upload), parts)
+        self._submissions.check(round, upload, parts[0], model)
         roles = (SERVER, *self._shape.roles)
         publics = [self._public.keys[role][1] if role in self._public.keys else b"" for role in roles]
         keys = tuple(key_digest(public) if public else b"" for public in publics)
@@ -121,10 +140,16 @@ class HelperClient:
             capsules=(), wraps=b"", seeds=b"",
         )  # fmt: skip
         statement, pads = self._padded(draft, publics[1:], round, upload)
-        bits = self._plan.ring_bits(upload)
-        ring: Ring = vector.astype(ring_dtype(bits))
-        apply_masks(ring, pads, ())
-        blinder, packed = self._random(KEY_BYTES), pack_bits(ring, bits)
+        if self._plan.find(upload).norm_bound:
+            place = Place(plan=self._plan, round=round, upload=upload)
+            joint, packed = prove(place, statement, parts, pads[0], self._random)
+            statement = replace(statement, joint=joint)
+        else:
+            bits = self._plan.ring_bits(upload)
+            ring: Ring = parts[0].astype(ring_dtype(bits))
+            apply_masks(ring, pads, ())
+            packed = bytes(pack_bits(ring, bits))
+        blinder = self._random(KEY_BYTES)
         statement = replace(statement, digest=vector_digest(blinder, packed))
         signed = statement.signed_bytes(self._plan, round, upload)
         box = seal(publics[0], blinder + packed, ("helper vector 1", signed), self._random)

@@ -9,7 +9,7 @@ from crypto.keys.exchange import CAPSULE_BYTES
 from crypto.keys.randomness import KEY_BYTES
 from crypto.keys.roster import PROOF_BYTES
 from crypto.keys.sealed import OVERHEAD
-from crypto.planning.assumptions import AGREED
+from crypto.planning.assumptions import AGREED, NormCheck
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.entry import ClientSeat, PartySeat, SumProtocol
@@ -19,6 +19,16 @@ from crypto.protocols.session import BareClient, Session
 _NEEDS_ROSTER = (
     "asks for pinned identities: whoever carries first messages could invent all other clients, and a helper answers "
     "for those; give plan(..., roster=...)"
+)
+
+
+_PROOFS = NormCheck(
+    assumption=(
+        "Each client proves to server and helper that its vector keeps the norm's bound (PINE, "
+        "draft-chen-cfrg-vdaf-pine-01, Field64). If both follow the protocol, a vector beyond it is accepted with at "
+        "most 2^-48, and 2^-97 for each time that a client tries anew; if one of them does, the other learns one "
+        "accept bit for each client and sum, and nothing else."
+    ),
 )
 
 
@@ -52,11 +62,16 @@ def _client_bytes(shape: Shape, plan: Plan, upload: Upload) -> int:
     from crypto.protocols.helper.statements import NONCE_BYTES, seeds_bytes, wraps_bytes
 
     packed = -(-upload.length * plan.ring_bits(upload.name) // 8)
+    joint = 0
+    if upload.norm_bound:
+        from crypto.protocols.helper.proven import joint_bytes, share_bytes
+
+        packed, joint = share_bytes(upload), _blob(joint_bytes(upload))
     # The list's header, the attempt, a model digest of no bytes, and both inner lists' headers.
     heads = 1 + 1 + _blob(0) + 1 + 1
     keys = (shape.helpers + 1) * _blob(KEY_BYTES) + shape.helpers * _blob(CAPSULE_BYTES)
     rest = _blob(NONCE_BYTES) + _blob(KEY_BYTES) + _blob(wraps_bytes(shape)) + _blob(seeds_bytes(shape))
-    return heads + keys + rest + _blob(PROOF_BYTES) + _blob(packed + KEY_BYTES + OVERHEAD)
+    return heads + keys + rest + joint + _blob(PROOF_BYTES) + _blob(packed + KEY_BYTES + OVERHEAD)
 
 
 def _check_pinned(plan: Plan) -> None:
@@ -83,6 +98,12 @@ def helper_entry(shape: Shape) -> SumProtocol:
             return HelperServer(seat.plan, shape, seat.trust, seat.random)
         return Helper(seat.plan, shape, seat.role, seat.trust, seat.random, seat.journal)
 
+    def check(plan: Plan) -> None:
+        if plan.checks_norms:
+            from crypto.protocols.helper.proven import check_provable
+
+            check_provable(plan)
+
     return SumProtocol(
         hiding="pads",
         assumption=_assumption(shape),
@@ -90,6 +111,9 @@ def helper_entry(shape: Shape) -> SumProtocol:
         party=party,
         client_bytes=lambda plan, upload: _client_bytes(shape, plan, upload),
         roles=("server", *shape.roles),
+        # With several helpers nobody holds the other share of a vector whole.
+        norms=_PROOFS if shape.helpers == 1 else None,
+        check=check,
     )
 
 

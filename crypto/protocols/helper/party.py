@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +13,21 @@ from crypto.keys.exchange import HybridKey
 from crypto.keys.randomness import RandomBytes
 from crypto.keys.roster import Trust
 from crypto.keys.secrecy import holds_secrets
+from crypto.norms.expanding import encoded
+from crypto.norms.field import add
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Journal, Key, Released, ignored, valid_names
 from crypto.protocols.helper.client import SERVER, write_key
 from crypto.protocols.helper.journal import claim_list, claim_start
+from crypto.protocols.helper.proven import (
+    KEY_BYTES,
+    Place,
+    agreed,
+    entries_of,
+    helper_shares,
+    joint_bytes,
+    opinion,
+)
 from crypto.protocols.helper.shape import Shape
 from crypto.protocols.helper.statements import (
     Statement,
@@ -34,6 +46,14 @@ from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_sparse
 
 SET_UP = (0, "-")
+
+
+@dataclass(frozen=True)
+class _Proofs:
+    """The verifiers' key of one list, and what the server says of each vector's proofs."""
+
+    key: bytes
+    opinions: list[bytes]
 
 
 class Refused(MessageError):
@@ -80,25 +100,33 @@ class Helper:
         if item.session != self._plan.session or not self._plan.covers(*key):
             return ignored(item, "other session or unknown sum")
         try:
-            statements = self._request(item)
+            statements, proofs = self._request(item)
             secrets = [self._secrets(item, statement) for statement in statements]
             self._claim(key, statements, hashlib.sha256(item.payload).digest())
+            if proofs is not None:
+                return (self._message(SERVER, "pads", key, self._proven(item, statements, secrets, proofs)),)
         except MessageError as error:
             names = error.names if isinstance(error, Refused) else ()
             return (self._message(SERVER, "refused", key, pack_value([str(error)[:500], list(names)])),)
         return (self._message(SERVER, "pads", key, self._pads(item, secrets)),)
 
-    def _request(self, item: Message) -> list[Statement]:
-        """The statements of a list.
+    def _request(self, item: Message) -> tuple[list[Statement], _Proofs | None]:
+        """The statements of a list, and where norms are proven what the server says of the proofs.
 
         Raises:
             MessageError: the list must not be answered.
         """
+        proofs: _Proofs | None = None
         match unpack_sparse(item.payload):
-            case list(entries):
-                statements = [self._statement(item, entry) for entry in entries]
+            case [bytes(key), list(opinions), list(entries)] if self._plan.find(item.upload).norm_bound:
+                proofs = _Proofs(key, [each for each in opinions if isinstance(each, bytes)])
+                if len(key) != KEY_BYTES or not len(opinions) == len(proofs.opinions) == len(entries):
+                    raise MessageError("the list has no key, or no opinion of each proof")
+            case list(entries) if not self._plan.find(item.upload).norm_bound:
+                pass
             case _:
                 raise MessageError("the list is malformed")
+        statements = [self._statement(item, entry) for entry in entries]
         if valid_names(self._plan, [statement.name for statement in statements]) is None:
             least = self._plan.min_clients
             raise MessageError(f"the list is not of at least {least} different clients of the plan")
@@ -108,12 +136,12 @@ class Helper:
         others = [statement.name for statement in statements if statement.keys[self._place + 1] != self._digest]
         if others:
             raise MessageError(f"{len(others)} vectors were padded for another key than this helper's")
-        return statements
+        return statements, proofs
 
     def _statement(self, item: Message, entry: object) -> Statement:
         match entry:
             case [str(name), *fields, bytes(proof)] if name in self._plan.clients:
-                statement = read_statement(self._shape, name, fields)
+                statement = read_statement(self._shape, name, fields, joint_bytes(self._plan.find(item.upload)))
                 if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
                     return statement
                 raise MessageError(f"the statement of {name!r} for this sum is not signed by it")
@@ -128,15 +156,15 @@ class Helper:
         who = (statement.name, statement.attempt, statement.nonce)
         context = pad_context(self._plan, item.round, item.upload, who, self.name)
         try:
-            agreed = self._keys.open(statement.capsules[self._place], context)
+            opened = self._keys.open(statement.capsules[self._place], context)
         except ExchangeError as error:
             raise Refused(str(error), (statement.name,)) from error
         held = self._shape.held(self._place)
         if not self._shape.shared:
-            return [pad_key(agreed, pad) for pad in held]
+            return [pad_key(opened, pad) for pad in held]
         found = []
         for pad in held:
-            seed = wrap(agreed, pad, statement.wraps[wrap_place(self._shape, self._place, pad)])
+            seed = wrap(opened, pad, statement.wraps[wrap_place(self._shape, self._place, pad)])
             made = seed_commitment(self._plan, statement.name, statement.nonce, pad, seed)
             if made != statement.seeds[pad * len(made) : (pad + 1) * len(made)]:
                 raise Refused(f"{statement.name!r} committed to another seed than it sent", (statement.name,))
@@ -173,6 +201,32 @@ class Helper:
             apply_masks(total, keys, ())
             sums.append(bytes(pack_bits(total, bits)))
         return pack_value([hashlib.sha256(item.payload).digest(), sums])
+
+    def _proven(
+        self, item: Message, statements: Sequence[Statement], secrets: Sequence[Sequence[bytes]], proofs: _Proofs
+    ) -> bytes:
+        """The digest of the list, the sum of this helper's shares of vectors that are proven short, whose they are, and
+        what it says of each proof.
+
+        Raises:
+            MessageError: they are too few to be summed; names the others.
+        """
+        place, upload = Place(plan=self._plan, round=item.round, upload=item.upload), self._plan.find(item.upload)
+        total, passed, opinions = np.zeros(upload.length, dtype=np.uint64), [], []
+        for statement, (pad,), theirs in zip(statements, secrets, proofs.opinions, strict=True):
+            shares = helper_shares(upload, pad)
+            own = opinion(place, statement, proofs.key, 1, shares)
+            passed.append(agreed(place, own, theirs, 1))
+            opinions.append(own.to_bytes())
+            if passed[-1]:
+                total = add(total, entries_of(upload, shares))
+        if sum(passed) < self._plan.min_clients:
+            beyond = [each.name for each, good in zip(statements, passed, strict=True) if not good]
+            raise MessageError(
+                f"{sum(passed)} of {len(passed)} vectors are proven to keep the norm's bound, the plan demands more; "
+                f"not: {', '.join(beyond)}"
+            )
+        return pack_value([hashlib.sha256(item.payload).digest(), [encoded(total)], passed, opinions])
 
     def _message(self, receiver: str, kind: str, key: Key, payload: bytes) -> Message:
         return Message(

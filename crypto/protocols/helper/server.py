@@ -16,6 +16,16 @@ from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored, i
 from crypto.protocols.faults import Fault, Faults
 from crypto.protocols.helper.client import SERVER, write_key
 from crypto.protocols.helper.party import SET_UP
+from crypto.protocols.helper.proven import (
+    Answer,
+    Place,
+    Proven,
+    accepted_by_both,
+    joint_bytes,
+    proven,
+    read_answer,
+    sum_of,
+)
 from crypto.protocols.helper.shape import Shape
 from crypto.protocols.helper.statements import Statement, key_digest, read_statement, vector_digest
 from crypto.protocols.masks.adding import VectorSum, unpack_bits, vector_sum
@@ -27,15 +37,23 @@ from crypto.wire.values import pack_value, unpack_sparse, unpack_value
 
 @dataclass
 class _Pile:
-    """The padded vectors of one model, added up, and the entries of their list."""
+    """The padded vectors of one model, added up, and the entries of their list.
+
+    `proven`: where norms are proven each vector, until the helper says whose are summed: 8 bytes an entry and client.
+    """
 
     sum: VectorSum = field(repr=False)
     entries: dict[str, list[object]] = field(default_factory=dict)
+    proven: dict[str, Proven] = field(default_factory=dict, repr=False)
 
 
 @dataclass
 class _Progress:
-    """One open sum: vectors by model; once the helpers are asked, the digest of the list and what they answered."""
+    """One open sum: vectors by model; once the helpers are asked, the digest of the list and what they answered.
+
+    `key`: of the verifiers where norms are proven, which no client knows before its vector is here; `answer`: the
+    helper's.
+    """
 
     piles: dict[bytes, _Pile] = field(default_factory=dict)
     asked: _Pile | None = None
@@ -43,6 +61,8 @@ class _Progress:
     pads: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     waiting: bool = False
+    key: bytes = field(default=b"", repr=False)
+    answer: Answer | None = None
 
     def arrived(self) -> set[str]:
         """Everybody whose vector is here."""
@@ -63,6 +83,7 @@ class HelperServer:
         self._plan, self._shape, self._trust = plan, shape, trust
         self._key = BoxKey(random)
         self._digest = key_digest(self._key.public)
+        self._random = random
         self._sums = OpenSums(plan)
         self._faults = Faults(plan)
         self._progress: dict[Key, _Progress] = {}
@@ -81,7 +102,7 @@ class HelperServer:
         match item:
             case Begin():
                 if self._sums.begin(item):
-                    self._progress[item.round, item.upload] = _Progress()
+                    self._progress[item.round, item.upload] = _Progress(key=self._random(KEY_BYTES))
                 return ()
             case Deadline():
                 key = self._sums.key_of(item)
@@ -132,7 +153,10 @@ class HelperServer:
         empty = _Pile(vector_sum(self._plan.find(key[1]).length, bits))
         pile = progress.piles.get(statement.model, empty)
         try:
-            pile.sum.add(packed)
+            if self._plan.find(key[1]).norm_bound:
+                pile.proven[name] = proven(self._place(key), statement, progress.key, packed)
+            else:
+                pile.sum.add(packed)
         except MessageError as error:
             self._faults.in_message(message, str(error))
             return self._ask_if_complete(key, progress)
@@ -148,7 +172,8 @@ class HelperServer:
         """
         match unpack_sparse(message.payload):
             case [*parts, bytes(proof), bytes(box)]:
-                statement = read_statement(self._shape, message.sender, parts)
+                joint = joint_bytes(self._plan.find(message.upload))
+                statement = read_statement(self._shape, message.sender, parts, joint)
                 if statement.keys[0] != self._digest:
                     return None, b"", b""
                 signed = statement.signed_bytes(self._plan, message.round, message.upload)
@@ -172,7 +197,11 @@ class HelperServer:
         if abort is not None or pile is None:
             del self._progress[key]
             return () if abort is None else (abort,)
-        payload = pack_value([pile.entries[name] for name in in_order(self._plan, set(pile.entries))])
+        names = in_order(self._plan, set(pile.entries))
+        listed: list[object] = [pile.entries[name] for name in names]
+        if pile.proven:
+            listed = [progress.key, [pile.proven[name].own.to_bytes() for name in names], listed]
+        payload = pack_value(listed)
         progress.asked, progress.digest = pile, hashlib.sha256(payload).digest()
         progress.piles = {}
         return tuple(self._message(role, "list", key, payload) for role in self._shape.roles)
@@ -181,6 +210,10 @@ class HelperServer:
         held = len(self._shape.held(self._shape.roles.index(message.sender)))
         size = packed_bytes(self._plan.find(key[1]).length, self._plan.ring_bits(key[1]))
         match _unpacked(message.payload):
+            case [bytes(digest), *rest] if digest == progress.digest and progress.asked and progress.asked.proven:
+                progress.answer = read_answer(self._plan.find(key[1]), len(progress.asked.entries), rest)
+                if progress.answer is not None:
+                    return (self._finish_proven(key, progress.asked, progress.answer),)
             case [bytes(digest), list(sums)] if digest == progress.digest and len(sums) == held:
                 packed = tuple(each for each in sums if isinstance(each, bytes) and len(each) == size)
                 if len(packed) == held:
@@ -230,6 +263,27 @@ class HelperServer:
         self._sums.close(key)
         names = in_order(self._plan, set(pile.entries))
         return (Aggregate(self._plan.session, *key, total, names, self._faults.names),)
+
+    def _finish_proven(self, key: Key, pile: _Pile, answer: Answer) -> Aggregate | Abort:
+        """Add up the vectors that both verifiers accept."""
+        names = in_order(self._plan, set(pile.entries))
+        kept = accepted_by_both(self._place(key), [pile.proven[name] for name in names], answer)
+        if kept is None:
+            return self._give_up(key, "server and helper disagree on whose norms are proven; restart both")
+        among = tuple(name for name, good in zip(names, kept, strict=True) if good)
+        if len(among) < self._plan.min_clients:
+            return self._give_up(key, f"the helper summed {len(among)} vectors, the plan demands more")
+        total = sum_of([pile.proven[name] for name in among], answer)
+        beyond = beyond_bound(self._plan, key[1], total, len(among))
+        if beyond:
+            return self._give_up(key, beyond)
+        del self._progress[key]
+        self._sums.close(key)
+        left_out = in_order(self._plan, {*names, *self._faults.names} - set(among))
+        return Aggregate(self._plan.session, *key, total, among, left_out)
+
+    def _place(self, key: Key) -> Place:
+        return Place(plan=self._plan, round=key[0], upload=key[1])
 
     def _give_up(self, key: Key, reason: str) -> Abort:
         del self._progress[key]

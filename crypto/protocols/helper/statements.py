@@ -30,6 +30,7 @@ class Statement:
     `digest`: of the blinded masked vector. `keys`: digests of the public keys it was made for, the server's and each
     helper's, empty for a helper whose key had not arrived; `capsules`: for each helper. `wraps`: for each helper the
     seeds of the pads it holds, laid under its key, and `seeds`: commitments to them; both empty unless pads are shared.
+    `joint`: where norms are proven, the digests of the shares that joint randomness is made from; else empty.
     """
 
     name: str
@@ -41,28 +42,31 @@ class Statement:
     capsules: tuple[bytes, ...] = field(repr=False)
     wraps: bytes = field(repr=False)
     seeds: bytes = field(repr=False)
+    joint: bytes = field(default=b"", repr=False)
 
     def fields(self) -> list[object]:
         """All but the name, in the order in which they travel."""
         keys, capsules = list(self.keys), list(self.capsules)
-        return [self.attempt, self.model, self.nonce, self.digest, keys, capsules, self.wraps, self.seeds]
+        found = [self.attempt, self.model, self.nonce, self.digest, keys, capsules, self.wraps, self.seeds]
+        return [*found, *([self.joint] if self.joint else [])]
 
     def signed_bytes(self, plan: Plan, round: int, upload: str) -> bytes:
         """What the signature covers."""
         place = ("helper statement 1", plan.digest, plan.session, round, upload, self.attempt, self.name)
-        parts = (*self.keys, *self.capsules, self.wraps, self.seeds)
+        parts = (*self.keys, *self.capsules, self.wraps, self.seeds, *([self.joint] if self.joint else []))
         return encode_labels((*place, self.model, self.nonce, self.digest, *parts))
 
 
-def read_statement(shape: Shape, name: str, parts: Sequence[object]) -> Statement:
-    """Read what `Statement.fields` wrote, for the client `name`.
+def read_statement(shape: Shape, name: str, parts: Sequence[object], joint_bytes: int = 0) -> Statement:
+    """Read what `Statement.fields` wrote, for the client `name`; `joint_bytes`: what proofs of norms sign.
 
     Raises:
         MessageError: it is not of this form: no client that follows the protocol signs that.
     """
     match parts:
         case [int(attempt), bytes(model), bytes(nonce), bytes(digest), list(keys), list(capsules), bytes(wraps),
-              bytes(seeds)]:  # fmt: skip
+              bytes(seeds), *rest]:  # fmt: skip
+            joint = rest[0] if rest else b""
             given = tuple(key for key in keys if isinstance(key, bytes))
             boxes = tuple(capsule for capsule in capsules if isinstance(capsule, bytes))
             if (
@@ -74,10 +78,12 @@ def read_statement(shape: Shape, name: str, parts: Sequence[object]) -> Statemen
                 and len(boxes) == len(capsules) == shape.helpers
                 and _fits(shape, given, boxes)
                 and (len(wraps), len(seeds)) == (wraps_bytes(shape), seeds_bytes(shape))
+                and isinstance(joint, bytes)
+                and (len(rest), len(joint)) == (bool(joint_bytes), joint_bytes)
             ):
                 return Statement(
                     name=name, attempt=attempt, model=model, nonce=nonce, digest=digest, keys=given, capsules=boxes,
-                    wraps=wraps, seeds=seeds,
+                    wraps=wraps, seeds=seeds, joint=joint,
                 )  # fmt: skip
     raise MessageError(f"the statement of {name!r} is malformed")
 

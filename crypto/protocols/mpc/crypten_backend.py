@@ -19,6 +19,7 @@ import numpy.typing as npt
 from crypto.errors import BackendMissing, CryptoError
 from crypto.keys.randomness import KEY_BYTES, derive_key, system_random
 from crypto.planning.norms import project, projection_bound
+from crypto.protocols.mpc.meeting import meet_through
 from crypto.protocols.session import Opened
 
 REMEDY = "pip install omegaconf pyyaml; pip install --no-deps crypten==0.4.1"
@@ -69,7 +70,7 @@ class CrypTenGroup:
 
         Raises:
             BackendMissing: CrypTen is not installed.
-            CryptoError: the group does not come about.
+            CryptoError: the group does not come about, or not within `meeting.MEET_SECONDS`.
         """
         self._crypten = _prepare(rank, world, rendezvous, dealer)
         self._offers: dict[bytes, Ints] = {}
@@ -79,6 +80,8 @@ class CrypTenGroup:
         self._torch = torch
         try:
             self._crypten.init()
+        except CryptoError:
+            raise
         except Exception as error:
             raise CryptoError(f"the computing servers could not meet: {_first_line(error)}") from error
         if not dealer:
@@ -176,12 +179,8 @@ def _prepare(rank: int, world: int, rendezvous: Path, dealer: bool) -> Any:
     import torch
 
     torch.set_num_threads(1)
-    os.environ.update(
-        DISTRIBUTED_BACKEND="gloo",
-        RENDEZVOUS=rendezvous.absolute().as_uri(),
-        WORLD_SIZE=str(world),
-        RANK=str(rank),
-    )
+    communicator = importlib.import_module("crypten.communicator.distributed_communicator").DistributedCommunicator
+    meet_through(communicator, rendezvous.absolute(), rank, world)
     if sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     if dealer:

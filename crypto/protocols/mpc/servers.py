@@ -204,7 +204,9 @@ class ComputeServer:
             return (self._answer(key, "refused", b"the computing servers hold different shares or lists"),)
         accepted = opened.accepted if bounds else (True,) * len(offer.names)
         if opened.total is None:
-            reason = f"{sum(accepted)} of {len(accepted)} vectors keep the norm's bound, the plan demands more"
+            beyond = [name for name, kept in zip(offer.names, accepted, strict=True) if not kept]
+            reason = f"{sum(accepted)} of {len(accepted)} vectors keep the norm's bound, the plan demands more; beyond"
+            reason += f" it: {', '.join(beyond)}"
             return (self._answer(key, "refused", reason.encode()),)
         raw = pack_value([list(accepted), opened.total.astype("<i8", copy=False).tobytes()])
         return (self._answer(key, "sum", raw if self.name == COMPUTE[0] else hashlib.sha256(raw).digest()),)
@@ -340,6 +342,8 @@ class MpcServer:
         match _unpacked(raw):
             case [list(bits), bytes(total)] if hashlib.sha256(raw).digest() == check:
                 names = tuple(name for name, bit in zip(progress.asked, bits, strict=False) if bit is True)
+                # Who exceeds a norm is left out of this sum: the next is checked again.
+                left_out = in_order(self._plan, {*progress.asked, *self._faults.names} - set(names))
                 fits = len(bits) == len(progress.asked) and len(total) == 8 * self._plan.find(key[1]).length
                 if fits and len(names) >= self._plan.min_clients:
                     values = np.frombuffer(total, dtype="<i8").astype(np.int64)
@@ -348,7 +352,7 @@ class MpcServer:
                         return self._give_up(key, beyond)
                     del self._progress[key]
                     self._sums.close(key)
-                    return (Aggregate(self._plan.session, *key, values, names, self._faults.names),)
+                    return (Aggregate(self._plan.session, *key, values, names, left_out),)
         return self._give_up(key, "the computing servers opened different sums; restart both.")
 
     def _give_up(self, key: Key, reason: str) -> tuple[Item, ...]:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto import Aggregate, Message, Upload, open_client, open_party, plan, plan_roles, run_round, set_up
+from crypto import Abort, Aggregate, Message, Upload, open_client, open_party, plan, plan_roles, run_round, set_up
 from crypto.errors import PlanRefused
 from crypto.planning.norms import REPETITIONS, directions, exact_norm_square, largest_norm, project, projection_bound
 from crypto.protocols.envelope import SealedClient
 from crypto.protocols.mpc.client import MpcClient
 from crypto.running.driver import Party, deliver
 from crypto.running.processes import child_environment, host_parties
+from crypto.running.rehearsal import rehearse
 from crypto.wire.messages import Begin, Deadline
 
 Ints = npt.NDArray[np.int64]
@@ -98,7 +99,7 @@ def test_bounds_that_could_wrap_are_refused_by_the_plan() -> None:
             (Upload(name="g", length=65_536, bound=100, noise_bound=0, noise_excess=0.0, norm_bound=largest + 1),),
             1,
         )
-    with pytest.raises(PlanRefused, match="which bfv cannot do"):
+    with pytest.raises(PlanRefused, match="which bfv cannot check"):
         plan(
             "bfv",
             ("a", "b"),
@@ -175,6 +176,34 @@ def test_poison_is_refused_on_shares_by_real_processes() -> None:
             assert outcome.contributors == ("a", "c", "d")
             expected = sum((vectors[n] + noises[n] for n in ("a", "c", "d")), start=zero)
             assert np.array_equal(outcome.total, expected)
+
+
+@pytest.mark.parametrize("corrupt", [("b",), ("b", "d")])
+def test_who_exceeds_the_bound_is_named_and_may_send_again(corrupt: tuple[str, ...]) -> None:
+    upload = Upload(name="g", length=4, bound=1000, noise_bound=300, norm_bound=1000, noise_norm_bound=300)
+    made = plan("mpc", ("a", "b", "c", "d"), (upload,), 2, max_dropouts=1)
+    parties = rehearse(made)
+    set_up(parties)
+    honest = [name for name in made.clients if name not in corrupt]
+    ones, zero = np.ones(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    deliver(parties, (), inputs={"server": (Begin(0, "g"),)})
+    sent = [unclipped(parties[name], 0, 600 * ones, zero) for name in corrupt]
+    for name in honest:
+        client = parties[name]
+        assert isinstance(client, SealedClient)
+        sent.append(client.submit(0, "g", ones, ones))
+    (outcome,) = deliver(parties, [message for each in sent for message in each])
+    if len(corrupt) == 1:
+        assert isinstance(outcome, Aggregate)
+        assert (outcome.contributors, outcome.blamed) == (tuple(honest), corrupt)
+        assert outcome.total.tolist() == [2 * len(honest)] * 4
+    else:
+        assert isinstance(outcome, Abort)
+        assert "2 of 4 vectors keep the norm's bound, the plan demands more; beyond it: b, d" in outcome.reason
+    # The next sum is checked anew.
+    again = run_round(parties, 1, "g", dict.fromkeys(made.clients, ones))
+    assert isinstance(again, Aggregate)
+    assert (again.contributors, again.blamed) == (made.clients, ())
 
 
 def test_a_sum_without_the_check_is_moved() -> None:
