@@ -55,6 +55,8 @@ def test_audit_your_checkpoint(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "does the last model tell who was trained on?" in page
     assert "<script" not in page
+    assert "audit_your_checkpoint:network, which was handed over as an object" in page
+    assert "None" not in page
 
 
 def test_examples_are_short_and_tested() -> None:

@@ -120,11 +120,12 @@ def inspected(folder: Path) -> str:
     """
     import numpy as np
 
-    from secure_fcl.data.folder.inspect import propose
+    from secure_fcl.data.folder.inspect import UNDECLARED, propose
     from secure_fcl.data.folder.load import loaded
     from secure_fcl.data.folder.section import FILE
 
-    if not (folder / FILE).is_file():
+    # An empty file is what `inspect mine > mine/data.toml` has made by now.
+    if not (folder / FILE).is_file() or not (folder / FILE).stat().st_size:
         return f"{propose(folder).text()}\n# Write it to {folder / FILE}, then inspect again.\n"
     found = loaded(folder)
     data = found.data
@@ -136,6 +137,7 @@ def inspected(folder: Path) -> str:
         "read off the data (not private, print it nowhere else): "
         + ", ".join(f"{name} {count}" for name, count in zip(data.classes, counts, strict=True)),
         *(f"left out: {note}" for note in found.notes),
+        *(["not declared yet: units; write what one unit of an example is"] if data.units == UNDECLARED else []),
         f"use it: secure-fcl run --set data.source=folder --set data.data_dir={folder}"
         + (f" --set scenario.clients={len(data.clients)}" if data.clients else " --set scenario.partition=iid"),
     ]

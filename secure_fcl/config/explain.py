@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import BaseModel, ValidationError
 
 
@@ -17,5 +19,7 @@ def explain(error: ValidationError, section: str = "") -> str:
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown configuration key {where!r}{more}; `secure-fcl config` lists all keys"
+    if first["type"] == "tuple_type" and isinstance(first["input"], str | int | float):
+        return f"configuration {where} = {first['input']!r}: write a list, {where}=[{json.dumps(first['input'])}]{more}"
     shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
     return f"configuration {where or 'error'}{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
