@@ -1,6 +1,7 @@
 """Slips of somebody who is new: each gets one sentence that says what to write, and no traceback."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,20 @@ def test_a_proposal_can_be_sent_into_its_own_place(tmp_path: Path) -> None:
     assert "not declared yet: units" in again.stdout, again.output
     (tmp_path / "data.toml").write_text((tmp_path / "data.toml").read_text().replace("to be declared", "g"))
     assert "not declared yet" not in CliRunner().invoke(app, ["data", "inspect", str(tmp_path)]).stdout
+
+
+@pytest.mark.parametrize("clients", [3, 4, 6])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_settings_that_inspect_prints_can_be_planned(tmp_path: Path, clients: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(40 * clients) % classes
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(len(y), 2, 16)), y=y, client=np.arange(len(y)) % clients)
+    names = json.dumps([str(name) for name in range(classes)])
+    (tmp_path / "data.toml").write_text(f'kind = "npz"\nclasses = {names}\nunits = "g"\ntest_share = 0.2\n')
+    told = CliRunner().invoke(app, ["data", "inspect", str(tmp_path)]).stdout
+    words = shlex.split(told.partition("use it: secure-fcl run ")[2])
+    found = CliRunner().invoke(app, ["plan", "--brief", "--out", str(tmp_path / "plan"), *words])
+    assert found.exit_code == 0, found.stderr
 
 
 @pytest.mark.parametrize("kind", ["junk", "objects"])

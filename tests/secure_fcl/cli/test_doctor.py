@@ -56,6 +56,13 @@ def test_a_proof_counts_only_when_it_worked() -> None:
     assert [row.state for row in doctor.check_libraries([failed, claimed])] == ["broken", "broken"]
 
 
+def test_a_system_on_which_nothing_trains_is_named_with_what_helps() -> None:
+    (row,) = doctor.check_system("nt")
+    assert (row.state, row.remedy) == ("broken", "wsl --install")
+    assert not doctor.healthy([row])
+    assert not doctor.check_system("posix")
+
+
 @pytest.mark.parametrize("name", ["pycryptodome", "pycrypto"])
 def test_a_package_that_case_alone_tells_from_ours_is_refused_where_case_is_ignored(tmp_path: Path, name: str) -> None:
     ours, theirs = tmp_path / "crypto", tmp_path / "Crypto"
