@@ -53,7 +53,7 @@ def card_of(run: Run, origin: Origin) -> dict[str, Any]:
             "attacks": _attacks(run, origin.strategy),
         },
         "data": {
-            "name": config.data.name,
+            "name": config.data.label,
             "clients": config.scenario.clients,
             "scenario_digest": certified.get("scenario_digest"),
         },

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.files import atomic_write
 from evaluation.strict_json import to_json
+from secure_fcl.data.errors import why_unread
 from secure_fcl.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def read_inputs(path: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
     try:
         found = _csv(path) if path.suffix == ".csv" else _arrays(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputRefused(f"{path} cannot be read as inputs ({error}); check the file") from error
+        raise InputRefused(f"{path} cannot be read as inputs ({why_unread(error)}); check the file") from error
     if found.shape == shape:
         return found[None]
     if found.ndim == 2 and found.shape[1] == int(np.prod(shape)):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 L = TypeVar("L")
 _SHORT = 16
+_LONG = 48
 _KEYS = ("run", "strategy", "after task")
 PANDAS = "pip install 'pandas>=2.2'"
 
@@ -93,6 +94,10 @@ class Table(Generic[L]):
 
     def __repr__(self) -> str:
         heads, lines = list(self.columns), self.texts()
+        # What is too long for a column stands below the table, whole.
+        below = [f"{head} of {line[0]}: {cell}" for line in lines for head, cell in zip(heads, line, strict=True)
+                 if len(cell) > _LONG]  # fmt: skip
+        lines = [["below" if len(cell) > _LONG else cell for cell in line] for line in lines]
         widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
         left = [isinstance(value, str) for _, value, _ in self._cells(self.lines[0])] if lines else [True] * len(heads)
         rows = [
@@ -102,7 +107,7 @@ class Table(Generic[L]):
             ).rstrip()
             for cells in ([heads, *lines] if lines else [])
         ]
-        return "\n".join([f"{self.name} ({len(lines)} lines)", *rows, *([self.note] if self.note else [])])
+        return "\n".join([f"{self.name} ({len(lines)} lines)", *rows, *below, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)

@@ -17,7 +17,7 @@ from evaluation.files import read_json
 from evaluation.run_folder import mapping, number
 from secure_fcl.config import Config
 from secure_fcl.config.names import entry_of
-from secure_fcl.data import load
+from secure_fcl.data import load_chosen
 from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
 from secure_fcl.errors import InputRefused, RunFolderError
 from secure_fcl.rows.build import build_row, calibrated_row
@@ -189,7 +189,7 @@ def trained_model(folder: RunFolder, strategy: str, after_task: int | None, clie
         config = folder.config()
         if strategy not in config.rows:
             raise RunFolderError(f"run {folder.path} has no strategy {strategy!r}; it has {', '.join(config.rows)}")
-        scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
+        scenario = build_scenario(load_chosen(config.data), config)
         plan = _planned(folder, scenario, strategy)
         slot = _slot(folder, plan, after_task)
         state = _state(folder, plan, slot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from secure_fcl.data import DatasetStatus, FileCheck
+    from secure_fcl.data import Dataset, DatasetStatus, FileCheck
 
 data_app = typer.Typer(help="Data sets: list, verify, fetch, inspect.", no_args_is_help=True)
 
@@ -40,6 +41,17 @@ def data_list(
             typer.echo(json.dumps([asdict(one) for one in found], indent=2))
         else:
             print_status(found, Console())
+
+
+def settings_for(folder: Path, data: Dataset) -> list[str]:
+    """Return settings with which a run on a folder starts, where the defaults of HAPT's thirty people would not."""
+    clients = len(data.clients)
+    found = ["data.source=folder", f"data.data_dir={folder}"]
+    found += [f"scenario.clients={clients}"] if clients else ["scenario.partition=iid"]
+    # Two classes a task, as long as there are so many.
+    found += [f"scenario.tasks={max(1, min(6, len(data.classes) // 2))}"]
+    # Somebody must surely add noise, beside who is missing and who colludes.
+    return found + ([f"privacy.max_dropouts={max(0, clients - 3)}"] if 0 < clients < 5 else [])
 
 
 def print_status(found: Sequence[DatasetStatus], console: Console) -> None:
@@ -120,11 +132,12 @@ def inspected(folder: Path) -> str:
     """
     import numpy as np
 
-    from secure_fcl.data.folder.inspect import propose
+    from secure_fcl.data.folder.inspect import UNDECLARED, propose
     from secure_fcl.data.folder.load import loaded
     from secure_fcl.data.folder.section import FILE
 
-    if not (folder / FILE).is_file():
+    # An empty file is what `inspect mine > mine/data.toml` has made by now.
+    if not (folder / FILE).is_file() or not (folder / FILE).stat().st_size:
         return f"{propose(folder).text()}\n# Write it to {folder / FILE}, then inspect again.\n"
     found = loaded(folder)
     data = found.data
@@ -136,7 +149,7 @@ def inspected(folder: Path) -> str:
         "read off the data (not private, print it nowhere else): "
         + ", ".join(f"{name} {count}" for name, count in zip(data.classes, counts, strict=True)),
         *(f"left out: {note}" for note in found.notes),
-        f"use it: secure-fcl run --set data.source=folder --set data.data_dir={folder}"
-        + (f" --set scenario.clients={len(data.clients)}" if data.clients else " --set scenario.partition=iid"),
+        *(["not declared yet: units; write what one unit of an example is"] if data.units == UNDECLARED else []),
+        "use it: secure-fcl run " + " ".join(f"--set {shlex.quote(one)}" for one in settings_for(folder, data)),
     ]
     return "\n".join(lines) + "\n"

@@ -6,15 +6,17 @@ Each import runs in a process of its own, so one broken library can neither hide
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_fcl.cli.doctor_names import folder_of_crypto, installed_others, sharing
 from secure_fcl.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -95,12 +97,13 @@ def check() -> list[Finding]:
     """Try everything; takes a few seconds and never raises.
 
     Returns:
-        Rows for Python, the libraries (crypto's with a small operation each) and the data sets.
+        Rows for Python, the libraries (crypto's with a small operation each) and the data sets; also for the system and
+        for names that collide, where they are in the way.
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
         crypto = pool.submit(check_crypto)
         libraries = pool.submit(check_libraries)
-        return [check_python(), *libraries.result(), *crypto.result(), *check_data()]
+        return [check_python(), *check_system(), *check_names(), *libraries.result(), *crypto.result(), *check_data()]
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
@@ -109,6 +112,36 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
     if version >= _OLDEST_PYTHON:
         return Finding("python", "usable", text)
     return Finding("python", "broken", f"{text} is too old", "python3.11 -m venv .venv")
+
+
+def check_system(name: str = os.name) -> list[Finding]:
+    """Row for a system on which nothing can train; none for the others.
+
+    Args:
+        name: as `os.name`.
+    """
+    if name == "posix":
+        return []
+    return [Finding("system", "broken", "workers and parties are handed sockets, as only Linux and macOS can",
+                    "wsl --install")]  # fmt: skip
+
+
+def check_names(ours: Path | None = None, others: Mapping[str, Path] | None = None) -> list[Finding]:
+    """Row for the package `crypto` where another one lies in its folder; none where all is well.
+
+    Args:
+        ours: folder of `crypto`; None: where Python finds it.
+        others: where packages `Crypto` should lie, by distribution; None: of what is installed.
+    """
+    name = sharing(ours or folder_of_crypto(), installed_others() if others is None else others)
+    if not name:
+        return []
+    return [
+        Finding(
+            "crypto", "broken", f"this file system ignores case, and {name} has written its package Crypto over ours",
+            f"pip uninstall {name}; pip install pycryptodomex; {_REINSTALL}",
+        )
+    ]  # fmt: skip
 
 
 def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,8 @@ def explain(error: ValidationError, section: str = "", model: type[BaseModel] | 
         near = "" if model is None else nearest_key(model, [str(part) for part in first["loc"]])
         hint = f"did you mean {'.'.join([*path[:-1], near])!r}? " if near else ""
         return f"unknown configuration key {where!r}{more}; {hint}`secure-fcl config` lists all keys"
+    if first["type"] == "tuple_type" and isinstance(first["input"], str | int | float):
+        return f"configuration {where} = {first['input']!r}: write a list, {where}=[{json.dumps(first['input'])}]{more}"
     shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
     return f"configuration {where or 'error'}{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
 

@@ -31,3 +31,8 @@ class DataRefused(DataError):
 
 class DownloadFailed(DataError):
     """No mirror delivered a file with the expected checksum."""
+
+
+def why_unread(error: Exception) -> str:
+    """Return why numpy could not read a file, leaving out numpy's advice to unpickle what is no array."""
+    return "it holds no plain numbers" if "pickle" in str(error) else str(error)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from evaluation.errors import EvaluationError
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, read_text
 from evaluation.strict_json import to_json
 from privacy import Ledger
@@ -28,6 +29,7 @@ from secure_fcl.data import kept
 from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays, save_arrays
 from secure_fcl.errors import ConfigInvalid, RunFolderError, RunInUse
 from secure_fcl.references import look_in
+from secure_fcl.running.format import FORMAT, require_readable
 from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_text
 from secure_fcl.strategies import State
 
@@ -87,7 +89,7 @@ class RunFolder:
             unfinished.mkdir(parents=True)
             written = dump_config(config)
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
-            about: dict[str, Any] = identity | {"pinned": True, "journals": journals}
+            about: dict[str, Any] = {"format": FORMAT} | identity | {"pinned": True, "journals": journals}
             code_files = keep_pickled(config.model_dump(), unfinished / KEPT)
             code = [asdict(one) for one in described(config.model_dump(), path / KEPT, unfinished / KEPT)]
             more = ({"tasks": list(tasks)} if tasks else {}) | ({"outside_code": code} if code else {})
@@ -134,14 +136,17 @@ class RunFolder:
         """Return an existing run without a look at the code that it names, for who imports nothing.
 
         Raises:
-            RunFolderError: there is no run at this path.
+            RunFolderError: there is no run at this path, or one in a format that this version does not read.
         """
         missing = [name for name in ("config.toml", "environment.json", "state.json") if not (path / name).is_file()]
         if len(missing) > 1:
             raise RunFolderError(f"{path} is not a run folder (no {' and '.join(missing)} in it); check the path")
         if missing:
             raise RunFolderError(f"{path / missing[0]} is missing; restore it from a copy of the run's folder")
-        return RunFolder(path, trust_code)
+        folder = RunFolder(path, trust_code)
+        with suppress(EvaluationError):  # who opens the folder says what is wrong with the file, and how to mend it
+            require_readable(path, folder.about())
+        return folder
 
     def check_code(self) -> None:
         """Refuse a run whose configuration names code, unless that is trusted and what it was; imports nothing.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from secure_fcl.data.errors import DataMissing, DataRefused
+from secure_fcl.data.errors import DataMissing, DataRefused, why_unread
 from secure_fcl.data.folder import images, wav
 from secure_fcl.data.folder.columns import ENDINGS
 from secure_fcl.data.folder.idx_files import find_half
@@ -27,7 +27,7 @@ from secure_fcl.data.idx import parse_idx, unpack
 _LABELS = ("label", "activity", "class", "target", "y")
 _TIMES = ("time", "timestamp", "t", "seconds")
 _MOST_CLASSES = 200
-_UNITS = "to be declared"
+UNDECLARED = "to be declared"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,7 +93,7 @@ def _table(folder: Path, files: list[Path]) -> Proposal:
             rate, rate_from = float(f"{1 / np.median(steps):.3g}"), f"the median step of column {time!r}"
     window = max(4, 2 ** round(math.log2(max(4.0, 2.56 * rate))))
     section = {
-        "kind": "table", "classes": classes, "units": _UNITS, "channels": channels, "time": time, "label": label,
+        "kind": "table", "classes": classes, "units": UNDECLARED, "channels": channels, "time": time, "label": label,
         "rate": rate, "window": window, "stride": window // 2, "test_share": 0.2, "test_by": "stretch",
     }  # fmt: skip
     read = {"classes": f"column {label!r}", "channels": "the header and the first rows"}
@@ -106,10 +106,12 @@ def _npz(folder: Path) -> Proposal:
             classes = [str(value) for value in np.unique(archive["y"]).tolist()]
             halves = {"train", "test"} & set(archive.files)
     except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DataRefused(f"{folder / ARRAYS} cannot be read: {error}; write x and y with numpy.savez") from error
+        raise DataRefused(
+            f"{folder / ARRAYS} cannot be read: {why_unread(error)}; write x and y with numpy.savez"
+        ) from error
     share = {} if halves else {"test_share": 0.2}
     return Proposal(
-        section={"kind": "npz", "classes": classes, "units": _UNITS, **share}, read_off={"classes": "array y"}
+        section={"kind": "npz", "classes": classes, "units": UNDECLARED, **share}, read_off={"classes": "array y"}
     )
 
 

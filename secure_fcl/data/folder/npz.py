@@ -14,7 +14,7 @@ import tomli_w
 from evaluation.files import atomic_write
 from secure_fcl.data.arrays import check_halves, dataset_of_columns
 from secure_fcl.data.dataset import Dataset
-from secure_fcl.data.errors import DataDamaged, DataMissing, DataRefused
+from secure_fcl.data.errors import DataDamaged, DataMissing, DataRefused, why_unread
 from secure_fcl.data.folder.section import FILE, FolderSection
 from secure_fcl.data.labels import class_names
 from secure_fcl.data.split import falls_to_test
@@ -109,7 +109,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         # A single .npy under this name has no .files.
         raise DataRefused(
-            f"{path} cannot be read: {error}; write it with numpy.savez, without pickled objects"
+            f"{path} cannot be read: {why_unread(error)}; write it with numpy.savez, without pickled objects"
         ) from error
     for name in ("x", "y"):
         if name not in found or found[name].ndim == 0:

@@ -1,3 +1,4 @@
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -5,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import secure_fcl
+from secure_fcl.cli.commands import app
 from secure_fcl.config import load_config
+from secure_fcl.data import as_dataset, save_dataset
 from secure_fcl.errors import ConfigInvalid, InputRefused
 from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.records import Tick
@@ -48,6 +52,36 @@ def test_arrays_run_and_predict(arrays: dict[str, Any], tmp_path: Path) -> None:
     kept = run.folder / "simulation" / "data.npz"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert str(tmp_path) not in (run.folder / "config.toml").read_text()
+
+
+OWN = """
+from pathlib import Path
+
+from secure_fcl.data import load_folder
+
+
+def mine():
+    return load_folder(Path(__file__).parent / "pictures")
+"""
+
+
+@pytest.mark.parametrize("source", ["folder", "own_pictures:mine"])
+def test_a_run_on_data_of_every_source_predicts_and_exports(
+    arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    folder = tmp_path / "pictures"
+    save_dataset(as_dataset(arrays), folder)
+    (tmp_path / "own_pictures.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    data = {"source": source, **({"data_dir": str(folder)} if source == "folder" else {})}
+    run = secure_fcl.run({"data": data}, settings=SUMS, runs=tmp_path / "runs", name="mine", watch=quiet)
+    found = run.model("class_sums").predict(arrays["x"][arrays["test"]])
+    assert (found == arrays["y"][arrays["test"]]).mean() == run.accuracy[1].all_windows
+    asked = ["export", str(run.folder), "--out", str(tmp_path / "out"), "--trust-code"]
+    exported = CliRunner().invoke(app, asked)
+    assert exported.exit_code == 0, exported.stderr
+    card = json.loads((tmp_path / "out" / "class_sums" / "card.json").read_text(encoding="utf-8"))
+    assert card["data"]["name"] == ("pictures" if source == "folder" else source)
 
 
 def test_a_run_goes_on_from_another_place(arrays: dict[str, Any], tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 import json
 import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import crypto
 import secure_fcl.data
-from secure_fcl.cli import doctor
+from secure_fcl.cli import doctor, doctor_names
 from secure_fcl.cli.doctor import Finding, Library
 
 GOOD = Library("numpy", "json", "pip install numpy")
@@ -52,6 +54,45 @@ def test_a_proof_counts_only_when_it_worked() -> None:
     assert [row.state for row in doctor.check_libraries([proof, claimed])] == ["usable", "usable"]
     failed = Library("numpy", "no_such_module_here", "", proves="scipy")
     assert [row.state for row in doctor.check_libraries([failed, claimed])] == ["broken", "broken"]
+
+
+def test_a_system_on_which_nothing_trains_is_named_with_what_helps() -> None:
+    (row,) = doctor.check_system("nt")
+    assert (row.state, row.remedy) == ("broken", "wsl --install")
+    assert not doctor.healthy([row])
+    assert not doctor.check_system("posix")
+
+
+@pytest.mark.parametrize("name", ["pycryptodome", "pycrypto"])
+def test_a_package_that_case_alone_tells_from_ours_is_refused_where_case_is_ignored(tmp_path: Path, name: str) -> None:
+    ours, theirs = tmp_path / "crypto", tmp_path / "Crypto"
+    ours.mkdir()
+    # A second name for the folder is what a file system that ignores case makes of `Crypto`.
+    theirs.symlink_to(ours, target_is_directory=True)
+    (row,) = doctor.check_names(ours, {name: theirs})
+    assert (row.name, row.state) == ("crypto", "broken")
+    assert not doctor.healthy([row])
+    assert name in row.version
+    assert row.remedy == (
+        f"pip uninstall {name}; pip install pycryptodomex; pip install --force-reinstall --no-deps secure-fcl"
+    )
+
+
+def test_packages_in_folders_of_their_own_are_no_finding(tmp_path: Path) -> None:
+    for folder in ("a/crypto", "a/Crypto", "b/Crypto"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "a/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "b/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "c/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {})
+
+
+def test_crypto_is_found_where_it_is_imported_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(str(crypto.__file__)).parent
+    assert doctor_names.folder_of_crypto() == here
+    monkeypatch.setattr(doctor_names, "OTHERS", ("numpy", "no-such-thing-here"))
+    assert doctor_names.installed_others().keys() == {"numpy"}
+    assert doctor_names.installed_others()["numpy"].name == "Crypto"
 
 
 def answer(**usable: bool) -> str:
