@@ -42,9 +42,8 @@ def open_client(
     identity, trust = _identity(plan, name, identity), Trust(plan.roster)
     shared = public.of if isinstance(public, SharedPublic) else None
     seat = ClientSeat(plan=plan, identity=identity, random=random, public=shared, journal=journal)
-    return SealedClient(
-        plan, entry_of(plan.protocol).client(seat), Envelope(plan, identity, trust, _first(plan, name, journal))
-    )
+    envelope = Envelope(plan, identity, trust, journal, random, first=_first(plan, name, journal))
+    return SealedClient(plan, entry_of(plan.protocol).client(seat), envelope)
 
 
 def open_party(
@@ -54,12 +53,15 @@ def open_party(
     opener: SumOpener | None = None,
     identity: Identity | None = None,
     journal: Journal | None = None,
+    threads: int = 1,
 ) -> Session:
     """Open the session of one of `plan_roles(plan)`; its messages travel in envelopes (`crypto.protocols.envelope`).
 
     The computing servers of "mpc" need an `opener`, and so a process each: `crypto.running.processes` sees to it.
     `identity`: as for `open_client`. `journal`: where the key holder and the computing servers record whose vectors
     were summed at which model, so that a later session cannot sum them again (`crypto.protocols.masks.FileJournal`).
+    `threads`: on how many the server of "secagg" and "secagg+" adds vectors and takes masks off, one more vector of
+    memory each.
 
     Raises:
         PlanRefused: a role that the plan does not have, a computing server without an opener, or an identity that the
@@ -68,10 +70,9 @@ def open_party(
     if role not in plan_roles(plan):
         raise PlanRefused(f"the protocol {plan.protocol} has no {role!r}; its parties are {plan_roles(plan)}")
     identity, trust = _identity(plan, role, identity), Trust(plan.roster)
-    seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener, journal=journal)
-    return SealedParty(
-        entry_of(plan.protocol).party(seat), Envelope(plan, identity, trust, _first(plan, role, journal))
-    )
+    seat = PartySeat(plan=plan, role=role, random=random, trust=trust, opener=opener, journal=journal, threads=threads)
+    envelope = Envelope(plan, identity, trust, first=_first(plan, role, journal))
+    return SealedParty(entry_of(plan.protocol).party(seat), envelope)
 
 
 def _first(plan: Plan, name: str, journal: Journal | None) -> int:

@@ -34,8 +34,9 @@ MODULES: dict[str, tuple[str, ...]] = {
         "errors",
     ),
     "secure_fcl": (
-        "runner", "studies", "config", "data", "streams", "features", "memory", "strategies", "strategies.methods",
-        "compression", "forecast", "auditing", "testing", "errors",
+        "api.opened", "api.tables", "api.comparing", "api.grids", "runner", "studies", "config", "data", "streams",
+        "features", "memory", "strategies", "strategies.methods", "compression", "forecast", "checking", "auditing",
+        "testing", "errors",
     ),
 }  # fmt: skip
 
@@ -54,7 +55,8 @@ def render(name: str) -> str:
     how = f"Names in **bold** are imported from `{name}` itself. " if face else ""
     parts = [_HEAD.format(name=name, summary=_summary(_docstring(name)), how=how)]
     if face:
-        parts.append(f"## From `{name}`\n\n{_face_table(name, face)}")
+        own = [_entry(name, key, True) for key, home in sorted(face.items()) if _origin(home, key) == name]
+        parts.append("\n".join([f"## From `{name}`\n", *own, *[""] * bool(own), _face_table(name, face)]))
     for entry in MODULES[name]:
         parts += list(_room(name, f"{name}.{entry}", set(face)))
     return "\n".join(parts)
@@ -73,7 +75,7 @@ def _face_table(name: str, face: dict[str, str]) -> str:
         for key, home in names.items()
     }
     rows: dict[str, list[str]] = {module: [] for module in sections.values()}
-    for key, home in sorted(face.items()):
+    for key, home in sorted((k, h) for k, h in face.items() if _origin(h, k) != name):
         rows[sections[_origin(home, key), key]].append(f"`{key}`")
     lines = [f"| [{m}](#{m.replace('.', '')}) | {', '.join(keys)} |" for m, keys in rows.items() if keys]
     return "\n".join(["| described under | names |", "|---|---|", *lines, ""])
@@ -208,7 +210,16 @@ def _face(module: str) -> dict[str, str]:
 
 
 def _imported(module: str) -> dict[str, str]:
-    return {a.name: n.module or "" for n in _tree(module).body if isinstance(n, ast.ImportFrom) for a in n.names}
+    # Names that a face loads when they are asked for are imported for type checkers alone.
+    late = [part for n in _tree(module).body if isinstance(n, ast.If) for part in n.body]
+    top = [*_tree(module).body, *late] if _path(module).name == "__init__.py" else _tree(module).body
+    return {
+        a.name: n.module or ""
+        for n in top
+        if isinstance(n, ast.ImportFrom)
+        for a in n.names
+        if a.asname in (None, a.name)
+    }
 
 
 def _origin(module: str, key: str) -> str:

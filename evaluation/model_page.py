@@ -247,6 +247,8 @@ def _controls(found: Mapping[str, Any]) -> Table:
 def _made_by(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     code = ", ".join(
         f"{one.get('reference')} in {one.get('path')}, SHA-256 {one.get('digest')}"
+        if one.get("path")
+        else f"{one.get('reference')}, which was handed over as an object; its file is not known"
         for one in objects(found.get("code"))
     )
     versions = [f"{name} {version}" for name, version in mapping(found.get("versions")).items()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluation import audit_tables, tables
 from evaluation.facts import facts
@@ -91,6 +92,26 @@ def print_summary(folder: Path, console: Console) -> None:
     console.print(shown)
     if notes := sum(not banner.severe for banner in warnings):
         console.print(f"{notes} note{'s' * (notes > 1)} in the report.", style="dim", highlight=False)
+
+
+def as_tree(folder: Path) -> dict[str, Any]:
+    """Return what `print_summary` prints as a JSON object.
+
+    `facts` by name, `warnings` with `severe`, and for each row of `rows` a figure by name: `value` (empty if there is
+    none), `verdict`, `level` (good, fair, poor, unknown), `more`.
+
+    Raises:
+        StorageError: `folder` is not a folder.
+    """
+    run = read_run(folder)
+    return {
+        "facts": dict(facts(run)),
+        "warnings": [asdict(banner) for banner in banners(run)],
+        "rows": {
+            subject.name: {name: asdict(one) for (name, _), one in zip(COLUMNS, subject.figures, strict=True)}
+            for subject in subjects(run)
+        },
+    }
 
 
 def print_details(folder: Path, console: Console) -> None:

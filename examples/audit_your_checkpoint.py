@@ -26,23 +26,22 @@ shadows = { models = 6, optimiser = "adam", learning_rate = 0.01, epochs = 40 }
 
 def network() -> torch.nn.Module:
     """Return the architecture."""
-    norm = torch.nn.BatchNorm1d(64)
-    return torch.nn.Sequential(torch.nn.Linear(64, 64), norm, torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    head = torch.nn.BatchNorm1d(64), torch.nn.ReLU(), torch.nn.Linear(64, 10)
+    return torch.nn.Sequential(torch.nn.Linear(64, 64), *head)
 
 
 def main() -> None:
     """Train on half of the digits by coin, save the files, audit them."""
     digits, coin = load_digits(), np.random.default_rng(0).random(1797) < 0.5
     x, y = (digits.data / 16).astype(np.float32), digits.target
-    model = network()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimiser = torch.optim.Adam((model := network()).parameters(), lr=0.01)
     for _ in range(200):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(model(torch.tensor(x[coin])), torch.tensor(y[coin])).backward()
         optimiser.step()
     torch.save(model.state_dict(), "model.pt")
-    np.savez("members.npz", x=x[coin], y=y[coin])
-    np.savez("others.npz", x=x[~coin], y=y[~coin])
+    for name, half in (("members.npz", coin), ("others.npz", ~coin)):
+        np.savez(name, x=x[half], y=y[half])
     Path("audit.toml").write_text(AUDIT, encoding="utf-8")
 
     found = attacks.audit_model(Path("audit.toml"), {"audit_your_checkpoint:network": network})

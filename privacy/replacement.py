@@ -105,8 +105,14 @@ def _refuse_another_network(
     if not same:
         raise UnsuitableModel(
             f"layer {found[0].name!r} ({found[0].layer}) cannot be replaced by {found[0].replacement}: the network "
-            f"then {'fails' if after is None else 'computes something else'}; write the replacement yourself"
+            f"then {'fails' if after is None else 'computes something else'}; {_instead(found)}"
         )
+
+
+def _instead(found: Sequence[Forbidden]) -> str:
+    if any(one.layer.startswith("MultiheadAttention") for one in found):
+        return "give torch's layer batch_first=False and transpose around it, as Opacus's is another one otherwise"
+    return "write the replacement yourself"
 
 
 def _why(layer: torch.nn.Module) -> str | None:

@@ -11,6 +11,10 @@ class ConfigInvalid(SecureFclError):
     """A configuration key is unknown, or a value is outside its range."""
 
 
+class FeaturesRefused(SecureFclError):
+    """Features of the user's own cannot be summed: they fail, are not finite, or change their length."""
+
+
 class RunFolderError(SecureFclError):
     """A run folder is missing, in use, finished, or does not belong to this configuration."""
 
@@ -37,3 +41,7 @@ class JournalRefused(SecureFclError):
 
 class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""
+
+
+class InputRefused(SecureFclError):
+    """What was given to a model, or to a call of the Python API, has another shape, kind or type than it needs."""

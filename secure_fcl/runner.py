@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +14,8 @@ from evaluation.files import atomic_write
 from evaluation.report import render_report
 from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
+from secure_fcl.data import Dataset
+from secure_fcl.data.kept import packed
 from secure_fcl.engines.federation import simulated
 from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
@@ -70,13 +73,26 @@ def require_room(journals: Path) -> None:
         raise JournalRefused(f"no journal can be written in {journals}; name a folder that can be made and written")
 
 
-def start(config: Config, runs: Path, name: str | None = None, journals: bool = False) -> tuple[Prepared, RunFolder]:
+def start(
+    config: Config, runs: Path, name: str | None = None, journals: bool = False, data: Dataset | None = None
+) -> tuple[Prepared, RunFolder]:
     """Check everything, then make the folder: a refused configuration leaves nothing behind.
 
-    `journals`: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
+    Args:
+        config: of the run.
+        runs: folder of the runs.
+        name: of the run's folder; None: date and data set.
+        journals: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
+        data: given as it is, where the configuration says `data.name = "arrays"`; kept in the folder for the workers.
     """
-    prepared = prepare(config)
-    return prepared, RunFolder.create(runs, config, name, journals, prepared.scenario.task_names)
+    prepared = prepare(config, data)
+    tasks = prepared.scenario.task_names
+    if data is None:
+        return prepared, RunFolder.create(runs, config, name, journals, tasks)
+    folder = RunFolder.create(runs, config, name, journals, tasks, packed(data))
+    placed = folder.config()
+    rows = tuple((replace(plan, config=placed), multiplier) for plan, multiplier in prepared.rows)
+    return Prepared(placed, prepared.scenario, rows), folder
 
 
 def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT,)) -> tuple[Prepared, RunFolder]:

@@ -25,9 +25,7 @@ KEPT = DOCS / "benchmarks-crypto.jsonl"
 def main() -> int:
     """Measure what is missing, print the tables, and with --write put page and figure under docs/."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crypto", description=__doc__)
-    parser.add_argument(
-        "--full", action="store_true", help="all clients and lengths, about half an hour; else 2 minutes"
-    )
+    parser.add_argument("--full", action="store_true", help="all clients and lengths, about an hour; else 2 minutes")
     parser.add_argument("--results", type=Path, help="JSON lines to go on with (default: docs/ with --full, else new)")
     parser.add_argument("--fresh", action="store_true", help="forget the results in the file")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-crypto.md and its figure")

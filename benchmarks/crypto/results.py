@@ -13,7 +13,7 @@ from pathlib import Path
 Value = float | int | str
 Point = Mapping[str, Value]
 MACHINE = "machine"
-LIBRARIES = ("numpy", "cryptography", "tenseal", "flwr")
+LIBRARIES = ("numpy", "numba", "cryptography", "tenseal", "flwr")
 
 
 class OtherMachine(ValueError):

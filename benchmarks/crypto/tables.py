@@ -70,7 +70,7 @@ def aims(results: Results, grid: Sequence[Cell]) -> str:
         rows.append(_row(whole, "s", 1, server.server_s, _flower_server(results, server.shape), 3.5))
         late = "of that, all but taking in the vectors as they come: keys, shares, masks"
         rows.append(_row(late, "s", 1, server.server_s - server.vectors_s, None, None))
-        floor = "for comparison: the floor of this machine, key streams, additions and hashes alone"
+        floor = "for comparison: the floor of this machine, key streams, additions and tags alone"
         rows.append(_row(floor, "s", 1, _server_floor(results, server), None, None))
     return table(("step; peer", "unit", "ours", "peer", "ratio", "aim", "aim met"), rows)
 
@@ -96,13 +96,34 @@ def _flower_server(results: Results, shape: Shape) -> float | None:
 def _server_floor(results: Results, server: Cell) -> float | None:
     get, shape = results.number, server.shape
     streams = [get("functions", name) for name in ("stream_gcm_ns", "stream_counter_ns")]
-    add, byte = get("functions", "plain_add_ns"), get("functions", "hash_byte_ns")
+    add, byte = get("functions", "plain_add_ns"), get("functions", "tag_byte_ns")
     known = [ns for ns in streams if ns is not None]
     if not known or add is None or byte is None:
         return None
     mask = min(known) / (NEIGHBOURS + 1) + add
     each = add + byte * server.wire_bytes
     return 1e-9 * shape.length * (shape.masks * mask + shape.survivors * each)
+
+
+def races(results: Results) -> str:
+    """The server's sum before and now, in turn with the floor; seconds, and ratios of processor time."""
+    found = {name.removeprefix("race "): p for name, p in results.points.items() if name.startswith("race ")}
+    low, before = (float(found[name]["cpu_s"]) if name in found else None for name in ("floor", "before"))
+    rows = []
+    for name, point in found.items():
+        cpu, wall = float(point["cpu_s"]), float(point["wall_s"])
+        ratio = NONE if low is None else f"{cpu / low:.2f}"
+        vectors = show(float(point["vectors_s"])) if "vectors_s" in point else NONE
+        rows.append([name, show(cpu), show(wall), vectors, ratio, NONE if before is None else f"{before / cpu:.2f}"])
+    titles = (
+        "runner",
+        "CPU: s",
+        "clock: s",
+        "of that, taking vectors in: s",
+        "times the floor",
+        "times faster than before",
+    )
+    return table(titles, rows)
 
 
 def noise(results: Results) -> str:

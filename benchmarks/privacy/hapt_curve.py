@@ -33,7 +33,7 @@ from privacy.randomness import RandomBytes
 from privacy.secure_gaussian import release_noise
 from privacy.stacked import StackedTrainer
 from secure_fcl.data import load
-from secure_fcl.features.plain import features
+from secure_fcl.features.kinds import features
 
 Place = Literal["curator", "shared", "shared, 3 missing", "local"]
 Floats = NDArray[np.float64]

@@ -6,6 +6,7 @@ A roster is part of the plan when it is known beforehand. Without one, the first
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from crypto.errors import RosterError
 from crypto.keys.randomness import KEY_BYTES, RandomBytes, system_random
@@ -56,6 +58,23 @@ class Identity:
     def prove(self, data: bytes) -> bytes:
         """Sign `data`: `PROOF_BYTES` bytes, the public key and the signature."""
         return self.public + self._private.sign(data)
+
+    def agree(self, peer: bytes) -> bytes:
+        """The X25519 secret of this identity key and another's (see `crypto.keys.tagging`).
+
+        Raises:
+            RosterError: `peer` is no key of an identity.
+        """
+        y = int.from_bytes(peer, "little") & (2**255 - 1)
+        if len(peer) != KEY_BYTES or _weak(peer):
+            raise RosterError("an identity key of small order, or of another length, agrees on nothing")
+        u = (1 + y) * pow(1 - y, -1, _FIELD) % _FIELD
+        # The scalar that Ed25519 signs with (RFC 8032, section 5.1.5); X25519 clamps it in the same way.
+        scalar = X25519PrivateKey.from_private_bytes(hashlib.sha512(self._raw).digest()[:KEY_BYTES])
+        try:
+            return scalar.exchange(X25519PublicKey.from_public_bytes(u.to_bytes(KEY_BYTES, "little")))
+        except ValueError as error:
+            raise RosterError("an identity key agrees on nothing; the roster must hold keys of identities") from error
 
     def save(self, path: Path) -> None:
         """Write the private key to a new file that only its owner may read (mode 0600).
@@ -141,6 +160,10 @@ class Trust:
         """Believe the roster, or learn from first use if it is None."""
         self._learns = roster is None
         self._keys = {} if roster is None else roster.keys
+
+    def key_of(self, name: str) -> bytes | None:
+        """The identity key believed to be `name`'s, if any."""
+        return self._keys.get(name)
 
     def holds(self, name: str, data: bytes, proof: bytes) -> bool:
         """Whether `proof` shows that `name` signed `data`.

@@ -31,9 +31,8 @@ COMPLETE_BELOW = 50
 MOST_CLIENTS = 4096
 # A regular graph denser than this costs as much as the complete one.
 _DENSEST = 0.6
-# How often the nonces may be drawn again because somebody did not open: each time is one more try for a
-# corrupt client that dislikes the graph.
-ATTEMPTS = 4
+# How many graphs may turn out unfit, beside those that somebody prevents.
+_UNFIT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +93,14 @@ def parameters_for(
     return choose_parameters(n, n // 10 if corrupt is None else corrupt, dropouts, mode, graph == "complete")
 
 
+def set_up_attempts(dropouts: int) -> int:
+    """How often the nonces may be drawn again: each client that does not open costs one attempt, and is left out.
+
+    Each attempt is one more try for corrupt clients that dislike the graph: the security bound counts them all.
+    """
+    return dropouts + 1 + _UNFIT
+
+
 def eigenvalue_bound(neighbours: int) -> float:
     """The bound 2 sqrt(k) that clients check; random k-regular graphs come near 2 sqrt(k-1) (Friedman 2008)."""
     return 2.0 * math.sqrt(neighbours)
@@ -131,7 +138,7 @@ def _check(n: int, corrupt: int, dropouts: int, mode: Mode) -> None:
 
 
 def _sparse(n: int, corrupt: int, dropouts: int, mode: Mode) -> MaskParameters | None:
-    secure = LOG2_SECURITY - math.log2(n * ATTEMPTS)
+    secure = LOG2_SECURITY - math.log2(n * set_up_attempts(dropouts))
     correct = LOG2_CORRECTNESS - math.log2(n)
     # Even degrees only: then there is a graph whatever number of members comes.
     for k in range(4, int(_DENSEST * (n - dropouts - 1)) + 1, 2):

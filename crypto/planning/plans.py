@@ -59,6 +59,11 @@ class Rules(Assumes, Protocol):
         ...
 
     @property
+    def tagged(self) -> frozenset[str]:
+        """Kinds of messages that travel under a tag."""
+        ...
+
+    @property
     def check(self) -> Callable[[Plan], None]:
         """Refuses a plan that all other checks let through, with PlanRefused."""
         ...
@@ -114,6 +119,16 @@ class Plan:
         digests of models aside).
         """
         return self.rules.client_bytes(self, self.find(name))
+
+    @cached_property
+    def largest_payload(self) -> int:
+        """No payload of an honest party has more bytes: whoever receives more refuses it before anything else.
+
+        Twice what a client sends for its largest upload and 8 bytes an entry of a sum; for keys and lists of clients a
+        mebibyte, and two kibibytes a client.
+        """
+        largest = max(2 * self.client_bytes(upload.name) + 8 * upload.length for upload in self.uploads)
+        return largest + (1 << 20) + 2048 * len(self.clients)
 
     def ring_bits(self, name: str) -> int:
         """Bits of an entry under masks: the smallest ring in which the sum does not wrap."""

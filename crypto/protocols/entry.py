@@ -52,6 +52,7 @@ class PartySeat:
         trust: whose signatures count.
         opener: how a computing server opens a sum together with the other, or None.
         journal: where it records whose vectors were summed at which model, before it opens a sum, or None.
+        threads: on how many threads it may compute.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class PartySeat:
     trust: Trust
     opener: SumOpener | None
     journal: Journal | None
+    threads: int = 1
 
 
 class Group(SumOpener, Protocol):
@@ -101,6 +103,9 @@ class SumProtocol:
         check: refuses a plan that all other checks let through, with `crypto.errors.PlanRefused`.
         require: refuses to go on without the protocol's library, with `crypto.errors.BackendMissing`.
         meeting: roles that meet, if any.
+        tagged: kinds of a client's messages to the server that travel under a tag instead of a hash: the signature
+            covers their first and last bytes and their length (`crypto.protocols.envelope`). Whether such a message is
+            well formed must be told by these alone.
 
     Raises:
         PlanRefused: `hiding` is no word of the list, or the server is not the first role.
@@ -119,6 +124,7 @@ class SumProtocol:
     check: Callable[[Plan], None] = lambda plan: None
     require: Callable[[], None] = lambda: None
     meeting: Meeting | None = None
+    tagged: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.hiding not in get_args(Hiding):

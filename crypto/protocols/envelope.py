@@ -4,6 +4,13 @@ A sender signs everything that a message says with its identity (`crypto.keys.ro
 hash of the plan, session, round, upload, sender, receiver, kind, the payload's hash, and its own running
 number. A receiver passes on what is signed by the party it names, addressed to it, of this plan, and new; it
 ignores everything else.
+
+Long vectors that clients send to the server can travel under a *tag* instead (`SumProtocol.tagged`), as hashing them
+would be most of what the server does. The signature then covers the payload's length and its first and last bytes, and
+a GMAC (`crypto.keys.tagging`) all of it, under a key that this client and this server derive from their identities.
+The nonce is random, and is in the sender's journal before it is used. A tag convinces the server and nobody else; the
+signature is for third parties, and is checked only where somebody is to be blamed (`is_signed`). It covers all that can
+be ill-formed.
 """
 
 from __future__ import annotations
@@ -17,18 +24,21 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import CryptoError
-from crypto.keys.randomness import encode_labels
-from crypto.keys.roster import Identity, Trust
+from crypto.errors import CryptoError, SubmissionRefused
+from crypto.keys.randomness import RandomBytes, encode_labels, system_random
+from crypto.keys.roster import PROOF_BYTES, Identity, Trust
 from crypto.keys.secrecy import holds_secrets
+from crypto.keys.tagging import TAG_NONCE_BYTES, make_tag, tag_holds, tag_key
 from crypto.planning.plans import Plan
-from crypto.protocols.bookkeeping import check_apart, ignored, log
+from crypto.protocols.bookkeeping import Journal, check_apart, ignored, log
 from crypto.protocols.faults import Fault
 from crypto.protocols.session import BareClient, Session, plan_roles
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
 # A message that comes later than this many others of its sender is taken for a replay.
 WINDOW = 1 << 16
+# The bytes at both ends of a tagged payload that the signature covers.
+_FIRST, _LAST = 128, 64
 
 
 @dataclass
@@ -53,30 +63,56 @@ class Seen:
 def is_signed(plan: Plan, message: Message) -> bool:
     """Whether the sender that a message names, one of the plan's pinned identities, sealed it as it stands.
 
-    For whoever is shown a message as evidence. False without a roster, where nobody is pinned.
+    For whoever is shown a message as evidence. Of a tagged message this holds for its length, its first 128 and its
+    last 64 bytes. False without a roster, where nobody is pinned.
     """
     if plan.roster is None or message.session != plan.session:
         return False
-    return Trust(plan.roster).holds(message.sender, _statement(plan.protocol, plan.digest, message), message.proof)
+    statement = _statement(plan, message)
+    return Trust(plan.roster).holds(
+        message.sender, statement, message.proof[: PROOF_BYTES if _tags(plan, message) else None]
+    )
 
 
-def _statement(protocol: str, plan: bytes, message: Message) -> bytes:
-    digest = hashlib.sha256(message.payload).digest()
-    head = ("envelope", WIRE_VERSION, protocol, plan, message.session, message.round)
+def _tags(plan: Plan, message: Message) -> bool:
+    """Whether a message travels under a tag."""
+    return message.kind in plan.rules.tagged and message.sender in plan.clients and message.receiver == "server"
+
+
+def _statement(plan: Plan, message: Message) -> bytes:
+    """What is signed of a message."""
+    tags, payload = _tags(plan, message), message.payload
+    hashed = (b"%d " % len(payload)) + payload[:_FIRST] + payload[-_LAST:] if tags else payload
+    digest = hashlib.sha256(hashed).digest()
+    head = ("tagged" if tags else "envelope", WIRE_VERSION, plan.protocol, plan.digest, message.session, message.round)
     who = (message.upload, message.sender, message.receiver, message.kind)
     return encode_labels((*head, *who, message.sequence, digest))
 
 
+@holds_secrets
 class Envelope:
     """One party's side: signs what it sends, and tells which of what it receives is authentic and new."""
 
-    def __init__(self, plan: Plan, identity: Identity, trust: Trust, first: int = 0) -> None:
-        """Number messages from `first`; a party that starts again in a session begins above all that it has used."""
+    def __init__(
+        self,
+        plan: Plan,
+        identity: Identity,
+        trust: Trust,
+        journal: Journal | None = None,
+        random: RandomBytes = system_random,
+        first: int = 0,
+    ) -> None:
+        """Seal for `identity`; nonces of tags are recorded in `journal`, or kept in mind if it is None.
+
+        Messages are numbered from `first`: a party that starts again in a session begins above all that it has used.
+        """
+        self._plan = plan
         self._identity = identity
         self._trust = trust
         self._session = plan.session
-        self._protocol = plan.protocol
-        self._plan_hash = plan.digest
+        self._journal, self._random = journal, random
+        self._nonces: set[bytes] = set()
+        self._tag_keys: dict[str, bytes] = {}
         self._parties = frozenset((*plan.clients, *plan_roles(plan)))
         self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
         self._sent = first
@@ -89,10 +125,18 @@ class Envelope:
     def _signed(self, message: Message) -> Message:
         numbered = replace(message, sequence=self._sent)
         self._sent += 1
-        return replace(numbered, proof=self._identity.prove(self._statement(numbered)))
+        statement = _statement(self._plan, numbered)
+        proof = self._identity.prove(statement)
+        if _tags(self._plan, message):
+            key, nonce = self._tag_key(message.receiver), self._fresh_nonce()
+            proof += nonce + make_tag(key, nonce, proof, statement, message.payload)
+        return replace(numbered, proof=proof)
 
     def authentic(self, message: Message) -> bool:
         """Whether to pass the message on; if so, its running number is used up. Never raises."""
+        if len(message.payload) > self._plan.largest_payload:
+            ignored(message, f"more than the {self._plan.largest_payload} bytes that the plan gives rise to")
+            return False
         if message.session != self._session or message.receiver not in self._names:
             ignored(message, "of another session or for another receiver")
             return False
@@ -103,14 +147,45 @@ class Envelope:
         if known is not None and not known.fresh(message.sequence):
             ignored(message, "seen before or too late")
             return False
-        if not self._trust.holds(message.sender, self._statement(message), message.proof):
+        if not self._proved(message):
             ignored(message, "not signed by the sender it names")
             return False
+        if known is None and self._plan.rules.tagged and self._identity.name == "server":
+            # Once a session, before vectors come.
+            self._tag_key(message.sender)
         self._seen.setdefault(message.sender, Seen()).take(message.sequence)
         return True
 
-    def _statement(self, message: Message) -> bytes:
-        return _statement(self._protocol, self._plan_hash, message)
+    def _proved(self, message: Message) -> bool:
+        statement, proof = _statement(self._plan, message), message.proof
+        if not _tags(self._plan, message):
+            return self._trust.holds(message.sender, statement, proof)
+        tagged = proof[PROOF_BYTES:]
+        nonce, tag = tagged[:TAG_NONCE_BYTES], tagged[TAG_NONCE_BYTES:]
+        return tag_holds(self._tag_key(message.sender), nonce, tag, proof[:PROOF_BYTES], statement, message.payload)
+
+    def _tag_key(self, peer: str) -> bytes:
+        """The key of tags between this party and the server, or a client.
+
+        Raises:
+            SubmissionRefused: nothing that it signed was seen yet.
+            RosterError: its key is none of an identity.
+        """
+        if peer not in self._tag_keys:
+            public = self._trust.key_of(peer)
+            if public is None:
+                raise SubmissionRefused(f"nothing that {peer!r} signed has arrived, so no key is shared with it")
+            self._tag_keys[peer] = tag_key(self._identity, public, self._plan.digest, self._session)
+        return self._tag_keys[peer]
+
+    def _fresh_nonce(self) -> bytes:
+        nonce = self._random(TAG_NONCE_BYTES)
+        entry = f"{self._session} {self._identity.name} nonce {nonce.hex()}"
+        known = nonce in self._nonces if self._journal is None else not self._journal.claim(entry)
+        if known:
+            raise SubmissionRefused("a nonce came twice: the source of randomness repeats itself; replace it")
+        self._nonces.add(nonce)
+        return nonce
 
 
 @runtime_checkable

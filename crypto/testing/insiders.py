@@ -6,22 +6,24 @@ check of the envelope. `check_insiders` lets some clients of a bench do so at ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import MessageError, SubmissionRefused
-from crypto.keys.roster import PROOF_BYTES, Identity
+from crypto.errors import SubmissionRefused
+from crypto.keys.roster import Identity
+from crypto.protocols.bookkeeping import log
 from crypto.protocols.envelope import SealedClient
-from crypto.protocols.masks.records import write_record
 from crypto.protocols.session import BareClient, ClientSession
 from crypto.running.driver import MAX_DEADLINES, Outcome, Party, deliver, set_up
+from crypto.testing.bad_values import Spoiling
 from crypto.testing.bench import Bench, ConformanceError, Vectors, expect, random_vectors
 from crypto.testing.faults import Draws
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
-from crypto.wire.values import pack_value, unpack_value
 
 Change = Callable[[Message], Iterable[Message]]
 
@@ -75,6 +77,7 @@ class _Spoiler:
     """Changes a share of one client's messages; `vectors` says whether one that carries a vector was among them."""
 
     draws: Draws
+    spoiling: Spoiling
     identity: Identity | None
     rate: float
     vectors: bool = False
@@ -86,7 +89,7 @@ class _Spoiler:
         self.vectors |= self.submitting
         if self.draws.chance(0.1):
             return ()
-        return (replace(message, payload=spoiled(message, self.draws, self.identity)),)
+        return (replace(message, payload=self.spoiling.spoiled(message, self.identity)),)
 
 
 @dataclass
@@ -100,48 +103,6 @@ class _Mute:
         return (message,) if self.left >= 0 else ()
 
 
-def spoiled(message: Message, draws: Draws, identity: Identity | None = None) -> bytes:
-    """Another payload for a message: one value in it, however deep, is a bad one. Records that `identity` signed inside
-    it are signed anew.
-    """
-    kind = message.kind if message.kind in ("hello", "open") else "offer"
-
-    def bad(value: object) -> object:
-        match value:
-            case bytes() if identity is not None and value[:32] == identity.public and len(value) > PROOF_BYTES:
-                body = bad(value[PROOF_BYTES:])
-                return write_record(identity, message.session, kind, body if isinstance(body, bytes) else b"")
-            case bytes():
-                inner = _list_in(value)
-                return pack_value(bad(inner)) if inner and draws.chance(0.9) else _bad_bytes(value, draws)
-            case list() if value and draws.chance(0.8):
-                at = draws.below(len(value))
-                return [*value[:at], bad(value[at]), *value[at + 1 :]]
-            case list():
-                options: list[object] = [[], [*value, None], value[::-1], value[:-1], value * 2, None, b""]
-                return options[draws.below(len(options))]
-            case int():
-                return (-1, 0, 1, 2**31, 2**63 - 1, None, "")[draws.below(7)]
-        return ("", None, [], -1)[draws.below(4)]
-
-    found = bad(message.payload)
-    return found if isinstance(found, bytes) else b""
-
-
-def _list_in(value: bytes) -> list[object] | None:
-    try:
-        found = unpack_value(value)
-    except MessageError:
-        return None
-    return found if isinstance(found, list) else None
-
-
-def _bad_bytes(value: bytes, draws: Draws) -> bytes:
-    size = len(value)
-    options = (b"", bytes(size), b"\xff" * size, value[:-1], value + b"\0", draws.bytes(size), bytes(32), value[::-1])
-    return options[draws.below(len(options))]
-
-
 def check_insiders(
     bench: Bench,
     names: Collection[str],
@@ -151,25 +112,40 @@ def check_insiders(
     seed: str = "insiders",
     sums: int = 4,
     rate: float = 0.3,
+    spoiling: Spoiling | None = None,
 ) -> int:
     """Let the clients `names` sign nonsense in set-up and sums, and `silent` ones fall silent for good at some message,
     together at most `max_dropouts`; returns how many sums came out.
 
     The bench's parties are in this process, opened and not set up. Every sum has one outcome: the exact sum of what was
     submitted, with every honest client in it that speaks; or an abort that blames a corrupt client which no outcome
-    blamed before, or that follows a vector which was no vector. No honest client is ever blamed, and once the nonsense
-    ends there is a sum. `identities`: of the corrupt clients, to sign inner records with.
+    blamed before, or that follows a vector which was no vector. No honest client is ever blamed, no party stumbles over
+    a message, and once the nonsense ends there is a sum. `identities`: of the corrupt clients, to sign inner records
+    with. `spoiling`: how payloads are changed, and a count of them.
 
     Raises:
         ConformanceError: the rule that was broken.
     """
     draws = Draws(seed, bench.plan.protocol)
-    spoilers = {name: _Spoiler(draws, (identities or {}).get(name), rate) for name in names}
+    spoiling = Spoiling(draws) if spoiling is None else spoiling
+    spoilers = {name: _Spoiler(draws, spoiling, (identities or {}).get(name), rate) for name in names}
     parties: dict[str, Party] = {**bench.parties}
     for name, spoiler in spoilers.items():
         parties[name] = corrupt(bench.parties[name], spoiler.change)
     for name in silent:
         parties[name] = corrupt(bench.parties[name], _Mute(draws.below(4 + 3 * sums)).change)
+    with _no_party_stumbles():
+        return _among_insiders(bench, parties, spoilers, silent, seed, sums)
+
+
+def _among_insiders(
+    bench: Bench,
+    parties: dict[str, Party],
+    spoilers: dict[str, _Spoiler],
+    silent: Collection[str],
+    seed: str,
+    sums: int,
+) -> int:
     honest = [name for name in bench.plan.clients if name not in spoilers]
     speaking = [name for name in honest if name not in silent]
     set_up(parties)
@@ -190,6 +166,20 @@ def check_insiders(
         blamed, came = outcome.blamed, came + isinstance(outcome, Aggregate)
     expect(isinstance(outcome, Aggregate), f"no sum came after the nonsense ended: {outcome}")
     return came
+
+
+@contextmanager
+def _no_party_stumbles() -> Iterator[None]:
+    """Envelopes catch what a session raises by mistake and log it as an error: that is a broken rule here."""
+    found: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+    expect(not found, f"a party stumbled over what an insider signed: {found[:1]}")
 
 
 def _client(parties: dict[str, Party], name: str) -> ClientSession:

@@ -194,8 +194,8 @@ def data_trials(asked: Asked) -> Iterator[Trial]:
     def streams() -> None:
         data = load(asked.reference)
         settings: dict[str, Any] = {"tasks": min(2, len(data.classes))}
-        if not data.clients:
-            settings |= {"clients": 4, "partition": "iid"}
+        # As many as there are: the default is HAPT's number of people.
+        settings |= {"clients": len(data.clients)} if data.clients else {"clients": 4, "partition": "iid"}
         build_scenario(data, validate({"scenario": settings}))
 
     for name, says, run in (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from secure_fcl.checking import Checked
+    from secure_fcl.checking.laws import Law
 
 #: Exit codes: every law that applies held; there was no time for some; something breaks one.
 HELD, UNREACHED, BROKEN = 0, 1, 2
@@ -81,15 +82,21 @@ def print_checked(found: Checked, console: Console) -> None:
     if found.path:
         console.print(f"{found.path} (SHA-256 {found.digest[:12]})", highlight=False, soft_wrap=True)
     console.print(_table(found))
-    for law in (*found.broken, *(law for law in found.laws if law.verdict == "not applicable" and law.found)):
-        what = "breaks" if law.verdict == "broken" else "does not apply to"
-        console.print(f"{what} {law.name}: {law.found}", highlight=False, soft_wrap=True, markup=False)
+    for what, laws in (("breaks", found.broken), ("does not apply to", _unfitting(found))):
+        # One cause may stand behind many laws; it is told once.
+        for sentence in dict.fromkeys(law.found for law in laws):
+            names = ", ".join(law.name for law in laws if law.found == sentence)
+            console.print(f"{what} {names}: {sentence}", highlight=False, soft_wrap=True, markup=False)
     held = sum(law.verdict == "held" for law in found.laws)
     rest = f", {len(found.unreached)} not reached: give more --budget" if found.unreached else ""
     console.print(
         f"{held} laws held, {len(found.broken)} broken{rest}; laws that hold on these examples are no proof",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _unfitting(found: Checked) -> tuple[Law, ...]:
+    return tuple(law for law in found.laws if law.verdict == "not applicable" and law.found)
 
 
 def _table(found: Checked) -> Table:

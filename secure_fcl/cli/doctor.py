@@ -6,16 +6,21 @@ Each import runs in a process of its own, so one broken library can neither hide
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_fcl.cli.doctor_names import folder_of_crypto, installed_others, sharing
+from secure_fcl.cli.tables import print_table
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
 TIMEOUT_SECONDS = 60.0
 _OLDEST_PYTHON = (3, 11)
@@ -65,6 +70,11 @@ LIBRARIES: tuple[Library, ...] = (
     Library("dp-accounting", "dp_accounting", "pip install 'dp-accounting>=0.6'"),
     Library("scikit-learn", "sklearn", "pip install 'scikit-learn>=1.4'"),
     Library("flwr", "flwr", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+    Library("safetensors", "safetensors", "pip install 'safetensors>=0.4.5'"),
+    Library("mlflow-skinny", "mlflow", "pip install 'mlflow-skinny>=3.5'", optional=True),
+    Library("onnxscript", "onnxscript", "pip install 'onnx>=1.17' 'onnxscript>=0.2'", optional=True),
+    Library("pandas", "pandas", "pip install 'pandas>=2.2'", optional=True),
+    Library("pyarrow", "pyarrow", "pip install 'pyarrow>=17'", optional=True),
     Library("tensorboard", "tensorboard", "pip install 'tensorboard>=2.16'", optional=True),
 )
 CRYPTO: tuple[Library, ...] = (
@@ -87,12 +97,13 @@ def check() -> list[Finding]:
     """Try everything; takes a few seconds and never raises.
 
     Returns:
-        Rows for Python, the libraries (crypto's with a small operation each) and the data sets.
+        Rows for Python, the libraries (crypto's with a small operation each) and the data sets; also for the system and
+        for names that collide, where they are in the way.
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
         crypto = pool.submit(check_crypto)
         libraries = pool.submit(check_libraries)
-        return [check_python(), *libraries.result(), *crypto.result(), *check_data()]
+        return [check_python(), *check_system(), *check_names(), *libraries.result(), *crypto.result(), *check_data()]
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
@@ -101,6 +112,36 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
     if version >= _OLDEST_PYTHON:
         return Finding("python", "usable", text)
     return Finding("python", "broken", f"{text} is too old", "python3.11 -m venv .venv")
+
+
+def check_system(name: str = os.name) -> list[Finding]:
+    """Row for a system on which nothing can train; none for the others.
+
+    Args:
+        name: as `os.name`.
+    """
+    if name == "posix":
+        return []
+    return [Finding("system", "broken", "workers and parties are handed sockets, as only Linux and macOS can",
+                    "wsl --install")]  # fmt: skip
+
+
+def check_names(ours: Path | None = None, others: Mapping[str, Path] | None = None) -> list[Finding]:
+    """Row for the package `crypto` where another one lies in its folder; none where all is well.
+
+    Args:
+        ours: folder of `crypto`; None: where Python finds it.
+        others: where packages `Crypto` should lie, by distribution; None: of what is installed.
+    """
+    name = sharing(ours or folder_of_crypto(), installed_others() if others is None else others)
+    if not name:
+        return []
+    return [
+        Finding(
+            "crypto", "broken", f"this file system ignores case, and {name} has written its package Crypto over ours",
+            f"pip uninstall {name}; pip install pycryptodomex; {_REINSTALL}",
+        )
+    ]  # fmt: skip
 
 
 def check_libraries(libraries: Sequence[Library] = LIBRARIES) -> list[Finding]:
@@ -172,20 +213,31 @@ def healthy(rows: Sequence[Finding]) -> bool:
     return all(row.state == "usable" or row.optional for row in rows)
 
 
-def render(rows: Sequence[Finding]) -> Table:
-    """The rows as a table for a rich console."""
-    from rich.table import Table
-    from rich.text import Text
+def render(rows: Sequence[Finding], console: Console) -> None:
+    """Print what is usable as a table, and below it a paragraph for each thing that is not: where, and what mends it.
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("what", "state", "version or place", "to mend it"):
-        table.add_column(title, overflow="fold")
-    colours = {"usable": "green", "missing": "yellow", "broken": "red"}
+    Places and commands are never broken, so that they can be copied.
+    """
+    states = {
+        row.name: f"{row.state} (optional)" if row.optional and row.state != "usable" else row.state for row in rows
+    }
+    print_table(
+        console, "What works here", ("what", "state", "version"),
+        [(row.name, states[row.name], "" if _is_place(row.version) else row.version) for row in rows],
+        text_columns=3,
+    )  # fmt: skip
     for row in rows:
-        state = f"{row.state} (optional)" if row.optional and row.state != "usable" else row.state
-        colour = colours[row.state]
-        table.add_row(Text(row.name), Text(state, style=colour), Text(row.version), Text(row.remedy))
-    return table
+        if row.state != "usable":
+            where = f" ({row.version})" if row.version else ""
+            console.print(
+                f"{row.name}: {states[row.name]}{where}; to mend it: {row.remedy}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+def _is_place(version: str) -> bool:
+    """Whether this says where files are or should be, and is no version or error."""
+    return Path(version).is_absolute()
 
 
 _REINSTALL = "pip install --force-reinstall --no-deps secure-fcl"

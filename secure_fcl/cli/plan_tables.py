@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.files import atomic_write, write_json
 from evaluation.tasks import task_name
+from secure_fcl.cli.tables import print_table
 from secure_fcl.forecast.cost import Alternative, Forecast, RowCost
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def write_plan(forecast: Forecast, folder: Path) -> tuple[Path, Path]:
 
 def print_plan(forecast: Forecast, console: Console) -> None:
     """Print three tables: rows, cohorts, and what other choices would cost."""
-    _table(
+    print_table(
         console, "Rows: noise that keeps every cohort within its budget",
         ("row", "noise", "budget", "multiplier", "in the sum", "epsilon", "rounds", "storage", "a round", "in all"),
         [
@@ -59,22 +60,25 @@ def print_plan(forecast: Forecast, console: Console) -> None:
              _size(c.bytes_in_all))
             for c in forecast.rows
         ],
+        text_columns=2,
     )  # fmt: skip
-    _table(
+    print_table(
         console, "Epsilon of the examples that arrive in a task, worst cohort",
         ("row", "fate", *(task_name(t) for t in range(_tasks(forecast)))),
         [
             (cost.row, fate, *_by_task(cost, fate, _tasks(forecast)))
             for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
         ],
+        text_columns=2,
     )  # fmt: skip
     for line in (line for cost in forecast.rows for line in cost.norms):
         console.print(f"norms, {line}", highlight=False, markup=False)
     if forecast.alternatives:
-        _table(
+        print_table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",
             ("row", "setting", "value", "epsilon", "multiplier", "in the sum", "storage"),
             [(a.row, a.key, str(a.value), *_outcome(a)) for a in forecast.alternatives],
+            text_columns=2,
         )  # fmt: skip
         for reason in sorted({f"{a.key} = {a.value}: {a.refused}" for a in forecast.alternatives if a.refused}):
             console.print(f"refused, {reason}", style="dim", highlight=False, markup=False)
@@ -104,19 +108,6 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} B"
-
-
-def _table(console: Console, title: str, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for place, name in enumerate(heading):
-        shown.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    console.print(shown)
 
 
 def plot_plan(forecast: Forecast) -> str:

@@ -26,6 +26,7 @@ Journals = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table; everything else on stderr.")]
 REFUSED = 2
 STOPPED = 130
 

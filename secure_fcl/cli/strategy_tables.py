@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from secure_fcl.cli.tables import print_table
 from secure_fcl.forecast.strategy_facts import FactSheet
 
 if TYPE_CHECKING:
@@ -88,17 +89,8 @@ TABLES = (
 
 def print_sheets(sheets: Sequence[FactSheet], console: Console) -> None:
     """Print the tables and what their columns mean."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     for each in TABLES:
-        table = Table(title=each.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for name in each.heading:
-            table.add_column(name, overflow="fold")
-        for cells in each.rows(sheets):
-            table.add_row(*(Text(cell) for cell in cells))
-        console.print(table)
+        print_table(console, each.title, each.heading, each.rows(sheets), text_columns=len(each.heading))
         console.print(each.meaning, highlight=False)
         console.print()
 

@@ -101,12 +101,14 @@ def report(file: Reported, out: Out = None, as_json: AsJson = False) -> None:
     with one_sentence():
         from secure_fcl.errors import RunFolderError
         from secure_fcl.studies import choose, open_study
-        from secure_fcl.studies.notes import WINNER
+        from secure_fcl.studies.notes import WINNER, require_study
         from secure_fcl.studies.results import write_study_page
         from secure_fcl.studies.running import reported
 
         if file.is_dir():
-            typer.echo(f"page: {write_study_page(file)}")
+            require_study(file)
+            page = write_study_page(file)
+            typer.echo(json.dumps({"page": str(page)}, indent=2) if as_json else f"page: {page}")
             return
         found, folder = open_study(file), _folder(file, out)
         if found.choice is None:

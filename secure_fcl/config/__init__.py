@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_fcl.config.reading import dump_config, load_config, load_tree, validate
+from secure_fcl.config.reading import dump_config, load_config, load_tree, validate, with_settings
 from secure_fcl.config.root import Config
 from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training
 from secure_fcl.config.streams import Drift, Online, Scenario, Storage
@@ -23,4 +23,5 @@ __all__ = [
     "load_config",
     "load_tree",
     "validate",
+    "with_settings",
 ]

@@ -75,11 +75,14 @@ def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
         return value if isinstance(value, list | tuple) else ()
 
     model = section("training").get("model")
+    rows = listed(tree.get("rows"))
     named = [
         tree.get("protection"),
         section("data").get("name"),
+        section("data").get("source"),
         section("privacy").get("accountant"),
-        *listed(tree.get("rows")),
+        *rows,
+        *(section(row).get("features") for row in rows if isinstance(row, str) and not names_code(row)),
         section("attacks").get("row"),
         model if isinstance(model, str) and is_own(model) else None,
         section("memory").get("policy"),

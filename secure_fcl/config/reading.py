@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,19 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Confi
     Raises:
         ConfigInvalid: the file does not parse, a key is unknown, or a value is out of range; names the key.
     """
-    tree = load_tree(path) if path is not None else {}
+    return with_settings(load_tree(path) if path is not None else {}, settings)
+
+
+def with_settings(tree: Mapping[str, Any], settings: Sequence[str] = ()) -> Config:
+    """Return the configuration of nested dictionaries, which stay as they are, with `a.b=c` settings over them.
+
+    Raises:
+        ConfigInvalid: as `load_config`.
+    """
+    changed = copy.deepcopy(dict(tree))
     for setting in settings:
-        _apply(tree, setting)
-    return validate(tree)
+        _apply(changed, setting)
+    return validate(changed)
 
 
 def load_tree(path: Path) -> dict[str, Any]:
@@ -50,7 +60,7 @@ def validate(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigInvalid(explain(error)) from None
+        raise ConfigInvalid(explain(error, model=Config)) from None
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:

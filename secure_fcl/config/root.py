@@ -74,7 +74,7 @@ class _Run(Section):
         try:
             return type(default).model_validate(default.model_dump() | (self.model_extra or {}).get(name, {}))
         except ValidationError as error:
-            raise ConfigInvalid(explain(error, name)) from None
+            raise ConfigInvalid(explain(error, name, type(default))) from None
 
     @model_validator(mode="after")
     def _other_tables_are_of_own_strategies(self) -> Self:

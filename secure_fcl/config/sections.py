@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from secure_fcl.config.names import AttackedName, OwnName, PolicyName
+from secure_fcl.config.outside import names_code
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies.gradient.models import check_kind
 from secure_fcl.strategies.section import Positive, Probability, Section
@@ -15,8 +17,49 @@ from secure_fcl.strategies.section import Positive, Probability, Section
 class Data(Section):
     """Which data set, and where files are looked for."""
 
-    name: str = Field("hapt", description="data set: see `secure-fcl data list`; or module:name of one of your own")
+    source: str = Field(
+        "catalogue",
+        description="catalogue: `name` says which; folder: files of your own in `data_dir`, declared by its data.toml; "
+        "module:function: code of your own that returns a Dataset, arrays or a torch data set",
+        json_schema_extra={"enum": ["catalogue", "folder", "module:function"]},
+    )
+    name: str = Field(
+        "hapt",
+        description="data set of the catalogue: see `secure-fcl data list`; or module:name of one of your own; empty "
+        "with another source",
+    )
     data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
+
+    @property
+    def label(self) -> str:
+        """What to call the data set before it is read."""
+        return self.name or (Path(self.data_dir).name if self.source == "folder" else self.source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_data_set(cls, tree: Any) -> Any:
+        """Leave the name empty where the source is another one, so that a written configuration reads back."""
+        if not isinstance(tree, dict) or tree.get("source", "catalogue") == "catalogue":
+            return tree
+        if tree.get("name"):
+            raise ValueError(
+                f"source = {tree['source']!r} and name = {tree['name']!r} are two data sets; leave out one"
+            )
+        return {**tree, "name": ""}
+
+    @model_validator(mode="after")
+    def _source_is_one(self) -> Self:
+        if self.source == "catalogue":
+            if not self.name:
+                raise ValueError("name = '' names no data set; see `secure-fcl data list`")
+        elif self.source == "folder":
+            if not self.data_dir:
+                raise ValueError("source = 'folder' needs data_dir: name the folder that holds data.toml")
+        elif not names_code(self.source):
+            raise ValueError(f"source = {self.source!r} is none of catalogue, folder and module:function; use one")
+        elif self.data_dir:
+            raise ValueError(f"data_dir = {self.data_dir!r} means nothing to source = {self.source!r}; leave it out")
+        return self
 
 
 class Memory(Section):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import difflib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from crypto.errors import CodeNotFound
 from crypto.protocols.outside import file_of, load_code, names_code
-from secure_fcl.data import hapt
+from secure_fcl.data import hapt, kept
+from secure_fcl.data.arrays import as_dataset
 from secure_fcl.data.dataset import NO_CLIENT, Dataset
 from secure_fcl.data.digits import load_digits
-from secure_fcl.data.errors import DataDamaged, DataError, DataMissing, DataUnknown
+from secure_fcl.data.errors import DataDamaged, DataError, DataMissing, DataRefused, DataUnknown, NotPublished
 from secure_fcl.data.fetch import Opener, Progress, fetch_source, no_progress, open_url
 from secure_fcl.data.idx import parse_idx
-from secure_fcl.data.places import FileCheck, find, folders, read_verified
+from secure_fcl.data.places import NOT_PUBLISHED, FileCheck, find, folders, read_verified
 from secure_fcl.data.sources import SOURCES, Source
 
 NAMES: tuple[str, ...] = ("hapt", "digits", *(source.name for source in SOURCES))
@@ -36,34 +38,45 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Read a data set by name.
 
     Args:
-        name: One of `NAMES`, or `module:name` of a `Dataset` of your own, or of a function without arguments that
-            returns one. It is imported, which runs that module's code.
+        name: One of `NAMES`, or `module:name` of what `as_dataset` takes, or of a function without arguments that
+            returns such. It is imported, which runs that module's code.
         data_dir: Searched before the directory that SECURE_FCL_DATA names and ~/.cache/secure-fcl. Has no
             effect on "hapt" and "digits", which come with the installation.
 
     Raises:
         DataUnknown: there is no such data set, or `module:name` is none.
         DataMissing: its files are in none of the places that the message names. Nothing is downloaded.
-        DataDamaged: a checksum, a header or a label is wrong.
+        DataDamaged: a header or a label is wrong; `NotPublished` where a size or checksum is another one.
     """
     if names_code(name):
-        return _own(name)
+        return own_data(name, "data.name")
     match name:
         case "hapt":
             return hapt.load_hapt()
         case "digits":
             return load_digits()
+        case kept.ARRAYS:
+            return kept.read_kept(data_dir)
         case _:
             return load_source(source_of(name), data_dir)
 
 
-def _own(name: str) -> Dataset:
-    """Return the data set of a user's own code, under the name that the configuration gives it."""
+def own_data(reference: str, key: str) -> Dataset:
+    """Return the data set of a user's own code, under the name that the configuration gives it.
+
+    Args:
+        reference: `module:name` of what `as_dataset` takes, or of a function without arguments that returns such.
+        key: of the configuration, for the sentence of an error.
+
+    Raises:
+        DataUnknown: it cannot be imported, fails, or is nothing that `as_dataset` takes.
+        DataError: what the code itself raises.
+    """
     try:
-        found = load_code(name)
+        found = load_code(reference)
     except CodeNotFound as error:
-        raise DataUnknown(f"data.name = {error}") from error
-    where = f"data.name = {name!r}: {name.partition(':')[2]} in {file_of(name)}"
+        raise DataUnknown(f"{key} = {error}") from error
+    where = f"{key} = {reference!r}: {reference.partition(':')[2]} in {file_of(reference)}"
     made = callable(found)
     if callable(found):
         try:
@@ -72,13 +85,17 @@ def _own(name: str) -> Dataset:
             raise
         except Exception as error:
             raise DataUnknown(f"{where} fails with {type(error).__name__}: {error}; mend it there") from error
-    if not isinstance(found, Dataset):
+    if found is None or isinstance(found, str | int | float | list | np.ndarray):
         raise DataUnknown(
             f"{where} {'returns what is' if made else 'is'} of type {type(found).__name__}; it must be a "
-            "secure_fcl.data.Dataset, or a function without arguments that returns one"
+            "secure_fcl.data.Dataset, something that secure_fcl.data.as_dataset takes, or a function without arguments "
+            "that returns one"
         )
     # Neither name nor digest is the code's to choose: both tell one data set from another on certificates.
-    return replace(found, name=name, digest="")
+    try:
+        return as_dataset(found, name=reference)
+    except DataRefused as error:
+        raise DataUnknown(f"{where}: {error}") from error
 
 
 def list_datasets(data_dir: str | Path | None = None) -> tuple[DatasetStatus, ...]:
@@ -144,7 +161,8 @@ def verify(name: str, data_dir: str | Path | None = None) -> tuple[FileCheck, ..
         try:
             checks.append(read_verified(paths[file.name], file)[1])
         except DataDamaged as error:
-            checks.append(FileCheck(file.name, "damaged", paths[file.name], str(error)))
+            state = NOT_PUBLISHED if isinstance(error, NotPublished) else "damaged"
+            checks.append(FileCheck(file.name, state, paths[file.name], str(error)))
     return tuple(checks)
 
 
@@ -180,7 +198,9 @@ def source_of(name: str) -> Source:
     for source in SOURCES:
         if source.name == name:
             return source
-    raise DataUnknown(f"no data set is called {name!r}; there are {', '.join(NAMES)}, or module:name of your own")
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataUnknown(f"no data set is called {name!r}; {hint}there are {', '.join(NAMES)}, or module:name of your own")
 
 
 def load_source(source: Source, data_dir: str | Path | None = None) -> Dataset:

@@ -27,7 +27,7 @@ class Dataset:
 
     Attributes:
         name: Name under which `load` finds it.
-        x: float32, (n, channels, time) or (n, 1, height, width), in `units`; (n, features) where it was described.
+        x: float32, (n, channels, time), (n, colours, height, width) or (n, features), in `units`.
         y: int64 (n,), 0-based indices into `classes`.
         client: int64 (n,), natural client (the person) counted from 0, or `NO_CLIENT`.
         session: int64 (n,), recording session as the source numbers it, 0 where there is none.
@@ -39,7 +39,9 @@ class Dataset:
         units: What one unit of `x` is. The scales are public constants, never statistics of the data.
         windows_per_reading: Most examples that one raw reading lies in (2 where windows overlap by half).
         source: Citation and licence.
-        digest: sha256 (hex) of all arrays and class names; filled in when left empty.
+        client_names: Public names of all clients, in the order in which `client` counts them; a client may have no
+            example. Empty: the clients are those that have examples.
+        digest: sha256 (hex) of all arrays, class names and client names; filled in when left empty.
 
     Raises:
         DataDamaged: unequal lengths, no example, values that are not finite, labels outside `classes`,
@@ -59,6 +61,7 @@ class Dataset:
     units: str
     windows_per_reading: int = 1
     source: str = ""
+    client_names: tuple[str, ...] = ()
     digest: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Dataset:
         for array in columns.values():
             array.flags.writeable = False
         if not self.digest:
-            object.__setattr__(self, "digest", _digest(columns, self.classes))
+            object.__setattr__(self, "digest", _digest(columns, self.classes, self.client_names))
 
     def __len__(self) -> int:
         """Number of examples n."""
@@ -88,7 +91,9 @@ class Dataset:
 
     @property
     def clients(self) -> tuple[int, ...]:
-        """The natural clients in ascending order; empty where examples belong to nobody."""
+        """The natural clients in ascending order, also those without an example where their names are declared."""
+        if self.client_names:
+            return tuple(range(len(self.client_names)))
         return tuple(int(c) for c in np.unique(self.client) if c != NO_CLIENT)
 
 
@@ -110,9 +115,11 @@ def _problem(data: Dataset, columns: dict[str, npt.NDArray[np.generic]]) -> str:
         if name != "x" and array.ndim != 1:
             return f"{name} has shape {array.shape}, not (n,)"
     if data.x.ndim not in (2, 3, 4):
-        return f"x has shape {data.x.shape}, neither (n, features), (n, channels, time) nor (n, 1, height, width)"
+        return f"x has shape {data.x.shape}, neither (n, features), (n, channels, time) nor (n, colours, height, width)"
     if not np.isfinite(data.x).all():
         return "x holds NaN or infinite values"
+    if data.client_names and not (data.client.min() >= 0 and data.client.max() < len(data.client_names)):
+        return f"clients {data.client.min()}..{data.client.max()} do not fit {len(data.client_names)} client names"
     if data.y.min() < 0 or data.y.max() >= len(data.classes):
         return f"labels {data.y.min()}..{data.y.max()} do not fit {len(data.classes)} classes"
     if (data.train & data.test).any():
@@ -120,11 +127,13 @@ def _problem(data: Dataset, columns: dict[str, npt.NDArray[np.generic]]) -> str:
     return ""
 
 
-def _digest(columns: dict[str, npt.NDArray[np.generic]], classes: tuple[str, ...]) -> str:
+def _digest(columns: dict[str, npt.NDArray[np.generic]], classes: tuple[str, ...], clients: tuple[str, ...]) -> str:
     total = hashlib.sha256()
     for name, array in columns.items():
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         total.update(f"{name}|{little.dtype.str}|{little.shape}|".encode())
         total.update(little.data)
     total.update("|".join(classes).encode())
+    if clients:
+        total.update(("\n" + "|".join(clients)).encode())
     return total.hexdigest()

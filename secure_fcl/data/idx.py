@@ -27,7 +27,7 @@ def is_gzip(content: bytes) -> bool:
     return content[:2] == _GZIP_MAGIC
 
 
-def unpack(content: bytes, limit: int, origin: Path) -> bytes:
+def unpack(content: bytes, limit: int, origin: Path, remedy: str = "fetch it again") -> bytes:
     """Return `content` unzipped if it is gzipped, else as it is.
 
     Raises:
@@ -39,28 +39,29 @@ def unpack(content: bytes, limit: int, origin: Path) -> bytes:
     try:
         plain = inflate.decompress(content, limit + 1 if limit else 0)
     except zlib.error as error:
-        raise DataDamaged(f"{origin} is not a readable gzip file: {error}; fetch it again") from error
+        raise DataDamaged(f"{origin} is not a readable gzip file: {error}; {remedy}") from error
     if limit and len(plain) > limit:
-        raise DataDamaged(f"{origin} unpacks to more than the {limit} bytes expected; fetch it again")
+        raise DataDamaged(f"{origin} unpacks to more than the {limit} bytes expected; {remedy}")
     if not inflate.eof:
-        raise DataDamaged(f"{origin} is cut off after {len(content)} bytes; fetch it again")
+        raise DataDamaged(f"{origin} is cut off after {len(content)} bytes; {remedy}")
     return plain
 
 
-def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
+def parse_idx(content: bytes, dimensions: int, origin: Path, remedy: str = "fetch it again") -> Bytes:
     """Decode the content of one unpacked IDX file of unsigned bytes.
 
     Args:
         content: The whole file.
         dimensions: What the header must say: 3 for images (n, rows, columns), 1 for labels (n,).
         origin: Named in errors.
+        remedy: Named in errors, too: what to do about such a file.
 
     Raises:
         DataDamaged: another type or number of dimensions, a dimension of 0, or too few or too many bytes.
     """
     header = 4 + 4 * dimensions
     if len(content) < header:
-        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {header}; fetch it again")
+        raise DataDamaged(f"{origin} has {len(content)} bytes, fewer than its header's {header}; {remedy}")
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataDamaged(
             f"{origin} starts with {content[:4].hex()}, not 000008{dimensions:02x} "
@@ -69,8 +70,7 @@ def parse_idx(content: bytes, dimensions: int, origin: Path) -> Bytes:
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
     if len(content) - header != math.prod(shape) or 0 in shape:
         raise DataDamaged(
-            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - header}; "
-            "fetch it again"
+            f"{origin} announces shape {shape}, {math.prod(shape)} values, but holds {len(content) - header}; {remedy}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from secure_fcl.data.errors import DataDamaged, DataMissing
+from secure_fcl.data.errors import DataMissing, NotPublished
 from secure_fcl.data.idx import is_gzip, unpack
 from secure_fcl.data.sources import DataFile, Source
 
@@ -15,10 +15,16 @@ VARIABLE = "SECURE_FCL_DATA"
 """Environment variable that names the data directory."""
 
 
+NOT_PUBLISHED = "not the published file"
+"""State of a file that has the name of a published one and other content."""
+
+_REMEDY = 'fetch it again, or read a file of your own with data.source = "folder"'
+
+
 @dataclass(frozen=True)
 class FileCheck:
     """One file of a data set: `state` is "verified", "unverified" (readable, but no checksum is published for
-    this form), "missing" or "damaged"; `detail` says which checksum or what is wrong.
+    this form), "missing", "damaged" or `NOT_PUBLISHED`; `detail` says which checksum or what is wrong.
     """
 
     name: str
@@ -97,7 +103,8 @@ def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
 
     Raises:
         DataMissing: it cannot be read.
-        DataDamaged: a checksum or the size is another one.
+        NotPublished: a checksum or the size is another one.
+        DataDamaged: it cannot be unpacked.
     """
     try:
         raw = path.read_bytes()
@@ -106,16 +113,15 @@ def read_verified(path: Path, file: DataFile) -> tuple[bytes, FileCheck]:
     packed = is_gzip(raw)
     content = unpack(raw, file.size, path)
     if len(content) != file.size:
-        raise DataDamaged(f"{path} has {len(content)} bytes unpacked instead of {file.size}; fetch it again")
+        raise NotPublished(
+            f"{path} is not the published {file.name}: {len(content)} bytes unpacked instead of {file.size}; {_REMEDY}"
+        )
     found = _md5(content) if file.md5 else _md5(raw) if packed and file.packed_md5 else ""
     wanted = file.md5 or file.packed_md5
     if not found:
         return content, FileCheck(file.name, "unverified", path, "no checksum is published for this form")
     if found != wanted:
-        raise DataDamaged(
-            f"{path} is not the published {file.name}: md5 {found} instead of {wanted}; fetch it again, or load "
-            "a file of your own as module:name"
-        )
+        raise NotPublished(f"{path} is not the published {file.name}: md5 {found} instead of {wanted}; {_REMEDY}")
     return content, FileCheck(file.name, "verified", path, f"md5 {found}")
 
 

@@ -23,7 +23,7 @@ from crypto.wire.messages import Item, Message
 from privacy import PrivacyError, RandomBytes, spent
 from privacy.ledger import read_entry
 from secure_fcl.compression import Carrier
-from secure_fcl.data import load
+from secure_fcl.data import load_chosen
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.frames import grouped
@@ -115,7 +115,7 @@ class ClientHost:
 
         torch.set_num_threads(ask.config.threads)
         if self._scenario is None:
-            self._scenario = build_scenario(load(ask.config.data.name, ask.config.data.data_dir or None), ask.config)
+            self._scenario = build_scenario(load_chosen(ask.config.data), ask.config)
         plan = build_row(ask.config, self._scenario, ask.row, ask.simulated.noise_multiplier)
         coins, numbers = Coins(ask.simulated.secret), parties_of(self._scenario.clients)
         devices = {party: Device(plan, numbers[party], coins) for party in parties}

@@ -8,15 +8,40 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_fcl.features.plain import Features, features
-from secure_fcl.features.refined import refined_features
+from crypto.protocols.outside import names_code
+from secure_fcl.features.general import general_features
+from secure_fcl.features.kinds import features, refined_features
+from secure_fcl.features.own import OwnFeatures, own_features
+from secure_fcl.features.plain import Features
 
 FeatureMap = Callable[[NDArray[np.floating]], Features]
 
 
 def feature_map(kind: str) -> FeatureMap:
-    """Return the public features of a kind, "plain" or "refined", with their last two results remembered."""
-    return remembered(refined_features if kind == "refined" else features)
+    """Return the public features of a kind with their last two results remembered.
+
+    Args:
+        kind: plain or refined, by kind of data; general, which knows no sensor; or `module:function` of one's own,
+            which is imported and called one example at a time.
+
+    Raises:
+        secure_fcl.errors.ConfigInvalid: one's own cannot be imported.
+    """
+    if names_code(kind):
+        return remembered(own_features(kind))
+    return remembered({"plain": features, "refined": refined_features, "general": general_features}[kind])
+
+
+def width_of(function: FeatureMap, shape: tuple[int, ...]) -> int:
+    """Return how many features examples of a shape have.
+
+    Raises:
+        secure_fcl.errors.ConfigInvalid: a function of one's own gives none.
+    """
+    own = getattr(function, "of", function)
+    if isinstance(own, OwnFeatures):
+        return own.width(shape)
+    return int(function(np.zeros((1, *shape), dtype=np.float32)).shape[1])
 
 
 def remembered(function: FeatureMap) -> FeatureMap:
@@ -35,4 +60,5 @@ def remembered(function: FeatureMap) -> FeatureMap:
             kept[key].flags.writeable = False
         return kept[key]
 
+    looked_up.of = function  # type: ignore[attr-defined]
     return looked_up

@@ -135,11 +135,6 @@ def image_features(x: npt.NDArray[np.floating]) -> Features:
     return out
 
 
-def features(x: npt.NDArray[np.floating]) -> Features:
-    """Apply `hapt_features` to windows (n, 6, 64) or `image_features` to images (n, 1, h, w)."""
-    return image_features(x) if x.ndim == 4 else hapt_features(x)
-
-
 def _band_levels(swing: Features) -> Features:
     taper = np.hanning(swing.shape[2])
     power = np.abs(np.fft.rfft(swing * taper, axis=2)) ** 2 * 2.0 / (taper**2).sum() / swing.shape[2]

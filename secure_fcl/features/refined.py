@@ -70,18 +70,13 @@ def refined_image_features(x: npt.NDArray[np.floating]) -> Features:
     return np.concatenate(parts)
 
 
-def refined_features(x: npt.NDArray[np.floating]) -> Features:
-    """Apply `refined_hapt_features` to windows (n, 6, 64) or `refined_image_features` to images (n, 1, h, w)."""
-    return refined_image_features(x) if x.ndim == 4 else refined_hapt_features(x)
-
-
 def variations(x: npt.NDArray[np.floating]) -> Iterator[npt.NDArray[np.floating]]:
-    """Yield copies of examples as they might have been: windows (n, 6, 64) turned about three axes; images once.
+    """Yield copies of examples as they might have been: windows (n, 6, 64) turned about three axes; others once.
 
     A strategy that averages over them counts an example once, so its sensitivity stays what it was.
     """
     yield x
-    if x.ndim != 3:
+    if x.ndim != 3 or x.shape[1:] != (6, 64):
         return
     for axis, degrees in _TURNS_DEGREES:
         turn = _rotation(axis, degrees)

@@ -17,7 +17,7 @@ from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.reading import key_path
-from secure_fcl.data import load
+from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.errors import SecureFclError
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.enforced import enforced_norms
@@ -88,14 +88,14 @@ class Forecast:
     curves: Mapping[str, tuple[tuple[float, float], ...]]
 
 
-def plan_run(config: Config, alternatives: bool = True) -> Forecast:
-    """Return what every row of `config` costs, and what other choices would.
+def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = None) -> Forecast:
+    """Return what every row of `config` costs, and what other choices would. `data`: as in `prepare`.
 
     Raises:
         SecureFclError, PrivacyError, CryptoError: the configuration itself cannot run; a refused alternative is part
             of the answer.
     """
-    scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
+    scenario = build_scenario(data or load_chosen(config.data), config)
     planned = [calibrated_row(config, scenario, name) for name in config.rows]
     rows = tuple(_cost(plan, multiplier) for plan, multiplier in planned)
     others: list[Alternative] = []

@@ -12,7 +12,7 @@ import numpy as np
 from privacy import DpSgdPlan, NonPrivate
 from secure_fcl.config import Config, validate
 from secure_fcl.config.names import entry_of
-from secure_fcl.data import load
+from secure_fcl.data import load_chosen
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.gradient import method_of
@@ -76,7 +76,7 @@ def fact_sheets(config: Config) -> tuple[FactSheet, ...]:
     Raises:
         SecureFclError: the scenario cannot be built, or a row cannot run in it at all; names the reason.
     """
-    scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
+    scenario = build_scenario(load_chosen(config.data), config)
     entries = {**ENTRIES, **{name: entry_of(name) for name in config.rows}}
     equal = _equal_when_shared(config, entries)
     return tuple(_sheet(config, scenario, name, entry, equal.get(name)) for name, entry in entries.items())

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import metadata
@@ -19,14 +19,17 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from evaluation.errors import EvaluationError
 from evaluation.files import JsonLines, atomic_write, read_json, read_jsonl, read_text
 from evaluation.strict_json import to_json
 from privacy import Ledger
 from secure_fcl.config import Config, dump_config, load_config, load_tree
 from secure_fcl.config.outside import described, keep_pickled
-from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
+from secure_fcl.data import kept
+from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays, save_arrays
 from secure_fcl.errors import ConfigInvalid, RunFolderError, RunInUse
 from secure_fcl.references import look_in
+from secure_fcl.running.format import FORMAT, require_readable
 from secure_fcl.running.pins import PENDING, Pins, digest_of, read_state, state_text
 from secure_fcl.strategies import State
 
@@ -59,45 +62,47 @@ class RunFolder:
 
     @staticmethod
     def create(
-        parent: Path, config: Config, name: str | None = None, journals: bool = False, tasks: Sequence[str] = ()
+        parent: Path,
+        config: Config,
+        name: str | None = None,
+        journals: bool = False,
+        tasks: Sequence[str] = (),
+        data: bytes | None = None,
     ) -> RunFolder:
         """Make a new folder with the resolved configuration and the environment in it.
 
-        `journals`: whether the run's devices keep journals outside the folder (`secure_fcl.engines.journals`);
-        `tasks`: public names of the tasks, for whoever reads the run's numbers.
+        Args:
+            parent: folder of the runs.
+            config: of the run.
+            name: of the folder; None: date and data set.
+            journals: whether the run's devices keep journals outside the folder (`secure_fcl.engines.journals`).
+            tasks: public names of the tasks, for whoever reads the run's numbers.
+            data: what `secure_fcl.data.kept.packed` made of arrays that the run is given; only their owner may read it.
 
         Raises:
             RunFolderError: the folder exists already, or cannot be made; nothing is left behind.
         """
-        if name is not None and (not name or Path(name).name != name):
-            raise RunFolderError(
-                f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
-            )
-        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(config.data.name)}"
-        path = parent / stem
-        attempt = 2
-        while path.exists():
-            if name is not None:
-                raise RunFolderError(
-                    f"run folder {path} exists; choose another --name or continue it with --resume {path}"
-                )
-            path = parent / f"{stem}-{attempt}"
-            attempt += 1
+        path = _free_place(parent, name, config.data.label)
         # Filled under another name first: a run folder is either whole or not there.
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             unfinished.mkdir(parents=True)
             written = dump_config(config)
             identity = {"run": secrets.token_hex(8), "config_sha256": _sha256(written)}
-            about: dict[str, Any] = identity | {"pinned": True, "journals": journals}
-            kept = keep_pickled(config.model_dump(), unfinished / KEPT)
+            about: dict[str, Any] = {"format": FORMAT} | identity | {"pinned": True, "journals": journals}
+            code_files = keep_pickled(config.model_dump(), unfinished / KEPT)
             code = [asdict(one) for one in described(config.model_dump(), path / KEPT, unfinished / KEPT)]
             more = ({"tasks": list(tasks)} if tasks else {}) | ({"outside_code": code} if code else {})
             about = environment() | about | more
             environment_file = to_json(about, indent=2) + "\n"
             atomic_write(unfinished / "environment.json", environment_file)
-            pinned = {"config.toml": _sha256(written), "environment.json": _sha256(environment_file)}
-            pins = Pins(files=pinned | {f"{KEPT}/{name}": digest for name, digest in kept.items()})
+            files = {"config.toml": _sha256(written), "environment.json": _sha256(environment_file)}
+            files |= {f"{KEPT}/{name}": digest for name, digest in code_files.items()}
+            if data is not None:
+                (unfinished / SIMULATION).mkdir()
+                atomic_write(unfinished / SIMULATION / kept.FILE, data, mode=0o600)
+                files[f"{SIMULATION}/{kept.FILE}"] = hashlib.sha256(data).hexdigest()
+            pins = Pins(files=files)
             atomic_write(unfinished / "state.json", state_text(asdict(Progress()), pins))
             atomic_write(unfinished / "config.toml", written)
             unfinished.rename(path)
@@ -131,14 +136,17 @@ class RunFolder:
         """Return an existing run without a look at the code that it names, for who imports nothing.
 
         Raises:
-            RunFolderError: there is no run at this path.
+            RunFolderError: there is no run at this path, or one in a format that this version does not read.
         """
         missing = [name for name in ("config.toml", "environment.json", "state.json") if not (path / name).is_file()]
         if len(missing) > 1:
             raise RunFolderError(f"{path} is not a run folder (no {' and '.join(missing)} in it); check the path")
         if missing:
             raise RunFolderError(f"{path / missing[0]} is missing; restore it from a copy of the run's folder")
-        return RunFolder(path, trust_code)
+        folder = RunFolder(path, trust_code)
+        with suppress(EvaluationError):  # who opens the folder says what is wrong with the file, and how to mend it
+            require_readable(path, folder.about())
+        return folder
 
     def check_code(self) -> None:
         """Refuse a run whose configuration names code, unless that is trusted and what it was; imports nothing.
@@ -187,6 +195,18 @@ class RunFolder:
         finally:
             lock.release()
 
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Hold the folder while it is read, if this user may: who cannot lock it cannot run in it either.
+
+        Raises:
+            RunInUse: another process holds it.
+        """
+        with ExitStack() as stack:
+            with suppress(PermissionError):
+                stack.enter_context(self.locked())
+            yield
+
     def config(self) -> Config:
         """Return the resolved configuration of the run.
 
@@ -198,7 +218,12 @@ class RunFolder:
         path = self.path / "config.toml"
         if _sha256(path.read_text(encoding="utf-8")) != self.identity("config_sha256"):
             raise RunFolderError(f"{path} was changed since the run began; restore it, or start a new run with it")
-        return load_config(path)
+        config = load_config(path)
+        if config.data.name != kept.ARRAYS:
+            return config
+        # Wherever the folder was moved to: what was written names no place.
+        where = config.data.model_copy(update={"data_dir": str((self.path / SIMULATION).resolve())})
+        return config.model_copy(update={"data": where})
 
     def identity(self, key: str) -> str:
         """Return "run", a random name of this run that its ledger carries, or "config_sha256"."""
@@ -320,6 +345,23 @@ class RunFolder:
 
     def _round_path(self, row: str, number: int) -> Path:
         return self.path / "transcript" / file_stem(row) / f"{number:05d}.npz"
+
+
+def _free_place(parent: Path, name: str | None, label: str) -> Path:
+    """Return where a new run's folder goes: under its name, or under date and data set with a number if need be."""
+    if name is not None and (not name or Path(name).name != name):
+        raise RunFolderError(
+            f"--name {name!r} is not the name of a folder; leave out / and .., use --runs for the place"
+        )
+    if name is not None and (parent / name).exists():
+        path = parent / name
+        raise RunFolderError(f"run folder {path} exists; choose another --name or continue it with --resume {path}")
+    stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{file_stem(label)}"
+    path, attempt = parent / stem, 2
+    while path.exists():
+        path = parent / f"{stem}-{attempt}"
+        attempt += 1
+    return path
 
 
 def _sha256(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 
 from crypto.keys.randomness import derive_key
@@ -10,16 +11,19 @@ from crypto.protocols.catalogue import require_protocol
 from secure_fcl.config import Config
 from secure_fcl.config.attacks import own_attacks
 from secure_fcl.config.names import entry_of
-from secure_fcl.config.outside import described
-from secure_fcl.data import load
+from secure_fcl.config.outside import described, names_code
+from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.features.own import own_features
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
-_YOUNGER = (("training", "replace_layers"), ("attacks", "own"))
+_YOUNGER = (
+    ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
+)  # fmt: skip
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 
 
@@ -61,14 +65,16 @@ class Prepared:
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, data: Dataset | None = None) -> Prepared:
     """Check everything that can be checked before a run: data, scenario, budgets, storage, overflow, backend.
+
+    `data`: what the configuration names, where it is at hand already; else it is loaded.
 
     Raises:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = load(config.data.name, config.data.data_dir or None)
+    data = data or load_chosen(config.data)
     scenario = build_scenario(data, config)
     _check_device(config.device)
     wanted = config.attacks
@@ -83,10 +89,19 @@ def prepare(config: Config) -> Prepared:
         own_attacks(wanted.own)
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
     for plan, _ in rows:
+        _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server)
     return Prepared(config, scenario, rows)
+
+
+def _warn_of_features(plan: RowPlan) -> None:
+    """Warn of what features of the user's own make of made-up inputs; what they make of data, devices check."""
+    named = "" if names_code(plan.name) else getattr(plan.config.section(plan.name), "features", "")
+    if names_code(named):
+        for doubt in dict.fromkeys(own_features(named).doubts(plan.scenario.data.shape)):
+            warnings.warn(doubt, stacklevel=2)
 
 
 def _check_device(name: str) -> None:

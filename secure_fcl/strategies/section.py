@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from crypto.protocols.outside import names_code
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 NoisePlace = Literal["local", "shared", "none"]
+
+
+OTHER_FEATURES = (
+    "general: of any shape, without constants of a sensor; module:function: your own, clipped to norm 1 on the device"
+)
+
+
+def _features_of(*names: str) -> tuple[AfterValidator, Any]:
+    def check(name: str) -> str:
+        if name in names or names_code(name):
+            return name
+        raise ValueError(f"use {', '.join(names)}, or module:function of your own")
+
+    return AfterValidator(check), Field(json_schema_extra={"enum": [*names, "module:function"]})
+
+
+PlainFeatures = Annotated[str, *_features_of("plain", "general")]
+RefinedFeatures = Annotated[str, *_features_of("plain", "refined", "general")]
 
 
 class Section(BaseModel):
@@ -75,6 +95,8 @@ class SumsSection(StrategySection):
 class RefinedSection(SumsSection):
     """Sums of features of which there are two kinds."""
 
-    features: Literal["plain", "refined"] = Field(
-        "refined", description="plain: those of class_sums; refined: digits set upright, levels of faint motion"
+    features: RefinedFeatures = Field(
+        "refined",
+        description="plain: those of class_sums; refined: digits set upright, levels of faint motion; "
+        f"{OTHER_FEATURES}",
     )

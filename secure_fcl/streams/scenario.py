@@ -14,8 +14,7 @@ from secure_fcl.config import Config
 from secure_fcl.config.streams import Drift
 from secure_fcl.data import NO_CLIENT, Dataset
 from secure_fcl.errors import ConfigInvalid
-from secure_fcl.features.plain import features
-from secure_fcl.features.refined import refined_features
+from secure_fcl.features.kinds import features, refined_features
 from secure_fcl.randomness import public_generator
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
 from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
@@ -176,7 +175,7 @@ class Scenario:
     def inputs_now(self, index: Ints, slot: int) -> Floats:
         """Return inputs as the drift shows them at the end of a slot, float32 (len(index), ...)."""
         time = np.full(len(index), (slot + 1) / self.slots)
-        return _as_shown(drifted(self.undrifted[index], time, self.drift), self.description)
+        return as_shown(drifted(self.undrifted[index], time, self.drift), self.description)
 
     def described(self, description: Description) -> Scenario:
         """Return the scenario in which an example's inputs are its public features, float32 (n, d).
@@ -189,7 +188,7 @@ class Scenario:
         if self.description != "none":
             raise ValueError(f"the inputs are {self.description} features already; describe the scenario they are of")
         if description not in self._described:
-            x = _as_shown(self.x, description)
+            x = as_shown(self.x, description)
             data = replace(self.data, x=x, units=f"{description} public features, norm at most 1")
             self._described[description] = replace(self, data=data, x=x, description=description)
         return self._described[description]
@@ -232,7 +231,8 @@ def all_at_once(scenario: Scenario) -> Scenario:
     )
 
 
-def _as_shown(x: Floats, description: Description) -> Floats:
+def as_shown(x: Floats, description: Description) -> Floats:
+    """Return inputs (n, ...) as a network is shown them: themselves, or their public features float32 (n, d)."""
     if description == "none":
         return x
     return (features if description == "plain" else refined_features)(x).astype(np.float32)

@@ -100,7 +100,7 @@ def choice_of(section: Mapping[str, Any], where: str) -> Choice:
     try:
         asked = _Asked.model_validate(section)
     except ValidationError as error:
-        raise ConfigInvalid(f"{where}: {explain(error, 'private_selection')}") from None
+        raise ConfigInvalid(f"{where}: {explain(error, 'private_selection', _Asked)}") from None
     return Choice(runs=_law(asked), delta=asked.delta, score=asked.score, score_noise=asked.score_noise)
 
 

@@ -95,6 +95,16 @@ def state_of(folder: Path, key: str, failed: dict[str, str]) -> State:
         return "begun"
 
 
+def require_study(folder: Path) -> None:
+    """Refuse a folder in which no study ran.
+
+    Raises:
+        RunFolderError: it holds neither the notes of a study nor those of a private choice.
+    """
+    if not (folder / NOTES).exists() and not (folder / SELECTION).exists():
+        raise RunFolderError(f"{folder} is not the folder of a study (no {NOTES} in it); name one, or its file")
+
+
 def status(folder: Path) -> dict[str, Any]:
     """Return where a study stands, for people and machines: its cells with their states, and seconds left.
 
@@ -107,8 +117,7 @@ def status(folder: Path) -> dict[str, Any]:
     if (folder / SELECTION).exists():
         chosen = mapping(read_json(folder / SELECTION))
         return {"private_selection": chosen, "finished": (folder / WINNER).exists()}
-    if not (folder / NOTES).exists():
-        raise RunFolderError(f"{folder} is not the folder of a study (no {NOTES} in it); name one, or its file")
+    require_study(folder)
     notes = Notes.read(folder)
     states = {key: state_of(folder, key, notes.failed) for key in notes.cells}
     left = sum(state != "finished" for state in states.values())

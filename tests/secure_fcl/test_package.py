@@ -38,3 +38,18 @@ def test_the_module_is_the_program(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert "[training]" in done.stdout
+
+
+def test_nothing_that_only_posix_has_is_imported_before_it_is_needed(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'termios', 'pwd', 'grp')))\n"
+        "import attacks, crypto, evaluation, privacy, secure_fcl.cli.commands, secure_fcl.runner\n"
+        "from pathlib import Path\n"
+        "from crypto.protocols.masks.journal import FileJournal\n"
+        "FileJournal(Path('journal'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "JournalError: the journal journal needs the file locks of Linux or macOS; run there" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from secure_fcl.cli.display import progress
 from secure_fcl.cli.shared import tell
 from secure_fcl.errors import JournalRefused
 from secure_fcl.runner import StopRequest, require_room, write_report
+from secure_fcl.running.display import progress
 from secure_fcl.running.records import Tick
 
 

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from crypto.errors import MessageError, SealError
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Trust
@@ -30,9 +28,9 @@ from crypto.protocols.helper.proven import (
 )
 from crypto.protocols.helper.shape import Shape
 from crypto.protocols.helper.statements import Statement, key_digest, read_statement, vector_digest
-from crypto.protocols.masks.bits import add_bits, packed_bytes, unpack_bits
+from crypto.protocols.masks.adding import VectorSum, unpack_bits, vector_sum
+from crypto.protocols.masks.bits import packed_bytes
 from crypto.protocols.masks.recovery import signed_total
-from crypto.protocols.masks.stream import Ring, ring_dtype
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
 from crypto.wire.values import pack_value, unpack_sparse, unpack_value
 
@@ -44,7 +42,7 @@ class _Pile:
     `proven`: where norms are proven each vector, until the helper says whose are summed: 8 bytes an entry and client.
     """
 
-    total: Ring = field(repr=False)
+    sum: VectorSum = field(repr=False)
     entries: dict[str, list[object]] = field(default_factory=dict)
     proven: dict[str, Proven] = field(default_factory=dict, repr=False)
 
@@ -152,13 +150,13 @@ class HelperServer:
         if statement.model not in progress.piles and len(progress.piles) > self._plan.max_dropouts:
             return ignored(message, "of a further model")
         bits = self._plan.ring_bits(key[1])
-        empty = _Pile(np.zeros(self._plan.find(key[1]).length, dtype=ring_dtype(bits)))
+        empty = _Pile(vector_sum(self._plan.find(key[1]).length, bits))
         pile = progress.piles.get(statement.model, empty)
         try:
             if self._plan.find(key[1]).norm_bound:
                 pile.proven[name] = proven(self._place(key), statement, progress.key, packed)
             else:
-                add_bits(packed, pile.total, bits)
+                pile.sum.add(packed)
         except MessageError as error:
             self._faults.in_message(message, str(error))
             return self._ask_if_complete(key, progress)
@@ -251,12 +249,13 @@ class HelperServer:
             for pad, packed in zip(self._shape.held(place), progress.pads.get(role, ()), strict=False):
                 if sums.setdefault(pad, packed) != packed:
                     return (self._give_up(key, "the helpers gave different sums of one pad; one of them is at fault"),)
+        padded = pile.sum.take()
         try:
             for packed in sums.values():
-                pile.total -= unpack_bits(packed, length, bits)
+                padded -= unpack_bits(packed, length, bits)
         except MessageError as error:
             return (self._give_up(key, f"a helper's sum is malformed: {error}"),)
-        total = signed_total(pile.total, bits)
+        total = signed_total(padded, bits)
         beyond = beyond_bound(self._plan, key[1], total, len(pile.entries))
         if beyond:
             return (self._give_up(key, beyond),)

@@ -8,18 +8,18 @@ string of bits, entry i at bits i*b to (i+1)*b, filled with zeros to a whole byt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from crypto.errors import MessageError
-from crypto.protocols.masks.stream import Ring, ring_dtype
+from crypto.protocols.masks.stream import Ring
 
 Bytes = npt.NDArray[np.uint8]
 # Entries handled at a time, few enough to stay in cache.
 _PIECE = 1 << 14
-_GROUP = 8
+GROUP = 8
+Buffer = bytes | bytearray | memoryview
 
 
 def packed_bytes(length: int, bits: int) -> int:
@@ -27,10 +27,36 @@ def packed_bytes(length: int, bits: int) -> int:
     return -(-length * bits // 8)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the planes of `whole` entries, a multiple of `GROUP`, lie in a packed vector, lowest bits first."""
+
+    whole: int
+    bits: int
+
+    @property
+    def wide(self) -> list[tuple[int, int]]:
+        """Width and first bit of the planes of whole bytes."""
+        return [plane for plane in _planes(self.bits) if plane[0] >= 8]
+
+    def views(self, packed: Buffer) -> list[tuple[int, int, Bytes]]:
+        """Width, first bit and bytes of each plane."""
+        raw, place, found = np.frombuffer(packed, dtype=np.uint8), 0, []
+        for width, offset in self.wide:
+            size = self.whole * width // 8
+            found.append((width, offset, raw[place : place + size]))
+            place += size
+        for width, offset in _planes(self.bits % 8):
+            size = self.whole * width // 8
+            found.append((width, self.bits - self.bits % 8 + offset, raw[place : place + size]))
+            place += size
+        return found
+
+
 def pack_bits(vector: Ring, bits: int) -> bytearray:
     """Write the low `bits` bits (1 to 64) of each entry of a flat vector; higher bits of an entry are dropped."""
     packed = bytearray(packed_bytes(vector.size, bits))
-    whole, out = vector.size - vector.size % _GROUP, np.frombuffer(packed, dtype=np.uint8)
+    whole, out = vector.size - vector.size % GROUP, np.frombuffer(packed, dtype=np.uint8)
     body, place = vector[:whole], 0
     for width, offset in _planes(bits):
         if width >= 8:
@@ -44,62 +70,6 @@ def pack_bits(vector: Ring, bits: int) -> bytearray:
     tail = sum((entry & ((1 << bits) - 1)) << (bits * i) for i, entry in enumerate(vector[whole:].tolist()))
     packed[place:] = tail.to_bytes(out.size - place, "little")
     return packed
-
-
-def unpack_bits(data: bytes | bytearray, length: int, bits: int) -> Ring:
-    """Read what `pack_bits` wrote: `length` entries of `bits` bits, as the smallest ring type that holds them.
-
-    Raises:
-        MessageError: the number of bytes differs, or a filling bit is not zero.
-    """
-    out = np.zeros(length, dtype=ring_dtype(bits))
-    add_bits(data, out, bits)
-    return out
-
-
-def add_bits(data: bytes | bytearray, total: Ring, bits: int) -> None:
-    """Add what `pack_bits` wrote to `total`, of the ring type of `bits`, in place; never half of it.
-
-    Raises:
-        MessageError: as `unpack_bits`.
-    """
-    length, expected = total.size, packed_bytes(total.size, bits)
-    if len(data) != expected:
-        raise MessageError(f"{length} entries of {bits} bits take {expected} bytes; {len(data)} were sent")
-    whole = length - length % _GROUP
-    split = whole * bits // 8
-    tail = int.from_bytes(data[split:], "little")
-    if tail >> (bits * (length - whole)):
-        raise MessageError("the filling bits of a packed vector are not zero")
-    for start, piece in _pieces(np.frombuffer(data, dtype=np.uint8, count=split), whole, bits):
-        part = total[start : start + piece.size]
-        np.add(part, piece, out=part)
-    last = [(tail >> (bits * i)) & ((1 << bits) - 1) for i in range(length - whole)]
-    total[whole:] += np.array(last, dtype=total.dtype)
-
-
-def _pieces(raw: Bytes, count: int, bits: int) -> Iterator[tuple[int, Ring]]:
-    """The entries of the planes, piece by piece, in room that is used again."""
-    planes: list[tuple[Ring, int]] = []
-    place = 0
-    for width, offset in _planes(bits):
-        if width >= 8:
-            size = count * width // 8
-            planes.append((raw[place : place + size].view(f"<u{width // 8}"), offset))
-            place += size
-    if bits % 8:
-        planes.append((_unpack_rest(raw[place:], bits % 8, count), bits - bits % 8))
-    (lowest, _), *others = planes
-    dtype = ring_dtype(bits)
-    room = np.empty((2, min(_PIECE, count)), dtype=dtype)
-    for start in range(0, count, _PIECE):
-        piece, part = room[:, : count - start]
-        piece[:] = lowest[start : start + _PIECE]
-        for plane, offset in others:
-            part[:] = plane[start : start + _PIECE]
-            part <<= dtype.type(offset)
-            piece |= part
-        yield start, piece
 
 
 def _pack_plane(body: Ring, offset: int, plane: Ring) -> None:
@@ -126,21 +96,6 @@ def _pack_rest(rest: Bytes, bits: int, out: Bytes) -> int:
             plane |= part
         place += size
     return place
-
-
-def _unpack_rest(raw: Bytes, bits: int, count: int) -> Bytes:
-    """The reverse of `_pack_rest`."""
-    rest, place = np.zeros(count, dtype=np.uint8), 0
-    for width, offset in _planes(bits):
-        size = count * width // 8
-        plane, part = raw[place : place + size], np.empty(size, dtype=np.uint8)
-        for row in range(8 // width):
-            np.right_shift(plane, np.uint8(row * width), out=part)
-            part &= np.uint8((1 << width) - 1)
-            part *= np.uint8(1 << offset)
-            rest[row * size : (row + 1) * size] |= part
-        place += size
-    return rest
 
 
 def _planes(bits: int) -> list[tuple[int, int]]:

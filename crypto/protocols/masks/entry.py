@@ -22,7 +22,7 @@ def _client(seat: ClientSeat) -> BareClient:
 def _party(seat: PartySeat) -> Session:
     from crypto.protocols.masks.server import MaskServer
 
-    return MaskServer(seat.plan)
+    return MaskServer(seat.plan, seat.threads)
 
 
 def _client_bytes(plan: Plan, upload: Upload) -> int:
@@ -43,5 +43,6 @@ secagg = SumProtocol(
     party=_party,
     client_bytes=_client_bytes,
     masks="complete",
+    tagged=frozenset(("masked",)),
 )
 secagg_plus = replace(secagg, masks="sparse")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 
@@ -42,6 +41,13 @@ class FileJournal:
             JournalError: it cannot be opened, or is open already.
         """
         self._path = path
+        try:
+            # Only here, so that everything that needs no journal works where there is none, as on Windows.
+            import fcntl
+        except ImportError:
+            raise JournalError(
+                f"the journal {path} needs the file locks of Linux or macOS; run there, or in WSL"
+            ) from None
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ from functools import cached_property
 from crypto.keys.exchange import usable
 from crypto.keys.randomness import KEY_BYTES
 from crypto.keys.roster import Identity, Roster, Trust
-from crypto.planning.masks import ATTEMPTS, MaskParameters
+from crypto.planning.masks import MaskParameters, set_up_attempts
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.graph import neighbour_graph
@@ -112,8 +112,8 @@ def channel_commitment(session: str, name: str, sealing: bytes) -> bytes:
 
 
 def attempts(plan: Plan) -> int:
-    """How often a set-up may be tried: on a complete graph, which no nonce changes, until too few clients are left."""
-    return max(ATTEMPTS, plan.max_dropouts + 1) if mask_parameters(plan).complete else ATTEMPTS
+    """How often a set-up may be tried: as many clients as may drop out can each spoil one attempt."""
+    return set_up_attempts(plan.max_dropouts)
 
 
 def nonce_chain(plan: Plan, name: str, secret: bytes) -> list[bytes]:

@@ -80,7 +80,10 @@ class Offer:
         Raises:
             KeyError: somebody who holds none.
         """
-        return self.commitment(holder, SELF), self.commitment(holder, PAIR), self.boxes[self.places[holder]]
+        place = self.places[holder]
+        start = 2 * KEY_BYTES * place
+        middle = start + KEY_BYTES
+        return self.joined[start:middle], self.joined[middle : middle + KEY_BYTES], self.boxes[place]
 
 
 @dataclass(frozen=True)

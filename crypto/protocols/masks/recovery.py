@@ -48,9 +48,10 @@ class Recovery:
         asked = all(kind == (SELF if dealer in alive else PAIR) for dealer, kind, _ in triples)
         if not asked or dealers & set(bad) or dealers | set(bad) != held or holder in bad:
             raise FaultError(f"{self._name(holder)} sent other shares than those that were asked for")
+        session = self.plan.session
         for dealer, kind, share in triples:
             offer = self.offers[dealer]
-            found = share_commitment(self.plan.session, offer.epoch, dealer, holder, kind, share)
+            found = share_commitment(session, offer.epoch, dealer, holder, kind, share)
             if found != offer.commitment(holder, kind):
                 raise FaultError(f"{self._name(holder)} sent a false share")
         for dealer, _, share in triples:
@@ -84,7 +85,7 @@ class Recovery:
                 found.append(Fault(name=self.plan.clients[dealer], reason=why, dealing=self._dealing(dealer)))
         return found
 
-    def unmask(self, context: MaskContext, total: Ring) -> None:
+    def unmask(self, context: MaskContext, total: Ring, threads: int = 1) -> None:
         """Take every mask off `total`, in place, once nothing is missing and nobody has lied.
 
         Secrets are forgotten on return.
@@ -110,7 +111,7 @@ class Recovery:
             pair.erase()
         self._shares.clear()
         self._secrets.clear()
-        apply_masks(total, add, subtract)
+        apply_masks(total, add, subtract, threads)
 
     def _needed(self) -> tuple[int, ...]:
         return (*self.survivors, *self.dropped)

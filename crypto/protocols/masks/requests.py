@@ -5,15 +5,21 @@ Clients are named by their place in the plan. Every reader raises FaultError for
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from crypto.protocols.bookkeeping import MAX_MODEL
 from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.keys import MaskContext, digest
 from crypto.protocols.masks.records import unpack
 from crypto.protocols.masks.shamir import SHARE_BYTES
 from crypto.wire.values import pack_value
+
+# Epoch and size of the model digest, which follows, filled with zeros so that the planes lie aligned: 80 bytes at most.
+_HEAD = struct.Struct(">QB")
+_ALIGNED = 16
 
 
 @dataclass(frozen=True)
@@ -112,15 +118,19 @@ class Shares:
 
 
 def write_masked(epoch: int, model: bytes, packed: bytearray) -> bytes:
-    """A masked vector."""
-    return pack_value([epoch, model, packed])
+    """A masked vector: a head, then the packed entries as they are, so that reading copies nothing."""
+    head = _HEAD.pack(epoch, len(model)) + model
+    return b"".join((head, bytes(-len(head) % _ALIGNED), packed))
 
 
-def read_masked(data: bytes) -> tuple[int, bytes, bytes]:
+def read_masked(data: bytes) -> tuple[int, bytes, memoryview]:
     """Return epoch, model digest and packed vector."""
-    match unpack(data):
-        case [int(epoch), bytes(model), bytes(packed)] if len(model) <= 64:
-            return epoch, model, packed
+    if len(data) >= _HEAD.size:
+        epoch, size = _HEAD.unpack_from(data)
+        end = _HEAD.size + size
+        start = end + -end % _ALIGNED
+        if size <= MAX_MODEL and epoch < 1 << 62 and len(data) >= start and not any(data[end:start]):
+            return epoch, data[_HEAD.size : end], memoryview(data)[start:]
     raise FaultError("a masked vector is malformed")
 
 

@@ -15,22 +15,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from crypto.errors import CryptoError, MessageError
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.masks import signatures_needed
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key, OpenSums, beyond_bound, ignored
+from crypto.protocols.envelope import is_signed
 from crypto.protocols.faults import Fault, Faults
-from crypto.protocols.masks.bits import add_bits
+from crypto.protocols.masks.adding import VectorSum, vector_sum
 from crypto.protocols.masks.errors import FaultError, RecordError
 from crypto.protocols.masks.keyring import SET_UP, Keyring
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import mask_parameters
 from crypto.protocols.masks.recovery import Recovery, signed_total
 from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, statement, write_number, write_survivors
-from crypto.protocols.masks.stream import Ring, ring_dtype
+from crypto.protocols.masks.stream import Ring
 from crypto.wire.messages import MAX_REASON, Aggregate, Begin, Deadline, Input, Item, Message
 
 Phase = Literal["keys", "vectors", "confirm", "shares"]
@@ -40,7 +39,7 @@ Phase = Literal["keys", "vectors", "confirm", "shares"]
 class _Pile:
     """The sum of the vectors that came with one model digest."""
 
-    total: Ring
+    total: VectorSum
     senders: set[int] = field(default_factory=set)
 
 
@@ -78,13 +77,15 @@ class MaskServer:
 
     name = "server"
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, threads: int = 1) -> None:
+        """Serve `plan`, computing on so many `threads`."""
+        self._plan, self._threads = plan, threads
         self._parameters = mask_parameters(plan)
         self._places = {name: place for place, name in enumerate(plan.clients)}
         self._sums = OpenSums(plan)
         self._keys = Keyring(plan)
         self._faults = Faults(plan)
+        self._unusable: set[str] = set()
         self._opened: dict[str, Message] = {}
         self._current: _Sum | None = None
         self._waiting: deque[Key] = deque()
@@ -111,15 +112,27 @@ class MaskServer:
             case Message():
                 if item.session != self._plan.session or item.sender not in self._places:
                     return ignored(item, "of another session, or not from a client")
-                if item.sender in self._faults:
+                if item.sender in self._faults or item.sender in self._unusable:
                     return ignored(item, "from a client that is left out")
                 try:
                     return self._take(item, self._places[item.sender])
                 except FaultError as error:
-                    self._faults.in_message(item, str(error))
+                    self._blame(item, str(error))
                     return self._leave_out(self._places[item.sender])
                 except CryptoError as error:
                     return ignored(item, str(error))
+
+    def _blame(self, item: Message, reason: str) -> None:
+        """Note a fault, if a third party can be shown that the message is its sender's.
+
+        A vector's tag proves that to this server and shows it to nobody else; where the signature beside it does not
+        hold, the sender is left out as unusable, and counts as absent.
+        """
+        if item.kind in self._plan.rules.tagged and self._plan.roster is not None and not is_signed(self._plan, item):
+            self._unusable.add(item.sender)
+            ignored(item, f"{reason}; unusable, and left out without blame, as its signature does not hold")
+        else:
+            self._faults.in_message(item, reason)
 
     def _take(self, item: Message, sender: int) -> tuple[Item, ...]:
         if item.kind in ("hello", "open"):
@@ -249,9 +262,9 @@ class MaskServer:
             # Vectors of different models do not add up; as many corrupt clients as may be each name one of their own.
             if len(current.piles) > self._plan.max_dropouts:
                 raise RecordError(f"a vector of a further model; {len(current.piles)} are told apart")
-            pile = _Pile(np.zeros(upload.length, dtype=ring_dtype(bits)))
+            pile = _Pile(vector_sum(upload.length, bits, self._threads))
         try:
-            add_bits(packed, pile.total, bits)
+            pile.total.add(packed)
         except MessageError as error:
             raise FaultError(str(error)) from error
         pile.senders.add(sender)
@@ -286,7 +299,7 @@ class MaskServer:
         )
         recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
         signed = statement(context, epoch.offers, survivors)
-        opening = _Opening(context, pile.total, survivors, signed, recovery, frozenset(survivors))
+        opening = _Opening(context, pile.total.take(), survivors, signed, recovery, frozenset(survivors))
         current.piles, current.opening = {}, opening
         if self._parameters.mode == "semi-honest":
             return self._open_shares(current, opening)
@@ -345,7 +358,7 @@ class MaskServer:
             few = f"too few shares came for {len(missing)} clients, {missing[0]} for one; run another round"
             return self._abort(current, few)
         try:
-            recovery.unmask(opening.context, opening.total)
+            recovery.unmask(opening.context, opening.total, self._threads)
         except CryptoError as error:
             return self._abort(current, str(error))
         total = signed_total(opening.total, self._plan.ring_bits(current.key[1]))

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from privacy import RandomBytes
-from secure_fcl.features.choice import feature_map
+from secure_fcl.features.choice import feature_map, width_of
 from secure_fcl.features.refined import variations
 from secure_fcl.strategies.base import (
     Contribution,
@@ -83,7 +83,7 @@ class Calm(SummedOnce):
     @cached_property
     def dimension(self) -> int:
         """Number of features."""
-        return int(self.features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+        return width_of(self.features, self.shape)
 
     @cached_property
     def uploads(self) -> Mapping[Phase, UploadSpec]:

@@ -13,9 +13,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from privacy import RandomBytes
-from secure_fcl.features.plain import features
+from secure_fcl.features.choice import FeatureMap, feature_map, width_of
+from secure_fcl.features.kinds import features
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
@@ -27,7 +29,7 @@ from secure_fcl.strategies.base import (
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
-from secure_fcl.strategies.section import SumsSection
+from secure_fcl.strategies.section import OTHER_FEATURES, PlainFeatures, SumsSection
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +43,7 @@ class ClassSums(SummedOnce):
             never raises the sensitivity.
         scale: integer steps per unit norm.
         noisy: whether noise is added inside the sum; without it the release is charged as non-private.
+        own: public function of examples, rows of norm at most 1; None: the plain features of their kind.
     """
 
     shape: tuple[int, ...]
@@ -50,11 +53,16 @@ class ClassSums(SummedOnce):
     scale: float
     noisy: bool
     name: str = "class_sums"
+    own: FeatureMap | None = None
+
+    def features(self, x: Floats) -> NDArray[np.float64]:
+        """Return the public features of examples, float64 (n, d), rows of norm at most 1."""
+        return features(x) if self.own is None else self.own(x)
 
     @cached_property
     def dimension(self) -> int:
         """Number of features."""
-        return int(features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+        return width_of(self.features if self.own is None else self.own, self.shape)
 
     @cached_property
     def uploads(self) -> Mapping[Phase, UploadSpec]:
@@ -79,7 +87,7 @@ class ClassSums(SummedOnce):
 
     def contribute(self, state: State, view: DeviceView, step: StepContext, coins: RandomBytes) -> Contribution:
         """See `Strategy.contribute`."""
-        rows = features(view.current.x)
+        rows = self.features(view.current.x)
         sums = np.zeros((self.widest_slot, self.dimension))
         for row, label in enumerate(step.classes):
             sums[row] = rows[view.current.y == label].sum(axis=0)
@@ -98,12 +106,14 @@ class ClassSums(SummedOnce):
         released = norms > 0
         directions = sums[released] / norms[released, None]
         out = np.full((len(x), self.classes), -np.inf, dtype=np.float32)
-        out[:, released] = (features(x) @ directions.T).astype(np.float32)
+        out[:, released] = (self.features(x) @ directions.T).astype(np.float32)
         return out
 
 
 class ClassSumsSection(SumsSection):
     """Class sums of bounded features."""
+
+    features: PlainFeatures = Field("plain", description=f"plain: by kind of data; {OTHER_FEATURES}")
 
 
 def _class_sums(section: ClassSumsSection, numbers: SumsNumbers) -> ClassSums:
@@ -114,6 +124,7 @@ def _class_sums(section: ClassSumsSection, numbers: SumsNumbers) -> ClassSums:
         examples=numbers.examples,
         scale=2.0**section.scale_bits,
         noisy=numbers.noisy,
+        own=None if section.features == "plain" else feature_map(section.features),
     )
 
 

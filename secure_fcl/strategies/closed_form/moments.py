@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from privacy import RandomBytes
+from secure_fcl.features.choice import width_of
 from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
@@ -95,7 +96,7 @@ class MomentSums(SummedOnce):
     @cached_property
     def dimension(self) -> int:
         """Number of features."""
-        return int(self.features(np.zeros((1, *self.shape), dtype=np.float32)).shape[1])
+        return width_of(self.features, self.shape)
 
     @property
     def _weights(self) -> tuple[float, float]:

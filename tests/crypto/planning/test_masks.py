@@ -10,7 +10,13 @@ from scipy import stats
 from crypto import Upload, plan
 from crypto.errors import PlanRefused
 from crypto.keys.roster import Identity, Roster
-from crypto.planning.masks import ATTEMPTS, MaskParameters, choose_parameters, eigenvalue_bound, signatures_needed
+from crypto.planning.masks import (
+    MaskParameters,
+    choose_parameters,
+    eigenvalue_bound,
+    set_up_attempts,
+    signatures_needed,
+)
 from crypto.protocols.masks.errors import GraphError
 from crypto.protocols.masks.graph import expands, neighbour_graph
 from crypto.protocols.plans import plan_from_bytes
@@ -28,10 +34,10 @@ def test_the_three_bounds_hold_by_scipy(n: int, gamma: float, delta: float) -> N
     made, corrupt, dropouts = chosen(n, gamma, delta)
     k, t = made.neighbours, made.threshold
     assert not made.complete
-    # No double answer: 2t > k + 1 + corrupt neighbours, for all clients, whatever of ATTEMPTS graphs.
+    # No double answer: 2t > k + 1 + corrupt neighbours, for all clients, whatever of all attempts' graphs.
     population = n - dropouts - 1
     worst = stats.hypergeom(population, corrupt, k)
-    assert n * ATTEMPTS * worst.sf(2 * t - k - 2) <= 2.0**-40
+    assert n * set_up_attempts(dropouts) * worst.sf(2 * t - k - 2) <= 2.0**-40
     # Enough answers, with dropouts that do not depend on the graph.
     survivor = stats.hypergeom(n - 1, n - 1 - dropouts, k).cdf(t - 2)
     dropped = stats.hypergeom(n - 1, n - dropouts, k).cdf(t - 1)
@@ -50,7 +56,7 @@ def test_no_smaller_degree_would_do(n: int, gamma: float, delta: float) -> None:
     made, corrupt, dropouts = chosen(n, gamma, delta)
     for k in range(4, made.neighbours, 2):
         sf = stats.hypergeom(n - dropouts - 1, corrupt, k).sf
-        worst = next(x for x in range(k + 1) if n * ATTEMPTS * sf(x) <= 2.0**-40)
+        worst = next(x for x in range(k + 1) if n * set_up_attempts(dropouts) * sf(x) <= 2.0**-40)
         t = (k + 1 + worst) // 2 + 1
         together, honest = t - worst, n - corrupt - dropouts
         other = honest - together

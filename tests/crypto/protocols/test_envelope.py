@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -6,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto import Begin, Deadline, Message, Plan, Upload, open_client, open_party, plan
+from crypto import Aggregate, Begin, Deadline, Message, Plan, Upload, open_client, open_party, plan, run_round, set_up
 from crypto.errors import PlanRefused, SubmissionRefused
 from crypto.keys.roster import Identity, Roster, Trust, make_identities
 from crypto.protocols.envelope import WINDOW, Envelope, SealedParty, Seen, is_signed
 from crypto.protocols.plans import plan_from_bytes
+from crypto.running.rehearsal import rehearse
+from crypto.testing import Bench
 from crypto.wire.messages import Input, Item
 
 OWN = make_identities(("a", "b", "server", "keyholder"))
@@ -186,3 +189,47 @@ def test_a_third_party_can_check_who_sealed_a_message() -> None:
         assert not is_signed(made, replace(message, **edit))  # type: ignore[arg-type]
     assert not is_signed(pinned(roster=None), message)
     assert not is_signed(pinned(rounds=4), message)
+
+
+def test_more_bytes_than_the_plan_gives_rise_to_are_refused_before_they_are_hashed(
+    make_bench: Callable[[Plan], Bench], make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for protocol in ("plain", "bfv", "mpc", "secagg", "secagg+"):
+        bench = make_bench(make_plan(protocol))
+        largest = bench.plan.largest_payload
+        (first, *_) = bench.client("ada").submit(0, "update", np.zeros(9001, dtype=np.int64))
+        receiver: Any = bench.parties[first.receiver]
+        asked: list[int] = []
+        real = receiver._envelope._proved
+        monkeypatch.setattr(receiver._envelope, "_proved", lambda m, real=real, asked=asked: asked.append(1) or real(m))
+        assert not receiver._envelope.authentic(replace(first, payload=bytes(largest + 1)))
+        assert asked == []
+        assert not receiver._envelope.authentic(replace(first, payload=bytes(largest)))
+        assert asked == [1]
+        assert receiver._envelope.authentic(first)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "bfv", "mpc", "secagg", "secagg+", "helper", "helper-2-of-3"])
+@pytest.mark.parametrize("length", [1, 20_000])
+def test_every_honest_payload_fits_the_plan(protocol: str, length: int) -> None:
+    clients = [f"c{i}" for i in range(12)]
+    own = make_identities([*clients, "server", "helper", "helper0", "helper1", "helper2"])
+    roster = Roster.of(own.values()) if protocol.startswith("helper") else None
+    made = plan(protocol, clients, [Upload(name="g", length=length, bound=1 << 20)], 2, 1, roster=roster)
+    sizes: list[int] = []
+    parties: dict[str, Any] = {**rehearse(made, own if roster else None)}
+    for party in parties.values():
+        envelope: Any = party._envelope
+
+        def signed(items: Any, real: Any = envelope.sign) -> Any:
+            sealed = real(items)
+            sizes.extend(len(item.payload) for item in sealed if isinstance(item, Message))
+            return sealed
+
+        envelope.sign = signed
+    set_up(parties)
+    outcome = run_round(parties, 0, "g", {name: np.ones(length, dtype=np.int64) for name in made.clients[1:]})
+    assert isinstance(outcome, Aggregate)
+    assert max(sizes) <= made.largest_payload
+    # Not far above what there is, where vectors are long.
+    assert length == 1 or made.largest_payload < 8 * max(sizes) + (1 << 21)

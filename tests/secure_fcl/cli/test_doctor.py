@@ -1,12 +1,14 @@
 import json
 import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import crypto
 import secure_fcl.data
-from secure_fcl.cli import doctor
+from secure_fcl.cli import doctor, doctor_names
 from secure_fcl.cli.doctor import Finding, Library
 
 GOOD = Library("numpy", "json", "pip install numpy")
@@ -54,6 +56,45 @@ def test_a_proof_counts_only_when_it_worked() -> None:
     assert [row.state for row in doctor.check_libraries([failed, claimed])] == ["broken", "broken"]
 
 
+def test_a_system_on_which_nothing_trains_is_named_with_what_helps() -> None:
+    (row,) = doctor.check_system("nt")
+    assert (row.state, row.remedy) == ("broken", "wsl --install")
+    assert not doctor.healthy([row])
+    assert not doctor.check_system("posix")
+
+
+@pytest.mark.parametrize("name", ["pycryptodome", "pycrypto"])
+def test_a_package_that_case_alone_tells_from_ours_is_refused_where_case_is_ignored(tmp_path: Path, name: str) -> None:
+    ours, theirs = tmp_path / "crypto", tmp_path / "Crypto"
+    ours.mkdir()
+    # A second name for the folder is what a file system that ignores case makes of `Crypto`.
+    theirs.symlink_to(ours, target_is_directory=True)
+    (row,) = doctor.check_names(ours, {name: theirs})
+    assert (row.name, row.state) == ("crypto", "broken")
+    assert not doctor.healthy([row])
+    assert name in row.version
+    assert row.remedy == (
+        f"pip uninstall {name}; pip install pycryptodomex; pip install --force-reinstall --no-deps secure-fcl"
+    )
+
+
+def test_packages_in_folders_of_their_own_are_no_finding(tmp_path: Path) -> None:
+    for folder in ("a/crypto", "a/Crypto", "b/Crypto"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "a/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "b/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {"pycryptodome": tmp_path / "c/Crypto"})
+    assert not doctor.check_names(tmp_path / "a/crypto", {})
+
+
+def test_crypto_is_found_where_it_is_imported_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(str(crypto.__file__)).parent
+    assert doctor_names.folder_of_crypto() == here
+    monkeypatch.setattr(doctor_names, "OTHERS", ("numpy", "no-such-thing-here"))
+    assert doctor_names.installed_others().keys() == {"numpy"}
+    assert doctor_names.installed_others()["numpy"].name == "Crypto"
+
+
 def answer(**usable: bool) -> str:
     rows = [{"name": name, "usable": works, "detail": f"{name} failed"} for name, works in usable.items()]
     return f"print('a warning'); print({json.dumps(json.dumps(rows))})"
@@ -92,16 +133,19 @@ def test_healthy_ignores_what_is_optional() -> None:
     assert not doctor.healthy([Finding("a", "usable", ""), Finding("b", "missing", "", "x")])
 
 
-def test_the_table_shows_every_command_literally() -> None:
-    console = Console(width=200, record=True, file=None, force_terminal=False, quiet=False)
+def test_places_and_commands_are_shown_whole_and_literally() -> None:
+    console = Console(width=40, record=True, file=None, force_terminal=False, quiet=False)
     rows = [
         Finding("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
         Finding("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
+        Finding(
+            "data: mnist", "missing", f"/a/long/{'folder' * 12}/MNIST/raw", "secure-fcl data fetch mnist", optional=True
+        ),
     ]
     with console.capture() as captured:
-        console.print(doctor.render(rows))
+        doctor.render(rows, console)
     text = captured.get()
-    for part in (rows[0].remedy, rows[1].remedy, "[red]no[/red]", "missing (optional)"):
+    for part in (*(row.remedy for row in rows), "[red]no[/red]", rows[2].version, "(optional)"):
         assert part in text
 
 

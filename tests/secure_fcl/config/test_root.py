@@ -158,3 +158,23 @@ def test_shadow_models_are_none_or_enough(count: int, fits: bool) -> None:
     else:
         with pytest.raises(ConfigInvalid, match=rf"attacks\.shadows = {count}"):
             validate({"attacks": {"shadows": count}})
+
+
+@pytest.mark.parametrize(
+    ("setting", "near"),
+    [
+        ("trainig.rounds=1", "training"),
+        ("training.round=1", "training.rounds"),
+        ("data.nam=hapt", "data.name"),
+        ("finetune.epsilonn=1", "finetune.epsilon"),
+    ],
+)
+def test_an_unknown_key_is_told_the_known_one_that_is_most_like_it(setting: str, near: str) -> None:
+    with pytest.raises(ConfigInvalid, match=f"did you mean '{near}'"):
+        load_config(None, [setting])
+
+
+def test_a_key_like_no_other_is_told_none() -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(None, ["zzz=1"])
+    assert "did you mean" not in str(caught.value)

@@ -151,7 +151,11 @@ def test_verify_reports_instead_of_raising(
     monkeypatch.setattr(catalogue, "SOURCES", (tiny,))
     assert [check.state for check in verify("tiny", tiny_folder)] == ["unverified"] * 4
     (tiny_folder / tiny.folder / "test-images").write_bytes(b"nonsense")
-    assert [check.state for check in verify("tiny", tiny_folder)] == ["unverified"] * 2 + ["damaged", "unverified"]
+    assert [check.state for check in verify("tiny", tiny_folder)] == [
+        *["unverified"] * 2,
+        "not the published file",
+        "unverified",
+    ]
     assert [check.state for check in verify("tiny", tmp_path / "none")] == ["missing"] * 4
     assert [row.state for row in list_datasets(tiny_folder)] == ["shipped", "shipped", "found"]
     assert verify("hapt")[0].state == "verified"

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from secure_fcl.data import Dataset, load_digits, load_hapt
-from secure_fcl.features.plain import HAPT_FEATURES, features, hapt_features, image_features
+from secure_fcl.features.kinds import features
+from secure_fcl.features.plain import HAPT_FEATURES, hapt_features, image_features
 
 ANYTHING = st.floats(width=32, allow_nan=True, allow_infinity=True)
 SIGMA = 1.994  # Gaussian mechanism, sensitivity 1, epsilon 2, delta 1e-5 (Balle and Wang, ICML 2018)
@@ -115,8 +116,9 @@ def test_an_empty_image_is_zero_and_an_edge_is_not() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 6, 63), (3, 5, 64), (6, 64), (2, 3, 8, 8), (2, 1, 3, 8)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="has shape"):
-        features(np.zeros(shape, dtype=np.float32))
+    for function in (hapt_features, image_features):
+        with pytest.raises(ValueError, match="has shape"):
+            function(np.zeros(shape, dtype=np.float32))
 
 
 def test_features_go_by_shape(hapt: Dataset) -> None:

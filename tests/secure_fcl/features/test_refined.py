@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from secure_fcl.data import Dataset
+from secure_fcl.features.kinds import refined_features
 from secure_fcl.features.plain import hapt_features, image_features
-from secure_fcl.features.refined import refined_features, variations
+from secure_fcl.features.refined import refined_hapt_features, refined_image_features, variations
 
 ANYTHING = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
@@ -84,5 +85,6 @@ def test_variations_keep_lengths_and_come_back(hapt: Dataset) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 6, 63), (3, 5, 64), (6, 64), (2, 3, 8, 8), (2, 1, 3, 8)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="has shape"):
-        refined_features(np.zeros(shape, dtype=np.float32))
+    for function in (refined_hapt_features, refined_image_features):
+        with pytest.raises(ValueError, match="has shape"):
+            function(np.zeros(shape, dtype=np.float32))

@@ -9,8 +9,7 @@ import pytest
 from secure_fcl.config import Config, load_config
 from secure_fcl.config.streams import Drift
 from secure_fcl.data import Dataset
-from secure_fcl.features.plain import features
-from secure_fcl.features.refined import refined_features
+from secure_fcl.features.kinds import features, refined_features
 from secure_fcl.rows.build import build_row
 from secure_fcl.streams import Scenario, all_at_once, build_scenario
 from secure_fcl.streams.drift import drifted

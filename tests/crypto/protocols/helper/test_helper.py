@@ -16,7 +16,8 @@ from crypto.protocols.helper.party import Helper
 from crypto.protocols.helper.shape import Shape, shape_of
 from crypto.protocols.helper.statements import Statement
 from crypto.protocols.masks import MemoryJournal
-from crypto.protocols.masks.bits import pack_bits, unpack_bits
+from crypto.protocols.masks.adding import unpack_bits
+from crypto.protocols.masks.bits import pack_bits
 from crypto.running.driver import deliver
 from crypto.wire.values import pack_value, unpack_value
 

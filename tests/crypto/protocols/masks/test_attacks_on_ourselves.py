@@ -12,7 +12,7 @@ from crypto import Abort, Aggregate, Begin
 from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.masks import rules
-from crypto.protocols.masks.bits import unpack_bits
+from crypto.protocols.masks.adding import unpack_bits
 from crypto.protocols.masks.keys import AgreementKey, MaskContext, hkdf
 from crypto.protocols.masks.offers import PAIR, SELF, read_offer
 from crypto.protocols.masks.recovery import signed_total

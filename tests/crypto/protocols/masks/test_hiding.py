@@ -144,7 +144,7 @@ def test_a_masked_vector_is_uniform_on_its_ring(number: int, make_masks: Callabl
     """Not proof of hiding (a weak generator passes as well), but a mask left out would show."""
     from scipy import stats
 
-    from crypto.protocols.masks.bits import unpack_bits
+    from crypto.protocols.masks.adding import unpack_bits
     from crypto.protocols.masks.requests import read_masked
 
     cohort = make_masks(bare=True)

@@ -88,9 +88,11 @@ def test_a_channel_key_cannot_be_copied_from_an_honest_client(make_masks: Make) 
     expect_named(cohort, cohort.run(0, vectors), vectors, "client007")
 
 
-def test_a_client_that_opens_nothing_in_each_attempt_does_not_end_a_complete_graph(make_masks: Make) -> None:
+@pytest.mark.parametrize(("protocol", "n"), [("secagg", 16), ("secagg+", 60)])
+def test_a_client_that_opens_nothing_in_each_attempt_ends_no_set_up(protocol: str, n: int, make_masks: Make) -> None:
     """Six corrupt clients, one in each attempt, as many as may drop out."""
-    cohort = make_masks(n=16, dropouts=6, corrupt=0, ready=False)
+    cohort = make_masks(protocol, n=n, dropouts=6, corrupt=0, ready=False)
+    assert cohort.plan.masks.complete == (protocol == "secagg")
     seen: set[str] = set()
 
     def lose(message: Message) -> bool:

@@ -3,7 +3,8 @@ import pytest
 
 from privacy import NonPrivate
 from secure_fcl.data import Dataset
-from secure_fcl.features.refined import refined_features, variations
+from secure_fcl.features.kinds import refined_features
+from secure_fcl.features.refined import variations
 from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
 from secure_fcl.strategies.closed_form import denoising
 from secure_fcl.strategies.closed_form.class_rows import ClassMoments

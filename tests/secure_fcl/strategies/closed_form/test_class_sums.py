@@ -2,7 +2,7 @@ import numpy as np
 
 from privacy import NonPrivate
 from secure_fcl.data import Dataset
-from secure_fcl.features.plain import features
+from secure_fcl.features.kinds import features
 from secure_fcl.strategies import ClassSums, DeviceView, Examples, StepContext
 
 

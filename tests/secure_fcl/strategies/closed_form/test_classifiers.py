@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from privacy import NonPrivate
 from secure_fcl.data import Dataset
-from secure_fcl.features.plain import features
+from secure_fcl.features.kinds import features
 from secure_fcl.strategies import (
     Classifier,
     DeviceView,

@@ -1,4 +1,4 @@
-"""Live progress on a terminal, and plain lines elsewhere."""
+"""Live progress on a terminal and in a notebook, and plain lines elsewhere."""
 
 from __future__ import annotations
 
