@@ -104,7 +104,7 @@ class Comparison:
 def compare_runs(runs: Sequence[Run | Path | str]) -> Comparison:
     """Open runs and set them side by side; see `secure_fcl.compare`."""
     if len(runs) < 2:
-        raise InputRefused(f"{len(runs)} run cannot be compared; name two or more")
+        raise InputRefused(f"{len(runs)} given of the two runs or more that a comparison needs; name them")
     opened = tuple(run if isinstance(run, Run) else open_run(Path(run)) for run in runs)
     names = _names(opened)
     lines = [line for name, run in zip(names, opened, strict=True) for line in _lines(name, run)]

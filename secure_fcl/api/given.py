@@ -24,8 +24,15 @@ def configured(config: Given, settings: Sequence[str] = (), data: bool = False, 
 
     Raises:
         ConfigInvalid: as `load_config`; or both the configuration and the call name data or a network.
-        InputRefused: a network that worker processes cannot build.
+        InputRefused: a network that worker processes cannot build; config or settings are of another type.
     """
+    if isinstance(settings, str):
+        raise InputRefused(f"settings = {settings!r} is one text; give a list of them, [{settings!r}]")
+    if not isinstance(config, str | Path | Mapping | Config | None):
+        raise InputRefused(
+            f"what is of type {type(config).__name__} is no configuration; give a dictionary, a Config, or the path of "
+            "a TOML file"
+        )
     if isinstance(config, str | Path):
         found = load_config(Path(config), settings)
     else:

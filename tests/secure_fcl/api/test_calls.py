@@ -225,3 +225,16 @@ def test_a_private_choice_shows_its_best_and_what_it_cost(tmp_path: Path) -> Non
     assert study.chosen is not None
     assert study.chosen.epsilon > 2.0
     assert str(study.chosen.cell) in repr(study)
+
+
+@pytest.mark.parametrize("wrong", [5, ["rows"], b"a.toml", ("a", "b")])
+def test_what_is_no_configuration_is_said_by_its_type(wrong: Any) -> None:
+    for call in (secure_fcl.plan, secure_fcl.run):
+        with pytest.raises(InputRefused, match=f"of type {type(wrong).__name__} is no configuration; give"):
+            call(wrong)
+
+
+def test_one_setting_as_a_text_is_answered_with_the_list() -> None:
+    for call in (secure_fcl.plan, secure_fcl.run):
+        with pytest.raises(InputRefused, match=r"settings = 'seed=1' is one text; give a list of them, \['seed=1'\]"):
+            call(settings="seed=1")
