@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from secure_fcl.cli.tables import print_table
 from secure_fcl.studies import Chosen, Outcome
 from secure_fcl.studies.results import points
 from secure_fcl.studies.running import in_words
-
-
-def _table(title: str, names: tuple[str, ...], texts: int) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place < texts else "right", overflow="fold")
-    return table
 
 
 def _share(point: Mapping[str, Any], name: str, scale: float = 100.0) -> str:
@@ -33,28 +24,32 @@ def print_outcome(done: Outcome, console: Console | None = None) -> None:
     """Print a line a point with intervals over its seeds, the cells that failed, and what all runs cost together."""
     console = console or Console()
     title = "Mean of the seeds, with 95 % t intervals (percent; forgetting and leakage in points)"
-    shown = _table(title, ("cell", "seeds", "right", "tasks", "forgetting", "leakage", "epsilon"), 1)
     several = len({row["protection"] for row in done.rows}) > 1
-    for point in points(done.rows):
-        budget = "no noise" if point["epsilon"] is None else f"epsilon {point['epsilon']:g}"
-        words = [point["strategy"], point["noise"], budget, point["protection"] if several else "", point["setting"]]
-        spent = point["epsilon_spent"]
-        shown.add_row(
-            Text(", ".join(filter(None, words))), str(point["seeds"]),
-            *(_share(point, name) for name in ("micro", "task_mean", "forgetting", "leakage")),
-            "none" if spent is None else f"{spent:.3g}",
+    lines = [_line(point, several) for point in points(done.rows)]
+    if lines:
+        print_table(
+            console, title, ("cell", "seeds", "right", "tasks", "forgetting", "leakage", "epsilon"), lines
         )  # fmt: skip
-    if done.rows:
-        console.print(shown)
     if done.failed:
-        failed = _table(f"{len(done.failed)} cells failed; the same command tries them again", ("cell", "why"), 2)
+        console.print(f"{len(done.failed)} of the cells failed; the same command tries them again:", highlight=False)
         for key, sentence in done.failed.items():
-            failed.add_row(Text(key), Text(sentence))
-        console.print(failed)
+            console.print(f"{key}: {sentence}", highlight=False, soft_wrap=True, markup=False)
     for sentence in done.total.sentences():
         console.print(sentence, highlight=False)
     paths = f"table: {done.table}\npoints: {done.points}\nplot: {done.plot}\npage: {done.page}"
     console.print(paths, highlight=False, soft_wrap=True, markup=False)
+
+
+def _line(point: Mapping[str, Any], several: bool) -> tuple[str, ...]:
+    """The cells of one point; `several`: whether the study has several protections, which are then named."""
+    budget = "no noise" if point["epsilon"] is None else f"epsilon {point['epsilon']:g}"
+    words = [point["strategy"], point["noise"], budget, point["protection"] if several else "", point["setting"]]
+    spent = point["epsilon_spent"]
+    return (
+        ", ".join(filter(None, words)), str(point["seeds"]),
+        *(_share(point, name) for name in ("micro", "task_mean", "forgetting", "leakage")),
+        "none" if spent is None else f"{spent:.3g}",
+    )  # fmt: skip
 
 
 def print_chosen(chosen: Chosen, console: Console | None = None) -> None:
@@ -77,10 +72,11 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
         told = "has finished" if found["finished"] else "has not finished; nothing else is shown"
         console.print(f"the study chooses privately and {told}", highlight=False)
         return
-    shown = _table("Cells", ("cell", "state"), 2)
-    for cell in found["cells"]:
-        shown.add_row(Text(cell["label"]), Text(": ".join(filter(None, (cell["state"], cell["failed"])))))
-    console.print(shown)
+    cells = found["cells"]
+    print_table(console, "Cells", ("cell", "state"), [(one["label"], one["state"]) for one in cells], text_columns=2)
+    for cell in cells:
+        if cell["failed"]:
+            console.print(f"{cell['label']}: {cell['failed']}", highlight=False, soft_wrap=True, markup=False)
     seconds = found["seconds_left"]
     left = "not known yet" if seconds is None else f"about {in_words(seconds)} one after another"
     text = f"{found['finished']} of {len(found['cells'])} finished, {found['failed']} failed; time left: {left}"

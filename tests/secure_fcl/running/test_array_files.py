@@ -83,4 +83,5 @@ def test_a_study_refuses_a_damaged_cell(tmp_path: Path, tiny_settings: tuple[str
     model = next((tmp_path / "out" / "runs").rglob("model/*.npz"))
     put_pickle(model, "raw", tmp_path / "mark")
     done = CliRunner().invoke(app, command)
-    assert (done.exit_code, str(model) in done.stderr) == (2, True)
+    # A failed cell is listed with its sentence, and does not stop the others.
+    assert (done.exit_code, f"{model} is a pickle" in done.stdout) == (1, True)
