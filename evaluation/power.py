@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from evaluation.errors import LevelError, SampleError
 from evaluation.evidence import checked_confidence
@@ -73,6 +73,8 @@ def tpr_power(tpr: float, fpr: float, members: int, nonmembers: int, *, confiden
         SampleError: a group is empty, or not `fpr <= tpr <= 1`.
         LevelError: `fpr` or `confidence` is outside (0, 1).
     """
+    from scipy import stats  # half a second that most callers never need
+
     _check(members, nonmembers, confidence)
     if not 0.0 < fpr < 1.0:
         raise LevelError(f"fpr={fpr} must lie strictly between 0 and 1")
@@ -103,6 +105,8 @@ def hits_p_value(hits: int, judged: int, passed: int, placing: int) -> float:
     Raises:
         SampleError: not `0 <= hits <= judged`, or not `0 <= passed < placing`.
     """
+    from scipy import stats  # half a second that most callers never need
+
     if not (0 <= hits <= judged and 0 <= passed < placing):
         raise SampleError(f"hits={hits} of {judged}, passed={passed} of {placing}: counts do not fit together")
     return min(float(stats.betabinom.sf(hits - 1, judged, passed + 1, placing - passed)), 1.0)
@@ -118,6 +122,8 @@ def _critical(judged: int, rates: Floats, level: float) -> tuple[int, float]:
 
     By quadrature over the threshold's rate: sums of the Beta-binomial law would take minutes for a million members.
     """
+    from scipy import stats  # half a second that most callers never need
+
     low, high = -1, judged
     while high - low > 1:
         middle = (low + high) // 2

@@ -94,7 +94,7 @@ OTHERS = """
 import numpy as np
 from torch import nn
 from attacks.games.views import Capability
-from secure_fcl.features.plain import features
+from secure_fcl.features.kinds import features
 from secure_fcl.strategies import Plain
 
 
