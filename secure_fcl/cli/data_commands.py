@@ -59,7 +59,7 @@ def print_status(found: Sequence[DatasetStatus], console: Console) -> None:
     print_table(console, "Data sets", ("data set", "state"), [(one.name, one.state) for one in found], text_columns=2)
     for one in found:
         if one.remedy or Path(one.where).is_absolute():
-            more = f"; to get it: {one.remedy}" if one.remedy else ""
+            more = f"; {'to get it' if one.state == 'missing' else 'to look at it'}: {one.remedy}" if one.remedy else ""
             _say(console, f"{one.name}: {one.where}{more}")
 
 

@@ -70,3 +70,12 @@ def test_a_run_and_its_folder_as_json(tmp_path: Path, tiny_settings: tuple[str, 
     checked = json.loads(CliRunner().invoke(app, ["verify", str(tmp_path / "run"), "--json"]).stdout)
     assert checked["misfits"] == []
     assert checked["held"]
+
+
+def test_the_list_says_what_its_commands_are_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_set.py").write_text("data = None\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECURE_FCL_DATA", str(tmp_path))
+    lines = CliRunner().invoke(app, ["data", "list", "own_set:data"]).stdout.splitlines()
+    assert any(line.endswith("to look at it: secure-fcl data verify own_set:data") for line in lines)
+    assert any(line.endswith("to get it: secure-fcl data fetch mnist") for line in lines)
