@@ -112,10 +112,10 @@ OWN_NOISE = (
         tests=(f"{OWN}updates[stacked]",),
     ),
     Change(
-        name="uniform noise of the right variance",
+        name="noise of two values with the right variance",
         file=GAUSSIAN,
         old="return gaussian(part, shape, random).add_(gaussian(part, shape, random))",
-        new="return __import__('torch').from_numpy(uniforms(random, tuple(shape)) - 0.5).mul_(std * math.sqrt(12.0))",
+        new="return __import__('torch').from_numpy(uniforms(random, tuple(shape)) - 0.5).sign().mul_(std)",
         tests=(f"{OWN}updates[stacked]",),
     ),
     Change(

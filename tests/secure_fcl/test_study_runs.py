@@ -69,7 +69,7 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     shown = " ".join(invoke("report", str(file), "--out", str(folder)).stdout.split())
     assert "cells were added after others had finished" in shown
     assert "that choice was not charged" in shown
-    assert "1 cells failed" in shown
+    assert "1 of the cells failed" in shown
 
 
 @pytest.mark.slow
