@@ -119,6 +119,13 @@ OWN_NOISE = (
         tests=(f"{OWN}updates[stacked]",),
     ),
     Change(
+        name="uniform noise of the right variance",
+        file=GAUSSIAN,
+        old="return gaussian(part, shape, random).add_(gaussian(part, shape, random))",
+        new="return __import__('torch').from_numpy(uniforms(random, tuple(shape)) - 0.5).mul_(std * math.sqrt(12.0))",
+        tests=(f"{OWN}tails[stacked]",),
+    ),
+    Change(
         name="stacked clients share one stream of noise",
         file=STACKED_NOISE,
         old="        stream = key_stream(random)\n",
