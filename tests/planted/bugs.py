@@ -437,11 +437,11 @@ SHARES_IN_SUMS = (
         tests=(f"{SUMS}[shared-calm]",),
     ),
     Change(
-        name="class sums one share too few",
+        name="sums over all examples one share too few",
         file=SHARES,
         old="return self.parties - self.max_dropouts - self.colluders",
         new="return self.parties - self.max_dropouts",
-        tests=(f"{SUMS}[shared-class_sums]",),
+        tests=(f"{SUMS}[shared-analytic]",),
     ),
     Change(
         name="local noise divided among clients",
