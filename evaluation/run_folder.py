@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from evaluation.errors import EvaluationError, StorageError
+from evaluation.errors import EvaluationError
 from evaluation.files import Record, read_json, read_jsonl, read_text
 from evaluation.matrix import AccuracyMatrix
+from evaluation.partial import PartialFolder
 from evaluation.tasks import task_name
 
 
@@ -101,33 +101,21 @@ def read_run(folder: Path) -> Run:
     Raises:
         StorageError: `folder` is not a folder.
     """
-    if not folder.is_dir():
-        raise StorageError(folder, "not a folder", "name the folder of a run")
-    problems: list[str] = []
-
-    def attempt(name: str, read: Any) -> Any:
-        path = folder / name
-        if not path.exists():
-            return None
-        try:
-            return read(path)
-        except EvaluationError as error:
-            problems.append(str(error).replace(f"{folder}/", ""))
-            return None
+    files = PartialFolder(folder, "run")
 
     def lines(name: str) -> tuple[Record, ...]:
-        found = attempt(name, read_jsonl)
+        found = files.read(name, read_jsonl)
         if found is None:
             return ()
         if found.torn:
-            problems.append(found.torn.replace(f"{folder}/", ""))
+            files.tell(found.torn)
         records: tuple[Record, ...] = found.records
         return records
 
     def table(name: str) -> Record | None:
-        value = attempt(name, read_json)
+        value = files.read(name, read_json)
         if value is not None and not isinstance(value, dict):
-            problems.append(f"{name}: not a JSON object; run the step that writes it again")
+            files.tell(f"{name}: not a JSON object; run the step that writes it again")
         return value if isinstance(value, dict) else None
 
     finished = mapping(table("state.json")).get("finished")
@@ -136,10 +124,10 @@ def read_run(folder: Path) -> Run:
         metrics=lines("metrics.jsonl"),
         cost=lines("cost.jsonl"),
         certificate=table("certificate.json"),
-        certificate_text=attempt("certificate.txt", read_text),
+        certificate_text=files.read("certificate.txt", read_text),
         attacks=table("attacks.json"),
         environment=table("environment.json"),
-        config=attempt("config.toml", read_text),
+        config=files.read("config.toml", read_text),
         finished=finished if isinstance(finished, bool) else None,
-        problems=tuple(problems),
+        problems=tuple(files.problems),
     )

@@ -8,12 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from evaluation.errors import EvaluationError, StorageError
 from evaluation.files import Record, read_json, read_text
 from evaluation.frontier import CRITERIA, Point
 from evaluation.intervals import mean_interval
+from evaluation.partial import PartialFolder
 from evaluation.run_folder import mapping
 
 #: What tells the points of a study apart; further columns that are no measure are settings too.
@@ -84,25 +83,13 @@ def read_study_folder(folder: Path) -> StudyFolder:
     Raises:
         StorageError: `folder` is not a folder.
     """
-    if not folder.is_dir():
-        raise StorageError(folder, "not a folder", "name the folder of a study")
-    problems: list[str] = []
-
-    def attempt(name: str, read: Any) -> Any:
-        path = folder / name
-        if not path.exists():
-            return None
-        try:
-            return read(path)
-        except EvaluationError as error:
-            problems.append(str(error).replace(f"{folder}/", ""))
-            return None
+    files = PartialFolder(folder, "study")
 
     def record(name: str) -> Record | None:
-        found = attempt(name, read_json)
+        found = files.read(name, read_json)
         return None if found is None else mapping(found)
 
-    text = attempt("study.csv", read_text)
+    text = files.read("study.csv", read_text)
     lines = tuple({k: v or "" for k, v in line.items() if k} for line in csv.DictReader(io.StringIO(text or "")))
     return StudyFolder(
         folder=folder,
@@ -110,5 +97,5 @@ def read_study_folder(folder: Path) -> StudyFolder:
         notes=record("study.json"),
         selection=record("selection.json"),
         winner=record("winner.json"),
-        problems=tuple(problems),
+        problems=tuple(files.problems),
     )

@@ -104,7 +104,7 @@ class Comparison:
 def compare_runs(runs: Sequence[Run | Path | str]) -> Comparison:
     """Open runs and set them side by side; see `secure_fcl.compare`."""
     if len(runs) < 2:
-        raise InputRefused(f"{len(runs)} given of the two runs or more that a comparison needs; name them")
+        raise InputRefused(f"{len(runs)} given of the runs that a comparison needs; name two or more")
     opened = tuple(run if isinstance(run, Run) else open_run(Path(run)) for run in runs)
     names = _names(opened)
     lines = [line for name, run in zip(names, opened, strict=True) for line in _lines(name, run)]

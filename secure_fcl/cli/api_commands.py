@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from secure_fcl.cli.shared import AsJson, TrustCode
+from secure_fcl.cli.tables import print_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,8 +20,6 @@ RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 Strategy = Annotated[str | None, typer.Option(help="Strategy; may be left out where the run has one.")]
 AfterTask = Annotated[int | None, typer.Option(help="Model after this task, from 1; default: the last.")]
 Client = Annotated[int | None, typer.Option(help="Whose model, from 0, where every client has its own (local_only).")]
-Trust = Annotated[bool, typer.Option("--trust-code", help="Import the code that the run's configuration names.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def predict(
@@ -30,7 +31,7 @@ def predict(
     task: Annotated[int | None, typer.Option(help="Task of the inputs, where scenario.kind = task.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write labels and scores to this .csv or .json.")] = None,
     as_json: AsJson = False,
-    trust_code: Trust = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Predict labels with a model of a run; without --out they are printed as CSV."""
     from secure_fcl.api.inputs import answers, read_inputs
@@ -68,7 +69,7 @@ def export(
     mlflow: Annotated[
         str | None, typer.Option(help="Copy the run to an MLflow store, a folder or an address; write no model.")
     ] = None,
-    trust_code: Trust = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write models as safetensors with a card (epsilon, unit, data, versions), or the run's tables."""
     from rich.console import Console
@@ -81,7 +82,7 @@ def export(
     if tables is not None:
         _tell(console, export_tables(opened, folder, tables))
     if mlflow is not None:
-        console.print(f"mlflow: {write_mlflow(opened, mlflow)}", highlight=False, soft_wrap=True)
+        print_line(console, f"mlflow: {write_mlflow(opened, mlflow)}")
     if tables is None and mlflow is None:
         _export_models(opened, console, folder, strategy, after_task, client, onnx)
 
@@ -106,7 +107,7 @@ def _export_models(
 
 def _tell(console: Console, paths: tuple[Path, ...]) -> None:
     for path in paths:
-        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+        print_line(console, f"written: {path}")
 
 
 def compare(
@@ -116,7 +117,6 @@ def compare(
 ) -> None:
     """Set runs side by side: last figures of every strategy, and the settings that differ."""
     from rich.console import Console
-    from rich.text import Text
 
     from secure_fcl.api.comparing import compare_runs
 
@@ -126,7 +126,7 @@ def compare(
     else:
         console.print(found.results)
         for setting in found.settings:
-            console.print(Text(f"{setting.key}: {' | '.join(setting.values)}"), soft_wrap=True)
+            print_line(console, f"{setting.key}: {' | '.join(setting.values)}")
     if out is not None:
         page = found.write_page(out)
-        console.print(f"page: {page}", highlight=False, soft_wrap=True)
+        print_line(console, f"page: {page}")

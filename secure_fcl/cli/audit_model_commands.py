@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from secure_fcl.cli.shared import one_sentence
+from secure_fcl.cli.shared import AsJson, one_sentence
+from secure_fcl.cli.tables import print_line
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
         out: Annotated[
             Path | None, typer.Option(help="Folder for audit.json and report.html; default: audits/<name of the file>.")
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of a table.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Attack a model of your own from its files: found, not found, or could not have been found.
 
@@ -37,7 +38,7 @@ def register(app: typer.Typer) -> None:
                 typer.echo(to_json(found, indent=2))
             else:
                 print_answers(found, console)
-                console.print(f"report: {page}", highlight=False, soft_wrap=True)
+                print_line(console, f"report: {page}")
             require_claim_holds(found, page)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_fcl.cli.shared import one_sentence
+from secure_fcl.cli.shared import AsJson, one_sentence
+from secure_fcl.cli.tables import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
         shape: Annotated[str, typer.Option(help="Shape of one example, for models, strategies, features.")] = "6,64",
         classes: Annotated[int, typer.Option(help="Number of classes, likewise.")] = 12,
         budget: Annotated[float, typer.Option(help="Seconds; laws that do not fit are not reached (exit 1).")] = 120.0,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Hold code of your own to the laws of its kind; exit 2 with the smallest example that breaks one."""
         with one_sentence():
@@ -78,21 +79,20 @@ def code_of(found: Checked) -> int:
 
 def print_checked(found: Checked, console: Console) -> None:
     """Print the laws as a table, and below it what breaks one."""
-    console.print(f"{found.reference}, checked as: {found.kind}", highlight=False, soft_wrap=True)
+    print_line(console, f"{found.reference}, checked as: {found.kind}")
     if found.path:
-        console.print(f"{found.path} (SHA-256 {found.digest[:12]})", highlight=False, soft_wrap=True)
+        print_line(console, f"{found.path} (SHA-256 {found.digest[:12]})")
     console.print(_table(found))
     for what, laws in (("breaks", found.broken), ("does not apply to", _unfitting(found))):
         # One cause may stand behind many laws; it is told once.
         for sentence in dict.fromkeys(law.found for law in laws):
             names = ", ".join(law.name for law in laws if law.found == sentence)
-            console.print(f"{what} {names}: {sentence}", highlight=False, soft_wrap=True, markup=False)
+            print_line(console, f"{what} {names}: {sentence}")
     held = sum(law.verdict == "held" for law in found.laws)
     rest = f", {len(found.unreached)} not reached: give more --budget" if found.unreached else ""
-    console.print(
-        f"{held} laws held, {len(found.broken)} broken{rest}; laws that hold on these examples are no proof",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    print_line(
+        console, f"{held} laws held, {len(found.broken)} broken{rest}; laws that hold on these examples are no proof"
+    )
 
 
 def _unfitting(found: Checked) -> tuple[Law, ...]:

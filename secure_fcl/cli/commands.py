@@ -14,6 +14,7 @@ from secure_fcl.cli import api_commands, audit_model_commands, check_commands, r
 from secure_fcl.cli.data_commands import data_app
 from secure_fcl.cli.shared import AsJson, ConfigFile, Settings, one_sentence
 from secure_fcl.cli.study_commands import study_app
+from secure_fcl.cli.tables import print_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +66,7 @@ def plan(
         else:
             plan_tables.print_plan(found, console)
         data, figure = plan_tables.write_plan(found, out)
-        console.print(f"plan: {data}\nplot: {figure}", highlight=False, soft_wrap=True)
+        print_line(console, f"plan: {data}\nplot: {figure}")
 
 
 @app.command()

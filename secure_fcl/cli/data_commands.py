@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_fcl.cli.shared import REFUSED, AsJson, DataDir, one_sentence
-from secure_fcl.cli.tables import print_table
+from secure_fcl.cli.tables import print_line, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,12 +60,7 @@ def print_status(found: Sequence[DatasetStatus], console: Console) -> None:
     for one in found:
         if one.remedy or Path(one.where).is_absolute():
             more = f"; {'to get it' if one.state == 'missing' else 'to look at it'}: {one.remedy}" if one.remedy else ""
-            _say(console, f"{one.name}: {one.where}{more}")
-
-
-def _say(console: Console, text: str) -> None:
-    """Print a line that is never broken, so that places and commands can be copied."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+            print_line(console, f"{one.name}: {one.where}{more}")
 
 
 @data_app.command("verify")
@@ -89,7 +84,7 @@ def print_checks(checks: Sequence[FileCheck], console: Console) -> None:
     """Print state of each file, and a line with its place and checksum."""
     print_table(console, "Files", ("file", "state"), [(one.name, one.state) for one in checks], text_columns=2)
     for one in checks:
-        _say(console, f"{one.name}: {', '.join(part for part in (str(one.path or ''), one.detail) if part)}")
+        print_line(console, f"{one.name}: {', '.join(part for part in (str(one.path or ''), one.detail) if part)}")
 
 
 @data_app.command("fetch")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_fcl.cli.doctor_names import folder_of_crypto, installed_others, sharing
-from secure_fcl.cli.tables import print_table
+from secure_fcl.cli.tables import print_line, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -229,10 +229,7 @@ def render(rows: Sequence[Finding], console: Console) -> None:
     for row in rows:
         if row.state != "usable":
             where = f" ({row.version})" if row.version else ""
-            console.print(
-                f"{row.name}: {states[row.name]}{where}; to mend it: {row.remedy}",
-                highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+            print_line(console, f"{row.name}: {states[row.name]}{where}; to mend it: {row.remedy}")
 
 
 def _is_place(version: str) -> bool:

@@ -19,6 +19,7 @@ from secure_fcl.cli.shared import (
     one_sentence,
     tell,
 )  # fmt: skip
+from secure_fcl.cli.tables import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,7 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )
     except Interrupted:
-        console.print(f"stopped; continue with: secure-fcl run --resume {folder.path}", highlight=False, soft_wrap=True)
+        print_line(console, f"stopped; continue with: secure-fcl run --resume {folder.path}")
         raise typer.Exit(STOPPED) from None
     _show(folder.path, report, console, as_json)
 
@@ -118,7 +119,7 @@ def _show(folder: Path, report: Path, console: Console, as_json: bool, details: 
         typer.echo(to_json(as_tree(folder) | {"report": str(report)}, indent=2))
         return
     (print_details if details else print_summary)(folder, console)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    print_line(console, f"report: {report}")
 
 
 def audit(
@@ -176,7 +177,7 @@ def report(
         if tensorboard:
             from secure_fcl.running.tracking import write_tensorboard
 
-            console.print(f"tensorboard: {write_tensorboard(folder)}", highlight=False, soft_wrap=True)
+            print_line(console, f"tensorboard: {write_tensorboard(folder)}")
 
 
 def verify(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from secure_fcl.cli.shared import STOPPED, one_sentence, tell
+from secure_fcl.cli.shared import STOPPED, AsJson, one_sentence, tell
+from secure_fcl.cli.tables import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 File = Annotated[Path, typer.Argument(help=r"TOML file with \[base] and \[grid].")]
 Reported = Annotated[Path, typer.Argument(help="File of the study, or its folder.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 #: Some cells failed; the others have their results.
 INCOMPLETE = 1
 
@@ -70,8 +70,7 @@ def run(
             with stop.listening(tell):
                 done = _work(found, folder, console, stop, jobs)
         except Interrupted:
-            text = f"stopped; run the same command again to continue {folder}"
-            console.print(text, highlight=False, soft_wrap=True)
+            print_line(console, f"stopped; run the same command again to continue {folder}")
             raise typer.Exit(STOPPED) from None
         _print(done, as_json)
         if isinstance(done, Outcome) and done.failed:
@@ -129,7 +128,7 @@ def _work(
     from secure_fcl.studies import choose, conduct
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        print_line(console, text)
 
     if study.choice is not None:
         return choose(study, folder, say, stopped, jobs)
@@ -154,7 +153,7 @@ def _progress(console: Console) -> Iterator[Callable[[Ahead], None]]:
         nonlocal ended
         if ahead.ended != ended:
             ended = ahead.ended
-            console.print(f"{ahead.text}, {_left(ahead)}", highlight=False, soft_wrap=True)
+            print_line(console, f"{ahead.text}, {_left(ahead)}")
 
     yield line
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from secure_fcl.cli.tables import print_table
+from secure_fcl.cli.tables import print_line, print_table
 from secure_fcl.studies import Chosen, Outcome
 from secure_fcl.studies.results import points
 from secure_fcl.studies.running import in_words
@@ -33,11 +33,11 @@ def print_outcome(done: Outcome, console: Console | None = None) -> None:
     if done.failed:
         console.print(f"{len(done.failed)} of the cells failed; the same command tries them again:", highlight=False)
         for key, sentence in done.failed.items():
-            console.print(f"{key}: {sentence}", highlight=False, soft_wrap=True, markup=False)
+            print_line(console, f"{key}: {sentence}")
     for sentence in done.total.sentences():
         console.print(sentence, highlight=False)
     paths = f"table: {done.table}\npoints: {done.points}\nplot: {done.plot}\npage: {done.page}"
-    console.print(paths, highlight=False, soft_wrap=True, markup=False)
+    print_line(console, paths)
 
 
 def _line(point: Mapping[str, Any], several: bool) -> tuple[str, ...]:
@@ -59,8 +59,8 @@ def print_chosen(chosen: Chosen, console: Console | None = None) -> None:
         console.print("no winner: no run was drawn, or none finished", highlight=False)
     else:
         score = "" if chosen.score is None else f"; score {chosen.score:.4g}"
-        console.print(f"winner: {chosen.cell}{score}", highlight=False, soft_wrap=True, markup=False)
-        console.print(f"run: {chosen.run}", highlight=False, soft_wrap=True, markup=False)
+        print_line(console, f"winner: {chosen.cell}{score}")
+        print_line(console, f"run: {chosen.run}")
     text = f"the choice is charged: epsilon {chosen.epsilon:.4g} at delta {chosen.delta:g}; not against the server"
     console.print(text, highlight=False)
 
@@ -76,7 +76,7 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
     print_table(console, "Cells", ("cell", "state"), [(one["label"], one["state"]) for one in cells], text_columns=2)
     for cell in cells:
         if cell["failed"]:
-            console.print(f"{cell['label']}: {cell['failed']}", highlight=False, soft_wrap=True, markup=False)
+            print_line(console, f"{cell['label']}: {cell['failed']}")
     seconds = found["seconds_left"]
     left = "not known yet" if seconds is None else f"about {in_words(seconds)} one after another"
     text = f"{found['finished']} of {len(found['cells'])} finished, {found['failed']} failed; time left: {left}"

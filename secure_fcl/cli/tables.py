@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 GAP, EDGES = 3, 2
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print text that is never broken and holds no markup, so that places and commands can be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_table(
     console: Console, title: str, heading: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from secure_fcl.data.dataset import NO_CLIENT, Dataset, Floats, Ints, Mask
+from secure_fcl.data.dataset import COLUMNS, NO_CLIENT, Dataset, Floats, Ints, Mask
 from secure_fcl.data.errors import DataDamaged, DataRefused
 from secure_fcl.data.items import columns_of_items
 from secure_fcl.data.labels import class_names, codes
@@ -17,7 +17,6 @@ from secure_fcl.data.split import falls_to_test
 
 DEFAULT_TEST_SHARE = 0.2
 
-_COLUMNS = ("x", "y", "client", "session", "run", "position", "train", "test")
 _FACTS = ("classes", "clients", "units", "source", "windows_per_reading")
 _ORDER = ("x", "y", "client", "session", "test")
 
@@ -91,7 +90,7 @@ def dataset_of_columns(
     """
     x = inputs(columns["x"])
     n = len(x)
-    lengths = {key: len(np.asarray(columns[key])) for key in _COLUMNS if key in columns and np.ndim(columns[key])}
+    lengths = {key: len(np.asarray(columns[key])) for key in COLUMNS if key in columns and np.ndim(columns[key])}
     if set(lengths.values()) != {n}:
         raise DataRefused(f"arrays of unequal length {lengths}; give one entry of each for every example")
     y = codes(columns["y"], classes, lambda row: f"y[{row}]", ignored=ignored)
@@ -170,9 +169,9 @@ def _columns(found: object) -> dict[str, Any]:
             f"what is of type {type(found).__name__} is no data set; give a secure_fcl.data.Dataset, arrays (x, y), a "
             "mapping with x and y, or a torch.utils.data.Dataset"
         )
-    unknown = sorted(str(key) for key in columns if key not in (*_COLUMNS, *_FACTS))
+    unknown = sorted(str(key) for key in columns if key not in (*COLUMNS, *_FACTS))
     if unknown:
-        raise DataRefused(f"unknown array {unknown[0]!r}; the arrays are {', '.join(_COLUMNS)}")
+        raise DataRefused(f"unknown array {unknown[0]!r}; the arrays are {', '.join(COLUMNS)}")
     for key in ("x", "y"):
         if key not in columns:
             raise DataRefused(f"there is no array {key!r} among {', '.join(map(str, columns))}; give it")

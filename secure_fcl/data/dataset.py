@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+COLUMNS = ("x", "y", "client", "session", "run", "position", "train", "test")
+"""The arrays of a data set, one entry an example."""
+
 NO_CLIENT = -1
 """Value of `Dataset.client` for an example that belongs to nobody in particular."""
 
@@ -65,7 +68,7 @@ class Dataset:
     digest: str = field(default="")
 
     def __post_init__(self) -> None:
-        columns = _columns(self)
+        columns = columns_of(self)
         problem = _problem(self, columns)
         if problem:
             raise DataDamaged(f"data set {self.name!r}: {problem}; read it again from its source")
@@ -97,9 +100,9 @@ class Dataset:
         return tuple(int(c) for c in np.unique(self.client) if c != NO_CLIENT)
 
 
-def _columns(data: Dataset) -> dict[str, npt.NDArray[np.generic]]:
-    names = ("x", "y", "client", "session", "run", "position", "train", "test")
-    return {name: getattr(data, name) for name in names}
+def columns_of(data: Dataset) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the arrays of a data set by their names in `COLUMNS`."""
+    return {name: getattr(data, name) for name in COLUMNS}
 
 
 def _problem(data: Dataset, columns: dict[str, npt.NDArray[np.generic]]) -> str:

@@ -12,22 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from secure_fcl.data.dataset import Dataset
+from secure_fcl.data.dataset import COLUMNS, Dataset, columns_of
 from secure_fcl.data.errors import DataDamaged, DataMissing
 
 ARRAYS = "arrays"
 FILE = "data.npz"
-_COLUMNS = ("x", "y", "client", "session", "run", "position", "train", "test")
 _WORDS = ("name", "units", "source", "digest")
 
 
 def packed(data: Dataset) -> bytes:
     """Return a data set as the content of an .npz file; it holds the examples themselves."""
     buffer = io.BytesIO()
-    arrays = {name: getattr(data, name) for name in _COLUMNS}
     words = {name: np.array(getattr(data, name)) for name in _WORDS}
     np.savez(
-        buffer, allow_pickle=False, **arrays, **words, classes=np.array(data.classes),
+        buffer, allow_pickle=False, **columns_of(data), **words, classes=np.array(data.classes),
         client_names=np.array(data.client_names, dtype=np.str_),
         windows_per_reading=np.array(data.windows_per_reading),
     )  # fmt: skip
@@ -49,7 +47,7 @@ def read_kept(folder: str | Path | None) -> Dataset:
         )
     try:
         with np.load(path, allow_pickle=False) as file:
-            columns: dict[str, Any] = {name: file[name] for name in _COLUMNS}
+            columns: dict[str, Any] = {name: file[name] for name in COLUMNS}
             words = {name: str(file[name]) for name in _WORDS}
             found = Dataset(
                 **columns,

@@ -13,15 +13,13 @@ import tomli_w
 
 from evaluation.files import atomic_write
 from secure_fcl.data.arrays import check_halves, dataset_of_columns
-from secure_fcl.data.dataset import Dataset
+from secure_fcl.data.dataset import COLUMNS, Dataset, columns_of
 from secure_fcl.data.errors import DataDamaged, DataMissing, DataRefused, why_unread
 from secure_fcl.data.folder.section import FILE, FolderSection
 from secure_fcl.data.labels import class_names
 from secure_fcl.data.split import falls_to_test
 
 ARRAYS = "data.npz"
-
-_NAMES = ("x", "y", "client", "session", "run", "position", "train", "test")
 
 
 def save_dataset(data: Dataset, path: str | Path) -> Path:
@@ -46,7 +44,8 @@ def save_dataset(data: Dataset, path: str | Path) -> Path:
         "source": data.source, "windows_per_reading": data.windows_per_reading,
     }  # fmt: skip
     content = io.BytesIO()
-    np.savez_compressed(content, **{name: getattr(data, name) for name in _NAMES})
+    columns: dict[str, Any] = {**columns_of(data)}
+    np.savez_compressed(content, **columns)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / ARRAYS, content.getvalue())
     # Last: a folder without it is no data set, so nothing is ever half there.
@@ -68,7 +67,7 @@ def read_npz(folder: Path, section: FolderSection, name: str) -> Dataset:
             return Dataset(
                 name=name, classes=section.classes, client_names=section.clients, units=section.units,
                 source=section.source, windows_per_reading=section.windows_per_reading,
-                **{key: arrays[key] for key in _NAMES},
+                **{key: arrays[key] for key in COLUMNS},
             )  # fmt: skip
         return _own(arrays, section, name)
     except KeyError as error:
@@ -114,7 +113,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     for name in ("x", "y"):
         if name not in found or found[name].ndim == 0:
             raise DataRefused(f"{path} has no array {name!r}, only {', '.join(found) or 'none'}; write x and y")
-    unknown = sorted(set(found) - set(_NAMES))
+    unknown = sorted(set(found) - set(COLUMNS))
     if unknown:
-        raise DataRefused(f"{path} has an array {unknown[0]!r}; the arrays are {', '.join(_NAMES)}")
+        raise DataRefused(f"{path} has an array {unknown[0]!r}; the arrays are {', '.join(COLUMNS)}")
     return found

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from secure_fcl.cli.tables import EDGES, GAP, print_table, split
+from secure_fcl.cli.tables import EDGES, GAP, print_line, print_table, split
 
 
 def printed(heading: list[str], rows: list[list[str]], width: int = 80, text_columns: int = 1) -> str:
@@ -35,3 +35,10 @@ def test_no_word_is_broken_and_no_line_is_longer_than_the_console(rows: list[lis
     found = set(shown.split())
     assert {word for row in rows for cell in row for word in cell.split()} <= found
     assert {word for head in heading for word in head.split()} <= found
+
+
+def test_a_line_is_whole_and_its_brackets_are_no_markup() -> None:
+    buffer = io.StringIO()
+    place = f"report: /runs/[red]{'long' * 30}[/red]/report.html"
+    print_line(Console(file=buffer, width=40, color_system=None), place)
+    assert buffer.getvalue() == f"{place}\n"
