@@ -77,16 +77,16 @@ class StackedTrainer:
         fresh = torch.empty_like(now[0])
         parts = [part[0] for part in self._network.views(fresh.unsqueeze(0))]
         for _ in range(plan.steps):
-            batch, present = padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
-            sums = self._network.clipped_sums(now, batch, present, plan.clipping_norm, loss)
+            batches = [poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)]
+            sums = self._clipped_sums(now, batches, plan.clipping_norm, loss)
             for k, fill in enumerate(noise):
                 # Client by client, so that the noise is still in the cache when it is added.
                 if plan.noise_multiplier > 0.0:
                     fill(parts, plan.noise_multiplier * plan.clipping_norm)
                 else:
                     fresh.zero_()
-                for part, own in zip(parts, sums, strict=True):
-                    part.add_(own[k])
+                for part, own in zip(parts, sums[k], strict=True):
+                    part.add_(own)
                 fresh.div_(plan.denominator)
                 change = changes[k]
                 gradient = fresh if change is None else change(fresh, now[k], plan.proportional_rate)
@@ -116,9 +116,9 @@ class StackedTrainer:
         if len(now) == 0:
             return now
         coins = [torch.Generator().manual_seed(seed64(source)) for source in random]
-        batch, present = padded([poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)])
-        sums = self._network.clipped_sums(now, batch, present, clipping_norm * (1.0 - 1e-5), loss)
-        return torch.cat([part.flatten(1) for part in sums], dim=1)
+        batches = [poisson_batch(own, coin) for own, coin in zip(strata, coins, strict=True)]
+        sums = self._clipped_sums(now, batches, clipping_norm * (1.0 - 1e-5), loss)
+        return torch.stack([torch.cat([part.flatten() for part in own]) for own in sums])
 
     def squares(
         self,
@@ -143,6 +143,27 @@ class StackedTrainer:
             found = self._network.clipped_squares(now, batch, present, clipping_norm * (1.0 - 1e-5), loss)
             total += torch.cat([part.reshape(-1) for part in found])
         return total
+
+    def _clipped_sums(
+        self, weights: torch.Tensor, batches: Sequence[Batch], clipping_norm: float, loss: ExampleLoss
+    ) -> list[list[torch.Tensor]]:
+        """Return each client's clipped gradient sums, parameter by parameter; weights: (K, P), one row per client.
+
+        Batches are stacked where their lengths round up to the same one: how a product of matrices is added up
+        depends on its size, so a length that followed from the other clients of a stack would show in a client's last
+        bits, and what is sent would depend on who is trained beside whom.
+        """
+        stacks: dict[int, list[int]] = {}
+        for k, batch in enumerate(batches):
+            stacks.setdefault(stacked_length(len(batch)), []).append(k)
+        found: list[list[torch.Tensor]] = [[] for _ in batches]
+        for length, members in stacks.items():
+            batch, present = padded([batches[k] for k in members], length)
+            own = weights if len(stacks) == 1 else weights[members]
+            sums = self._network.clipped_sums(own, batch, present, clipping_norm, loss)
+            for place, k in enumerate(members):
+                found[k] = [part[place] for part in sums]
+        return found
 
     def check(self, shape: torch.Size, dtype: torch.dtype) -> None:
         """Check the network on made-up examples of this shape and type, once; what trains does so before it begins.
@@ -213,12 +234,30 @@ def _rules(plan: DpSgdPlan, weights: torch.Tensor, moments: torch.Tensor | None)
     return [FlatOptimizer(plan, size, weights.dtype, own) for own in moments]
 
 
-def padded(batches: Sequence[Batch]) -> tuple[Batch, torch.Tensor]:
-    """Return one batch (K, B, ...) and which entries are real (K, B), B being the largest batch; padding is zero."""
+def stacked_length(examples: int) -> int:
+    """Return the length to which a batch is padded: the next of 8, 16, 24, ..., 64, 80, 96, 112, 128, 160, ... or 0.
+
+    Four lengths an octave from 32 on, so that less than a fifth of it is padding there.
+    """
+    step = max(8, 1 << max(0, (examples - 1).bit_length() - 3)) if examples else 1
+    return -(-examples // step) * step
+
+
+def padded(batches: Sequence[Batch], length: int = 0) -> tuple[Batch, torch.Tensor]:
+    """Return one batch (K, B, ...) and which entries are real (K, B); padding is zero.
+
+    B is `length`, or the largest batch where that is longer.
+    """
     lengths = torch.tensor([len(batch) for batch in batches])
+    widest = max(length, int(lengths.max()))
 
     def stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+        found = torch.zeros(
+            len(tensors), widest, *tensors[0].shape[1:], dtype=tensors[0].dtype, device=tensors[0].device
+        )
+        for own, tensor in zip(found, tensors, strict=True):
+            own[: len(tensor)] = tensor
+        return found
 
     weighted = any(b.weight is not None for b in batches)
     joined = Batch(
@@ -226,4 +265,4 @@ def padded(batches: Sequence[Batch]) -> tuple[Batch, torch.Tensor]:
         stack([b.extra for b in batches]), stack([b.stratum for b in batches]),
         stack([torch.ones(len(b)) if b.weight is None else b.weight for b in batches]) if weighted else None,
     )  # fmt: skip
-    return joined, torch.arange(joined.y.shape[1]) < lengths.unsqueeze(1)
+    return joined, torch.arange(widest) < lengths.unsqueeze(1)

@@ -129,7 +129,10 @@ class Strategy(Protocol):
     def contribute_all(
         self, state: State, views: Sequence[DeviceView], step: StepContext, coins: Sequence[RandomBytes]
     ) -> Iterator[Contribution]:
-        """The same for many clients of one machine, in order; most strategies use `one_by_one`."""
+        """The same for many clients of one machine, in order; most strategies use `one_by_one`.
+
+        Bit for bit the same, whoever else is among them: what is sent must not depend on who shares a machine.
+        """
 
     def columns_of(self, state: State, examples: Examples) -> Floats:
         """The columns (n, `columns`) stored with examples that enter the memory under the slot's closing state."""

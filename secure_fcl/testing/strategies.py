@@ -190,6 +190,20 @@ def check_repeatable(bench: Bench) -> None:
     _expect(all(np.array_equal(state[n], copies[n]) for n in copies), "contribute changed the server's state")
 
 
+def check_company(bench: Bench) -> None:
+    """A client's upload is the same, bit for bit, whichever other clients one machine plays."""
+    state, views = bench.strategy.initial(), bench.views()
+    streams = [coins(name) for name in views]
+    together = bench.strategy.contribute_all(state, list(views.values()), bench.step, streams)
+    for (name, view), made in zip(views.items(), together, strict=True):
+        alone = next(iter(bench.strategy.contribute_all(state, [view], bench.step, [coins(name)])))
+        same = all(np.array_equal(made.parts[n], alone.parts[n]) for n in alone.parts)
+        _expect(
+            same and all(np.array_equal(made.carried[n], alone.carried[n]) for n in alone.carried),
+            f"a client with {name} sends something else when others contribute beside it",
+        )
+
+
 def check_server(bench: Bench) -> None:
     """`apply` returns a state of the same form and leaves the old one alone; scores are (n, classes), never NaN."""
     strategy = bench.strategy
@@ -232,6 +246,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_shapes,
     check_bounds,
     check_repeatable,
+    check_company,
     check_sensitivity,
     check_server,
     check_secure,

@@ -1,8 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 from torch import nn
 
@@ -11,6 +14,7 @@ from privacy.distributed import ClippedGradients
 from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.stacked import FastNoise, OpacusNoise, SecureNoise, StackedTrainer
 from privacy.stacked.noise import normals_from_uniforms
+from privacy.stacked.trainer import stacked_length
 
 PLAN = DpSgdPlan(steps=3, denominator=4.0, clipping_norm=0.7, noise_multiplier=1.1, learning_rate=0.3, momentum=0.5)
 MODELS = {
@@ -97,6 +101,32 @@ def test_equal_to_opacus_on_the_same_batches_and_noise(name: str, dtype: torch.d
     quiet = DpSgdPlan(steps=2, denominator=4.0, clipping_norm=0.05, noise_multiplier=0.0, learning_rate=0.3)
     mine = StackedTrainer(build(name, dtype)).visit(weights, strata, quiet, sources(4))
     assert apart(mine, one_by_one(build(name, dtype), weights, strata, quiet), weights) < close
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_client_is_trained_bit_for_bit_the_same_beside_anybody(name: str) -> None:
+    shape, trainer, weights = (
+        MODELS[name][1],
+        StackedTrainer(build(name, torch.float32)),
+        flat(build(name, torch.float32)),
+    )
+    plan = replace(PLAN, noise_multiplier=0.0)
+    torch.manual_seed(13)
+    sizes = [0, 1, 7, 40, 90, 300]
+    strata = [[Stratum(x=torch.randn(n, *shape), y=torch.randint(0, 4, (n,)), q=0.7)] for n in sizes]
+    for others in ([0, 5], [3, 4, 5], [1, 2, 3, 4]):
+        together = trainer.visit(weights, [strata[k] for k in others], plan, [sources(6)[k] for k in others])
+        sums = trainer.sums(weights, [strata[k] for k in others], 0.7, [sources(6)[k] for k in others])
+        for place, k in enumerate(others):
+            assert torch.equal(together[place], trainer.visit(weights, [strata[k]], plan, [sources(6)[k]])[0])
+            assert torch.equal(sums[place], trainer.sums(weights, [strata[k]], 0.7, [sources(6)[k]])[0])
+
+
+@given(st.integers(0, 10_000))
+def test_a_batch_is_padded_by_less_than_a_fifth_or_eight(examples: int) -> None:
+    padding = stacked_length(examples) - examples
+    assert 0 <= padding < max(8, stacked_length(examples) / 5)
+    assert stacked_length(stacked_length(examples)) == stacked_length(examples)
 
 
 @both
