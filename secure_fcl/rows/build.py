@@ -14,7 +14,7 @@ from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noi
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.norms import bounded
-from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
 from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
 from secure_fcl.strategies import GradientStrategy, Phase
@@ -109,6 +109,11 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
     _check_own(loudest)
     if row.noise == "none":
         return loudest, 0.0
+    if loudest.noises and row.epsilon > LARGEST_EPSILON:
+        raise ConfigInvalid(
+            f"{name}.epsilon = {row.epsilon:g} is beyond {LARGEST_EPSILON:g}, where it says nothing; lower it, or train "
+            f"without noise: {name}.noise = 'none' and {name}.epsilon = inf"
+        )
     delta = loudest.accounting_delta
     if delta <= 0.0:
         raise ConfigInvalid(

@@ -29,8 +29,11 @@ from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Scenario
 
-#: Probability, per run, that the noise of a sum leaves the field that the plan gives it.
+#: Probability, per run, that the noise of a sum leaves the field that the plan gives it; less at a large epsilon.
 NOISE_EXCESS = 2.0**-42
+#: Part of delta that such noise may take; e to the epsilon times its probability is what it takes.
+EXCESS_SHARE = 1e-3
+LARGEST_EPSILON = 600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,7 @@ class RowPlan:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound
         if noise is None:
             return Upload(name=upload.name, length=upload.length, bound=bound, norm_bound=wire.norm_bound)
-        excess = NOISE_EXCESS / self.rounds
+        excess = self.excess_probability / self.rounds
         return Upload(
             name=upload.name,
             length=upload.length,
@@ -221,12 +224,25 @@ class RowPlan:
         return OVERFLOW_PROBABILITY if isinstance(self.memory, ThresholdMemory) else 0.0
 
     @property
+    def excess_probability(self) -> float:
+        """Probability, per run and way, that noise leaves its field; the field is as wide as that takes."""
+        weight = self._excess_weight
+        return (
+            min(NOISE_EXCESS, EXCESS_SHARE * self.config.privacy.delta / weight) if weight < math.inf else NOISE_EXCESS
+        )
+
+    @property
     def noise_excess(self) -> float:
         """What noise beyond its field adds to delta: the client then refuses to send, which others can see."""
+        return self._excess_weight * self.excess_probability if self.noises else 0.0
+
+    @property
+    def _excess_weight(self) -> float:
+        """What delta grows by for a probability of 1: two neighbours may both refuse, e to the epsilon for one."""
         epsilon = self.config.section(self.name).epsilon
         # With bounded norms there is a second way to leave it, as improbable as the first.
         ways = 2 if self.bounds_norms else 1
-        return ways * (1.0 + math.exp(min(epsilon, 50.0))) * NOISE_EXCESS if self.noises else 0.0
+        return ways * (1.0 + math.exp(epsilon)) if epsilon <= LARGEST_EPSILON else math.inf
 
     @property
     def bounds_norms(self) -> bool:

@@ -145,13 +145,21 @@ class Calm(SummedOnce):
         return after
 
     def _worth(self, state: State, new: Values) -> bool:
-        """Whether adding a task's scatter raises examples over noise; the trace of a scatter counts its examples."""
+        """Whether adding a task's scatter makes the sum more exact, relative to its size; its trace counts examples.
+
+        n directions of norm 1 scatter about their own mean by at most n in squared Frobenius norm, and every release
+        adds its noise to each entry. Where the noise is large this is examples over the noise's deviation, and where
+        it vanishes every example is welcome, as it is without noise.
+        """
         releases = float(state["scatter_releases"][0])
-        if self.noise[1] == 0.0 or releases == 0.0:
-            return True
-        before = np.trace(unfold(whole(state["scatter"]), self.dimension))
-        arrived = np.trace(unfold(new, self.dimension))
-        return bool((before + arrived) / math.sqrt(releases + 1.0) > before / math.sqrt(releases))
+        before = float(np.trace(unfold(whole(state["scatter"]), self.dimension)))
+        after = before + float(np.trace(unfold(new, self.dimension)))
+        noise = triangle(self.dimension) * self.noise[1] ** 2
+
+        def error(examples: float, times: float) -> float:
+            return (examples + noise * times) / examples**2 if examples > 0.0 else math.inf
+
+        return self.noise[1] == 0.0 or releases == 0.0 or error(after, releases + 1.0) < error(before, releases)
 
     def _classes(self, state: State) -> ClassMoments:
         return read_rows(whole(state["sums"]), 1.0, state["class_releases"].astype(np.float64), self.noise[0])

@@ -12,7 +12,7 @@ from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid, StorageTooSmall
 from secure_fcl.memory import OVERFLOW_PROBABILITY
 from secure_fcl.rows.build import build_row, calibrated_row
-from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.row_plan import NOISE_EXCESS, RowPlan
 from secure_fcl.streams import IDLE, Scenario, build_scenario
 
 ALL = "all clients"
@@ -250,3 +250,19 @@ def test_the_default_rows_of_hapt_fit_their_storage(hapt_scenario: Scenario) -> 
         plan = build_row(config, hapt_scenario, name, 1.0)
         assert plan.storage.used <= 512 * 1024
         assert (plan.storage.chunks, plan.secure_plan().protocol) == (1, "bfv")
+
+
+@pytest.mark.parametrize("epsilon", [8.0, 19.0, 25.0, 600.0])
+def test_the_noise_s_field_takes_little_of_delta_at_any_epsilon(
+    make_config: Callable[..., Config], tiny_scenario: Scenario, epsilon: float
+) -> None:
+    plan = build_row(make_config(f"class_sums.epsilon={epsilon}"), tiny_scenario, "class_sums", 1.0)
+    assert 0.0 < plan.noise_excess <= 2e-3 * plan.config.privacy.delta
+    assert plan.excess_probability <= NOISE_EXCESS
+    declared = next(iter(plan.secure_plan(0).uploads))
+    assert declared.noise_excess * plan.rounds <= plan.excess_probability * (1 + 1e-12)
+
+
+def test_an_epsilon_that_says_nothing_is_refused(make_config: Callable[..., Config], tiny_scenario: Scenario) -> None:
+    with pytest.raises(ConfigInvalid, match=r"class_sums\.epsilon = 601 is beyond 600.*noise = 'none'"):
+        calibrated_row(make_config("class_sums.epsilon=601"), tiny_scenario, "class_sums")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from secure_fcl.features.kinds import refined_features
 from secure_fcl.features.refined import variations
 from secure_fcl.strategies import Calm, DeviceView, Examples, State, StepContext
 from secure_fcl.strategies.closed_form import denoising
-from secure_fcl.strategies.closed_form.class_rows import ClassMoments
+from secure_fcl.strategies.closed_form.class_rows import ClassMoments, fold
 from secure_fcl.testing import check_strategy
 from secure_fcl.testing.strategies import EXAMPLES
 
@@ -168,3 +170,22 @@ def test_precision_has_the_eigenvectors_and_the_trace_of_the_truth() -> None:
     # Where noise hides everything, every direction counts the same.
     hidden = denoising.precision(units.T @ units, 1e9, float(np.sqrt(1 - size)))
     np.testing.assert_allclose(hidden, np.eye(20) * 20 / size, rtol=1e-6, atol=1e-9)
+
+
+def test_vanishing_noise_is_no_noise(digits: Dataset) -> None:
+    """The last tasks are small: a rule that does not look at the size of the noise drops their scatter."""
+    tasks, x = (tuple(range(8)), (8,), (9,)), digits.x[digits.test]
+    quiet, noisy = (replace(calm(noise), widest_slot=8) for noise in (0.0, 1e-7))
+    without, with_little = (learn(s, digits, tasks, 3, np.random.default_rng(1)) for s in (quiet, noisy))
+    assert with_little["scatter_releases"] == 3.0
+    np.testing.assert_allclose(noisy.scores(with_little, x), quiet.scores(without, x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("second", "kept"), [(3_000, True), (100, False)])
+def test_a_scatter_that_brings_more_noise_than_examples_stays_out(second: int, kept: bool) -> None:
+    s = calm(30.0)
+    state = s.initial()
+    close = StepContext(slot=0, round=1, classes=(0,), seen=(), phase="close")
+    for examples in (2_000, second):
+        state = s.apply(state, close, {"scatter": fold(np.eye(s.dimension) * examples / s.dimension)}, 3)
+    assert (state["scatter_releases"] == 2.0) == kept
