@@ -111,8 +111,8 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
         return loudest, 0.0
     if loudest.noises and row.epsilon > LARGEST_EPSILON:
         raise ConfigInvalid(
-            f"{name}.epsilon = {row.epsilon:g} is beyond {LARGEST_EPSILON:g}, where it says nothing; lower it, or train "
-            f"without noise: {name}.noise = 'none' and {name}.epsilon = inf"
+            f"{name}.epsilon = {row.epsilon:g} is beyond {LARGEST_EPSILON:g}, where it says nothing; lower it, or "
+            f"train without noise: {name}.noise = 'none' and {name}.epsilon = inf"
         )
     delta = loudest.accounting_delta
     if delta <= 0.0:
