@@ -10,11 +10,11 @@ import hashlib
 
 from crypto.keys.randomness import KEY_BYTES
 
-_PART = 32 * KEY_BYTES
+_PART = 64 * KEY_BYTES
 
 
 def heads(leaves: bytes) -> bytes:
-    """The hashes of the list's parts, 32 entries of 32 bytes each; binding by SHA-256's collision resistance."""
+    """The hashes of the list's parts, 64 entries of 32 bytes each; binding by SHA-256's collision resistance."""
     parts = (leaves[start : start + _PART] for start in range(0, len(leaves), _PART))
     return b"".join(hashlib.sha256(part).digest() for part in parts)
 
