@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from crypto.keys.randomness import KEY_BYTES
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key
 from crypto.protocols.masks.errors import RecordError
@@ -181,12 +182,16 @@ class Keyring:
 
     def _disputed(self, offers: Mapping[int, Offer]) -> frozenset[tuple[int, int]]:
         """The pairs whose ends committed to different secrets: one of the two is corrupt, and nobody can say which."""
-        return frozenset(
-            (index, peer)
-            for index, offer in offers.items()
-            for peer in self.setup.neighbours[index]
-            if index < peer and peer in offers and offer.pair(peer) != offers[peer].pair(index)
-        )
+        found, places = set(), self.setup.places
+        committed = {index: offer.dealt.pairs for index, offer in offers.items()}
+        # A server does this once for each edge and sum.
+        for index, mine in committed.items():
+            for peer, place in places[index].items():
+                if peer > index and peer in committed:
+                    at, other = KEY_BYTES * place, KEY_BYTES * places[peer][index]
+                    if mine[at : at + KEY_BYTES] != committed[peer][other : other + KEY_BYTES]:
+                        found.add((index, peer))
+        return frozenset(found)
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""

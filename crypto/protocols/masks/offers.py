@@ -88,16 +88,12 @@ class Offer:
         start = KEY_BYTES * (2 * self.places[holder] + kind)
         return self.dealt.shares[start : start + KEY_BYTES]
 
-    def pair(self, holder: int) -> bytes:
-        """The commitment to the secret of the pair with one holder.
+    def show_pair(self, holder: int) -> bytes:
+        """What shows one holder the commitment to the secret of their pair (`vault.read_pair`).
 
         Raises:
             KeyError: somebody who holds none.
         """
-        return self.dealt.pair(self.places[holder])
-
-    def show_pair(self, holder: int) -> bytes:
-        """What shows that commitment to the holder (`vault.read_pair`)."""
         return self.dealt.show_pair(self.places[holder])
 
     def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:

@@ -269,7 +269,7 @@ def test_a_commitment_is_read_at_its_own_place_only(make_masks: Make) -> None:
     signed = offers.read_preamble(
         cohort.plan, cohort.parties["server"]._keys.setup.trust, "client002", offer.record
     ).dealt
-    assert read_pair(offer.show_pair(6), signed, 6, 8) == offer.pair(6) != offer.pair(5)
+    assert read_pair(offer.show_pair(6), signed, 6, 8) == offer.dealt.pair(6) != offer.dealt.pair(5)
     for place, holders in ((64, 8), (6, 65), (8, 8)):
         with pytest.raises(RecordError, match="not the one that was signed"):
             read_pair(offer.show_pair(6), signed, place, holders)
