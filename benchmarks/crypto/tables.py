@@ -58,6 +58,13 @@ def aims(results: Results, grid: Sequence[Cell]) -> str:
              get("flower keys", "share_s"), 15e-3),
         _row("the same with the channel keys, once a session", "ms", 1e3, _first(results),
              get("flower keys", "share_s"), 15e-3),
+        _row("of that, X25519 with each of 99 neighbours, without ML-KEM-768", "ms", 1e3, get("keys", "agree_s"),
+             None, None),
+        _row("sent for the channel keys, 99 neighbours, once a session", "kB", 1e-3, get("keys", "channels_bytes"),
+             None, None),
+        _row("received for them", "kB", 1e-3, get("keys", "channels_got"), None, None),
+        _row("offer: shares, commitments, boxes, vault, 99 neighbours, every sum", "kB", 1e-3,
+             get("keys", "offer_bytes"), None, None),
         _row("recover one dropped client's round secret, t = 67; Flower", "ms", 1e3, get("keys", "recover_s"),
              get("flower keys", "recover_key_s"), 3e-3),
     ]  # fmt: skip

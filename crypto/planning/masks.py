@@ -112,8 +112,8 @@ def signatures_needed(n: int, corrupt: int) -> int:
 
 
 def overhead_bytes(parameters: MaskParameters | None) -> int:
-    """About what a client sends beside its vector in a steady sum: shares, commitments and boxes, signatures."""
-    return 0 if parameters is None else 400 + 204 * (parameters.neighbours + 1)
+    """About what a client sends beside its vector in a steady sum: shares, commitments, boxes, vault, signatures."""
+    return 0 if parameters is None else 500 + 268 * (parameters.neighbours + 1)
 
 
 def _check(n: int, corrupt: int, dropouts: int, mode: Mode) -> None:

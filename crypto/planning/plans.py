@@ -125,10 +125,10 @@ class Plan:
         """No payload of an honest party has more bytes: whoever receives more refuses it before anything else.
 
         Twice what a client sends for its largest upload and 8 bytes an entry of a sum; for keys and lists of clients a
-        mebibyte, and two kibibytes a client.
+        mebibyte, and four kibibytes a client.
         """
         largest = max(2 * self.client_bytes(upload.name) + 8 * upload.length for upload in self.uploads)
-        return largest + (1 << 20) + 2048 * len(self.clients)
+        return largest + (1 << 20) + 4096 * len(self.clients)
 
     def ring_bits(self, name: str) -> int:
         """Bits of an entry under masks: the smallest ring in which the sum does not wrap."""

@@ -17,7 +17,7 @@ from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item,
 
 DEFAULT_TIMEOUT = 120.0
 # No protocol has more phases than this; each deadline ends one.
-MAX_DEADLINES = 6
+MAX_DEADLINES = 7
 
 
 @runtime_checkable

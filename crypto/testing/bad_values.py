@@ -24,7 +24,7 @@ BYTES: tuple[bytes, ...] = (
     b"\xc6\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff",
 )  # fmt: skip
 # Records that the signatures inside payloads are for.
-_KINDS = ("hello", "open", "offer")
+_KINDS = ("hello", "open", "capsules", "offer")
 _KEPT = 64
 
 

@@ -1,9 +1,9 @@
 """Sums under masks: "secagg" (all pairs of clients) and "secagg+" (a regular graph of neighbours).
 
 Open sessions with `crypto.open_client` and `crypto.open_party`. In this folder, from the ground up: `stream`,
-`bits`, `shamir`, `keys` (primitives); `graph` (which neighbours; how many: `crypto.planning.masks`); `records`,
-`members`, `offers`, `requests` (what is said); `enrolment`, `epoch`, `rules`, `journal`, `client` and
-`gathering`, `keyring`, `recovery`, `server` (who says it).
+`bits`, `shamir`, `keys`, `listing`, `vault` (primitives); `graph` (which neighbours; how many:
+`crypto.planning.masks`); `records`, `members`, `channels`, `offers`, `requests` (what is said); `enrolment`, `epoch`,
+`rules`, `journal`, `client` and `gathering`, `keyring`, `recovery`, `server` (who says it).
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ from crypto.protocols.masks.enrolment import Checked, Enrolment
 from crypto.protocols.masks.epoch import ClientEpoch
 from crypto.protocols.masks.errors import RecordError, UnmaskRefused
 from crypto.protocols.masks.journal import MemoryJournal
-from crypto.protocols.masks.keys import Labels
-from crypto.protocols.masks.members import Setup, mask_parameters
+from crypto.protocols.masks.members import mask_parameters
 from crypto.protocols.masks.offers import EpochKeys, make_offer
 from crypto.protocols.masks.requests import (
     KeyList,
@@ -65,7 +64,6 @@ class MaskClient:
         self._me = plan.clients.index(identity.name)
         self._submissions = Submissions(plan)
         self._released = Released(self.name, self._journal)
-        self._channels: dict[int, bytes] = {}
         self._offered: tuple[EpochKeys, bytes] | None = None
         self._epoch: ClientEpoch | None = None
 
@@ -99,7 +97,12 @@ class MaskClient:
             case "directory":
                 return (self._message("open", SET_UP, self._enrolment.open_for(item.payload)),)
             case "openings":
-                return self._enrolled(self._enrolment.finish(item.payload))
+                return self._capsules(self._enrolment.finish(item.payload))
+            case "lattices":
+                return self._capsules(self._enrolment.begin_channels(item.payload))
+            case "capsules":
+                self._enrolment.finish_channels(item.payload)
+                return self._offer(0)
             case "prepare":
                 return self._offer(read_number(item.payload))
             case "begin":
@@ -127,14 +130,8 @@ class MaskClient:
             raise SubmissionRefused(str(error)) from error
         return (self._message("masked", (round, upload), write_masked(self._epoch.number, model, packed)),)
 
-    def _enrolled(self, setup: Setup) -> tuple[Item, ...]:
-        self._trust = setup.trust
-        for peer in setup.neighbours[self._me]:
-            ends = sorted((self._me, peer))
-            labels: Labels = ("masks channel 1", self._plan.session, setup.digest, *ends)
-            self._channels[peer] = self._enrolment.sealing.agree(setup.sealings[peer], labels)
-        self._enrolment.sealing.erase()
-        return self._offer(0)
+    def _capsules(self, payload: bytes) -> tuple[Item, ...]:
+        return (self._message("capsules", SET_UP, payload),) if payload else ()
 
     def _offer(self, epoch: int) -> tuple[Item, ...]:
         blob = self._offer_for(epoch)
@@ -142,16 +139,16 @@ class MaskClient:
 
     def _offer_for(self, epoch: int) -> bytes | None:
         """The offer for `epoch`, made once; None if it is over or the set-up is not finished."""
-        setup = self._enrolment.setup
+        setup, channels = self._enrolment.setup, self._enrolment.channels
         current = -1 if self._epoch is None else self._epoch.number
-        if setup is None or epoch <= current or (self._offered and epoch < self._offered[0].epoch):
+        if setup is None or not channels or epoch <= current or (self._offered and epoch < self._offered[0].epoch):
             return None
         if self._offered is None or epoch > self._offered[0].epoch:
             if self._offered:
                 self._offered[0].erase()
             keys = EpochKeys(epoch, self._random)
             blob = make_offer(
-                self._plan, setup, self._identity, keys, self._channels, self._parameters.threshold, self._random
+                self._plan, setup, self._identity, keys, channels, self._parameters.threshold, self._random
             )
             self._offered = (keys, blob)
         return self._offered[1]
@@ -160,7 +157,8 @@ class MaskClient:
         setup = self._enrolment.setup
         if setup is None or self._offered is None:
             raise RecordError("a key list came before the offer it answers")
-        epoch = ClientEpoch(self._plan, setup, self._trust, self._me, self._offered[0], self._channels, listed)
+        channels = self._enrolment.channels
+        epoch = ClientEpoch(self._plan, setup, setup.trust, self._me, self._offered[0], channels, listed)
         if self._epoch is not None:
             self._epoch.erase()
         self._epoch, self._offered = epoch, None
@@ -197,9 +195,9 @@ class MaskClient:
         return (self._message("confirmed", (item.round, item.upload), proof),)
 
     def _unmask(self, item: Message, request: UnmaskRequest) -> tuple[Item, ...]:
-        epoch = self._used(item, request.epoch)
+        epoch, setup = self._used(item, request.epoch), self._enrolment.setup
         active = self._parameters.mode == "active"
-        if epoch.stage != ("confirmed" if active else "sent") or epoch.context is None:
+        if epoch.stage != ("confirmed" if active else "sent") or epoch.context is None or setup is None:
             raise UnmaskRefused("an epoch is answered once, and in active mode after its survivors were confirmed")
         rules.check_split(epoch.cohort, request.survivors, request.dropped)
         rules.check_survivors(self._plan, self._me, epoch.cohort, request.survivors)
@@ -208,7 +206,7 @@ class MaskClient:
             if request.survivors != epoch.survivors:
                 raise UnmaskRefused("the set of survivors is not the one that this client confirmed")
             signed = statement(epoch.context, epoch.cohort, request.survivors)
-            rules.check_proofs(self._plan, self._trust, self._parameters.corrupt, signed, request.proofs)
+            rules.check_proofs(self._plan, setup.trust, self._parameters.corrupt, signed, request.proofs)
         if not self._claim(f"{request.epoch} answered"):
             raise UnmaskRefused(f"the journal shows that epoch {request.epoch} was answered")
         reason = self._released.take(item.round, item.upload, epoch.context.model, (self.name,))

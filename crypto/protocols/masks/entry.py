@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from crypto.planning.assumptions import AGREED
 from crypto.planning.masks import overhead_bytes
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.entry import ClientSeat, PartySeat, SumProtocol
 from crypto.protocols.session import BareClient, Session
 
-_STRENGTH = "X25519, AES-256-CTR, Ed25519, SHA-256: 128-bit security, against classical computers."
+_STRENGTH = f"AES-256-CTR, SHA-256: 128-bit security. {AGREED}"
 
 
 def _client(seat: ClientSeat) -> BareClient:

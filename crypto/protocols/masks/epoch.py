@@ -18,6 +18,7 @@ from crypto.protocols.masks.members import Setup, mask_parameters
 from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_preamble
 from crypto.protocols.masks.requests import KeyList
 from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
+from crypto.protocols.masks.vault import read_pair
 
 Stage = Literal["ready", "sent", "confirmed", "answered"]
 
@@ -33,7 +34,7 @@ class ClientEpoch:
         trust: Trust,
         me: int,
         keys: EpochKeys,
-        sealings: Mapping[int, bytes],
+        channels: Mapping[int, bytes],
         listed: KeyList,
     ) -> None:
         """Check the key list and open the shares.
@@ -42,7 +43,8 @@ class ClientEpoch:
 
         Raises:
             RecordError: it is not fit for a sum: another epoch, a cohort smaller than a sum must be, without this
-                client or with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch,
+                client or with strangers, a neighbour's offer that is missing, doubled, unsigned or of another epoch, a
+                neighbour without a channel, a dispute about a pair's secret in which the two committed to the same,
                 or fewer holders than the threshold.
         """
         if listed.epoch != keys.epoch or me not in listed.cohort or not set(listed.cohort) <= set(setup.members):
@@ -54,6 +56,7 @@ class ClientEpoch:
             len(listed.cohort) < plan.min_clients
             or set(dealers) != expected
             or len(dealers) != len(expected)
+            or not expected <= set(channels)
             or not enough
         ):
             raise RecordError(f"the key list of epoch {listed.epoch} has too few clients, or not all neighbours of one")
@@ -65,19 +68,32 @@ class ClientEpoch:
         self.survivors: tuple[int, ...] = ()
         self._plan, self._setup, self._me, self._keys = plan, setup, me, keys
         self._peers: dict[int, bytes] = {}
+        self._disputed: set[int] = set()
         self._shares: dict[int, SharePair] = {me: keys.own_shares}
         for entry in listed.entries:
             preamble = read_preamble(plan, trust, plan.clients[entry.dealer], entry.record)
             if preamble.epoch != self.number:
                 raise RecordError(f"an offer is of epoch {preamble.epoch}, not {self.number}: a replay")
             self._peers[entry.dealer] = preamble.public
+            if entry.shown:
+                self._dispute(entry.dealer, preamble.dealt, entry.shown)
             try:
                 ends = (entry.dealer, me)
                 self._shares[entry.dealer] = open_shares(
-                    plan, setup, preamble, ends, sealings[entry.dealer], entry.sealed
+                    plan, setup, preamble, ends, channels[entry.dealer], entry.sealed
                 )
             except RecordError:
                 self.bad.append(entry.dealer)
+
+    def _dispute(self, peer: int, signed: bytes, shown: bytes) -> None:
+        """Note a pair of different commitments: the server cannot tell who of the two is corrupt, but one is, and its
+        mask protects nobody. A server that claims this of two honest clients cannot show it.
+        """
+        places = self._setup.places[peer]
+        theirs = read_pair(shown, signed, places[self._me], len(places))
+        if theirs == self._keys.commitments[peer]:
+            raise RecordError(f"{self._plan.clients[peer]!r} committed to the pair's secret, and no dispute is due")
+        self._disputed.add(peer)
 
     def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytearray:
         """Return the masked vector, packed; the secrets behind the masks are erased.
@@ -100,10 +116,11 @@ class ClientEpoch:
         add, subtract = [context.self_key(self._keys.seed(), me)], []
         for peer, public in self._peers.items():
             name = plan.clients[peer]
+            secret = None if peer in self._disputed else self._keys.secrets[peer]
             if self._me < peer:
-                add.append(context.pair_key(self._keys.pair, public, me, name))
+                add.append(context.pair_key(self._keys.pair, public, me, name, secret))
             else:
-                subtract.append(context.pair_key(self._keys.pair, public, name, me))
+                subtract.append(context.pair_key(self._keys.pair, public, name, me, secret))
         bits = plan.ring_bits(upload)
         ring: Ring = vector.astype(ring_dtype(bits))
         apply_masks(ring, add, subtract)

@@ -1,25 +1,32 @@
-"""What shows a third party that a dealer lied: its signed offer, and shares that fit it and give another secret."""
+"""What shows a third party that a dealer lied: its signed offer, and shares that fit it and give another secret, or one
+whose vault does not hold what the dealer committed to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from crypto.errors import CryptoError
 from crypto.keys.roster import Trust
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import RecordError
-from crypto.protocols.masks.keys import AgreementKey, digest
 from crypto.protocols.masks.members import mask_parameters
 from crypto.protocols.masks.offers import KINDS, SELF, Offer, read_preamble, seed_commitment, share_commitment
 from crypto.protocols.masks.records import unpack
 from crypto.protocols.masks.requests import indices
 from crypto.protocols.masks.shamir import SHARE_BYTES, lagrange_weights, recover
+from crypto.protocols.masks.vault import Dealt, agreement_key, holds_committed
 from crypto.wire.values import pack_value
 
 
 class Committed(Protocol):
     """What an offer commits its dealer to."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch."""
+        ...
 
     @property
     def public(self) -> bytes:
@@ -32,18 +39,21 @@ class Committed(Protocol):
         ...
 
 
-def fits(session: str, epoch: int, dealer: int, kind: int, secret: bytes | None, offer: Committed) -> bool:
-    """Whether a recovered secret is the one that the dealer committed to."""
+def fits(
+    session: str, dealer: int, kind: int, secret: bytes | None, offer: Committed, holders: Sequence[int], dealt: Dealt
+) -> bool:
+    """Whether a recovered secret is the one that the dealer committed to, and opens its vault if it is the root."""
     if secret is None:
         return False
     if kind == SELF:
-        return seed_commitment(session, epoch, dealer, secret) == offer.seed_commitment
-    return AgreementKey(secret).public == offer.public
+        return seed_commitment(session, offer.epoch, dealer, secret) == offer.seed_commitment
+    same = agreement_key(secret).public == offer.public
+    return same and holds_committed(session, offer.epoch, dealer, secret, holders, dealt)
 
 
 def write_dealing(holders: tuple[int, ...], offer: Offer, kind: int, shares: Mapping[int, bytes]) -> bytes:
     """The evidence against one dealer: `holders` of its shares in order, signed record, commitments, the shares."""
-    parts = [list(holders), offer.record, offer.joined, kind, list(shares), list(shares.values())]
+    parts = [list(holders), offer.record, offer.dealt.to_bytes(), kind, list(shares), list(shares.values())]
     return pack_value(parts)
 
 
@@ -69,7 +79,8 @@ def _is_false(plan: Plan, name: str, dealing: bytes) -> bool:
     if dealer not in holders or not set(named) <= set(holders) or not len(named) == len(shares) == threshold:
         raise RecordError("the evidence does not hold as many shares as give a secret")
     preamble = read_preamble(plan, Trust(plan.roster), name, record)
-    if digest(("shares", joined)) != preamble.shares_digest or len(joined) != 64 * len(holders):
+    dealt = Dealt.from_bytes(joined, len(holders))
+    if dealt.digest != preamble.dealt:
         raise RecordError("the commitments are not those that were signed")
     given: list[bytes] = []
     for holder, share in zip(named, shares, strict=True):
@@ -77,8 +88,8 @@ def _is_false(plan: Plan, name: str, dealing: bytes) -> bool:
             raise RecordError("a share is malformed")
         start = 32 * (2 * holders.index(holder) + kind)
         found = share_commitment(plan.session, preamble.epoch, dealer, holder, kind, share)
-        if found != joined[start : start + 32]:
+        if found != dealt.shares[start : start + 32]:
             raise RecordError("a share does not fit its commitment")
         given.append(share)
     secret = recover(lagrange_weights([holder + 1 for holder in named]), given)
-    return not fits(plan.session, preamble.epoch, dealer, kind, secret, preamble)
+    return not fits(plan.session, dealer, kind, secret, preamble, holders, dealt)

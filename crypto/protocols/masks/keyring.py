@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from crypto.keys.randomness import KEY_BYTES
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Key
 from crypto.protocols.masks.errors import RecordError
-from crypto.protocols.masks.gathering import Gathering
+from crypto.protocols.masks.gathering import Gathering, Sent
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.offers import Offer, read_offer
 from crypto.protocols.masks.requests import Entry, KeyList, write_number
@@ -19,10 +21,14 @@ SET_UP = (0, "-")
 
 @dataclass
 class Epoch:
-    """The cohort that has keys for one sum, the offers behind them, and who has used its keys."""
+    """The cohort that has keys for one sum, the offers behind them, and who has used its keys.
+
+    `disputed`: the pairs, each in order, whose ends committed to different secrets.
+    """
 
     number: int
     offers: dict[int, Offer]
+    disputed: frozenset[tuple[int, int]]
     spent: set[int] = field(default_factory=set)
 
 
@@ -100,7 +106,7 @@ class Keyring:
         return tuple(index for index in self.setup.members if index not in self._out)
 
     def enrol(self, kind: str, sender: str, payload: bytes) -> None:
-        """Take a hello or an opening.
+        """Take a hello, an opening or capsules.
 
         Raises:
             RecordError: it is late, doubled or not asked for.
@@ -122,11 +128,11 @@ class Keyring:
 
     def go_on(self) -> tuple[Message, ...]:
         """Go on with the set-up if nobody is waited for any more."""
-        return self._broadcast(self._gathering.go_on())
+        return self._carried(self._gathering.go_on())
 
     def tick(self) -> tuple[Message, ...]:
         """Go on with the set-up without those who are missing."""
-        return self._broadcast(self._gathering.tick())
+        return self._carried(self._gathering.tick())
 
     def offer(self, sender: int, blob: bytes) -> None:
         """Keep an offer for the next epoch.
@@ -135,8 +141,8 @@ class Keyring:
             RecordError: it is late, or early.
             FaultError: it is not one, and its sender at fault.
         """
-        if sender not in self.setup.members:
-            raise RecordError("an offer of somebody who did not take part in the set-up")
+        if sender not in self.setup.members or sender in self._out:
+            raise RecordError("an offer of somebody who did not take part in the whole set-up")
         offer = read_offer(self._plan, self.setup, self.setup.trust, sender, blob)
         if offer.epoch != self.next_number:
             raise RecordError(f"an offer for epoch {offer.epoch}, while {self.next_number} is next")
@@ -158,26 +164,42 @@ class Keyring:
         """
         if len(self._offers) < self._plan.min_clients:
             return ()
-        self._latest = Epoch(self.next_number, self._offers)
+        offers = self._offers
+        disputed = self._disputed(offers)
+        self._latest = Epoch(self.next_number, offers, disputed)
         self._offers = {}
-        offers = self._latest.offers
         cohort = tuple(sorted(offers))
         sent = []
         for index in cohort:
             near = [offers[peer] for peer in self.setup.neighbours[index] if peer in offers]
-            entries = tuple(Entry(o.dealer, o.record, o.sealed_for(index)) for o in near)
-            listed = KeyList(self._latest.number, cohort, entries)
+            entries = [Entry(o.dealer, o.record, o.sealed_for(index)) for o in near]
+            for place, offer in enumerate(near):
+                if disputed and _pair(index, offer.dealer) in disputed:
+                    entries[place] = replace(entries[place], shown=offer.show_pair(index))
+            listed = KeyList(self._latest.number, cohort, tuple(entries))
             sent.append(self.message(index, "keys", SET_UP, listed.to_bytes()))
         return tuple(sent)
+
+    def _disputed(self, offers: Mapping[int, Offer]) -> frozenset[tuple[int, int]]:
+        """The pairs whose ends committed to different secrets: one of the two is corrupt, and nobody can say which."""
+        found, places = set(), self.setup.places
+        committed = {index: offer.dealt.pairs for index, offer in offers.items()}
+        # A server does this once for each edge and sum.
+        for index, mine in committed.items():
+            for peer, place in places[index].items():
+                if peer > index and peer in committed:
+                    at, other = KEY_BYTES * place, KEY_BYTES * places[peer][index]
+                    if mine[at : at + KEY_BYTES] != committed[peer][other : other + KEY_BYTES]:
+                        found.add((index, peer))
+        return frozenset(found)
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""
         return self._message(self._plan.clients[receiver], kind, place, payload)
 
-    def _broadcast(self, sent: tuple[str, bytes] | None) -> tuple[Message, ...]:
-        if sent is None:
-            return ()
-        return (self._message("clients", sent[0], SET_UP, sent[1]),)
+    def _carried(self, sent: tuple[Sent, ...]) -> tuple[Message, ...]:
+        self._out.update(self._plan.clients.index(name) for name in self._gathering.left_out)
+        return tuple(self._message(receiver, kind, SET_UP, payload) for receiver, kind, payload in sent)
 
     def _message(self, receiver: str, kind: str, place: Key, payload: bytes) -> Message:
         return Message(
@@ -189,3 +211,7 @@ class Keyring:
             upload=place[1],
             payload=payload,
         )
+
+
+def _pair(one: int, other: int) -> tuple[int, int]:
+    return (one, other) if one < other else (other, one)

@@ -1,4 +1,4 @@
-"""Keys: a channel key for each session, and for each epoch one X25519 pair and one self-mask seed.
+"""Keys: one X25519 pair and one self-mask seed for each epoch, and what masks and boxes are derived from.
 
 X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). An epoch is one sum's worth of keys.
 """
@@ -36,25 +36,20 @@ def digest(labels: Labels) -> bytes:
 
 @holds_secrets
 class AgreementKey:
-    """An X25519 private key of 32 bytes that can be erased, as far as Python allows.
+    """An X25519 private key that can be erased: it goes with the last reference to what OpenSSL keeps of it."""
 
-    The bytes are overwritten by `erase`; copies inside OpenSSL go with the last reference to them.
-    """
-
-    __slots__ = ("_bytes", "_key", "public")
+    __slots__ = ("_key", "public")
 
     def __init__(self, private: bytes) -> None:
         """Take 32 uniformly random bytes; X25519 clamps them."""
-        self._bytes = bytearray(private)
         self._key: X25519PrivateKey | None = X25519PrivateKey.from_private_bytes(private)
         self.public = self._key.public_key().public_bytes_raw()
 
-    def secret_bytes(self) -> bytes:
-        """The private bytes, for sharing them."""
-        return bytes(self._bytes)
+    def agree(self, peer: bytes, labels: Labels, secret: bytes = b"") -> bytes:
+        """Derive the 32-byte key shared with the holder of `peer` for one purpose, from another shared `secret` too.
 
-    def agree(self, peer: bytes, labels: Labels) -> bytes:
-        """Derive the 32-byte key shared with the holder of `peer` for one purpose.
+        The other secret goes first, as NIST SP 800-56C rev. 2, section 2, has it for a hybrid of a standard and
+        another secret; it always has the same length for one purpose.
 
         Raises:
             RecordError: `peer` is no usable public key (wrong length, or of small order, so that the shared secret
@@ -66,11 +61,10 @@ class AgreementKey:
             shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError as error:
             raise RecordError("a public key is not a usable X25519 key") from error
-        return hkdf(shared, labels)
+        return hkdf(secret + shared, labels)
 
     def erase(self) -> None:
-        """Overwrite the bytes and forget the key."""
-        self._bytes[:] = bytes(len(self._bytes))
+        """Forget the key."""
         self._key = None
 
 
@@ -107,14 +101,19 @@ class MaskContext:
     upload: str
     model: bytes
 
-    def labels(self, purpose: str, *names: str) -> Labels:
-        """The HKDF labels of one purpose, names in the order given."""
+    def labels(self, purpose: str, *names: str | bytes) -> Labels:
+        """The HKDF labels of one purpose, names and keys in the order given."""
         place: Labels = (self.protocol, self.session, self.setup, self.epoch, self.round, self.upload, self.model)
-        return ("masks 2", purpose, *place, *names)
+        return ("masks 3", purpose, *place, *names)
 
-    def pair_key(self, mine: AgreementKey, peer: bytes, first: str, second: str) -> bytes:
-        """The mask key of the pair; `first` comes before `second` in the plan and adds, `second` subtracts."""
-        return mine.agree(peer, self.labels("pair", first, second))
+    def pair_key(self, mine: AgreementKey, peer: bytes, first: str, second: str, secret: bytes | None) -> bytes:
+        """The mask key of the pair; `first` comes before `second` in the plan and adds, `second` subtracts.
+
+        `secret`: the 32 bytes that the two share beside X25519 (`crypto.protocols.masks.vault`); None for a pair that
+        committed to different ones, of which one end is corrupt.
+        """
+        purpose = "disputed pair" if secret is None else "pair"
+        return mine.agree(peer, self.labels(purpose, first, second, *sorted((mine.public, peer))), secret or b"")
 
     def self_key(self, seed: bytes, name: str) -> bytes:
         """The key of a client's own mask, from its 32-byte seed."""

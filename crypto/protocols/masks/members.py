@@ -1,7 +1,7 @@
 """Set-up: who takes part, and the graph that nobody chose.
 
-Each client sends a *hello* (identity, commitments to its channel key and to nonces). The server repeats all hellos
-as the *directory*; each client opens its nonce and its channel key for that directory; the hash of all openings seeds
+Each client sends a *hello* (identity, commitments to its channel keys and to nonces). The server repeats all hellos
+as the *directory*; each client opens its nonce and its channel keys for that directory; the hash of all openings seeds
 the graph. A client that does not open is left out and the others open their next nonce for a new directory, at most
 `attempts` times: so corrupt clients choose among that many graphs at most. The nonces are a chain of hashes, of which
 the hello shows the end: each is the commitment to the next.
@@ -30,7 +30,7 @@ from crypto.wire.values import pack_value
 
 @dataclass(frozen=True)
 class Member:
-    """One client's hello: its place in the plan, identity, commitments to its X25519 channel key and first nonce."""
+    """One client's hello: its place in the plan, identity, commitments to its channel keys and first nonce."""
 
     index: int
     name: str
@@ -54,7 +54,9 @@ class Directory:
 
 @dataclass(frozen=True)
 class Opening:
-    """What one member opened: a nonce, secret until every client had committed to its own, and its channel key."""
+    """What one member opened: a nonce, secret until every client had committed to its own, and its channel keys
+    (`crypto.protocols.masks.channels.ChannelKey.public`).
+    """
 
     nonce: bytes = field(repr=False)
     sealing: bytes
@@ -63,7 +65,7 @@ class Opening:
 @dataclass(frozen=True)
 class Setup:
     """A finished set-up: `neighbours` maps each member's index to those of its neighbours, sorted; `sealings` to its
-    channel key.
+    channel keys.
     """
 
     directory: Directory
@@ -107,7 +109,7 @@ def commitment(session: str, name: str, attempt: int, nonce: bytes) -> bytes:
 
 
 def channel_commitment(session: str, name: str, sealing: bytes) -> bytes:
-    """What a client publishes before it may know any other channel key; hiding, as that key is random."""
+    """What a client publishes before it may know any other's channel keys; hiding, as those are random."""
     return digest(("masks channel key 1", session, name, sealing))
 
 
@@ -186,12 +188,12 @@ def _directory(plan: Plan, attempt: int, members: Sequence[Member], label: bytes
 
 
 def write_opening(plan: Plan, identity: Identity, directory: Directory, nonce: bytes, sealing: bytes) -> bytes:
-    """A client's nonce and channel key, opened for this directory only."""
+    """A client's nonce and channel keys, opened for this directory only."""
     return write_record(identity, plan.session, "open", pack_value([directory.digest, nonce, sealing]))
 
 
 def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes, trust: Trust) -> Opening:
-    """Return nonce and channel key.
+    """Return nonce and channel keys.
 
     Raises:
         RecordError: it is not the member's, or for another directory.
@@ -206,18 +208,20 @@ def read_opening(plan: Plan, directory: Directory, member: Member, record: bytes
                 given = commitment(plan.session, member.name, attempt, given)
             channel = channel_commitment(plan.session, member.name, sealing)
             if (given, channel) == (member.nonce, member.channel):
-                if usable(sealing):
+                if len(sealing) == 2 * KEY_BYTES and usable(sealing[:KEY_BYTES]):
                     return Opening(nonce, sealing)
                 raise FaultError(f"the channel key of {member.name!r} is no usable X25519 key")
     raise FaultError(f"the opening of {member.name!r} does not fit its commitments")
 
 
 def sharers(openings: Mapping[str, Opening]) -> list[str]:
-    """The names of those whose channel key another has as well."""
+    """The names of those of whose channel keys another has one as well, in order."""
     holders: dict[bytes, list[str]] = {}
     for name, opening in openings.items():
-        holders.setdefault(opening.sealing, []).append(name)
-    return [name for names in holders.values() if len(names) > 1 for name in names]
+        for key in (opening.sealing[:KEY_BYTES], opening.sealing[KEY_BYTES:]):
+            holders.setdefault(key, []).append(name)
+    found = {name for names in holders.values() if len(names) > 1 for name in names}
+    return [name for name in openings if name in found]
 
 
 def read_openings(plan: Plan, directory: Directory, payload: bytes, trust: Trust) -> Setup:

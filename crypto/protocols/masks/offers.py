@@ -1,7 +1,8 @@
 """Offers: one client's keys for one epoch, and the shares of their secrets for its neighbours.
 
 An offer's record (signed) holds the epoch, the X25519 public key, a commitment to the self-mask seed, and the
-hash of the commitments to all shares; the commitments and the sealed shares travel beside it. A holder checks
+hash of the commitments to all shares and to the secrets of pairs, and of their vault (`crypto.protocols.masks.vault`);
+those and the sealed shares travel beside it. A holder checks
 its share against the commitment on arrival, so whoever later sends one that does not fit is at fault itself;
 and if shares that fit do not give the committed secret, the dealer is.
 """
@@ -20,10 +21,11 @@ from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import FaultError, RecordError
-from crypto.protocols.masks.keys import AgreementKey, Labels, digest, open_box, seal
+from crypto.protocols.masks.keys import Labels, digest, open_box, seal
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.records import read_record, unpack, write_record
 from crypto.protocols.masks.shamir import SHARE_BYTES, split
+from crypto.protocols.masks.vault import Dealt, agreement_key, lock, pair_commitment, pair_secret
 from crypto.wire.values import pack_value
 
 SELF, PAIR = 0, 1
@@ -34,27 +36,39 @@ _PLACE = struct.Struct("<IIB")
 
 @holds_secrets
 class EpochKeys:
-    """The secrets behind one's own offer: erased as soon as the masks are made."""
+    """The secrets behind one's own offer: erased as soon as the masks are made.
+
+    `secrets`: those shared with each neighbour for this epoch; `commitments`: to them, as in the offer.
+    """
 
     def __init__(self, epoch: int, random: RandomBytes) -> None:
         self.epoch = epoch
-        self.pair = AgreementKey(random(KEY_BYTES))
+        self._root = bytearray(random(KEY_BYTES))
+        self.pair = agreement_key(bytes(self._root))
         self._seed = bytearray(random(KEY_BYTES))
+        self.secrets: dict[int, bytes] = {}
+        self.commitments: dict[int, bytes] = {}
         self.own_shares: SharePair = (b"", b"")
+
+    def root(self) -> bytes:
+        """What the agreement key and the vault's key are derived from."""
+        return bytes(self._root)
 
     def seed(self) -> bytes:
         """The seed of the self mask."""
         return bytes(self._seed)
 
     def erase(self) -> None:
-        """Overwrite the two secrets; one's own share of each stays until the epoch is over."""
+        """Overwrite root and seed, and forget the rest; one's own share of the two stays until the epoch is over."""
         self.pair.erase()
+        self.secrets.clear()
+        self._root[:] = bytes(len(self._root))
         self._seed[:] = bytes(len(self._seed))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What the server keeps of a checked offer; commitments and boxes lie in the order of `places`."""
+    """What the server keeps of a checked offer; what is `dealt`, and boxes, lie in the order of `places`."""
 
     dealer: int
     epoch: int
@@ -62,7 +76,7 @@ class Offer:
     seed_commitment: bytes
     record: bytes
     places: Mapping[int, int]
-    joined: bytes
+    dealt: Dealt
     boxes: Sequence[bytes]
 
     def commitment(self, holder: int, kind: int) -> bytes:
@@ -72,7 +86,15 @@ class Offer:
             KeyError: somebody who holds none.
         """
         start = KEY_BYTES * (2 * self.places[holder] + kind)
-        return self.joined[start : start + KEY_BYTES]
+        return self.dealt.shares[start : start + KEY_BYTES]
+
+    def show_pair(self, holder: int) -> bytes:
+        """What shows one holder the commitment to the secret of their pair (`vault.read_pair`).
+
+        Raises:
+            KeyError: somebody who holds none.
+        """
+        return self.dealt.show_pair(self.places[holder])
 
     def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
         """What one holder gets: both commitments and the box.
@@ -83,7 +105,8 @@ class Offer:
         place = self.places[holder]
         start = 2 * KEY_BYTES * place
         middle = start + KEY_BYTES
-        return self.joined[start:middle], self.joined[middle : middle + KEY_BYTES], self.boxes[place]
+        shares = self.dealt.shares
+        return shares[start:middle], shares[middle : middle + KEY_BYTES], self.boxes[place]
 
 
 @dataclass(frozen=True)
@@ -93,7 +116,7 @@ class Preamble:
     epoch: int
     public: bytes
     seed_commitment: bytes
-    shares_digest: bytes
+    dealt: bytes
 
 
 def share_commitment(session: str, epoch: int, dealer: int, holder: int, kind: int, share: bytes) -> bytes:
@@ -117,32 +140,59 @@ def make_offer(
     setup: Setup,
     identity: Identity,
     keys: EpochKeys,
-    sealings: Mapping[int, bytes],
+    channels: Mapping[int, bytes],
     threshold: int,
     random: RandomBytes,
 ) -> bytes:
-    """Share the secrets of `keys` among this client's holders; returns the offer's bytes.
+    """Share the secrets of `keys` among this client's holders, and lock those of its pairs; returns the offer's bytes.
 
-    `sealings`: the channel key shared with each neighbour. A holder's x-coordinate is its place in the plan
-    plus one.
+    `channels`: the key shared with each neighbour; whoever has none is out of the session, and gets no share. A
+    holder's x-coordinate is its place in the plan plus one.
     """
     dealer, epoch = plan.clients.index(identity.name), keys.epoch
     holders = setup.holders(dealer)
     points = [holder + 1 for holder in holders]
-    shares = [split(secret, threshold, points, random) for secret in (keys.seed(), keys.pair.secret_bytes())]
+    shares = [split(secret, threshold, points, random) for secret in (keys.seed(), keys.root())]
     commitments, boxes = [], []
     for holder, *pair in zip(holders, *shares, strict=True):
         commitments += [share_commitment(plan.session, epoch, dealer, holder, kind, pair[kind]) for kind in KINDS]
         if holder == dealer:
             keys.own_shares = (pair[SELF], pair[PAIR])
-            boxes.append(b"")
-        else:
+        if holder in channels:
             context = _box_context(plan, setup, epoch, dealer, holder)
-            boxes.append(seal(sealings[holder], pair[SELF] + pair[PAIR], context, random))
-    joined = b"".join(commitments)
+            boxes.append(seal(channels[holder], pair[SELF] + pair[PAIR], context, random))
+        else:
+            boxes.append(b"")
+    dealt = _deal(plan, setup, dealer, keys, channels, b"".join(commitments), random)
     seed = seed_commitment(plan.session, epoch, dealer, keys.seed())
-    body = pack_value([epoch, keys.pair.public, seed, digest(("shares", joined))])
-    return pack_value([write_record(identity, plan.session, "offer", body), joined, boxes])
+    body = pack_value([epoch, keys.pair.public, seed, dealt.digest])
+    return pack_value([write_record(identity, plan.session, "offer", body), dealt.to_bytes(), boxes])
+
+
+def _deal(
+    plan: Plan,
+    setup: Setup,
+    dealer: int,
+    keys: EpochKeys,
+    channels: Mapping[int, bytes],
+    shares: bytes,
+    random: RandomBytes,
+) -> Dealt:
+    """Derive the secrets of this client's pairs, commit to them and lock them."""
+    session, epoch, holders = plan.session, keys.epoch, setup.holders(dealer)
+    for holder in holders:
+        ends = (dealer, holder)
+        if holder == dealer:
+            continue
+        if holder in channels:
+            secret = pair_secret(channels[holder], session, setup.digest, epoch, ends)
+        else:
+            secret = random(KEY_BYTES)
+        keys.secrets[holder], keys.commitments[holder] = secret, pair_commitment(session, epoch, ends, secret)
+    none = bytes(KEY_BYTES)
+    secrets = [keys.secrets.get(holder, none) for holder in holders]
+    vault = lock(session, epoch, dealer, keys.root(), secrets, random)
+    return Dealt(shares, b"".join(keys.commitments.get(holder, none) for holder in holders), vault)
 
 
 def read_preamble(plan: Plan, trust: Trust, name: str, record: bytes) -> Preamble:
@@ -153,9 +203,9 @@ def read_preamble(plan: Plan, trust: Trust, name: str, record: bytes) -> Preambl
         FaultError: it is malformed, or its key is of small order.
     """
     match unpack(read_record(trust, plan.session, "offer", name, record)):
-        case [int(epoch), bytes(public), bytes(seed), bytes(shares)]:
-            if epoch >= 0 and usable(public) and len(seed) == len(shares) == KEY_BYTES:
-                return Preamble(epoch, public, seed, shares)
+        case [int(epoch), bytes(public), bytes(seed), bytes(dealt)]:
+            if epoch >= 0 and usable(public) and len(seed) == len(dealt) == KEY_BYTES:
+                return Preamble(epoch, public, seed, dealt)
     raise FaultError(f"the offer of {name!r} is malformed")
 
 
@@ -172,9 +222,13 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
             raise FaultError(f"the offer of {plan.clients[dealer]!r} is malformed")
     preamble = read_preamble(plan, trust, plan.clients[dealer], record)
     holders = setup.holders(dealer)
-    if len(joined) != 2 * KEY_BYTES * len(holders) or len(boxes) != len(holders):
+    try:
+        dealt = Dealt.from_bytes(joined, len(holders))
+    except RecordError as error:
+        raise FaultError(f"the offer of {plan.clients[dealer]!r} is not for its holders: {error}") from error
+    if len(boxes) != len(holders):
         raise FaultError(f"the offer of {plan.clients[dealer]!r} has another number of shares than holders")
-    if digest(("shares", joined)) != preamble.shares_digest or not all(isinstance(box, bytes) for box in boxes):
+    if dealt.digest != preamble.dealt or not all(isinstance(box, bytes) for box in boxes):
         raise FaultError(f"the commitments of {plan.clients[dealer]!r} are not those it signed")
     places = setup.places[dealer]
     return Offer(
@@ -184,7 +238,7 @@ def read_offer(plan: Plan, setup: Setup, trust: Trust, dealer: int, blob: bytes)
         seed_commitment=preamble.seed_commitment,
         record=record,
         places=places,
-        joined=joined,
+        dealt=dealt,
         boxes=boxes,
     )
 

@@ -13,17 +13,21 @@ from crypto.planning.plans import Plan
 from crypto.protocols.faults import Fault
 from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.evidence import fits, write_dealing
-from crypto.protocols.masks.keys import AgreementKey, MaskContext
+from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.offers import PAIR, SELF, Offer, share_commitment
 from crypto.protocols.masks.shamir import lagrange_weights, recover
 from crypto.protocols.masks.stream import Ring, apply_masks
+from crypto.protocols.masks.vault import agreement_key, unlock
 
 
 @holds_secrets
 @dataclass(repr=False)
 class Recovery:
-    """The shares of one epoch, checked on arrival against the dealers' commitments."""
+    """The shares of one epoch, checked on arrival against the dealers' commitments.
+
+    `disputed`: the pairs, each in order, whose ends committed to different secrets.
+    """
 
     plan: Plan
     setup: Setup
@@ -31,6 +35,7 @@ class Recovery:
     threshold: int
     survivors: tuple[int, ...]
     dropped: tuple[int, ...]
+    disputed: frozenset[tuple[int, int]] = frozenset()
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
     _complaints: dict[int, set[int]] = field(default_factory=dict)
     _secrets: dict[int, bytes] = field(default_factory=dict)
@@ -81,7 +86,7 @@ class Recovery:
                     )
                     found.append(Fault(name=self.plan.clients[dealer], reason=why))
             elif not self._recover(dealer):
-                why = f"{self._name(dealer)} dealt shares that do not give its committed secret"
+                why = f"{self._name(dealer)} dealt shares that do not give its committed secrets"
                 found.append(Fault(name=self.plan.clients[dealer], reason=why, dealing=self._dealing(dealer)))
         return found
 
@@ -95,19 +100,21 @@ class Recovery:
         """
         names = self.plan.clients
         subtract = [context.self_key(self._secrets[dealer], names[dealer]) for dealer in self.survivors]
-        add = []
+        add: list[bytes] = []
         alive = frozenset(self.survivors)
         for dealer in self.dropped:
-            pair = AgreementKey(self._secrets[dealer])
+            root, vault = self._secrets[dealer], self.offers[dealer].dealt.vault
+            pair, holders = agreement_key(root), self.setup.holders(dealer)
+            secrets = unlock(context.session, context.epoch, dealer, root, holders, vault)
             for peer in self.setup.neighbours[dealer]:
                 if peer not in alive:
                     continue
                 public = self.offers[peer].public
+                first, second = min(peer, dealer), max(peer, dealer)
+                secret = None if (first, second) in self.disputed else secrets[peer]
+                key = context.pair_key(pair, public, names[first], names[second], secret)
                 # The first of a pair added the mask: what the survivor did is undone.
-                if peer < dealer:
-                    subtract.append(context.pair_key(pair, public, names[peer], names[dealer]))
-                else:
-                    add.append(context.pair_key(pair, public, names[dealer], names[peer]))
+                (subtract if peer < dealer else add).append(key)
             pair.erase()
         self._shares.clear()
         self._secrets.clear()
@@ -130,7 +137,8 @@ class Recovery:
             self._weights[holders] = lagrange_weights([holder + 1 for holder in holders])
         secret = recover(self._weights[holders], [held[holder] for holder in holders])
         offer = self.offers[dealer]
-        if not fits(self.plan.session, offer.epoch, dealer, self._kind(dealer), secret, offer):
+        holders_of = self.setup.holders(dealer)
+        if not fits(self.plan.session, dealer, self._kind(dealer), secret, offer, holders_of, offer.dealt):
             return False
         self._secrets[dealer] = secret or b""
         return True

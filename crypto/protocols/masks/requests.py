@@ -24,11 +24,16 @@ _ALIGNED = 16
 
 @dataclass(frozen=True)
 class Entry:
-    """A neighbour's offer as its holder gets it: the signed record; both commitments and the sealed box."""
+    """A neighbour's offer as its holder gets it: the signed record; both commitments and the sealed box.
+
+    `shown`: where the two committed to different secrets of their pair, what shows the neighbour's commitment
+    (`crypto.protocols.masks.vault.read_pair`); else empty.
+    """
 
     dealer: int
     record: bytes
     sealed: tuple[bytes, bytes, bytes]
+    shown: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class KeyList:
 
     def to_bytes(self) -> bytes:
         """Write it."""
-        rows = [[entry.dealer, entry.record, *entry.sealed] for entry in self.entries]
+        rows = [[entry.dealer, entry.record, *entry.sealed, entry.shown] for entry in self.entries]
         return pack_value([self.epoch, list(self.cohort), rows])
 
     @staticmethod
@@ -55,8 +60,8 @@ class KeyList:
 
 def _entry(row: object) -> Entry:
     match row:
-        case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box)]:
-            return Entry(dealer, record, (first, second, box))
+        case [int(dealer), bytes(record), bytes(first), bytes(second), bytes(box), bytes(shown)]:
+            return Entry(dealer, record, (first, second, box), shown)
     raise FaultError("an entry of a key list is malformed")
 
 

@@ -135,7 +135,7 @@ class MaskServer:
             self._faults.in_message(item, reason)
 
     def _take(self, item: Message, sender: int) -> tuple[Item, ...]:
-        if item.kind in ("hello", "open"):
+        if item.kind in ("hello", "open", "capsules"):
             return self._enrol(item)
         if item.kind in ("offer", "spent"):
             self._keys.offer(sender, item.payload)
@@ -297,7 +297,7 @@ class MaskServer:
             upload=upload,
             model=model,
         )
-        recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped)
+        recovery = Recovery(plan, setup, epoch.offers, self._parameters.threshold, survivors, dropped, epoch.disputed)
         signed = statement(context, epoch.offers, survivors)
         opening = _Opening(context, pile.total.take(), survivors, signed, recovery, frozenset(survivors))
         current.piles, current.opening = {}, opening

@@ -13,12 +13,14 @@ from crypto.errors import CryptoError
 from crypto.keys.randomness import KeyedStream, derive_key
 from crypto.protocols.masks import rules
 from crypto.protocols.masks.adding import unpack_bits
+from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.keys import AgreementKey, MaskContext, hkdf
 from crypto.protocols.masks.offers import PAIR, SELF, read_offer
 from crypto.protocols.masks.recovery import signed_total
 from crypto.protocols.masks.requests import Shares, UnmaskRequest, read_masked, write_survivors
 from crypto.protocols.masks.shamir import lagrange_weights, recover
 from crypto.protocols.masks.stream import apply_masks
+from crypto.protocols.masks.vault import agreement_key, unlock
 from crypto.wire.messages import Message
 
 Vector = npt.NDArray[np.int64]
@@ -61,6 +63,14 @@ class Spy:
             return None
         return recover(lagrange_weights([holder + 1 for holder in holders]), [held[holder] for holder in holders])
 
+    def secrets(self, epoch: int, dealer: int, root: bytes) -> Mapping[int, bytes]:
+        """What a root opens of a vault; nothing if it is another epoch's."""
+        vault, holders = self.offers[epoch, dealer].dealt.vault, self.setup.holders(dealer)
+        try:
+            return unlock(self.plan.session, epoch, dealer, root, holders, vault)
+        except RecordError:
+            return {}
+
     def vector(self, epoch: int, victim: int, cohort: Iterable[int], seed: bytes | None, pair: bytes | None) -> Vector:
         """What is left of the victim's message after all masks that these secrets give are taken off."""
         message, model, packed = self.masked[epoch, victim]
@@ -77,13 +87,14 @@ class Spy:
         bits = self.plan.ring_bits(upload.name)
         ring = unpack_bits(packed, upload.length, bits)
         add, subtract = [], []
+        secrets = {} if pair is None else self.secrets(epoch, victim, pair)
         if seed is not None:
             subtract.append(context.self_key(seed, names[victim]))
         for peer in self.setup.neighbours[victim] if pair is not None else ():
             if peer in cohort and pair is not None:
                 first, second = sorted((victim, peer))
                 public = self.offers[epoch, peer].public
-                key = context.pair_key(AgreementKey(pair), public, names[first], names[second])
+                key = context.pair_key(agreement_key(pair), public, names[first], names[second], secrets.get(peer))
                 (subtract if victim < peer else add).append(key)
         apply_masks(ring, add, subtract)
         return signed_total(ring, bits)
@@ -228,7 +239,9 @@ def sum_of_one(cohort: Any) -> bool:
     public, names = spy.offers[0, victim].public, cohort.plan.clients
     for place, secret in pairs.items():
         first, second = sorted((victim, place))
-        key = context.pair_key(AgreementKey(secret or b""), public, names[first], names[second])
+        root = secret or b""
+        shared = spy.secrets(0, place, root)[victim]
+        key = context.pair_key(agreement_key(root), public, names[first], names[second], shared)
         apply_masks(ring, *(([], [key]) if victim < place else ([key], [])))
     return np.array_equal(signed_total(ring, cohort.plan.ring_bits("update")), vectors["client002"])
 
@@ -320,9 +333,10 @@ def weak_history(rounds: int) -> tuple[Mapping[int, Vector], Mapping[int, Vector
     opened in them. Returns what the server then computes, and the truth.
     """
     stream = KeyedStream(derive_key(bytes(32), "weak history"))
-    victim, peers = AgreementKey(stream(32)), [AgreementKey(stream(32)) for _ in range(3)]
+    private = stream(32)
+    victim, peers = AgreementKey(private), [AgreementKey(stream(32)) for _ in range(3)]
     truth, computed = {}, {}
-    reconstructed = AgreementKey(victim.secret_bytes())
+    reconstructed = AgreementKey(private)
     for number in range(rounds - 1):
         vector = np.frombuffer(stream(40), dtype=np.uint32).copy()
         seed = stream(32)
@@ -356,7 +370,7 @@ def test_ten_rounds_recorded_a_drop_in_the_tenth_and_the_rest_stays_hidden(
     assert sent == list(range(13))
     tenth = spy.secret(9, victim, PAIR)
     assert tenth is not None
-    assert AgreementKey(tenth).public == spy.offers[9, victim].public
+    assert agreement_key(tenth).public == spy.offers[9, victim].public
     for epoch in sent:
         seed, pair = (spy.secret(epoch, victim, kind) for kind in (SELF, PAIR))
         # Exactly one of the two is ever known, and in the tenth round it is the pair key alone.

@@ -168,8 +168,11 @@ class Recorder:
         def self_key(context: MaskContext, seed: bytes, name: str) -> bytes:
             return self.called(real_self(context, seed, name), name)
 
-        def pair_key(context: MaskContext, mine: AgreementKey, peer: bytes, first: str, second: str) -> bytes:
-            return self.called(real_pair(context, mine, peer, first, second), first, second)
+        def pair_key(
+            context: MaskContext, mine: AgreementKey, peer: bytes, first: str, second: str, secret: bytes | None
+        ) -> bytes:
+            assert secret is not None
+            return self.called(real_pair(context, mine, peer, first, second, secret), first, second)
 
         def apply_masks(vector: Ring, add: list[bytes], subtract: list[bytes]) -> None:
             self.applied.append((add, subtract))

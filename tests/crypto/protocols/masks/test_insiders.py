@@ -50,8 +50,8 @@ def expect_named(cohort: Cohort, outcome: Any, vectors: Any, *names: str, withou
 def test_a_channel_key_of_small_order(key: bytes, mode: str, make_masks: Make) -> None:
     cohort = make_masks(mode=mode, ready=False)
     inner = cohort.parties["client003"]._inner._enrolment
-    inner.sealing.public = key
-    inner._hello = write_hello(cohort.plan, cohort.identities["client003"], key, inner._nonces[0])
+    inner.sealing.public = key + inner.sealing.public[32:]
+    inner._hello = write_hello(cohort.plan, cohort.identities["client003"], inner.sealing.public, inner._nonces[0])
     cohort.set_up()
     assert sum(cohort.parties[name].ready for name in cohort.plan.clients) == 7
     vectors = cohort.vectors("small order")
@@ -77,9 +77,10 @@ def test_a_channel_key_cannot_be_copied_from_an_honest_client(make_masks: Make) 
         if message.kind != "open":
             return (message,)
         directory = next(iter(cohort.parties["client000"].public.of.directories.values()))
-        nonce = unpack_value(message.payload[96:])[1]  # type: ignore[index]
+        record, lattice = unpack_value(message.payload)  # type: ignore[misc]
+        nonce = unpack_value(record[96:])[1]  # type: ignore[index]
         mine = write_opening(cohort.plan, cohort.identities["client007"], directory, nonce, seen["client000"])
-        return (replace(message, payload=mine),)
+        return (replace(message, payload=pack_value([mine, lattice])),)
 
     honest = cohort.parties["client000"]
     seen["client000"] = honest._inner._enrolment.sealing.public
@@ -264,7 +265,7 @@ def test_complaints_alone_blame_nobody(make_masks: Make) -> None:
 
 
 def test_silence_is_no_fault(make_masks: Make) -> None:
-    for kind in ("hello", "open", "offer", "masked", "confirmed", "shares"):
+    for kind in ("hello", "open", "capsules", "offer", "masked", "confirmed", "shares"):
         cohort = make_masks(mode="active", ready=False)
         cohort.lose = lambda message, kind=kind: message.kind == kind and message.sender == "client002"
         cohort.set_up()
@@ -277,7 +278,7 @@ def test_silence_is_no_fault(make_masks: Make) -> None:
         assert outcome.blamed == ()
 
 
-@pytest.mark.parametrize("kind", ["hello", "open", "offer", "masked", "confirmed", "shares"])
+@pytest.mark.parametrize("kind", ["hello", "open", "capsules", "offer", "masked", "confirmed", "shares"])
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x90", pack_value([[]] * 50), b"\x00" * 200])
 def test_malformed_payloads_of_every_kind(kind: str, payload: bytes, make_masks: Make) -> None:
     def change(message: Message) -> Iterable[Message]:

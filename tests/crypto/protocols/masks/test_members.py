@@ -55,7 +55,7 @@ def test_the_graph_depends_on_every_nonce_and_the_server_sends_none(make_masks: 
     from crypto.protocols.masks.members import finish
 
     trust = Trust(cohort.plan.roster)
-    records = [message.payload for message in first_of(cohort, "open")]
+    records = [unpack_value(message.payload)[0] for message in first_of(cohort, "open")]  # type: ignore[index]
     openings = [
         read_opening(cohort.plan, setup.directory, member, record, trust)
         for member, record in zip(setup.directory.members, records, strict=True)
@@ -71,7 +71,8 @@ def test_nonce_and_channel_key_cannot_be_changed_after_the_commitment(make_masks
     setup = next(iter(cohort.parties["client000"].public.setups.values()))
     directory = next(iter(cohort.parties["client000"].public.directories.values()))
     member, trust = directory.members[2], Trust(cohort.plan.roster)
-    nonce = read_opening(cohort.plan, directory, member, first_of(cohort, "open")[2].payload, trust).nonce
+    record, _ = unpack_value(first_of(cohort, "open")[2].payload)  # type: ignore[misc]
+    nonce = read_opening(cohort.plan, directory, member, record, trust).nonce
     for changed in ((bytes(32), setup.sealings[2]), (nonce, setup.sealings[3])):
         other = write_opening(cohort.plan, cohort.identities["client002"], directory, *changed)
         with pytest.raises(FaultError, match="does not fit its commitments"):
@@ -89,7 +90,9 @@ def test_who_does_not_open_is_left_out_and_the_others_open_another_nonce(make_ma
     vectors = cohort.vectors("left out")
     cohort.expect(cohort.run(0, vectors), vectors, set(vectors) - {"client001", "client006"})
     nonces = [
-        unpack_value(message.payload[96:]) for message in first_of(cohort, "open") if message.sender == "client000"
+        unpack_value(unpack_value(message.payload)[0][96:])  # type: ignore[index]
+        for message in first_of(cohort, "open")
+        if message.sender == "client000"
     ]
     assert len(nonces) == 2
     assert nonces[0][1] != nonces[1][1]  # type: ignore[index]
