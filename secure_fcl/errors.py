@@ -43,5 +43,9 @@ class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""
 
 
+class CarrierLost(SecureFclError):
+    """What carries messages between server and clients is gone, or is another release than this one was tested with."""
+
+
 class InputRefused(SecureFclError):
     """What was given to a model, or to a call of the Python API, has another shape, kind or type than it needs."""

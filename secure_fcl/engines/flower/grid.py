@@ -1,0 +1,203 @@
+"""The server's side over Flower: the `Parties` that reaches clients through a grid of SuperNodes.
+
+Only `push_messages` and `pull_messages` of the grid are used: `send_and_receive` looks for answers every three seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+from httpx import HTTPError
+
+from crypto.keys.roster import Roster, Trust
+from secure_fcl.engines import commands as c
+from secure_fcl.engines.flower.contents import ASK, GREET, from_content, to_content
+from secure_fcl.engines.flower.greeting import greeted, new_challenge
+from secure_fcl.engines.frames import from_frame, grouped, to_frame
+from secure_fcl.engines.parties import Answer, Party, parties_of
+from secure_fcl.errors import CarrierLost, FrameRefused, SecureFclError
+
+POLL_SECONDS = 0.05
+GREET_AGAIN_SECONDS = 5.0
+_ANSWERS: Mapping[type[object], type[c.Reply]] = {
+    c.Keys: c.Answered, c.Deliver: c.Answered, c.Visit: c.Sent, c.Settle: c.Settled,
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Greeted:
+    """A challenge that is out: the node, what it is to sign, and until when nobody else is asked there."""
+
+    node: int
+    challenge: bytes
+    until: float
+
+
+class GridParties:
+    """The `Parties` behind a grid.
+
+    A node is a client's once it has signed a fresh challenge with the client's own key of the roster; Flower's own
+    node numbers prove nothing about clients. Whoever is silent for a whole deadline is not present until it has
+    answered a new challenge: Flower lists a killed node for up to a minute more, and each ask to it would cost a
+    deadline.
+
+    Args:
+        grid: of the ServerApp.
+        roster: public keys of all parties.
+        clients: how many clients the run has.
+        deadline: seconds that an ask lives where its caller names none; it is Flower's TTL too, which is 12 hours
+            otherwise.
+    """
+
+    def __init__(self, grid: Grid, roster: Roster, clients: int, *, deadline: float) -> None:
+        self._grid = grid
+        self._trust = Trust(roster)
+        self._clients = parties_of(clients)
+        self._deadline = deadline
+        self._nodes: dict[Party, int] = {}
+        self._silent: set[Party] = set()
+        self._greetings: dict[str, _Greeted] = {}
+
+    def present(self) -> tuple[Party, ...]:
+        """See `Parties`: who has proven its name and was not silent since.
+
+        Raises:
+            CarrierLost: the SuperLink cannot be reached.
+        """
+        self._greet()
+        return tuple(sorted((p for p in self._nodes if p not in self._silent), key=self._clients.__getitem__))
+
+    def wait(self, seconds: float) -> tuple[Party, ...]:
+        """Wait until all clients are present, but no longer than that; return who is.
+
+        Raises:
+            CarrierLost: the SuperLink cannot be reached.
+        """
+        end = time.monotonic() + seconds
+        while len(present := self.present()) < len(self._clients) and time.monotonic() < end:
+            time.sleep(5 * POLL_SECONDS)
+        return present
+
+    def ask(self, asks: Mapping[Party, c.Ask | c.LabAsk], deadline: float | None = None) -> Iterator[Answer]:
+        """See `Parties`. Without a deadline it is the one that the parties were made with.
+
+        Who answers that it could not, or answers with anything but what was asked for, is missing: one client cannot
+        end the run of others. Of an error only the name of its class is taken.
+
+        Raises:
+            CarrierLost: the SuperLink cannot be reached.
+            SecureFclError: everybody who was asked answered that it could not; names the classes of the errors.
+        """
+        limit = self._deadline if deadline is None else deadline
+        end = time.monotonic() + limit
+        waiting = self._pushed(asks, limit)
+        answered, refused = 0, []
+        while waiting and time.monotonic() < end:
+            replies = self._pulled(waiting)
+            for reply in replies:
+                party = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if party is None:
+                    continue
+                answer = _answer_of(party, asks[party], reply)
+                if isinstance(answer, str):
+                    _log.warning("%s did not do %s: %s", party, type(asks[party]).__name__, answer)
+                    refused.append(answer)
+                    continue
+                answered += 1
+                yield Answer(party=party, reply=answer)
+            if not replies:
+                time.sleep(POLL_SECONDS)
+        self._silent.update(waiting.values())
+        if refused and not answered and not waiting:
+            raise SecureFclError(
+                f"all {len(refused)} clients that were asked to {type(next(iter(asks.values()))).__name__} answered that "
+                f"they could not ({', '.join(sorted(set(refused)))}); look at their logs"
+            )
+
+    def close(self) -> None:
+        """See `Parties`: nobody is reached any more. The grid itself is Flower's to close."""
+        self._nodes.clear()
+        self._greetings.clear()
+
+    def _pushed(self, asks: Mapping[Party, c.Ask | c.LabAsk], limit: float) -> dict[str, Party]:
+        """Send all asks, and return the parties by the number that an answer will name; who has no node is left out."""
+        messages: dict[Party, Message] = {}
+        for ask, parties in grouped(asks):
+            content = to_content(to_frame(ask))
+            for party in parties:
+                if party in self._nodes:
+                    messages[party] = Message(content, self._nodes[party], ASK, ttl=limit)
+        self._push(list(messages.values()))
+        return {message.metadata.message_id: party for party, message in messages.items()}
+
+    def _greet(self) -> None:
+        now, listed = time.monotonic(), set(self._nodes_of_grid())
+        for reply in self._pulled(self._greetings):
+            asked = self._greetings.get(reply.metadata.reply_to_message_id)
+            if asked is not None and (party := self._greeted(asked, reply)) in self._clients:
+                del self._greetings[reply.metadata.reply_to_message_id]
+                self._nodes[party] = asked.node
+                self._silent.discard(party)
+        self._greetings = {number: asked for number, asked in self._greetings.items() if asked.until > now}
+        self._nodes = {party: node for party, node in self._nodes.items() if node in listed}
+        awake = {node for party, node in self._nodes.items() if party not in self._silent}
+        messages = []
+        for node in listed - awake - {asked.node for asked in self._greetings.values()}:
+            challenge = new_challenge()
+            messages.append(Message(to_content(challenge), node, GREET, ttl=self._deadline))
+            self._push(messages[-1:])
+            until = now + (GREET_AGAIN_SECONDS if node not in self._nodes.values() else self._deadline)
+            self._greetings[messages[-1].metadata.message_id] = _Greeted(node=node, challenge=challenge, until=until)
+
+    def _greeted(self, asked: _Greeted, reply: Message) -> Party:
+        if reply.has_error():
+            return ""
+        try:
+            return greeted(from_content(reply.content), asked.challenge, self._trust) or ""
+        except FrameRefused:
+            return ""
+
+    def _nodes_of_grid(self) -> Iterable[int]:
+        try:
+            return self._grid.get_node_ids()
+        except HTTPError as error:
+            raise _lost(error) from error
+
+    def _push(self, messages: list[Message]) -> None:
+        # Numbers are read off the messages: one kind of grid returns None in place of a refused one, another nothing.
+        try:
+            if messages:
+                self._grid.push_messages(messages)
+        except HTTPError as error:
+            raise _lost(error) from error
+
+    def _pulled(self, numbers: Iterable[str]) -> list[Message]:
+        try:
+            wanted = list(numbers)
+            return list(self._grid.pull_messages(wanted)) if wanted else []
+        except HTTPError as error:
+            raise _lost(error) from error
+
+
+def _answer_of(party: Party, ask: c.Ask | c.LabAsk, message: Message) -> c.Reply | str:
+    """Return what a party answered, or the reason why it counts as missing: a class's name or Flower's own code."""
+    if message.has_error():
+        return f"Flower's error {message.error.code}"
+    try:
+        reply = from_frame(from_content(message.content))
+    except FrameRefused:
+        return FrameRefused.__name__
+    if isinstance(reply, c.Failed):
+        return reply.error if reply.error.isidentifier() and len(reply.error) <= 80 else "an error without a name"
+    return reply if isinstance(reply, _ANSWERS.get(type(ask), c.Done)) else f"answered with {type(reply).__name__}"
+
+
+def _lost(error: Exception) -> CarrierLost:
+    return CarrierLost(f"Flower's SuperLink does not answer ({type(error).__name__}); start it again, and --resume")
