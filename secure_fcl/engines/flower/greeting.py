@@ -31,7 +31,7 @@ def greeting(party: Party, identity: Identity, challenge: bytes) -> bytes:
 
 
 def greeted(frame: bytes, challenge: bytes, trust: Trust) -> Party | None:
-    """Return the party that a greeting proves to be of; None if it proves nothing. Never raises for what a node says."""
+    """Return the party that a greeting proves to be of; None if it proves nothing, whatever it is."""
     try:
         match unpack_value(frame):
             case [str(party), bytes(proof)]:

@@ -105,7 +105,7 @@ class GridParties:
                 party = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if party is None:
                     continue
-                answer = _answer_of(party, asks[party], reply)
+                answer = _answer_of(asks[party], reply)
                 if isinstance(answer, str):
                     _log.warning("%s did not do %s: %s", party, type(asks[party]).__name__, answer)
                     refused.append(answer)
@@ -116,9 +116,9 @@ class GridParties:
                 time.sleep(POLL_SECONDS)
         self._silent.update(waiting.values())
         if refused and not answered and not waiting:
+            asked, why = type(next(iter(asks.values()))).__name__, ", ".join(sorted(set(refused)))
             raise SecureFclError(
-                f"all {len(refused)} clients that were asked to {type(next(iter(asks.values()))).__name__} answered that "
-                f"they could not ({', '.join(sorted(set(refused)))}); look at their logs"
+                f"all {len(refused)} clients that were asked for {asked} could not do it ({why}); look at their logs"
             )
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class GridParties:
             raise _lost(error) from error
 
 
-def _answer_of(party: Party, ask: c.Ask | c.LabAsk, message: Message) -> c.Reply | str:
+def _answer_of(ask: c.Ask | c.LabAsk, message: Message) -> c.Reply | str:
     """Return what a party answered, or the reason why it counts as missing: a class's name or Flower's own code."""
     if message.has_error():
         return f"Flower's error {message.error.code}"

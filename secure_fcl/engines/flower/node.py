@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from flwr.app import Message
 
 from crypto.keys.roster import Identity
 from secure_fcl.engines import commands as c
+from secure_fcl.engines.deployed.folder import DeviceFolder
+from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.flower.contents import ASK, GREET, from_content, to_content
 from secure_fcl.engines.flower.greeting import greeting
 from secure_fcl.engines.frames import from_frame, to_frame
@@ -51,3 +54,13 @@ class Node:
         for answer in self.host.answer({self.party: ask}):
             return to_frame(answer.reply)
         raise FrameRefused(f"{self.party} has no answer to {type(ask).__name__}")
+
+
+def node_of(folder: Path) -> Node:
+    """Return the client of a device's folder, as its own disk has it.
+
+    Raises:
+        DeviceRefused, ConfigInvalid: the folder cannot be used.
+    """
+    place = DeviceFolder.read(folder)
+    return Node(place.name, place.identity(), DeployedHost(place))

@@ -6,9 +6,10 @@ API. Flower's own fetcher would unpack and run the application that the server s
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,11 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from httpx import HTTPError
 
 from secure_fcl.engines.flower.contract import require_release
-from secure_fcl.engines.flower.node import Node
+from secure_fcl.engines.flower.node import Node, node_of
 
-IDLE_SECONDS = 0.1
+IDLE_SECONDS = 0.05, 0.5
+"""Between two looks for a message: at first, and at most, twice as long after every look in vain. The node itself looks
+every three seconds."""
 _NAME = "secure-fcl"
 _FETCHING = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
@@ -74,7 +77,7 @@ def serve(node: Node, station: Station, stopped: Callable[[], bool] = lambda: Fa
         CarrierLost: the installed Flower is a release that this was not tested with.
     """
     require_release()
-    away = False
+    away, idle = False, IDLE_SECONDS[0]
     with closing(station.client()) as fetcher:
         while not stopped():
             try:
@@ -85,7 +88,8 @@ def serve(node: Node, station: Station, stopped: Callable[[], bool] = lambda: Fa
                     _log.warning("the SuperNode at %s does not answer: %s", station.address, type(error).__name__)
                 served, away = False, True
             if not served:
-                time.sleep(IDLE_SECONDS)
+                time.sleep(idle)
+            idle = IDLE_SECONDS[0] if served else min(2 * idle, IDLE_SECONDS[1])
 
 
 def _next(node: Node, station: Station, fetcher: RuntimeHttpClient) -> bool:
@@ -104,3 +108,21 @@ def _next(node: Node, station: Station, fetcher: RuntimeHttpClient) -> bool:
         finally:
             alive.stop()
     return True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the client process of one device's folder until it is told to end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="the device's folder")
+    parser.add_argument("--supernode", required=True, help="HOST:PORT of the SuperNode's Runtime API")
+    parser.add_argument("--root", type=Path, help="PEM file that vouches for it; without: no TLS")
+    parser.add_argument("--secret", type=Path, help="file of the secret that the SuperNode has too")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO)
+    # One line for every look for a message.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    serve(node_of(given.folder), Station(address=given.supernode, root=given.root, secret=given.secret))
+
+
+if __name__ == "__main__":
+    main()
