@@ -44,7 +44,7 @@ class ConfigurationDiffers(SecureFclError):
 
 
 class ClaimRefused(SecureFclError):
-    """A device is asked for a second answer to one (run, row, slot, round), or for an answer that a crash took."""
+    """A device is asked for a second answer to an attempt at a round, or for an answer that a crash took."""
 
 
 class DeviceRefused(SecureFclError):

@@ -17,7 +17,6 @@ from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.data.kept import packed
 from secure_fcl.engines.federation import simulated
-from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import JournalRefused, WorkerLost
@@ -71,6 +70,15 @@ def require_room(journals: Path) -> None:
         writable = False
     if not writable:
         raise JournalRefused(f"no journal can be written in {journals}; name a folder that can be made and written")
+
+
+def require_outside(journals: Path, folder: Path) -> None:
+    """Raise JournalRefused if journals would lie inside the run folder that they are to be compared with."""
+    if journals.resolve().is_relative_to(folder.resolve()):
+        raise JournalRefused(
+            f"the journals {journals} lie inside the run folder {folder} and would be set back with it; name a folder "
+            "outside"
+        )
 
 
 def start(

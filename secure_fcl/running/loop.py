@@ -65,7 +65,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._run = folder.identity("run")
-        self._journals = federation.journals is not None or bool(folder.about().get("journals"))
+        self._journals = federation.signs or bool(folder.about().get("journals"))
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
 
     def run(self) -> None:

@@ -74,8 +74,25 @@ def prepare(config: Config, data: Dataset | None = None) -> Prepared:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = data or load_chosen(config.data)
-    scenario = build_scenario(data, config)
+    return _prepared(config, build_scenario(data or load_chosen(config.data), config))
+
+
+def prepare_deployed(config: Config, scenario: Scenario) -> Prepared:
+    """Check what a deployment's server can check before a run: it has the calendar and the test set, no more.
+
+    Raises:
+        ConfigInvalid: the attacks, which read training data, are on, or `identities` names no roster.
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: as `prepare`.
+    """
+    if config.attacks.enabled:
+        raise ConfigInvalid("attacks.enabled = true reads training data, which a server has not; set it to false")
+    if not config.identities:
+        raise ConfigInvalid("identities = '' makes keys in a simulation alone; name the folder of a roster")
+    require_protocol(config.protection)
+    return _prepared(config, scenario)
+
+
+def _prepared(config: Config, scenario: Scenario) -> Prepared:
     _check_device(config.device)
     wanted = config.attacks
     if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
@@ -92,7 +109,7 @@ def prepare(config: Config, data: Dataset | None = None) -> Prepared:
         _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
-                check(plan.secure_plan(slot), config.identities, config.server)
+                check(plan.secure_plan(slot), config.identities, config.server, everybody=config.engine == "local")
     return Prepared(config, scenario, rows)
 
 

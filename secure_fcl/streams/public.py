@@ -263,7 +263,8 @@ def _from_tree(tree: dict[str, Any]) -> PublicCalendar:
         "drift": Drift.model_validate(tree.pop("drift")),
         "facts": Facts(**{name: _deep(value) for name, value in tree.pop("facts").items()}),
     }
-    found = PublicCalendar(**{name: _deep(value) for name, value in tree.items()}, **special)
+    read: dict[str, Any] = {name: _deep(value) for name, value in tree.items()} | special
+    found = PublicCalendar(**read)
     if found.digest != stated:
         raise ValueError("its digest is another")
     widths = {len(row) for row in (*found.met, *found.present)}

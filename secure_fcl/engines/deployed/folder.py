@@ -126,6 +126,8 @@ class ServerFolder:
             DeviceRefused, ConfigInvalid: as `DeviceFolder.read`.
         """
         config, calendar, roster = _public_of(path)
+        # Its own roster, wherever the folder was put: a key that is every machine's own business.
+        config = config.model_copy(update={"identities": str(path)})
         return ServerFolder(path=path, config=config, calendar=calendar, roster=roster)
 
     @cached_property
