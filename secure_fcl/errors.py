@@ -39,6 +39,18 @@ class JournalRefused(SecureFclError):
     """A device's journal contradicts what it is asked for, lacks what would allow it, or cannot be read."""
 
 
+class ConfigurationDiffers(SecureFclError):
+    """A server asks a device for a run of another configuration or calendar than the device's own."""
+
+
+class ClaimRefused(SecureFclError):
+    """A device is asked for a second answer to one (run, row, slot, round), or for an answer that a crash took."""
+
+
+class DeviceRefused(SecureFclError):
+    """A device's folder or state cannot be used: a file is missing, open to others, damaged, or of another device."""
+
+
 class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""
 

@@ -34,6 +34,11 @@ class _Run(Section):
         description="secagg, secagg+: semi-honest: the server follows the protocol, two exchanges a sum; active: it "
         "may do anything, three",
     )
+    engine: Literal["local", "tls", "flower"] = Field(
+        "local",
+        description="who plays the clients: local: worker processes of this machine, a simulation; tls, flower: "
+        "deployed devices, over mutual TLS or over Flower",
+    )
     identities: str = Field(
         "", description="folder that `secure-fcl keys` made for all clients and helpers; empty: fresh keys for each row"
     )

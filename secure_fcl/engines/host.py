@@ -85,6 +85,8 @@ class ClientHost:
         match ask:
             case c.Open():
                 self._open(ask, parties)
+            case c.Join():
+                raise SecureFclError("a simulated client is begun with Open; Join is for deployed devices")
             case c.Identify():
                 self._identities = ask.folder
             case c.Keys():
