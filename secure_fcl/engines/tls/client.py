@@ -1,4 +1,4 @@
-"""The dialling side: a process that lives long, answers what the server asks through a `Host`, and dials again for ever.
+"""The dialling side: a long-lived process that answers what the server asks through a `Host`, and dials again for ever.
 
 An answer's work goes on while the connection is down, and its bytes are kept until the next question: who is asked the
 same again, by its number, sends them again and does nothing twice. What must hold across a restart is the host's.
@@ -16,7 +16,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from secure_fcl.engines.commands import Ask, Close, Command, Deliver, Failed, Keys, Reply, Settle, Visit
+from secure_fcl.engines.commands import Ask, Close, Command, Deliver, Failed, Join, Keys, Reply, Settle, Visit
 from secure_fcl.engines.frames import from_frame, from_untrusted, to_frame
 from secure_fcl.engines.parties import Host, Party
 from secure_fcl.engines.tls.certificates import SERVER
@@ -27,7 +27,7 @@ from secure_fcl.engines.tls.logs import log
 from secure_fcl.engines.tls.wire import CHUNK, FIRST_FRAME, ID_BYTES, VERSION, Kind, Wire
 from secure_fcl.errors import FrameRefused
 
-ASKS: tuple[type[Command], ...] = (Keys, Deliver, Visit, Settle, Close)
+ASKS: tuple[type[Command], ...] = (Join, Keys, Deliver, Visit, Settle, Close)
 """What a deployed party may be asked."""
 
 
@@ -97,7 +97,8 @@ class Client:
         while not self._stopping.is_set():
             if (days := self._own.days_left()) < WARN_DAYS:
                 log(logging.WARNING, "own certificate expires soon", party=self.party, days=round(days, 2))
-            tries = 0 if await self._connected() else tries + 1
+            # Who is refused is so until somebody changes something: it asks seldom.
+            tries = {"ended": 0, "failed": tries + 1, "refused": 30}[await self._connected()]
             pause = min(self._dialling.longest, self._dialling.first * 2.0 ** min(tries, 30))
             # Everybody lost the server in the same second, and must not come back in the same second.
             pause *= 0.5 + secrets.randbelow(1 << 20) / (1 << 21)
@@ -105,9 +106,9 @@ class Client:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
 
-    async def _connected(self) -> bool:
-        """Hold one connection until it ends; return whether the server took it."""
-        welcomed, host, port = False, *self._address
+    async def _connected(self) -> str:
+        """Hold one connection until it ends; return how it did: it "ended", "failed" to begin, or was "refused"."""
+        how, host, port = "failed", *self._address
         wire: Wire | None = None
         try:
             async with asyncio.timeout(self._dialling.handshake):
@@ -117,24 +118,25 @@ class Client:
                 wire = Wire(reader, writer)
                 await wire.send(Kind.HELLO, bytes((VERSION,)))
                 silence = await self._welcome(wire)
-            welcomed = True
+            how = "ended"
             log(logging.INFO, "connected", party=self.party, address=f"{host}:{port}")
             await self._until_stopped(wire, silence)
         except (OSError, EOFError, TimeoutError, FrameRefused) as error:
+            how = "refused" if isinstance(error, FrameRefused) else how
             reason = str(error) if isinstance(error, FrameRefused) else why_not(error)
             log(logging.WARNING, "not connected", party=self.party, error=type(error).__name__, reason=reason)
         finally:
             self._wire, self._wanted = None, b""
             if wire is not None:
                 await wire.close()
-        return welcomed
+        return how
 
     async def _welcome(self, wire: Wire) -> float:
         """Return the seconds of silence after which the server is gone."""
         caps = {Kind.WELCOME: 5, Kind.REFUSED: FIRST_FRAME}
-        kind, frame = await wire.receive(caps, self._dialling.handshake)
+        kind, frame = await wire.receive(lambda: caps, self._dialling.handshake)
         if kind is Kind.REFUSED:
-            raise FrameRefused(f"the server refuses: {frame.decode(errors='replace')}")
+            raise _refusal(frame)
         if frame[:1] != bytes((VERSION,)):
             raise FrameRefused(f"the server speaks another version than {VERSION} of this protocol; update both")
         return min(max(4.0 * int.from_bytes(frame[1:], "big") / 1000.0, 1.0), 300.0)
@@ -155,9 +157,11 @@ class Client:
             await asyncio.gather(receiving, stopping, return_exceptions=True)
 
     async def _receive(self, wire: Wire, silence: float) -> None:
-        caps = {Kind.PING: 0, Kind.ASK: ID_BYTES + self._dialling.question}
+        caps = {Kind.PING: 0, Kind.REFUSED: FIRST_FRAME, Kind.ASK: ID_BYTES + self._dialling.question}
         while True:
-            kind, frame = await wire.receive(caps, silence)
+            kind, frame = await wire.receive(lambda: caps, silence)
+            if kind is Kind.REFUSED:
+                raise _refusal(frame)
             if kind is Kind.PING:
                 await wire.send(Kind.PONG)
                 continue
@@ -241,6 +245,10 @@ def why_not(error: BaseException) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return type(error).__name__
+
+
+def _refusal(frame: bytes) -> FrameRefused:
+    return FrameRefused(f"the server refuses: {frame.decode(errors='replace')}")
 
 
 def _failure(error: BaseException) -> Failed:

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from secure_fcl.engines.tls.certificates import Shown, read_certificate
@@ -182,8 +182,7 @@ class Listener:
             name = shown.name
             why = self._why_not(shown)
             if why:
-                await wire.send(Kind.REFUSED, why.encode())
-                await wire.close()
+                await self._dismiss(wire, why)
                 raise FrameRefused(why)
             await wire.send(Kind.WELCOME, bytes((VERSION,)), int(self.limits.heartbeat * 1000).to_bytes(4, "big"))
             self._seat(shown, wire, address)
@@ -209,7 +208,7 @@ class Listener:
             )  # fmt: skip
             wire = Wire(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
             try:
-                _, hello = await wire.receive({Kind.HELLO: FIRST_FRAME}, self.limits.handshake)
+                _, hello = await wire.receive(lambda: {Kind.HELLO: FIRST_FRAME}, self.limits.handshake)
                 if hello[:1] != bytes((VERSION,)):
                     raise FrameRefused(f"it speaks another version than {VERSION} of this protocol; update it")
                 return wire, read_certificate(wire.peer_certificate())
@@ -231,7 +230,7 @@ class Listener:
         seat = self._seats[shown.name]
         if seat.wire is not None:
             log(logging.WARNING, "replaced by a newer connection", party=shown.name, address=address)
-            seat.wire.abort()
+            self._spawn(self._dismiss(seat.wire, "a newer connection came under the same name"))
         self.counts.admitted += 1
         seat.wire, seat.shown, seat.owed = wire, shown, b""
         log(logging.INFO, "connected", party=shown.name, address=address)
@@ -242,12 +241,17 @@ class Listener:
         self._forward(seat)
 
     async def _listen(self, name: str, wire: Wire) -> None:
-        seat, why = self._seats[name], "it closed the connection"
+        seat, why = self._seats[name], ""
+
+        def caps() -> dict[Kind, int]:
+            # Nobody may send what is not waited for: an answer, and its length, only to a question.
+            return {Kind.PONG: 0} | ({Kind.ANSWER: ID_BYTES + self.limits.answer} if seat.owed else {})
+
         try:
             while True:
-                # Nobody may send what is not waited for: an answer, and its length, only to a question.
-                caps = {Kind.PONG: 0} | ({Kind.ANSWER: ID_BYTES + self.limits.answer} if seat.owed else {})
                 kind, frame = await wire.receive(caps, self.limits.silence)
+                if seat.wire is not wire:
+                    return
                 if kind is Kind.ANSWER:
                     self._answered(seat, frame)
         except TimeoutError:
@@ -259,7 +263,6 @@ class Listener:
         finally:
             if seat.wire is wire:
                 self._vacate(name, why)
-            wire.abort()
 
     def _answered(self, seat: _Seat, frame: bytes) -> None:
         number, answer = frame[:ID_BYTES], frame[ID_BYTES:]
@@ -296,10 +299,17 @@ class Listener:
         except (OSError, EOFError, RuntimeError):
             wire.abort()
 
+    async def _dismiss(self, wire: Wire, why: str) -> None:
+        """Say why, if the other side listens, and close."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await wire.send(Kind.REFUSED, why.encode()[:FIRST_FRAME])
+        await wire.close()
+
     def _vacate(self, name: str, why: str) -> None:
         seat = self._seats[name]
         if seat.wire is not None:
-            seat.wire.abort()
+            self._spawn(self._dismiss(seat.wire, why))
             seat.wire, seat.owed, seat.why = None, b"", why
             log(logging.WARNING, "gone", party=name, reason=why)
             self._on_change(name)

@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -92,9 +93,7 @@ class TlsParties:
         gone: dict[Party, float] = {}
         try:
             for party, ask in asks.items():
-                waiting[party] = self.listener.post(
-                    party, frames[id(ask)], lambda frame, party=party: answers.put((party, frame))
-                )
+                waiting[party] = self.listener.post(party, frames[id(ask)], partial(_put, answers, party))
             del frames
             while waiting:
                 now = time.monotonic()
@@ -155,3 +154,7 @@ class TlsParties:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _put(answers: queue.SimpleQueue[tuple[Party, bytes]], party: Party, frame: bytes) -> None:
+    answers.put((party, frame))

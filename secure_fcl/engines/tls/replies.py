@@ -10,10 +10,17 @@ from crypto.wire.messages import Item, Message
 from secure_fcl.engines.commands import (
     Answered,
     Command,
+    Deliver,
+    Disclose,
     Done,
     Failed,
+    GiveClear,
+    GiveCoins,
+    GiveHeld,
+    GiveKept,
+    Given,
+    GiveOwn,
     Keys,
-    Deliver,
     Reply,
     Sent,
     Settle,
@@ -25,8 +32,11 @@ from secure_fcl.engines.journals import head_from
 from secure_fcl.engines.parties import Party
 from secure_fcl.errors import FrameRefused, JournalRefused
 
-_ANSWERS: Mapping[type[Command], type[Reply]] = {Keys: Answered, Deliver: Answered, Visit: Sent, Settle: Settled}
-"""How each question is answered; all others with `Done`."""
+_GIVES = (Disclose, GiveCoins, GiveHeld, GiveKept, GiveOwn, GiveClear)
+_ANSWERS: Mapping[type[Command], type[Reply]] = {
+    Keys: Answered, Deliver: Answered, Visit: Sent, Settle: Settled, **dict.fromkeys(_GIVES, Given),
+}  # fmt: skip
+"""How each question is answered; all others with `Done`. Only a simulation asks for what is `Given`."""
 MAX_TEXT = 4096
 
 
@@ -55,7 +65,7 @@ def read_reply(party: Party, ask: Command, frame: bytes) -> Reply:
         case Settled():
             if len(reply.said) + len(reply.proof) > MAX_TEXT:
                 raise FrameRefused(f"{party} says more of an attempt than there is to say; update it")
-        case Done():
+        case Done() | Given():
             pass
         case _:
             raise FrameRefused(f"{party} answered {type(reply).__name__}, which nothing asks for; update it")

@@ -39,9 +39,11 @@ def read_revoked(path: Path) -> Revoked:
     except (OSError, ValueError) as error:
         raise SecureFclError(f"{path} cannot be read ({type(error).__name__}); restore it") from error
     match found:
-        case {"names": list(names), "serials": list(serials), **more} if not more and _texts((*names, *serials)):
-            return Revoked(names=frozenset(names), serials=frozenset(serial.lower() for serial in serials))
-    raise SecureFclError(f'{path} is no list of revoked certificates; it holds {{"names": [...], "serials": [...]}}')
+        case {"revoked": list(names), **more} if more.keys() <= {"serials"}:
+            serials = more.get("serials", [])
+            if isinstance(serials, list) and _texts((*names, *serials)):
+                return Revoked(names=frozenset(names), serials=frozenset(serial.lower() for serial in serials))
+    raise SecureFclError(f'{path} is no list of revoked certificates; it holds {{"revoked": [...], "serials": [...]}}')
 
 
 def revoke(path: Path, names: Collection[str] = (), serials: Collection[str] = ()) -> Revoked:
@@ -52,7 +54,7 @@ def revoke(path: Path, names: Collection[str] = (), serials: Collection[str] = (
     """
     before = read_revoked(path)
     after = Revoked(names=before.names | set(names), serials=before.serials | {each.lower() for each in serials})
-    written = {"names": sorted(after.names), "serials": sorted(after.serials)}
+    written = {"revoked": sorted(after.names), "serials": sorted(after.serials)}
     atomic_write(path, json.dumps(written, indent=2) + "\n")
     return after
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 from secure_fcl.errors import FrameRefused
@@ -58,11 +59,11 @@ class Wire:
                     await self._writer.drain()
             await self._writer.drain()
 
-    async def receive(self, caps: dict[Kind, int], seconds: float) -> tuple[Kind, bytes]:
+    async def receive(self, caps: Callable[[], Mapping[Kind, int]], seconds: float) -> tuple[Kind, bytes]:
         """Return the next frame.
 
         Args:
-            caps: bytes of the longest frame of each kind that may come now.
+            caps: bytes of the longest frame of each kind that may come, asked when one has come.
             seconds: without a byte after which the connection is given up.
 
         Raises:
@@ -71,7 +72,7 @@ class Wire:
             TimeoutError: nothing came.
         """
         number, length = _HEAD.unpack(await self._exactly(_HEAD.size, seconds))
-        cap = caps.get(number, -1)
+        cap = next((cap for kind, cap in caps().items() if kind == number), -1)
         if length > cap:
             raise FrameRefused(f"a frame of kind {number} and {length} bytes, where {cap} are allowed")
         return Kind(number), await self._exactly(length, seconds)
