@@ -23,6 +23,7 @@ from secure_fcl.errors import JournalRefused, WorkerLost
 from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
+from secure_fcl.running.over_flower import require_flower, train_over_flower
 from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.running.records import Watcher, unwatched
 from secure_fcl.running.report_file import write_page
@@ -93,6 +94,8 @@ def start(
         journals: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
         data: given as it is, where the configuration says `data.name = "arrays"`; kept in the folder for the workers.
     """
+    if config.engine == "flower":
+        require_flower(config)
     prepared = prepare(config, data)
     tasks = prepared.scenario.task_names
     if data is None:
@@ -137,6 +140,11 @@ def train(
         WorkerLost: a worker ended or reported an error.
     """
     clients = prepared.scenario.clients
+    if prepared.config.engine == "flower":
+        if journals is not None:
+            raise JournalRefused(f"under Flower every device keeps a journal of its own; leave --journals {journals} out")
+        train_over_flower(prepared, folder, watch, stopped)
+        return
     if journals is not None:
         require_outside(journals, folder.path)
     elif folder.about().get("journals") and not folder.progress().finished:

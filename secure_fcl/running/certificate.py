@@ -70,7 +70,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "not_checked": parts.not_checked(plan),
         "randomness": _randomness(plan),
         "protection": plan.config.protection,
-        **parts_of_engine(plan.config.engine),
+        **parts_of_engine(plan.config.engine, plan.config.flower.nodes),
         "budget": parts.budget(plan),
         "epsilon_of_what_ran": parts.epsilon_of_what_ran(plan, spent),
         "tolerated": parts.tolerated(plan),

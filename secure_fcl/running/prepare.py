@@ -47,7 +47,7 @@ class Prepared:
         two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
         """
         settings = self.config.model_dump(
-            mode="json", exclude={"protection": True, "engine": True, "workers": True, "data": {"data_dir": True}}
+            mode="json", exclude={"protection": True, "engine": True, "flower": True, "workers": True, "data": {"data_dir": True}}
         )
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.

@@ -9,7 +9,7 @@ from secure_fcl.config import Config
 from secure_fcl.config.outside import described
 from secure_fcl.streams.public import PublicCalendar
 
-LOCAL_KEYS = ("engine", "identities", "workers", "threads", "device", "data")
+LOCAL_KEYS = ("engine", "identities", "workers", "threads", "device", "data", "flower")
 """Top-level keys and sections that are each machine's own business: they change nothing that is released.
 
 What a run must know of the data (shape, classes, tasks, bounds) stands in the calendar.

@@ -11,35 +11,37 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from secure_fcl.engines.deployed.folder import DeviceFolder
 from secure_fcl.engines.flower.contents import ASK, GREET
 from secure_fcl.engines.flower.names import DEVICES, FOLDER, PARTITION
-from secure_fcl.engines.flower.node import Node, node_of
+from secure_fcl.engines.flower.node import node_of
 from secure_fcl.engines.parties import party_of
 from secure_fcl.errors import DeviceRefused
 
 app = ClientApp()
 
 
-def node_at(context: Context) -> Node:
-    """Return the client that a node plays, read anew from its folder: Flower may ask any process for any node.
+def folder_of(context: Context) -> Path:
+    """Return the device's folder that a node plays.
 
     Raises:
-        DeviceRefused: neither the node nor a simulated run names a folder, or it cannot be used.
+        DeviceRefused: neither the node nor a simulated run names one.
     """
     if FOLDER in context.node_config:
-        return node_of(Path(str(context.node_config[FOLDER])))
-    if DEVICES in context.run_config and PARTITION in context.node_config:
-        return node_of(Path(str(context.run_config[DEVICES])) / party_of(int(context.node_config[PARTITION])))
+        return Path(str(context.node_config[FOLDER]))
+    devices = context.run_config.get(DEVICES)
+    if devices and PARTITION in context.node_config:
+        return Path(str(devices)) / party_of(int(context.node_config[PARTITION]))
     raise DeviceRefused(f"this node names no folder of a device; start it with --node-config '{FOLDER}=\"DIR\"'")
 
 
 @app.query(GREET.partition(".")[2])
 def greet(message: Message, context: Context) -> Message:
     """Answer a challenge."""
-    return node_at(context).reply(message)
+    return node_of(DeviceFolder.read(folder_of(context)), "shipped").reply(message)
 
 
 @app.query(ASK.partition(".")[2])
 def answer(message: Message, context: Context) -> Message:
-    """Answer an ask."""
-    return node_at(context).reply(message)
+    """Answer an ask, with what the device's disk holds: Flower may hand any message to any process."""
+    return node_of(DeviceFolder.read(folder_of(context)), "shipped").reply(message)

@@ -17,17 +17,14 @@ from httpx import HTTPError
 from crypto.keys.roster import Roster, Trust
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.flower.contents import ASK, GREET, from_content, to_content
-from secure_fcl.engines.flower.greeting import greeted, new_challenge
-from secure_fcl.engines.frames import from_frame, grouped, to_frame
+from secure_fcl.engines.flower.greeting import Code, greeted, new_challenge
+from secure_fcl.engines.frames import grouped, to_frame
 from secure_fcl.engines.parties import Answer, Party, parties_of
-from secure_fcl.errors import CarrierLost, FrameRefused, SecureFclError
+from secure_fcl.engines.tls.replies import read_reply
+from secure_fcl.errors import CarrierLost, FrameRefused
 
 POLL_SECONDS = 0.05
 GREET_AGAIN_SECONDS = 5.0
-_ANSWERS: Mapping[type[object], type[c.Reply]] = {
-    c.Keys: c.Answered, c.Deliver: c.Answered, c.Visit: c.Sent, c.Settle: c.Settled,
-}  # fmt: skip
-
 _log = logging.getLogger(__name__)
 
 
@@ -54,9 +51,11 @@ class GridParties:
         clients: how many clients the run has.
         deadline: seconds that an ask lives where its caller names none; it is Flower's TTL too, which is 12 hours
             otherwise.
+        code: nodes that say that they run other code are not let in; None: all are.
     """
 
-    def __init__(self, grid: Grid, roster: Roster, clients: int, *, deadline: float) -> None:
+    def __init__(self, grid: Grid, roster: Roster, clients: int, *, deadline: float, code: Code | None = None) -> None:
+        self._code = code
         self._grid = grid
         self._trust = Trust(roster)
         self._clients = parties_of(clients)
@@ -88,38 +87,25 @@ class GridParties:
     def ask(self, asks: Mapping[Party, c.Ask | c.LabAsk], deadline: float | None = None) -> Iterator[Answer]:
         """See `Parties`. Without a deadline it is the one that the parties were made with.
 
-        Who answers that it could not, or answers with anything but what was asked for, is missing: one client cannot
-        end the run of others. Of an error only the name of its class is taken.
+        Who answers with anything but what was asked for is missing: one client cannot end the run of others.
 
         Raises:
             CarrierLost: the SuperLink cannot be reached.
-            SecureFclError: everybody who was asked answered that it could not; names the classes of the errors.
         """
         limit = self._deadline if deadline is None else deadline
         end = time.monotonic() + limit
         waiting = self._pushed(asks, limit)
-        answered, refused = 0, []
         while waiting and time.monotonic() < end:
             replies = self._pulled(waiting)
             for reply in replies:
                 party = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if party is None:
                     continue
-                answer = _answer_of(asks[party], reply)
-                if isinstance(answer, str):
-                    _log.warning("%s did not do %s: %s", party, type(asks[party]).__name__, answer)
-                    refused.append(answer)
-                    continue
-                answered += 1
-                yield Answer(party=party, reply=answer)
+                if (answer := _answer_of(party, asks[party], reply)) is not None:
+                    yield Answer(party=party, reply=answer)
             if not replies:
                 time.sleep(POLL_SECONDS)
         self._silent.update(waiting.values())
-        if refused and not answered and not waiting:
-            asked, why = type(next(iter(asks.values()))).__name__, ", ".join(sorted(set(refused)))
-            raise SecureFclError(
-                f"all {len(refused)} clients that were asked for {asked} could not do it ({why}); look at their logs"
-            )
 
     def close(self) -> None:
         """See `Parties`: nobody is reached any more. The grid itself is Flower's to close."""
@@ -141,7 +127,7 @@ class GridParties:
         now, listed = time.monotonic(), set(self._nodes_of_grid())
         for reply in self._pulled(self._greetings):
             asked = self._greetings.get(reply.metadata.reply_to_message_id)
-            if asked is not None and (party := self._greeted(asked, reply)) in self._clients:
+            if asked is not None and (party := self._greeted(asked, reply)) is not None:
                 del self._greetings[reply.metadata.reply_to_message_id]
                 self._nodes[party] = asked.node
                 self._silent.discard(party)
@@ -156,13 +142,20 @@ class GridParties:
             until = now + (GREET_AGAIN_SECONDS if node not in self._nodes.values() else self._deadline)
             self._greetings[messages[-1].metadata.message_id] = _Greeted(node=node, challenge=challenge, until=until)
 
-    def _greeted(self, asked: _Greeted, reply: Message) -> Party:
+    def _greeted(self, asked: _Greeted, reply: Message) -> Party | None:
+        """Return the client of a node that has answered its challenge; None if it is none of this run's."""
         if reply.has_error():
-            return ""
+            return None
         try:
-            return greeted(from_content(reply.content), asked.challenge, self._trust) or ""
+            found = greeted(from_content(reply.content), asked.challenge, self._trust)
         except FrameRefused:
-            return ""
+            return None
+        if found is None or found[0] not in self._clients:
+            return None
+        if self._code not in (None, found[1]):
+            _log.warning("%s says that it runs %s code, and this run wants %s; it is left out", *found, self._code)
+            return None
+        return found[0]
 
     def _nodes_of_grid(self) -> Iterable[int]:
         try:
@@ -186,17 +179,18 @@ class GridParties:
             raise _lost(error) from error
 
 
-def _answer_of(ask: c.Ask | c.LabAsk, message: Message) -> c.Reply | str:
-    """Return what a party answered, or the reason why it counts as missing: a class's name or Flower's own code."""
+def _answer_of(party: Party, ask: c.Ask | c.LabAsk, message: Message) -> c.Reply | None:
+    """Return what a party answered; None if it is missing, which the log says."""
     if message.has_error():
-        return f"Flower's error {message.error.code}"
-    try:
-        reply = from_frame(from_content(message.content))
-    except FrameRefused:
-        return FrameRefused.__name__
-    if isinstance(reply, c.Failed):
-        return reply.error if reply.error.isidentifier() and len(reply.error) <= 80 else "an error without a name"
-    return reply if isinstance(reply, _ANSWERS.get(type(ask), c.Done)) else f"answered with {type(reply).__name__}"
+        # Its text is whatever an application raised: the code is all that is taken of it.
+        why = f"Flower's error {message.error.code}"
+    else:
+        try:
+            return read_reply(party, ask, from_content(message.content))
+        except FrameRefused:
+            why = "it answered what cannot be an answer"
+    _log.warning("%s is missing from %s: %s", party, type(ask).__name__, why)
+    return None
 
 
 def _lost(error: Exception) -> CarrierLost:

@@ -17,13 +17,12 @@ from evaluation.files import read_jsonl
 from secure_fcl.engines.flower.commands import Flower, end, free_port, wait_listening
 from secure_fcl.engines.flower.contract import require_release
 from secure_fcl.engines.flower.keys import write_certificates, write_node_key, write_private
-from secure_fcl.engines.flower.names import DEVICES, JOB, ServerJob
+from secure_fcl.engines.flower.names import DEVICES, FOLDER, JOB, OUTCOME, STOP, TICKS, ServerJob
 from secure_fcl.engines.parties import Party
-from secure_fcl.errors import CarrierLost, SecureFclError
-from secure_fcl.running.loop import Interrupted
-from secure_fcl.running.records import Tick, Watcher
+from secure_fcl.errors import CarrierLost
 
-Runtime = Literal["simulation", "supernodes"]
+Nodes = Literal["simulation", "own", "stock"]
+Show = Callable[[Mapping[str, Any]], None]
 WATCH_SECONDS, STATUS_SECONDS = 0.5, 5.0
 
 _PROJECT = """[project]
@@ -44,13 +43,17 @@ job = ""
 devices = ""
 """
 # Flower looks for assignments in the text: names that are imported do not count.
-_APP = '''"""What Flower is given: the two apps of the installed secure-fcl."""
+APP = '''"""What Flower is given: the two apps of the installed secure-fcl."""
 
-from secure_fcl.engines.flower import client_app, server_app
+from secure_fcl.engines.flower import client_app
+from secure_fcl.running import flower_app
 
 client = client_app.app
-server = server_app.app
+server = flower_app.app
 '''
+
+
+CLIENT = (sys.executable, "-P", "-m", "secure_fcl.engines.flower.process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,29 +66,29 @@ class Ended:
 
 
 class LocalFederation:
-    """One SuperLink, and a node for each device: simulated on Ray, or SuperNodes with TLS and node authentication.
-
-    Beside each SuperNode runs the device's own client process (`secure-fcl client --supernode`), which fetches the
-    node's messages and runs the installed code. Use it in a `with` statement.
+    """One SuperLink and a node for each device, on this machine. Use it in a `with` statement.
 
     Args:
-        work: empty folder for keys, settings and logs; private, as it holds keys.
-        devices: folder of each device by its party.
-        runtime: which nodes.
+        work: folder for keys, settings and logs; private, as it holds keys.
+        devices: folder of each device by its party, all in one folder and named like the parties.
+        nodes: "simulation": on Ray, one process of Flower for many nodes; "own": SuperNodes with TLS and node
+            authentication, and beside each the device's own client process, which fetches the node's messages and runs
+            the installed code; "stock": SuperNodes that run what the server ships.
         client: command of a client process, which is given its folder and its node; other in tests.
+        app: text of the application for Flower; other in tests.
 
     Raises:
         CarrierLost: a process ended, or Flower is missing or another release.
     """
 
     def __init__(
-        self, work: Path, devices: Mapping[Party, Path], runtime: Runtime, client: Sequence[str] | None = None
+        self, work: Path, devices: Mapping[Party, Path], nodes: Nodes, client: Sequence[str] = CLIENT, app: str = APP
     ) -> None:
         require_release()
         self._work = work
         self._devices = dict(devices)
-        self._runtime = runtime
-        self._client = client or (sys.executable, "-P", "-m", "secure_fcl.engines.flower.process")
+        self._nodes = nodes
+        self._client, self._app = client, app
         self._flower = Flower(home=work / "home", logs=work / "logs")
         self._root: Path | None = None
         self._address = ""
@@ -94,7 +97,7 @@ class LocalFederation:
     def __enter__(self) -> LocalFederation:
         try:
             self._start_link()
-            if self._runtime == "supernodes":
+            if self._nodes != "simulation":
                 for party in self._devices:
                     self._flower.call("supernode", "register", str(write_node_key(self._key(party))))
                 for party in self._devices:
@@ -120,7 +123,7 @@ class LocalFederation:
         port = free_port()
         self._address = f"127.0.0.1:{port}"
         more = ["--insecure", "--simulation"]
-        if self._runtime == "supernodes":
+        if self._nodes != "simulation":
             self._root, certificate, key = write_certificates(self._work / "tls")
             more = ["--enable-supernode-auth", "--ssl-ca-certfile", str(self._root)]
             more += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
@@ -132,47 +135,44 @@ class LocalFederation:
     def start_node(self, party: Party) -> None:
         """Start a device's SuperNode and client process, or start them again."""
         port, secret = free_port(), self._work / "nodes" / f"{party}.secret"
-        if not secret.exists():
-            write_private(secret, secrets.token_bytes(32))
         auth = ["--root-certificates", str(self._root), "--auth-supernode-private-key", str(self._key(party))]
-        own = ["--isolation", "process", "--host", "127.0.0.1", "--port", str(port)]
-        own += ["--superexec-auth-secret-file", str(secret)]
-        self.processes[f"node-{party}"] = self._flower.start(
-            f"node-{party}", "flower-supernode", "--superlink", self._address, *auth, *own
-        )
-        self.processes[party] = self._flower.start(
-            party, *self._client, "--folder", str(self._devices[party]), "--supernode", f"127.0.0.1:{port}",
-            "--secret", str(secret),
-        )  # fmt: skip
+        place = ["--superlink", self._address, "--host", "127.0.0.1", "--port", str(port)]
+        if self._nodes == "stock":
+            more = ["--node-config", f"{FOLDER}={json.dumps(str(self._devices[party]))}"]
+        else:
+            more = ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
+            if not secret.exists():
+                write_private(secret, secrets.token_bytes(32))
+        name = f"node-{party}"
+        self.processes[name] = self._flower.start(name, "flower-supernode", *place, *auth, *more)
+        if self._nodes == "own":
+            own = ["--folder", str(self._devices[party]), "--supernode", f"127.0.0.1:{port}", "--secret", str(secret)]
+            self.processes[party] = self._flower.start(party, *self._client, *own)
 
-    def run(self, job: ServerJob, watch: Watcher, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Run a job to its end.
+    def run(self, job: ServerJob, show: Show, stopped: Callable[[], bool] = lambda: False) -> Ended:
+        """Run a job to its end, and return how it ended, in Flower's words and in the loop's own.
+
+        Args:
+            job: what the ServerApp does.
+            show: is given the record of each round's tick.
+            stopped: when true, the loop is asked to end after its round.
 
         Raises:
-            Interrupted: `stopped()` became true; the run stands after its last round.
-            CarrierLost: Flower lists the run as anything but completed, or the SuperLink ended.
-            SecureFclError: the loop's own sentence of why it failed.
+            CarrierLost: the SuperLink ended, or does not take the job.
         """
-        number = self._submit(job)
-        ended = self._watched(number, watch, stopped)
-        if ended.ended == "interrupted":
-            raise Interrupted
-        if ended.ended == "failed":
-            raise SecureFclError(f"the run failed under Flower: {ended.why}")
-        if ended.status != "finished:completed" or ended.ended != "finished":
-            raise CarrierLost(f"Flower lists the run as {ended.status}; its log: {self._log}")
+        return self._watched(self._submit(job), show, stopped)
 
     def _submit(self, job: ServerJob) -> str:
         place, app = self._work / "job.json", self._work / "app"
         job.write(place)
-        for stale in ("outcome.json", "stop", "ticks.jsonl"):
+        for stale in (OUTCOME, STOP, TICKS):
             (self._work / stale).unlink(missing_ok=True)
         app.mkdir(exist_ok=True)
         (app / "pyproject.toml").write_text(_PROJECT)
-        (app / "secure_fcl_app.py").write_text(_APP)
+        (app / "secure_fcl_app.py").write_text(self._app)
         given = [f"{JOB}={json.dumps(str(place))}"]
         more: list[str] = []
-        if self._runtime == "simulation":
+        if self._nodes == "simulation":
             folder = next(iter(self._devices.values())).parent
             given.append(f"{DEVICES}={json.dumps(str(folder))}")
             count = len(self._devices)
@@ -180,21 +180,21 @@ class LocalFederation:
         found = self._flower.call("run", str(app), "here", "--run-config", " ".join(given), *more)
         return str(found["run-id"])
 
-    def _watched(self, number: str, watch: Watcher, stopped: Callable[[], bool]) -> Ended:
+    def _watched(self, number: str, show: Show, stopped: Callable[[], bool]) -> Ended:
         """Wait for a run to end. Flower is asked when the loop says that it has, and now and then besides."""
         shown, asked = 0, time.monotonic()
-        outcome = self._work / "outcome.json"
+        outcome = self._work / OUTCOME
         while True:
             time.sleep(WATCH_SECONDS)
-            shown = self._show(shown, watch)
+            shown = self._show(shown, show)
             if stopped():
-                (self._work / "stop").touch()
+                (self._work / STOP).touch()
             if (code := self.processes["superlink"].poll()) is not None:
                 raise CarrierLost(f"the SuperLink ended with code {code}; its log: {self._log}")
             if outcome.exists() or time.monotonic() - asked > STATUS_SECONDS:
                 status, asked = self.status(number), time.monotonic()
                 if status.startswith("finished"):
-                    self._show(shown, watch)
+                    self._show(shown, show)
                     said: dict[str, Any] = json.loads(outcome.read_text()) if outcome.exists() else {}
                     return Ended(status=status, ended=said.get("ended", ""), why=said.get("why", ""))
 
@@ -210,11 +210,11 @@ class LocalFederation:
             raise CarrierLost(f"Flower lists no status for run {number}")
         return status
 
-    def _show(self, shown: int, watch: Watcher) -> int:
-        path = self._work / "ticks.jsonl"
+    def _show(self, shown: int, show: Show) -> int:
+        path = self._work / TICKS
         records = read_jsonl(path).records if path.exists() else []
         for record in records[shown:]:
-            watch(Tick(**record))
+            show(record)
         return len(records)
 
     def close(self) -> None:

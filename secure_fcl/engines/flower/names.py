@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from evaluation.files import atomic_write, read_text
 from evaluation.strict_json import to_json
@@ -13,6 +14,8 @@ JOB = "job"
 """Key of the run's configuration in Flower: the file of the `ServerJob`."""
 DEVICES = "devices"
 """Key of a simulated run: the folder of all devices' folders, by party."""
+OUTCOME, TICKS, STOP = "outcome.json", "ticks.jsonl", "stop"
+"""Files beside the job: how it ended and what a display shows, of the ServerApp; and the wish to stop after a round."""
 FOLDER, PARTITION = "folder", "partition-id"
 """Keys of a node's own configuration: its device's folder; in a simulation, its number, which Flower gives."""
 
@@ -23,13 +26,15 @@ class ServerJob:
 
     Attributes:
         run: folder of the run.
-        roster: file of everybody's public keys.
+        server: the server's folder (`secure_fcl.engines.deployed.folder`).
+        code: whose code nodes must say that they run; "": any.
         deadline: seconds that any ask may take, training included.
         patience: seconds to wait for all clients before the first row.
     """
 
     run: str
-    roster: str
+    server: str
+    code: Literal["own", "shipped", ""]
     deadline: float
     patience: float
 

@@ -1,10 +1,11 @@
-"""The device's side over Flower: what one node answers to a message, whoever's process it lives in."""
+"""The device's side over Flower: what one node answers to a message, in whichever process it lives."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from flwr.app import Message
 
@@ -13,54 +14,64 @@ from secure_fcl.engines import commands as c
 from secure_fcl.engines.deployed.folder import DeviceFolder
 from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.flower.contents import ASK, GREET, from_content, to_content
-from secure_fcl.engines.flower.greeting import greeting
-from secure_fcl.engines.frames import from_frame, to_frame
+from secure_fcl.engines.flower.greeting import Code, greeting
+from secure_fcl.engines.frames import from_untrusted, to_frame
 from secure_fcl.engines.parties import Host, Party
 from secure_fcl.errors import FrameRefused
+
+ASKS = (c.Join, c.Keys, c.Deliver, c.Visit, c.Settle, c.Close)
+"""What a deployed client may be asked; what only a simulation asks is refused before any host sees it."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """One client behind a SuperNode: its name, its own identity, and the host that plays it."""
+    """One client behind a SuperNode.
+
+    Attributes:
+        party: its name.
+        identity: its own key.
+        host: gives the host that plays it, for as long as a block lasts.
+        code: whose code this is.
+    """
 
     party: Party
     identity: Identity
-    host: Host
+    host: Callable[[], AbstractContextManager[Host]]
+    code: Code
 
     def reply(self, message: Message) -> Message:
-        """Return the answer to one message of either type.
+        """Return the answer to one message, a challenge or an ask.
 
-        Whatever goes wrong leaves as the name of a class alone: a text may quote data, and Flower would send it. What
-        only a simulation may ask is refused before any host sees it.
+        Whatever goes wrong leaves as the name of a class alone: a text may quote data, and Flower would send it.
         """
         try:
             frame = self._frame(message.metadata.message_type, from_content(message.content))
         # Whatever a host raises.
         except Exception as error:
-            _log.exception("%s could not answer", self.party)
+            _log.error("%s could not answer: %s", self.party, type(error).__name__)
             frame = to_frame(c.Failed(error=type(error).__name__, text="", trace=""))
         return Message(to_content(frame), reply_to=message)
 
     def _frame(self, kind: str, frame: bytes) -> bytes:
         if kind == GREET:
-            return greeting(self.party, self.identity, frame)
+            return greeting(self.party, self.identity, self.code, frame)
         if kind != ASK:
             raise FrameRefused(f"a message of type {kind[:40]!r}; a client here takes {GREET} and {ASK}")
-        ask = from_frame(frame)
-        if not isinstance(ask, c.Ask):
-            raise FrameRefused(f"{type(ask).__name__} is not for a deployed device")
-        for answer in self.host.answer({self.party: ask}):
-            return to_frame(answer.reply)
+        ask = from_untrusted(frame, ASKS)
+        assert isinstance(ask, c.Ask)
+        with self.host() as host:
+            for answer in host.answer({self.party: ask}):
+                return to_frame(answer.reply)
         raise FrameRefused(f"{self.party} has no answer to {type(ask).__name__}")
 
 
-def node_of(folder: Path) -> Node:
-    """Return the client of a device's folder, as its own disk has it.
+def node_of(place: DeviceFolder, code: Code, host: Callable[[], AbstractContextManager[Host]] | None = None) -> Node:
+    """Return the client of a device's folder; without a `host`, one is made of the folder for every ask anew.
 
     Raises:
-        DeviceRefused, ConfigInvalid: the folder cannot be used.
+        DeviceRefused: its key cannot be used.
     """
-    place = DeviceFolder.read(folder)
-    return Node(place.name, place.identity(), DeployedHost(place))
+    anew = host or (lambda: closing(DeployedHost(place)))
+    return Node(party=place.name, identity=place.identity(), host=anew, code=code)

@@ -10,7 +10,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 from httpx import HTTPError
 
+from secure_fcl.engines.deployed.folder import DeviceFolder
+from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.flower.contract import require_release
 from secure_fcl.engines.flower.node import Node, node_of
 
@@ -110,6 +112,17 @@ def _next(node: Node, station: Station, fetcher: RuntimeHttpClient) -> bool:
     return True
 
 
+def serve_folder(folder: Path, station: Station, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Serve one device's folder to its SuperNode; raises what `serve` does.
+
+    Raises:
+        DeviceRefused, ConfigInvalid: the folder cannot be used, or another process has it.
+    """
+    place = DeviceFolder.read(folder)
+    with closing(DeployedHost(place)) as host:
+        serve(node_of(place, "own", lambda: nullcontext(host)), station, stopped)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the client process of one device's folder until it is told to end."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO)
     # One line for every look for a message.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serve(node_of(given.folder), Station(address=given.supernode, root=given.root, secret=given.secret))
+    serve_folder(given.folder, Station(address=given.supernode, root=given.root, secret=given.secret))
 
 
 if __name__ == "__main__":
