@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from secure_fcl.engines.commands import Ask, Reply
+from secure_fcl.engines.commands import Ask, Command, Reply
 from secure_fcl.engines.deployed.folder import DeviceFolder, ServerFolder
 from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.federation import Federation, deployed
@@ -36,9 +36,9 @@ class HostParties:
             if host is None:
                 continue
             begun = time.monotonic()
-            for answer in host.answer({party: _carried(ask)}):
+            for answer in host.answer({party: _asked(from_frame(to_frame(ask)))}):
                 if deadline is None or time.monotonic() - begun <= deadline:
-                    yield Answer(party=party, reply=_reply(_carried(answer.reply)))
+                    yield Answer(party=party, reply=_reply(from_frame(to_frame(answer.reply))))
 
     def close(self) -> None:
         """See `Parties`."""
@@ -58,12 +58,13 @@ def deployed_federation(server: ServerFolder, hosts: Mapping[Party, Host | None]
     return deployed(HostParties(hosts), server.calendar.clients, server.digest)
 
 
-def _carried(command: Ask | Reply) -> Ask:
-    read = from_frame(to_frame(command))
-    return read  # type: ignore[return-value]
+def _asked(command: Command) -> Ask:
+    if not isinstance(command, Ask):
+        raise FrameRefused(f"{type(command).__name__} asks for nothing of a device; update the server")
+    return command
 
 
-def _reply(command: object) -> Reply:
+def _reply(command: Command) -> Reply:
     if not isinstance(command, Reply):
         raise FrameRefused(f"{type(command).__name__} is no answer; update the host")
     return command

@@ -10,14 +10,14 @@ of every earlier attempt, or differ from them by at least as many as a sum must 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from secure_fcl.engines.deployed.vault import SealedLog, Vault
 from secure_fcl.errors import ClaimRefused
 
-_CLAIM, _SESSION, _ENTRY = "claim", "session", "entry"
+_CLAIM, _SESSION, _ENTRIES = "claim", "session", "entries"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +43,15 @@ class Claim:
 
 
 class ClaimBook:
-    """The claims of one device in one row, in `claims.log`, and its last answer in `answer.bin`."""
+    """The claims of one device in one row, in `claims.log`."""
 
-    def __init__(self, folder: Path, vault: Vault, name: str) -> None:
-        """Open or begin the book of `<run> <row>`, its name."""
+    def __init__(self, folder: Path, vault: Vault, name: str, answer: tuple[str, bytes] | None = None) -> None:
+        """Open or begin the book of `<run> <row>`, its name. `answer`: the last one, with the hash of its entry."""
+        self.answer = answer
         self._log = SealedLog(folder / "claims.log", vault, f"claims {name}")
-        self._vault, self._answer = vault, folder / "answer.bin"
         self.claims: list[Claim] = []
         self._sessions: dict[str, None] = {}
-        self.entries: dict[str, str] = {}
+        self.entries: set[str] = set()
         for record in self._log.records:
             self._read(record)
 
@@ -66,8 +66,8 @@ class ClaimBook:
                 )  # fmt: skip
             case ["session", str(name)]:
                 self._sessions[name] = None
-            case ["entry", str(session), str(entry)]:
-                self.entries[entry] = session
+            case ["entries", list(entries)]:
+                self.entries.update(map(str, entries))
 
     def join(self, session: str, begun: str) -> None:
         """Keep that a session is joined; one is joined once. `begun`: the session whose log there is, "" for none.
@@ -94,11 +94,9 @@ class ClaimBook:
             raise ClaimRefused(
                 f"entry {claim.head[:12]} was answered as another attempt or in another session; charge the round again"
             )
-        found = self._vault.read(self._answer)
-        if found is None or found[0][0] != claim.head:
+        if self.answer is None or self.answer[0] != claim.head:
             raise ClaimRefused(f"the answer to entry {claim.head[:12]} was lost in a crash; go on without this device")
-        answer: bytes = found[0][1]
-        return answer
+        return self.answer[1]
 
     def require_new(self, claim: Claim, least: int, most: int | None) -> None:
         """Raise ClaimRefused unless an attempt may be claimed.
@@ -136,17 +134,10 @@ class ClaimBook:
         clients = list(claim.clients)
         self._append([_CLAIM, claim.slot, claim.round, claim.head, claim.session, claim.asked, clients, claim.free])
 
-    def store(self, claim: Claim, answer: bytes) -> None:
-        """Keep the answer to the last claim, on disk before this returns.
-
-        Raises:
-            evaluation.errors.StorageError: the system refused; nothing may be answered.
-        """
-        self._vault.write(self._answer, [claim.head, answer])
-
-    def enter(self, session: str, entry: str) -> None:
-        """Keep one entry of the journal of a session."""
-        self._append([_ENTRY, session, entry])
+    def leave(self, entries: Collection[str]) -> None:
+        """Keep what the journal of a session holds that is left for good."""
+        if entries:
+            self._append([_ENTRIES, sorted(entries)])
 
     def _append(self, record: list[object]) -> None:
         self._log.append(record)
@@ -158,30 +149,26 @@ class ClaimBook:
 
 
 class SessionJournal:
-    """The journal of one session of the secure sums (`crypto.protocols.bookkeeping.Journal`), kept in a claim book.
+    """The journal of one session of the secure sums (`crypto.protocols.bookkeeping.Journal`).
 
-    While a session is replayed, its own entries are claimed once more, in the order of before.
+    Its entries follow from what is in the session's log before anything is answered, and come back when the session is
+    played again. When it is left they go into the claim book, which all later sessions look into.
     """
 
-    def __init__(self, book: ClaimBook, session: str) -> None:
-        self._book, self._session = book, session
-        self._taken: set[str] = set()
-        self.replaying = False
+    def __init__(self, book: ClaimBook) -> None:
+        self._before = book.entries
+        self.entries: set[str] = set()
 
     def claim(self, entry: str) -> bool:
         """See `Journal.claim`."""
-        known = self._book.entries.get(entry)
-        if known is None:
-            self._book.enter(self._session, entry)
-        elif not (self.replaying and known == self._session and entry not in self._taken):
+        if self.holds(entry):
             return False
-        self._taken.add(entry)
+        self.entries.add(entry)
         return True
 
     def holds(self, entry: str) -> bool:
         """See `Journal.holds`."""
-        known = self._book.entries.get(entry)
-        return known is not None and (known != self._session or not self.replaying or entry in self._taken)
+        return entry in self._before or entry in self.entries
 
 
 def digest_of_ask(frame: bytes) -> str:

@@ -163,9 +163,8 @@ class DeployedHost:
         if row.session is None or row.session.plan.session != ask.plan.session:
             self._require_own(row, ask.plan)
             self._begun = True
-            if row.session is not None:
-                row.session.close()
-            row.session = DurableSession.begin(row.folder, self._vault, row.book, ask.plan, self._place.identity())
+            own = self._place.identity()
+            row.session = DurableSession.begin(row.folder, self._vault, row.book, ask.plan, own, row.session)
             row.open.sessions = {self.party: row.session}
             return row.session.take(asked, ask.items, begins=True)
         answered = row.session.answered(asked)
@@ -207,15 +206,15 @@ class DeployedHost:
         covered = covered_in(ask.ledger, ask.entry)
         self._require_visitable(row, ask, claim, covered)
         self._begun = True
+        # A journal that a crash left half written says nothing of the entries before this one, which is not claimed.
+        row.journal.open(ask.ledger[:-HASH_BYTES])
         row.close_up_to(step.slot - 1, ask.state)
         row.book.take(claim)
         reply = self._forward(ask)
-        row.save()
-        if not isinstance(reply, c.Sent):
-            return reply
+        assert isinstance(reply, c.Sent)
         # How long training took speaks of how many examples there are.
         sent = replace(reply, train=0.0, encrypt=0.0)
-        row.book.store(claim, to_frame(sent))
+        row.save(claim.head, to_frame(sent))
         return sent
 
     def _require_visitable(self, row: RowState, ask: c.Visit, claim: Claim, covered: Arrivals) -> None:

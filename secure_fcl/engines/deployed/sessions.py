@@ -58,19 +58,24 @@ class DurableSession:
         self._last: tuple[str, Answered] | None = None
 
     @staticmethod
-    def begin(folder: Path, vault: Vault, book: ClaimBook, plan: Plan, identity: Identity) -> DurableSession:
-        """Join a session that this device never joined, and leave the one before.
+    def begin(
+        folder: Path, vault: Vault, book: ClaimBook, plan: Plan, identity: Identity, before: DurableSession | None
+    ) -> DurableSession:
+        """Join a session that this device never joined, and leave the one `before`.
 
         Raises:
             ClaimRefused: it was joined before.
         """
         path = _path(folder)
-        known = _opened(SealedLog(path, vault, "session")) if path.exists() else None
-        book.join(plan.session, "" if known is None else known[0].session)
+        book.join(plan.session, "" if before is None else before.plan.session)
+        if before is not None:
+            # Before its log goes: what it answered binds all later sessions.
+            book.leave(before._journal.entries)
+            before.close()
         path.unlink(missing_ok=True)
         log, seed = SealedLog(path, vault, "session"), system_random(KEY_BYTES)
         log.append(["open", plan.to_bytes(), seed])
-        return DurableSession(log, plan, identity, seed, SessionJournal(book, plan.session))
+        return DurableSession(log, plan, identity, seed, SessionJournal(book))
 
     @staticmethod
     def resume(folder: Path, vault: Vault, book: ClaimBook, identity: Identity) -> DurableSession | None:
@@ -82,17 +87,16 @@ class DurableSession:
         if not _path(folder).exists():
             return None
         log = SealedLog(_path(folder), vault, "session")
-        known = _opened(log)
-        if known is None:
-            return None
-        plan, seed = known
-        journal = SessionJournal(book, plan.session)
-        journal.replaying = True
-        log = SealedLog(_path(folder), vault, "session")
-        found = DurableSession(log, plan, identity, seed, journal)
+        match log.records[:1]:
+            case [["open", bytes(plan), bytes(seed)]]:
+                # The plan was this device's own, so it names no code but its own configuration's.
+                known = plan_from_bytes(plan, trust_code=True)
+            case _:
+                log.close()
+                return None
+        found = DurableSession(log, known, identity, seed, SessionJournal(book))
         for event, record in enumerate(log.records[1:], 1):
             found._again(event, record)
-        journal.replaying = False
         return found
 
     @property
@@ -178,16 +182,6 @@ def _item(blob: bytes) -> Item:
     item = decode(blob)
     assert isinstance(item, Item)
     return item
-
-
-def _opened(log: SealedLog) -> tuple[Plan, bytes] | None:
-    """Return the plan and the seed that a log opens with, None for an empty one; closes it."""
-    log.close()
-    match log.records[:1]:
-        case [["open", bytes(plan), bytes(seed)]]:
-            # The plan was this device's own, so it names no code but its own configuration's.
-            return plan_from_bytes(plan, trust_code=True), seed
-    return None
 
 
 def _path(folder: Path) -> Path:

@@ -79,14 +79,16 @@ class RowState:
         """The device's calendar: clients of one group are charged together."""
         return self.plan.scenario.groups[self.device.client]
 
-    def save(self) -> None:
-        """Put memory, kept arrays and coins on disk as they are now.
+    def save(self, head: str = "", answer: bytes = b"") -> None:
+        """Put memory, kept arrays and coins on disk as they are now, and with them the answer to the entry `head`.
 
         Raises:
             evaluation.errors.StorageError: the system refused.
         """
         arrays = {"draws": self.device.draws, **{f"kept {name}": a for name, a in self.device.export().items()}}
-        self.vault.write(_device_file(self.folder), [self.closed, self.multiplier], arrays)
+        self.book.answer = (head, answer) if head else self.book.answer
+        kept = self.book.answer or ("", b"")
+        self.vault.write(_device_file(self.folder), [self.closed, self.multiplier, *kept], arrays)
 
     def close_up_to(self, slot: int, state: State) -> None:
         """Close all slots up to one that are not closed yet, under `state`: what was missed is made up for."""
@@ -135,7 +137,8 @@ def open_row(
     budget = ChargedBudget(plan, ledger, run)
     journal = Journal(place.state / "journals", run, row, place.name, vault, place.identity())
     opened = OpenRow(plan, parties_of(scenario.clients), {place.name: device}, coins, budget, {place.name: journal})
-    book = ClaimBook(folder, vault, f"{run} {row}")
+    answer = None if kept is None or not kept[0][2] else (str(kept[0][2]), bytes(kept[0][3]))
+    book = ClaimBook(folder, vault, f"{run} {row}", answer)
     state = RowState(
         run=run, plan=plan, folder=folder, vault=vault, device=device, ledger=ledger, journal=journal, budget=budget,
         book=book, open=opened, multiplier=multiplier, closed=_CLOSED_NONE if kept is None else int(kept[0][0]),
