@@ -142,7 +142,7 @@ def train(
     clients = prepared.scenario.clients
     if prepared.config.engine == "flower":
         if journals is not None:
-            raise JournalRefused(f"under Flower every device keeps a journal of its own; leave --journals {journals} out")
+            raise JournalRefused(f"devices under Flower keep journals of their own; leave --journals {journals} out")
         train_over_flower(prepared, folder, watch, stopped)
         return
     if journals is not None:

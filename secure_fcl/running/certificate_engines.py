@@ -16,7 +16,7 @@ _CODE = {
     "flower own": "every device, by its own installation in a client process of its own, as each says of itself",
     "flower stock": "the server: a stock SuperNode runs the app that whoever starts the run ships to it",
 }
-_DEALT = "one machine made the private keys of all parties; each party reads its own alone, the roster pins all public ones"
+_DEALT = "one machine made all private keys; each party reads its own alone, and the roster pins the public ones"
 _KEYS = {
     "local": "the run's own process makes or reads the private keys of all parties",
     "tls": "every party holds its own private key alone; the roster pins the public ones",

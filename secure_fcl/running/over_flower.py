@@ -37,7 +37,7 @@ def require_flower(config: Config) -> None:
 
 
 def federation_folder(run: Path) -> Path:
-    """Return where the parties of a run under Flower have their folders: beside the run's own, as a device's would be."""
+    """Return where the parties of a run under Flower have their folders: beside the run's own."""
     return run.with_name(f"{run.name}-federation")
 
 

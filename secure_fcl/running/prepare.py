@@ -46,9 +46,8 @@ class Prepared:
         Runs that may differ in what they release get unrelated noise: with the same noise under two data sets or
         two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
         """
-        settings = self.config.model_dump(
-            mode="json", exclude={"protection": True, "engine": True, "flower": True, "workers": True, "data": {"data_dir": True}}
-        )
+        local = dict.fromkeys(("protection", "engine", "flower", "workers"), True)
+        settings = self.config.model_dump(mode="json", exclude={**local, "data": {"data_dir": True}})
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
