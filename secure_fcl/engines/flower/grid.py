@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -126,21 +126,24 @@ class GridParties:
     def _greet(self) -> None:
         now, listed = time.monotonic(), set(self._nodes_of_grid())
         for reply in self._pulled(self._greetings):
-            asked = self._greetings.get(reply.metadata.reply_to_message_id)
-            if asked is not None and (party := self._greeted(asked, reply)) is not None:
-                del self._greetings[reply.metadata.reply_to_message_id]
-                self._nodes[party] = asked.node
-                self._silent.discard(party)
+            number = reply.metadata.reply_to_message_id
+            if (asked := self._greetings.pop(number, None)) is None:
+                continue
+            if (party := self._greeted(asked, reply)) is None:
+                # Not asked again at once: whoever it is, it will answer the same.
+                self._greetings[number] = replace(asked, until=now + GREET_AGAIN_SECONDS)
+                continue
+            self._nodes[party] = asked.node
+            self._silent.discard(party)
         self._greetings = {number: asked for number, asked in self._greetings.items() if asked.until > now}
         self._nodes = {party: node for party, node in self._nodes.items() if node in listed}
         awake = {node for party, node in self._nodes.items() if party not in self._silent}
-        messages = []
         for node in listed - awake - {asked.node for asked in self._greetings.values()}:
             challenge = new_challenge()
-            messages.append(Message(to_content(challenge), node, GREET, ttl=self._deadline))
-            self._push(messages[-1:])
-            until = now + (GREET_AGAIN_SECONDS if node not in self._nodes.values() else self._deadline)
-            self._greetings[messages[-1].metadata.message_id] = _Greeted(node=node, challenge=challenge, until=until)
+            message = Message(to_content(challenge), node, GREET, ttl=self._deadline)
+            self._push([message])
+            asked = _Greeted(node=node, challenge=challenge, until=now + self._deadline)
+            self._greetings[message.metadata.message_id] = asked
 
     def _greeted(self, asked: _Greeted, reply: Message) -> Party | None:
         """Return the client of a node that has answered its challenge; None if it is none of this run's."""
