@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from privacy import Ledger
-from secure_fcl.config import Config, load_config
+from secure_fcl.config import Config
 from secure_fcl.engines.deployed.folder import ServerFolder
 from secure_fcl.engines.deployed.making import roles_of, write_folders
 from secure_fcl.engines.federation import Federation
