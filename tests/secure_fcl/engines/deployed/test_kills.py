@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from crypto.errors import CryptoError
-from secure_fcl.engines.commands import Failed
 from secure_fcl.engines.deployed.claims import ClaimBook
 from secure_fcl.engines.deployed.state import ChargedBudget
 from secure_fcl.errors import SumAborted
