@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from secure_fcl import __version__
-from secure_fcl.cli import api_commands, audit_model_commands, check_commands, run_commands
+from secure_fcl.cli import api_commands, audit_model_commands, check_commands, run_commands, serve_commands
 from secure_fcl.cli.data_commands import data_app
 from secure_fcl.cli.shared import AsJson, ConfigFile, Settings, one_sentence
 from secure_fcl.cli.study_commands import study_app
@@ -136,6 +136,7 @@ check_commands.register(app)
 
 
 audit_model_commands.register(app)
+serve_commands.register(app)
 for _command in (api_commands.predict, api_commands.export, api_commands.compare):
     app.command()(one_sentence()(_command))
 
