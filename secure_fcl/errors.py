@@ -31,6 +31,10 @@ class SumAborted(SecureFclError):
     """The secure sum ended without a result; the reason is the protocol's."""
 
 
+class QuorumMissing(SecureFclError):
+    """Too few parties of a deployment came, or stayed; nothing is wrong with the run, which can go on."""
+
+
 class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
 

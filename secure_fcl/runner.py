@@ -42,8 +42,8 @@ class StopRequest:
         return self.asked
 
     @contextmanager
-    def listening(self, say: Say) -> Iterator[None]:
-        """Take Ctrl-C while the block runs; a no-op outside the main thread."""
+    def listening(self, say: Say, terminate: bool = False) -> Iterator[None]:
+        """Take Ctrl-C, and SIGTERM with `terminate`, while the block runs; a no-op outside the main thread."""
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             if self.asked:
@@ -51,15 +51,17 @@ class StopRequest:
             self.asked = True
             say("stopping after this round; press Ctrl-C again to stop at once")
 
+        numbers = (signal.SIGINT, signal.SIGTERM) if terminate else (signal.SIGINT,)
         try:
-            before = signal.signal(signal.SIGINT, handle)
+            before = {number: signal.signal(number, handle) for number in numbers}
         except ValueError:
             yield
             return
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def require_room(journals: Path) -> None:

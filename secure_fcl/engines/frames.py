@@ -129,7 +129,11 @@ def _written(value: Any, arrays: list[AnyArray]) -> dict[str, object]:
 
 
 def _read(
-    kind: type[Any], found: Mapping[str, Any], arrays: Mapping[str, AnyArray], where: str, leaves: Mapping[object, _Leaf]
+    kind: type[Any],
+    found: Mapping[str, Any],
+    arrays: Mapping[str, AnyArray],
+    where: str,
+    leaves: Mapping[object, _Leaf],
 ) -> Any:
     """Return a dataclass of fields as `_written` has them."""
     hints = _FIELDS[kind]

@@ -115,6 +115,10 @@ class SecureSums:
         present = set(self._federation.parties.present())
         return [name for name in clients if name in present]
 
+    def lacks_somebody(self) -> bool:
+        """Return whether a client of the plan who has no keys of it can be reached now."""
+        return any(name not in self._joined for name in self._present(self._plan.clients))
+
     def run(self, number: int, upload: str, visit: Visit) -> SumResult:
         """Run one sum: clients train while messages flow on to the helper parties.
 

@@ -6,7 +6,7 @@ keep it themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from privacy import Ledger
@@ -15,9 +15,9 @@ from secure_fcl.engines.device import exported
 from secure_fcl.engines.disclosures import collect, disclosures_path
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import heads_bytes
-from secure_fcl.engines.parties import Answer
+from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
-from secure_fcl.errors import JournalRefused, RunFolderError, SecureFclError
+from secure_fcl.errors import JournalRefused, QuorumMissing, RunFolderError, SecureFclError
 from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
@@ -38,6 +38,8 @@ class Devices:
         self._folder = folder.path / SIMULATION
         self._federation = federation
         self._lab = federation.lab
+        # Deployed devices that began the row.
+        self._there: set[str] = set()
         needs = (plan.own_models, "every client has a model of its own"), (bool(plan.channels), "it has side channels")
         if self._lab is None and (why := [text for needed, text in needs if needed]):
             raise SecureFclError(f"row {plan.name} runs in a simulation alone: {why[0]}; take another row")
@@ -47,22 +49,21 @@ class Devices:
 
         Raises:
             JournalRefused, WorkerLost: a device has answered for entries that the ledger lacks.
-            SecureFclError: too few deployed devices begin the row; says who does not and why.
+            QuorumMissing: too few deployed devices begin the row; says who does not and why.
             RunFolderError: a file of an earlier start is missing or damaged.
         """
         plan, lab = self._plan, self._lab
-        run, entries = self._run.identity("run"), heads_bytes(ledger.heads)
         if lab is None:
             # Deployed devices have all that they were, and take no more than this from a server.
-            self._join(Join(row=plan.name, run=run, digest=self._federation.digest, ledger=entries))
+            self._join(self._begin(ledger), plan.clients_in(min(done.slot, plan.scenario.slots - 1)))
             return self._state(done)
         given = Simulated(
             noise_multiplier=multiplier,
             charged=tuple(charges_of(ledger.spent())),
             secret=secret,
             journals=self._federation.journals,
-            run=run,
-            ledger=entries,
+            run=self._run.identity("run"),
+            ledger=heads_bytes(ledger.heads),
         )
         self._tell(Open(row=plan.name, config=plan.config, simulated=given))
         self._recall(done)
@@ -147,14 +148,30 @@ class Devices:
             if not (self._lab is None and isinstance(answer.reply, Failed)):
                 answer.of(Done)
 
-    def _join(self, ask: Join) -> None:
-        """Let every deployed device begin the row.
+    def welcome(self, ledger: Ledger) -> None:
+        """Let deployed devices begin the row that could not be reached when it began; who refuses stays out."""
+        if self._lab is None and (late := [p for p in self._federation.parties.present() if p not in self._there]):
+            asks = dict.fromkeys(late, self._begin(ledger))
+            for answer in self._federation.parties.ask(asks, self._federation.deadline):
+                if not isinstance(answer.reply, Failed):
+                    self._there.add(answer.party)
+
+    def _begin(self, ledger: Ledger) -> Join:
+        return Join(
+            row=self._plan.name,
+            run=self._run.identity("run"),
+            digest=self._federation.digest,
+            ledger=heads_bytes(ledger.heads),
+        )
+
+    def _join(self, ask: Join, expected: Collection[Party]) -> None:
+        """Let every deployed device begin the row; `expected`: who is to take part now, by the calendar.
 
         Raises:
             JournalRefused: a device has answered for entries that the ledger lacks.
-            SecureFclError: too few begin; says who does not and why.
+            QuorumMissing: too few begin; says who does not and why.
         """
-        there, refused = set[str](), dict[str, str]()
+        there, refused = self._there, dict[str, str]()
         for answer in self._asked(ask):
             if isinstance(answer.reply, Failed):
                 refused[answer.party] = answer.reply.error
@@ -167,11 +184,10 @@ class Devices:
                 f"{', '.join(older)} refused the ledger of row {ask.row}: it lacks entries that they answered for; the "
                 "run folder was set back to an older copy: restore the newest one, or start a new run"
             )
-        expected = {party for slot in range(self._plan.scenario.slots) for party in self._plan.clients_in(slot)}
-        missing = {party: refused.get(party, "silent") for party in sorted(expected - there)}
+        missing = {party: refused.get(party, "silent") for party in sorted(set(expected) - there)}
         if len(missing) > self._plan.config.privacy.max_dropouts:
             why = ", ".join(f"{party} {error}" for party, error in missing.items())
-            raise SecureFclError(
+            raise QuorumMissing(
                 f"row {ask.row} can miss {self._plan.config.privacy.max_dropouts} devices, and {len(missing)} did not "
                 f"begin it: {why}; mend or start them, and go on with --resume"
             )

@@ -104,6 +104,7 @@ class Job:
                 again = repeat_of(plan, charged, self._folder, self._federation)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
+                devices.welcome(charged)
                 sums = rosters.at(slot)
                 for round in range(records.progress.round, plan.rounds_per_slot):
                     step = plan.step(slot, round)

@@ -27,11 +27,14 @@ from crypto.wire.messages import Input, Item, Message
 from secure_fcl.engines.commands import Answered, Ask, Command, Deliver, Failed, Keys
 from secure_fcl.engines.federation import Helpers
 from secure_fcl.engines.frames import to_frame
+from secure_fcl.engines.keys import ROSTER
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.tls.listener import Listener
 from secure_fcl.engines.tls.parties import TlsParties
 from secure_fcl.engines.tls.replies import read_reply
 from secure_fcl.errors import FrameRefused, SecureFclError
+
+STATE = "state"
 
 
 def remote_roles(plan: Plan) -> tuple[str, ...]:
@@ -92,6 +95,20 @@ class HelperHost:
         if self._session is None:
             raise SessionLost(f"{self._role} has no session; the server must show its plan again")
         return [found for item in items if isinstance(item, Message) for found in self._session.on(item)]
+
+
+def helper_of(name: str, folder: Path) -> HelperHost:
+    """Return the host of a helper party from its own folder: `<name>.key`, `roster.json`, and `state`, which it makes.
+
+    Raises:
+        SecureFclError: a file is missing.
+        crypto.errors.CryptoError: a file is malformed, or open to others.
+    """
+    for file in (folder / f"{name}.key", folder / ROSTER):
+        if not file.is_file():
+            raise SecureFclError(f"{file} is missing; copy the folder that `secure-fcl deploy` made for this party")
+    (folder / STATE).mkdir(mode=0o700, exist_ok=True)
+    return HelperHost(name, folder / f"{name}.key", folder / ROSTER, folder / STATE)
 
 
 class SessionLost(SecureFclError):

@@ -241,7 +241,7 @@ class Listener:
         self._forward(seat)
 
     async def _listen(self, name: str, wire: Wire) -> None:
-        seat, why = self._seats[name], ""
+        seat = self._seats[name]
 
         def caps() -> dict[Kind, int]:
             # Nobody may send what is not waited for: an answer, and its length, only to a question.
@@ -260,9 +260,8 @@ class Listener:
             why = f"it broke the protocol: {error}"
         except (OSError, EOFError) as error:
             why = f"the connection ended ({type(error).__name__})"
-        finally:
-            if seat.wire is wire:
-                self._vacate(name, why)
+        if seat.wire is wire:
+            self._vacate(name, why)
 
     def _answered(self, seat: _Seat, frame: bytes) -> None:
         number, answer = frame[:ID_BYTES], frame[ID_BYTES:]

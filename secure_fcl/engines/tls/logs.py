@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 LOG = logging.getLogger("secure_fcl.tls")
+PROGRAM = logging.getLogger("secure_fcl")
 FIELDS = frozenset(
     ("party", "address", "error", "reason", "ask", "row", "slot", "round", "bytes", "seconds", "days", "names", "count")
 )
@@ -35,7 +36,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one line. Whatever else hangs on the record, an exception for one, is left out."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line: dict[str, object] = {"time": time, "level": record.levelname.lower(), "event": _cut(record.msg)}
+        line: dict[str, object] = {"time": time, "level": record.levelname.lower(), "event": _cut(record.getMessage())}
         fields: dict[str, Value] = getattr(record, "fields", {})
         return json.dumps(line | {name: _cut(value) for name, value in fields.items()})
 
@@ -48,16 +49,16 @@ class LineFormatter(logging.Formatter):
         fields: dict[str, Value] = getattr(record, "fields", {})
         rest = " ".join(f"{name}={_cut(value)}" for name, value in fields.items())
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        return f"{time} {_cut(record.msg)}{' ' if rest else ''}{rest}"
+        return f"{time} {_cut(record.getMessage())}{' ' if rest else ''}{rest}"
 
 
 def log_to(stream: TextIO | None = None, *, as_json: bool, level: int = logging.INFO) -> None:
-    """Send the carrier's log to a stream, standard error without one; a second call replaces the first."""
+    """Send the program's log to a stream, standard error without one; a second call replaces the first."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else LineFormatter())
-    LOG.handlers[:] = [handler]
-    LOG.setLevel(level)
-    LOG.propagate = False
+    PROGRAM.handlers[:] = [handler]
+    PROGRAM.setLevel(level)
+    PROGRAM.propagate = False
 
 
 def _cut(value: object) -> object:

@@ -27,8 +27,8 @@ _TICK = 0.25
 class TlsParties:
     """The clients of one federation, each behind one authenticated connection. Use it in a `with` statement.
 
-    Who is silent, gone, refuses, or answers what cannot be an answer is missing from the answers; nothing that a party
-    does ends a run. Whether enough are left is the secure sum's to say.
+    Who is silent, gone, or answers what cannot be an answer is missing from the answers. Who could not answer is there
+    with `Failed` and the class of its error. Whether enough are left is the secure sum's to say.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class TlsParties:
                 del waiting[party]
                 answer = self._answer(party, asks[party], frame)
                 if answer is not None:
-                    self.late.pop(party, None)
+                    if not isinstance(answer.reply, Failed):
+                        self.late.pop(party, None)
                     yield answer
         finally:
             for party, number in waiting.items():
@@ -136,7 +137,6 @@ class TlsParties:
             return None
         if isinstance(reply, Failed):
             self._miss(party, ask, f"it could not answer ({reply.error})")
-            return None
         return Answer(party=party, reply=reply)
 
     def _miss(self, party: Party, ask: Ask | LabAsk, why: str) -> None:
