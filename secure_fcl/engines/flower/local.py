@@ -53,7 +53,7 @@ server = flower_app.app
 '''
 
 
-CLIENT = (sys.executable, "-P", "-m", "secure_fcl.engines.flower.process")
+CLIENT = (sys.executable, "-P", "-m", "secure_fcl", "client")
 
 
 @dataclass(frozen=True, kw_only=True)

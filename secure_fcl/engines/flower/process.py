@@ -6,10 +6,9 @@ API. Flower's own fetcher would unpack and run the application that the server s
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,24 +117,8 @@ def serve_folder(folder: Path, station: Station, stopped: Callable[[], bool] = l
     Raises:
         DeviceRefused, ConfigInvalid: the folder cannot be used, or another process has it.
     """
+    # One line for every look for a message, otherwise.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     place = DeviceFolder.read(folder)
     with closing(DeployedHost(place)) as host:
         serve(node_of(place, "own", lambda: nullcontext(host)), station, stopped)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the client process of one device's folder until it is told to end."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="the device's folder")
-    parser.add_argument("--supernode", required=True, help="HOST:PORT of the SuperNode's Runtime API")
-    parser.add_argument("--root", type=Path, help="PEM file that vouches for it; without: no TLS")
-    parser.add_argument("--secret", type=Path, help="file of the secret that the SuperNode has too")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO)
-    # One line for every look for a message.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    serve_folder(given.folder, Station(address=given.supernode, root=given.root, secret=given.secret))
-
-
-if __name__ == "__main__":
-    main()
