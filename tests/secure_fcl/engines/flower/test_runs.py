@@ -20,7 +20,6 @@ from secure_fcl.engines.commands import Ask, Deliver, Visit
 from secure_fcl.engines.deployed.folder import DeviceFolder, ServerFolder
 from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.federation import deployed
-from secure_fcl.engines.flower import local
 from secure_fcl.engines.flower.grid import GridParties
 from secure_fcl.engines.flower.local import LocalFederation, Nodes
 from secure_fcl.engines.flower.names import ServerJob
@@ -76,6 +75,36 @@ class Stops:
 
 
 serve(node_of(place, "own", lambda: nullcontext(Stops())), Station(address=given.supernode, secret=Path(given.secret)))
+"""
+
+
+# The thin ClientApp with the noise key of a test. Its function is a local one, which Ray's processes are sent by value.
+APP = """
+from flwr.clientapp import ClientApp
+
+from secure_fcl.running import flower_app
+
+
+def made():
+    def reply(message, context):
+        from contextlib import closing
+
+        from secure_fcl.engines.deployed.folder import DeviceFolder
+        from secure_fcl.engines.deployed.host import DeployedHost
+        from secure_fcl.engines.flower.client_app import folder_of
+        from secure_fcl.engines.flower.node import node_of
+
+        place = DeviceFolder.read(folder_of(context))
+        return node_of(place, "shipped", lambda: closing(DeployedHost(place, bytes.fromhex("KEY")))).reply(message)
+
+    app = ClientApp()
+    for action in ("greet", "ask"):
+        app.query(action)(reply)
+    return app
+
+
+client = made()
+server = flower_app.app
 """
 
 
@@ -135,11 +164,7 @@ class Deployment:
         folder, work = self.folder(), self.out / "flower"
         work.mkdir()
         (work / "client.py").write_text(CLIENT.replace("KEY", self.noise_key.hex()).replace("STOP", stop))
-        app = f"""import functools
-from secure_fcl.engines.deployed.host import DeployedHost
-from secure_fcl.engines.flower import node
-node.DeployedHost = functools.partial(DeployedHost, secret=bytes.fromhex("{self.noise_key.hex()}"))
-{local.APP}"""
+        app = APP.replace("KEY", self.noise_key.hex())
         job = ServerJob(
             run=str(folder.path), server=str(self.server.path), code="own" if nodes == "own" else "shipped",
             deadline=deadline, patience=120.0,
