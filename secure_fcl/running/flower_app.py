@@ -24,7 +24,6 @@ from secure_fcl.running.prepare import Prepared, prepare_deployed
 app = ServerApp()
 
 
-@app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run what is left of a run; a file beside the job says how it ended, for who started it.
 
@@ -43,6 +42,9 @@ def main(grid: Grid, context: Context) -> None:
         _say(outcome, "failed", str(error) if isinstance(error, SecureFclError) else type(error).__name__)
         raise
     _say(outcome, "finished")
+
+
+app.main()(main)
 
 
 def run_job(job: ServerJob, grid: Grid, beside: Path) -> None:

@@ -35,13 +35,10 @@ def folder_of(context: Context) -> Path:
     raise DeviceRefused(f"this node names no folder of a device; start it with --node-config '{FOLDER}=\"DIR\"'")
 
 
-@app.query(GREET.partition(".")[2])
-def greet(message: Message, context: Context) -> Message:
-    """Answer a challenge."""
+def reply(message: Message, context: Context) -> Message:
+    """Answer a challenge or an ask, with what the device's disk holds: Flower may hand any message to any process."""
     return node_of(DeviceFolder.read(folder_of(context)), "shipped").reply(message)
 
 
-@app.query(ASK.partition(".")[2])
-def answer(message: Message, context: Context) -> Message:
-    """Answer an ask, with what the device's disk holds: Flower may hand any message to any process."""
-    return node_of(DeviceFolder.read(folder_of(context)), "shipped").reply(message)
+for _kind in (GREET, ASK):
+    app.query(_kind.partition(".")[2])(reply)

@@ -162,9 +162,10 @@ class GridParties:
 
     def _nodes_of_grid(self) -> Iterable[int]:
         try:
-            return self._grid.get_node_ids()
+            found: Iterable[int] = self._grid.get_node_ids()
         except HTTPError as error:
             raise _lost(error) from error
+        return found
 
     def _push(self, messages: list[Message]) -> None:
         # Numbers are read off the messages: one kind of grid returns None in place of a refused one, another nothing.
