@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt --upgrade 'pip>=25.1'
 	$(PIP) install -q -c constraints.txt $(TORCH_ARGS) torch
-	$(PIP) install -q -c constraints.txt -e '.[mpc]' --group dev
+	$(PIP) install -q -c constraints.txt -e '.[mpc,flower]' --group dev
 	$(PIP) install -q -c constraints.txt --no-deps crypten==0.4.1
 	touch $@
 

@@ -31,6 +31,10 @@ class SumAborted(SecureFclError):
     """The secure sum ended without a result; the reason is the protocol's."""
 
 
+class QuorumMissing(SecureFclError):
+    """Too few parties of a deployment came, or stayed; nothing is wrong with the run, which can go on."""
+
+
 class StorageTooSmall(SecureFclError):
     """The device's storage budget cannot hold what the configuration asks it to keep."""
 
@@ -39,8 +43,24 @@ class JournalRefused(SecureFclError):
     """A device's journal contradicts what it is asked for, lacks what would allow it, or cannot be read."""
 
 
+class ConfigurationDiffers(SecureFclError):
+    """A server asks a device for a run of another configuration or calendar than the device's own."""
+
+
+class ClaimRefused(SecureFclError):
+    """A device is asked for a second answer to an attempt at a round, or for an answer that a crash took."""
+
+
+class DeviceRefused(SecureFclError):
+    """A device's folder or state cannot be used: a file is missing, open to others, damaged, or of another device."""
+
+
 class FrameRefused(SecureFclError):
     """A frame between the run and a party is malformed, or of another kind than its place asks for."""
+
+
+class CarrierLost(SecureFclError):
+    """What carries messages between server and clients is gone, or is another release than this one was tested with."""
 
 
 class InputRefused(SecureFclError):

@@ -17,13 +17,13 @@ from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.data.kept import packed
 from secure_fcl.engines.federation import simulated
-from secure_fcl.engines.journals import require_outside
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import JournalRefused, WorkerLost
 from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
+from secure_fcl.running.over_flower import require_flower, train_over_flower
 from secure_fcl.running.prepare import Prepared, prepare
 from secure_fcl.running.records import Watcher, unwatched
 from secure_fcl.running.report_file import write_page
@@ -42,8 +42,8 @@ class StopRequest:
         return self.asked
 
     @contextmanager
-    def listening(self, say: Say) -> Iterator[None]:
-        """Take Ctrl-C while the block runs; a no-op outside the main thread."""
+    def listening(self, say: Say, terminate: bool = False) -> Iterator[None]:
+        """Take Ctrl-C, and SIGTERM with `terminate`, while the block runs; a no-op outside the main thread."""
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             if self.asked:
@@ -51,15 +51,17 @@ class StopRequest:
             self.asked = True
             say("stopping after this round; press Ctrl-C again to stop at once")
 
+        numbers = (signal.SIGINT, signal.SIGTERM) if terminate else (signal.SIGINT,)
         try:
-            before = signal.signal(signal.SIGINT, handle)
+            before = {number: signal.signal(number, handle) for number in numbers}
         except ValueError:
             yield
             return
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def require_room(journals: Path) -> None:
@@ -71,6 +73,15 @@ def require_room(journals: Path) -> None:
         writable = False
     if not writable:
         raise JournalRefused(f"no journal can be written in {journals}; name a folder that can be made and written")
+
+
+def require_outside(journals: Path, folder: Path) -> None:
+    """Raise JournalRefused if journals would lie inside the run folder that they are to be compared with."""
+    if journals.resolve().is_relative_to(folder.resolve()):
+        raise JournalRefused(
+            f"the journals {journals} lie inside the run folder {folder} and would be set back with it; name a folder "
+            "outside"
+        )
 
 
 def start(
@@ -85,6 +96,8 @@ def start(
         journals: whether the run's devices will keep journals outside the folder; it cannot go on without them then.
         data: given as it is, where the configuration says `data.name = "arrays"`; kept in the folder for the workers.
     """
+    if config.engine == "flower":
+        require_flower(config)
     prepared = prepare(config, data)
     tasks = prepared.scenario.task_names
     if data is None:
@@ -129,6 +142,11 @@ def train(
         WorkerLost: a worker ended or reported an error.
     """
     clients = prepared.scenario.clients
+    if prepared.config.engine == "flower":
+        if journals is not None:
+            raise JournalRefused(f"devices under Flower keep journals of their own; leave --journals {journals} out")
+        train_over_flower(prepared, folder, watch, stopped)
+        return
     if journals is not None:
         require_outside(journals, folder.path)
     elif folder.about().get("journals") and not folder.progress().finished:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.crypto.results import Point
 from benchmarks.timing import best
 
-REMEDY = "peer missing: pip install 'flwr>=1.38,<1.43'"
+REMEDY = "peer missing: pip install 'flwr>=1.41,<1.43'"
 MODULUS, CLIP, TARGET, WEIGHT = 1 << 32, 8.0, 1 << 22, 1000.0
 CKKS_SLOTS = 4096
 Floats = npt.NDArray[np.float32]

@@ -55,9 +55,18 @@ def unpack_sparse(data: bytes | bytearray | memoryview) -> object:
     Raises:
         MessageError: anything malformed, or more than one value for every 16 bytes of a long input.
     """
+    require_sparse(data)
+    return unpack_value(data)
+
+
+def require_sparse(data: bytes | bytearray | memoryview) -> None:
+    """Refuse what `unpack_sparse` does, and build nothing.
+
+    Raises:
+        MessageError: more than one value for every 16 bytes of a long input.
+    """
     if len(data) > _SHORT and not _is_sparse(memoryview(data), len(data) // 16 + _SPARE):
         raise MessageError(f"{len(data)} bytes hold more small values than any message; the sender is at fault")
-    return unpack_value(data)
 
 
 _SHORT, _SPARE = 1 << 16, 1 << 12

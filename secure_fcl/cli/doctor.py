@@ -69,7 +69,7 @@ LIBRARIES: tuple[Library, ...] = (
     Library("torch", "torch", "pip install 'torch>=2.6'"),
     Library("dp-accounting", "dp_accounting", "pip install 'dp-accounting>=0.6'"),
     Library("scikit-learn", "sklearn", "pip install 'scikit-learn>=1.4'"),
-    Library("flwr", "flwr", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+    Library("flwr", "flwr", "pip install 'flwr[simulation]>=1.41,<1.43'", optional=True),
     Library("safetensors", "safetensors", "pip install 'safetensors>=0.4.5'"),
     Library("mlflow-skinny", "mlflow", "pip install 'mlflow-skinny>=3.5'", optional=True),
     Library("onnxscript", "onnxscript", "pip install 'onnx>=1.17' 'onnxscript>=0.2'", optional=True),

@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails
 from secure_fcl.config.explain import explain
 from secure_fcl.config.names import ChannelName, ProtocolName, RowName, entry_of
 from secure_fcl.config.outside import names_code
-from secure_fcl.config.sections import Attacks, Compression, Data, Memory, Privacy, Training
+from secure_fcl.config.sections import Attacks, Compression, Data, Flower, Memory, Privacy, Training
 from secure_fcl.config.streams import Drift, Online, Scenario, Storage
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES
@@ -33,6 +33,11 @@ class _Run(Section):
         "active",
         description="secagg, secagg+: semi-honest: the server follows the protocol, two exchanges a sum; active: it "
         "may do anything, three",
+    )
+    engine: Literal["local", "tls", "flower"] = Field(
+        "local",
+        description="who plays the clients: local: worker processes of this machine, a simulation; tls, flower: "
+        "deployed devices, over mutual TLS or over Flower",
     )
     identities: str = Field(
         "", description="folder that `secure-fcl keys` made for all clients and helpers; empty: fresh keys for each row"
@@ -60,6 +65,7 @@ class _Run(Section):
     compression: Compression = Compression()
     privacy: Privacy = Privacy()
     attacks: Attacks = Attacks()
+    flower: Flower = Flower()
 
     def section(self, name: str) -> StrategySection:
         """Return the section of a strategy: of the list, or of the user's own by `module:name`, which is imported.

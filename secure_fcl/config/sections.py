@@ -204,3 +204,16 @@ class Attacks(Section):
         if 0 < shadows < 4:
             raise ValueError("too few to compare with: use 0 for none, or at least 4")
         return shadows
+
+
+class Flower(Section):
+    """How engine = "flower" plays a run on one machine."""
+
+    nodes: Literal["simulation", "own", "stock"] = Field(
+        "simulation",
+        description="simulation: Flower's, on Ray; own: SuperNodes, each beside a client process with code of its own; "
+        "stock: SuperNodes that run the code that the server ships",
+    )
+    deadline: float = Field(
+        120.0, gt=0.0, le=86_400.0, description="seconds after which a silent client is missing, training included"
+    )

@@ -69,6 +69,21 @@ class Open:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Join:
+    """Begin a row, or go on with it, on a deployed device, which has everything but these names on its own disk.
+
+    `run` is the run's random name. `digest`: of the run's public configuration and calendar
+    (`secure_fcl.engines.deployed.digests`); a device whose own differs refuses. `ledger`: hashes of the row's entries
+    so far, which must go on from what the device kept.
+    """
+
+    row: str
+    run: str
+    digest: str
+    ledger: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Keys:
     """Join the secure sums of a roster, and leave those joined before. `items`: what the helper parties say first."""
 
@@ -226,7 +241,7 @@ class Failed:
     trace: str
 
 
-Ask = Open | Keys | Deliver | Visit | Settle | Close
+Ask = Open | Join | Keys | Deliver | Visit | Settle | Close
 LabAsk = Disclose | Identify | Restore | GiveCoins | GiveHeld | GiveKept | GiveOwn | GiveClear
 Reply = Done | Answered | Sent | Settled | Given | Failed
 Command = Ask | LabAsk | Reply

@@ -39,6 +39,7 @@ class Federation:
         helpers: starts server, key holder and computing servers.
         deadline: seconds after which a silent client is left out; None: wait for all.
         journals: folder in which simulated devices, and helper parties, keep journals; None: they keep none.
+        digest: of configuration and calendar, which deployed devices compare with their own.
     """
 
     clients: int
@@ -47,6 +48,12 @@ class Federation:
     helpers: Helpers = helper_processes
     deadline: float | None = None
     journals: Path | None = None
+    digest: str = ""
+
+    @property
+    def signs(self) -> bool:
+        """Whether devices keep journals: deployed ones always do."""
+        return self.journals is not None or self.lab is None
 
     @cached_property
     def numbers(self) -> dict[Party, int]:
@@ -57,6 +64,13 @@ class Federation:
 def simulated(parties: Simulation, clients: int, journals: Path | None = None) -> Federation:
     """Return the federation of a simulation: its parties, and the lab over them; `journals`: of its devices."""
     return Federation(clients=clients, parties=parties, lab=SimulationLab(parties, clients), journals=journals)
+
+
+def deployed(
+    parties: Parties, clients: int, digest: str, helpers: Helpers = helper_processes, deadline: float | None = None
+) -> Federation:
+    """Return the federation of a deployment: its parties, and no lab; attributes as those of `Federation`."""
+    return Federation(clients=clients, parties=parties, helpers=helpers, deadline=deadline, digest=digest)
 
 
 def answers_folder(folder: Path, run: str, row: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,7 +12,7 @@ from crypto.planning.plans import Plan
 from crypto.protocols.plans import plan_from_bytes
 from crypto.wire.arrays import pack, unpack
 from crypto.wire.messages import Abort, Aggregate, Item, Message, decode, encode
-from crypto.wire.values import pack_value, unpack_value
+from crypto.wire.values import pack_value, require_sparse, unpack_value
 from privacy import Charge
 from secure_fcl.config import Config, dump_config, validate
 from secure_fcl.engines.commands import AnyArray, Arrays, Command, Items, Simulated
@@ -48,15 +48,34 @@ def from_frame(frame: bytes) -> Command:
     Raises:
         FrameRefused: whatever is not a frame of `to_frame`, and nothing else is raised; names the kind and the field.
     """
+    return _command(frame, KINDS, _LEAVES)
+
+
+def from_untrusted(frame: bytes, kinds: Collection[type[Command]]) -> Command:
+    """Return the command of a frame that somebody sent who may be corrupt: only of `kinds`, and no code is imported.
+
+    *Guarantee*: takes memory of a small multiple of the frame's length, whatever is in it.
+
+    Raises:
+        FrameRefused: as `from_frame`; another kind; a plan that names code; a long frame of many small values.
+    """
+    try:
+        require_sparse(frame)
+    except CryptoError as error:
+        raise FrameRefused(f"a frame is damaged: {error}") from error
+    return _command(frame, {kind.__name__: kind for kind in kinds}, _UNTRUSTED)
+
+
+def _command(frame: bytes, kinds: Mapping[str, type[Command]], leaves: Mapping[object, _Leaf]) -> Command:
     try:
         meta, arrays = unpack(frame)
     except CryptoError as error:
         raise FrameRefused(f"a frame is damaged: {error}") from error
     match meta:
-        case {"kind": str(name), "fields": dict(found), **more} if name in KINDS and not more:
-            command: Command = _read(KINDS[name], found, arrays, name)
+        case {"kind": str(name), "fields": dict(found), **more} if name in kinds and not more:
+            command: Command = _read(kinds[name], found, arrays, name, leaves)
             return command
-    raise FrameRefused(f"a frame of kind {str(meta.get('kind'))[:40]!r}; known are {', '.join(KINDS)}")
+    raise FrameRefused(f"a frame of kind {str(meta.get('kind'))[:40]!r}; known are {', '.join(kinds)}")
 
 
 def to_batch(number: int, commands: Mapping[Party, Command]) -> bytes:
@@ -109,7 +128,13 @@ def _written(value: Any, arrays: list[AnyArray]) -> dict[str, object]:
     return written
 
 
-def _read(kind: type[Any], found: Mapping[str, Any], arrays: Mapping[str, AnyArray], where: str) -> Any:
+def _read(
+    kind: type[Any],
+    found: Mapping[str, Any],
+    arrays: Mapping[str, AnyArray],
+    where: str,
+    leaves: Mapping[object, _Leaf],
+) -> Any:
     """Return a dataclass of fields as `_written` has them."""
     hints = _FIELDS[kind]
     if found.keys() != hints.keys():
@@ -122,9 +147,9 @@ def _read(kind: type[Any], found: Mapping[str, Any], arrays: Mapping[str, AnyArr
             if hint in (Arrays, State):
                 read[name] = _arrays(found[name], arrays)
             elif hint in _FIELDS:
-                read[name] = _read(hint, _exact(dict)(found[name]), arrays, place)
+                read[name] = _read(hint, _exact(dict)(found[name]), arrays, place, leaves)
             else:
-                read[name] = _LEAVES[hint][1](found[name])
+                read[name] = leaves[hint][1](found[name])
         except FrameRefused:
             raise
         # Whatever a reader of untrusted values raises means one thing here.
@@ -193,4 +218,8 @@ _LEAVES: dict[object, _Leaf] = {
         lambda charges: [charge.to_json() for charge in charges],
         lambda records: tuple(Charge.from_json(_exact(dict)(record)) for record in _exact(list)(records)),
     ),
+}
+_UNTRUSTED: Mapping[object, _Leaf] = {
+    **_LEAVES,
+    Plan: (Plan.to_bytes, lambda data: plan_from_bytes(_exact(bytes)(data))),
 }

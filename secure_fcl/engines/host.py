@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +44,24 @@ from secure_fcl.streams import Scenario, build_scenario
 Ints = NDArray[np.int64]
 
 
+class Budget(Protocol):
+    """A device's own count: `secure_fcl.rows.budgets.ClientBudget`, or one that writes a ledger of its own."""
+
+    def take_part(
+        self, groups: Iterable[str], slot: int, round: int, retired: Arrivals, covered: Arrivals = NO_ARRIVALS
+    ) -> None:
+        """See `ClientBudget.take_part`."""
+
+
 @dataclass
-class _Row:
+class OpenRow:
     """What a host holds while one row runs."""
 
     plan: RowPlan
     numbers: Mapping[Party, int]
     devices: dict[Party, Device]
     coins: Coins
-    budget: ClientBudget
+    budget: Budget
     journals: Mapping[Party, Journal]
     sessions: dict[Party, ClientSession] = field(default_factory=dict)
     clear: dict[Party, c.Arrays] = field(default_factory=dict)
@@ -69,7 +79,11 @@ class ClientHost:
         self._identities = identities
         self._journals = journals
         self._scenario: Scenario | None = None
-        self._row: _Row | None = None
+        self._row: OpenRow | None = None
+
+    def take(self, row: OpenRow) -> None:
+        """Play a row that was opened elsewhere: by a device that has all of it on its own disk."""
+        self._row = row
 
     def answer(self, asks: Mapping[Party, c.Ask | c.LabAsk]) -> Iterator[Answer]:
         """See `Host`.
@@ -85,6 +99,8 @@ class ClientHost:
         match ask:
             case c.Open():
                 self._open(ask, parties)
+            case c.Join():
+                raise SecureFclError("a simulated client is begun with Open; Join is for deployed devices")
             case c.Identify():
                 self._identities = ask.folder
             case c.Keys():
@@ -125,9 +141,9 @@ class ClientHost:
         journals = {party: Journal(folder, ask.simulated.run, ask.row, party) for party in parties} if folder else {}
         for journal in journals.values():
             journal.open(ask.simulated.ledger)
-        self._row = _Row(plan, numbers, devices, coins, budget, journals)
+        self._row = OpenRow(plan, numbers, devices, coins, budget, journals)
 
-    def _current(self) -> _Row:
+    def _current(self) -> OpenRow:
         if self._row is None:
             raise RuntimeError("no row is open; the run's process must send Open first")
         return self._row
@@ -164,7 +180,7 @@ class ClientHost:
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
-        covered = _covered(ask.ledger, ask.entry)
+        covered = covered_in(ask.ledger, ask.entry)
         row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, covered)
         # On disk before anything of this attempt is drawn.
         attempts = self._begun(row, groups, ask.ledger, {group for group, _ in covered})
@@ -201,7 +217,7 @@ class ClientHost:
             begun = time.perf_counter()
 
     def _begun(
-        self, row: _Row, groups: Mapping[Party, str], ledger: bytes, covered: Collection[str]
+        self, row: OpenRow, groups: Mapping[Party, str], ledger: bytes, covered: Collection[str]
     ) -> dict[Party, Begun]:
         """Begin the attempt in every journal; who is to repeat without a charge needs one that allows it."""
         for party, group in groups.items():
@@ -217,11 +233,11 @@ class ClientHost:
         if party not in row.journals:
             return c.Settled(said="", proof="")
         group = row.plan.scenario.groups[row.numbers[party]]
-        repeats = any(group == covered for covered, _ in _covered(ask.ledger, ask.entry))
+        repeats = any(group == covered for covered, _ in covered_in(ask.ledger, ask.entry))
         saying = row.journals[party].settle(ask.ledger, repeats)
         return c.Settled(said=saying.said, proof=saying.proof)
 
-    def _may_repeat(self, row: _Row, party: Party, step: StepContext) -> bool:
+    def _may_repeat(self, row: OpenRow, party: Party, step: StepContext) -> bool:
         """Return whether a vector may be sent again in another session of the secure sums.
 
         It must carry all of its noise itself: whatever is computed from the same vectors is the same release. With a
@@ -232,13 +248,13 @@ class ClientHost:
         apart = bool(row.plan.noises) and row.plan.bounds_norms
         return row.plan.noise == "local" and not apart and not self._shown(row, party, step)
 
-    def _shown(self, row: _Row, party: Party, step: StepContext) -> bool:
+    def _shown(self, row: OpenRow, party: Party, step: StepContext) -> bool:
         plan, wanted = row.plan, row.plan.config.attacks
         shown = wanted.enabled and wanted.one_client_view and row.numbers[party] == wanted.client
         return shown and plan.name == wanted.row and step.slot == step.round == 0
 
     def _training_coins(
-        self, row: _Row, party: Party, state: State, view: DeviceView, step: StepContext
+        self, row: OpenRow, party: Party, state: State, view: DeviceView, step: StepContext
     ) -> RandomBytes:
         """Return a client's coins for one round, and lay by its update in the clear where a view of it is declared."""
         plan, client = row.plan, row.numbers[party]
@@ -251,7 +267,7 @@ class ClientHost:
         return KeyedStream(key)
 
     def _encoded(
-        self, row: _Row, party: Party, carrier: Carrier, contribution: Contribution, step: StepContext
+        self, row: OpenRow, party: Party, carrier: Carrier, contribution: Contribution, step: StepContext
     ) -> tuple[Ints, Ints | None]:
         """Return the integer vector of one client (contribution, shortened, clipped, encoded) and its noise share."""
         labels = (row.plan.name, "round", row.numbers[party], step.slot, step.round)
@@ -290,7 +306,7 @@ class ClientHost:
                 raise TypeError(f"{type(ask).__name__} asks for no arrays")
 
 
-def _covered(ledger: bytes, entry: str) -> Arrivals:
+def covered_in(ledger: bytes, entry: str) -> Arrivals:
     """Return what the ledger's last entry does not charge again, read off the entry itself and not off a server's word.
 
     Raises:

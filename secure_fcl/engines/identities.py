@@ -36,8 +36,10 @@ class Identities:
 
 
 @contextmanager
-def identities(made: Plan, given: str, server: Mode) -> Iterator[Identities]:
+def identities(made: Plan, given: str, server: Mode, everybody: bool = True) -> Iterator[Identities]:
     """Pin the identities in the folder `given`; empty: fresh ones, deleted in the end.
+
+    `everybody`: whether all private files must be there, as a simulation needs; who deploys has the roster alone.
 
     Raises:
         SecureFclError: the folder has no roster, or no private file for one of the parties.
@@ -45,21 +47,21 @@ def identities(made: Plan, given: str, server: Mode) -> Iterator[Identities]:
     """
     names = (*made.clients, *plan_roles(made))
     if given:
-        yield _read(made, Path(given).expanduser(), server)
+        yield _read(made, Path(given).expanduser(), server, everybody)
         return
     with tempfile.TemporaryDirectory(prefix="secure-fcl-keys-") as place:
         write_identities(names, Path(place))
-        yield _read(made, Path(place), server)
+        yield _read(made, Path(place), server, everybody)
 
 
-def check(made: Plan, given: str, server: Mode) -> None:
+def check(made: Plan, given: str, server: Mode, everybody: bool = True) -> None:
     """Raise before a run what `identities`, or a plan against such a server, would raise in it."""
     if made.masks is not None:
         choose_parameters(
             len(made.clients), made.masks.corrupt, made.max_dropouts, server, complete=made.rules.masks == "complete"
         )
     if given:
-        _read(made, Path(given).expanduser(), server)
+        _read(made, Path(given).expanduser(), server, everybody)
 
 
 def state_digest(state: Mapping[str, NDArray[np.generic]], place: str) -> bytes:
@@ -75,7 +77,7 @@ def state_digest(state: Mapping[str, NDArray[np.generic]], place: str) -> bytes:
     return digest.digest()
 
 
-def _read(made: Plan, folder: Path, server: Mode) -> Identities:
+def _read(made: Plan, folder: Path, server: Mode, everybody: bool) -> Identities:
     roster = folder / ROSTER
     names = (*made.clients, *plan_roles(made))
     if not roster.is_file():
@@ -83,7 +85,7 @@ def _read(made: Plan, folder: Path, server: Mode) -> Identities:
             f"{folder} holds no {ROSTER}; make it: secure-fcl keys {names[0]} ... {names[-1]} --out {folder}"
         )
     found = Identities(made.pinned(Roster.from_json(roster.read_text()), server), folder)
-    missing = [name for name in names if not found.file_of(name).is_file()]
+    missing = [name for name in names if everybody and not found.file_of(name).is_file()]
     if missing:
         raise SecureFclError(f"{folder} lacks {len(missing)} private files, {missing[0]}.key for one; make them anew")
     return found

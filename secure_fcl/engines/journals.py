@@ -26,8 +26,10 @@ from filelock import FileLock, Timeout
 from crypto.errors import CryptoError
 from crypto.keys.roster import Identity, Trust
 from evaluation.errors import EvaluationError
-from evaluation.files import read_json, write_json
-from secure_fcl.engines.simulation import file_stem, load_arrays, save_arrays
+from evaluation.files import atomic_write, read_json
+from evaluation.strict_json import to_json
+from secure_fcl.engines.array_store import PLAIN, ArrayStore
+from secure_fcl.engines.simulation import file_stem
 from secure_fcl.errors import JournalRefused
 
 HASH_BYTES = 32
@@ -90,15 +92,6 @@ def heads_bytes(heads: Sequence[str]) -> bytes:
 def _hash(ledger: bytes, entry: int) -> str:
     """Return the hash of an entry, the first being number 1; empty if there is none."""
     return "" if entry < 1 else ledger[(entry - 1) * HASH_BYTES : entry * HASH_BYTES].hex()
-
-
-def require_outside(journals: Path, folder: Path) -> None:
-    """Raise JournalRefused if journals would lie inside the run folder that they are to be compared with."""
-    if journals.resolve().is_relative_to(folder.resolve()):
-        raise JournalRefused(
-            f"the journals {journals} lie inside the run folder {folder} and would be set back with it; name a folder "
-            "outside"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +171,16 @@ class Journal:
     and time of change, which copying cannot bring back). A file system that is set back as a whole brings back both.
     """
 
-    def __init__(self, folder: Path, run: str, row: str, device: str) -> None:
+    def __init__(
+        self, folder: Path, run: str, row: str, device: str, arrays: ArrayStore = PLAIN, own: Identity | None = None
+    ) -> None:
+        """`arrays`: keeps the vector that may be sent again; `own`: signs, None: a key made here."""
         stem = folder / run / file_stem(row)
         self._path, self._seal = stem / f"{device}.json", stem / f"{device}.seal"
         self._message, self._lock = stem / f"{device}.npz", stem / f".{device}.lock"
         self._key = folder / run / f"{device}.key"
         self._run, self._row, self._device = run, row, device
+        self._arrays, self._own = arrays, own
 
     def last(self) -> Head:
         """Return what was kept last; no attempts and no entries if nothing was.
@@ -288,7 +285,7 @@ class Journal:
                         f"{self._device} does not send again what it made under another model; charge the round again"
                     )
             elif vector is not None:
-                now = replace(now, message=save_arrays(self._message, **vector), model=model)
+                now = replace(now, message=self._arrays.save(self._message, vector), model=model)
             self._keep(now)
 
     def settle(self, ledger: bytes, repeats: bool = False) -> Saying:
@@ -354,9 +351,13 @@ class Journal:
 
     def _keep(self, kept: _Kept) -> None:
         own = {name: value for name, value in asdict(kept).items() if name != "head"}
-        write_json(self._path, {**asdict(kept.head), **own})
+        self._write(self._path, {**asdict(kept.head), **own})
         # A crash before this leaves the journal unsealed: then it says nothing, which is charged.
-        write_json(self._seal, self._known())
+        self._write(self._seal, self._known())
+
+    @staticmethod
+    def _write(path: Path, value: object) -> None:
+        atomic_write(path, to_json(value, indent=2) + "\n", mode=0o600)
 
     def _known(self) -> dict[str, int]:
         """Return what the file system alone writes of the journal's file."""
@@ -373,9 +374,11 @@ class Journal:
         """Return the vector that is to be sent again; None if its file is not the one."""
         if not self._message.is_file() or hashlib.sha256(self._message.read_bytes()).hexdigest() != kept.message:
             return None
-        return load_arrays(self._message)
+        return self._arrays.load(self._message)
 
     def _identity(self) -> Identity:
+        if self._own is not None:
+            return self._own
         if not self._key.exists():
             # Under another name until it is whole on disk: a key cut by a crash would end this device's signatures.
             unfinished = self._key.with_name(f".{self._key.name}.{secrets.token_hex(6)}")

@@ -12,7 +12,8 @@ class Rosters:
     """Holds the sums of the clients that are there now. Use it in a `with` statement.
 
     Who is there is the public calendar's to say. Somebody who joined has no keys of the sums before, and somebody who
-    left must not count as a dropout: every roster makes its own plan, keys and noise shares.
+    left must not count as a dropout: every roster makes its own plan, keys and noise shares. So does a device that was
+    not reached when keys were handed out and is now: it takes part from the next slot on.
 
     Args:
         members: names of a slot's clients.
@@ -32,7 +33,7 @@ class Rosters:
             SumAborted: too few of them got keys.
         """
         members = self._members_of(slot)
-        if self._sums is None or members != self._members:
+        if self._sums is None or members != self._members or self._sums.lacks_somebody():
             self.close()
             self._sums, self._members = self._opened(slot), members
         return self._sums

@@ -24,7 +24,7 @@ from crypto.protocols.session import plan_roles
 from crypto.running.driver import MAX_DEADLINES, Outcome, deliver, set_up
 from crypto.running.processes import ProcessParty
 from crypto.wire.messages import Abort, Aggregate, Begin, Deadline, Input, Item, Message
-from secure_fcl.engines.commands import Answered, Ask, Deliver, Keys, Sent, Visit
+from secure_fcl.engines.commands import Answered, Ask, Deliver, Failed, Keys, Sent, Visit
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.identities import identities
 from secure_fcl.engines.journals import Head, head_from
@@ -76,9 +76,10 @@ class SecureSums:
         # Clients that answered to their keys, in order; a client that never did has no session to be asked in.
         self._joined: dict[Party, None] = {}
         self._ready: set[Party] = set()
+        self._failed: dict[Party, str] = {}
         self._stack = ExitStack()
         try:
-            known = self._stack.enter_context(identities(plan, given, server))
+            known = self._stack.enter_context(identities(plan, given, server, everybody=federation.lab is not None))
             self._plan = plan = known.plan
             if federation.lab is not None:
                 federation.lab.identify(known.folder)
@@ -94,7 +95,9 @@ class SecureSums:
                 if self._waiting:
                     self._exchange([], {"server": (Deadline(0, "-"),)})
             if len(self._ready) < plan.min_clients:
-                raise SumAborted(f"{self._waiting} of {len(plan.clients)} clients got no keys; start again")
+                raise SumAborted(
+                    f"{self._waiting} of {len(plan.clients)} clients got no keys{self._why()}; start again"
+                )
         except BaseException:
             self._stack.close()
             raise
@@ -111,6 +114,10 @@ class SecureSums:
     def _present(self, clients: Iterable[Party]) -> list[Party]:
         present = set(self._federation.parties.present())
         return [name for name in clients if name in present]
+
+    def lacks_somebody(self) -> bool:
+        """Return whether a client of the plan who has no keys of it can be reached now."""
+        return any(name not in self._joined for name in self._present(self._plan.clients))
 
     def run(self, number: int, upload: str, visit: Visit) -> SumResult:
         """Run one sum: clients train while messages flow on to the helper parties.
@@ -142,7 +149,7 @@ class SecureSums:
         seconds["aggregate"] += time.perf_counter() - begun
         outcome = outcomes[0] if outcomes else Abort(self._plan.session, number, upload, "no answer to any deadline")
         if not isinstance(outcome, Aggregate):
-            raise SumAborted(f"the secure sum of round {number} was aborted: {outcome.reason}")
+            raise SumAborted(f"the secure sum of round {number} was aborted: {outcome.reason}{self._why()}")
         down, self._down = self._down, 0
         return SumResult(
             total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records),
@@ -181,7 +188,19 @@ class SecureSums:
         return items
 
     def _ask(self, asks: Mapping[Party, Ask]) -> Iterator[Answer]:
-        return self._federation.parties.ask(asks, self._federation.deadline) if asks else iter(())
+        for answer in self._federation.parties.ask(asks, self._federation.deadline) if asks else ():
+            if isinstance(answer.reply, Failed) and self._federation.lab is None:
+                # A deployed device that cannot, or will not, is missing from this sum; the rest go on.
+                self._failed[answer.party] = answer.reply.error
+                self._ready.discard(answer.party)
+                continue
+            self._failed.pop(answer.party, None)
+            yield answer
+
+    def _why(self) -> str:
+        """Return which devices failed last, and the class of each one's error."""
+        said = ", ".join(f"{party} {error}" for party, error in sorted(self._failed.items()))
+        return f" (devices that failed: {said})" if said else ""
 
     def _deliver(self, items: Sequence[Item], inputs: Inputs, replies: list[Message]) -> list[Outcome]:
         return deliver(self._parties, items, inputs=inputs, elsewhere=replies)

@@ -195,6 +195,16 @@ class ClientBudget:
         Raises:
             BudgetSpent: a cohort that is not retired would pass its budget; nothing of the round may run.
         """
+        add_to(self._spent, self.admitted(groups, slot, round, retired, covered))
+
+    def admitted(
+        self, groups: Iterable[str], slot: int, round: int, retired: Arrivals, covered: Arrivals = NO_ARRIVALS
+    ) -> list[Charge]:
+        """Return what `take_part` would count, and count nothing.
+
+        Raises:
+            BudgetSpent: as `take_part`.
+        """
         own = set(groups)
         charges = [
             c for c in self._plan.charges(slot, round)
@@ -204,7 +214,7 @@ class ClientBudget:
             for cohort, more in by_cohort(charges).items():
                 if (why := self._budget.refusal(cohort, _plus(self._spent.get(cohort), more))) is not None:
                     raise BudgetSpent(f"a client refuses {task_name(slot)}, round {round + 1} for {cohort}: {why}")
-        add_to(self._spent, charges)
+        return charges
 
 
 def arrivals_to_json(arrivals: Arrivals) -> list[list[str | int]]:

@@ -33,7 +33,7 @@ def memory_of(config: Config, scenario: Scenario) -> MemoryPolicy:
     """
     m = config.memory
     if config.scenario.setting == "cross-silo":
-        return EverythingMemory(int(scenario.data.train.sum()))
+        return EverythingMemory(scenario.examples)
     if m.policy == "herding":
         return HerdingMemory(m.capacity)
     item_size = scenario.units.largest_item

@@ -15,8 +15,8 @@ from secure_fcl.errors import RunFolderError
 from secure_fcl.running.pins import digest_of
 
 ROLLBACK = "the folder alone; rollback not excluded: a whole folder set back to an older copy fits itself"
-#: Written after the certificate, by commands that may be given again.
-_LATER = ("certificate.json", "certificate.txt", "state.json", "report.html", "attacks.json")
+#: Written after the certificate, by commands that may be given again; `status.json` while a server is at work.
+_LATER = ("certificate.json", "certificate.txt", "state.json", "report.html", "attacks.json", "status.json")
 _LATER_FOLDERS = ("tensorboard/", f"{SIMULATION}/shadows/")
 
 

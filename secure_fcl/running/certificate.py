@@ -21,6 +21,7 @@ from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
+from secure_fcl.running.certificate_engines import parts_of_engine
 from secure_fcl.running.certificate_norms import norms_of
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.repeats import counted
@@ -69,6 +70,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "not_checked": parts.not_checked(plan),
         "randomness": _randomness(plan),
         "protection": plan.config.protection,
+        **parts_of_engine(plan.config.engine, plan.config.flower.nodes),
         "budget": parts.budget(plan),
         "epsilon_of_what_ran": parts.epsilon_of_what_ran(plan, spent),
         "tolerated": parts.tolerated(plan),
@@ -315,8 +317,20 @@ def render(
             lines.append(_line("budget", _budget(row)))
         if "hiding" in row:
             lines.append(_line("hidden by", f"{row['hiding']}, as the entry {row['protection']} says of itself"))
-        for key in ("unit", "relation", "mechanism", "sampling", "sent", "randomness", "protection", "tolerated"):
-            lines.append(_line(key, str(row[key])))
+        for key in (
+            "unit",
+            "relation",
+            "mechanism",
+            "sampling",
+            "sent",
+            "randomness",
+            "protection",
+            "engine",
+            "code_supplied_by",
+            "keys",
+            "tolerated",
+        ):
+            lines.append(_line(key.replace("_", " "), str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "not_checked", "assumptions"):
             lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
         lines += [_line("norms", entry) for entry in row.get("norms", ())]

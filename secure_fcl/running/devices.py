@@ -1,22 +1,23 @@
 """What devices hold between rounds: handed out at the start of a row, saved while it runs, given back when it goes on.
 
-All of it passes through the lab: the files lie in the run's `simulation` folder, and without a lab there are none.
+In a simulation all of it passes through the lab, and the files lie in the run's `simulation` folder. Deployed devices
+keep it themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from evaluation.tasks import task_name
 from privacy import Ledger
-from secure_fcl.engines.commands import AnyArray, Ask, Close, Done, Open, PerClient, Simulated
+from secure_fcl.engines.commands import AnyArray, Ask, Close, Done, Failed, Join, Open, PerClient, Simulated
 from secure_fcl.engines.device import exported
 from secure_fcl.engines.disclosures import collect, disclosures_path
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import heads_bytes
+from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
-from secure_fcl.errors import RunFolderError, SecureFclError
+from secure_fcl.errors import JournalRefused, QuorumMissing, RunFolderError, SecureFclError
 from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
@@ -37,6 +38,8 @@ class Devices:
         self._folder = folder.path / SIMULATION
         self._federation = federation
         self._lab = federation.lab
+        # Deployed devices that began the row.
+        self._there: set[str] = set()
         needs = (plan.own_models, "every client has a model of its own"), (bool(plan.channels), "it has side channels")
         if self._lab is None and (why := [text for needed, text in needs if needed]):
             raise SecureFclError(f"row {plan.name} runs in a simulation alone: {why[0]}; take another row")
@@ -46,16 +49,14 @@ class Devices:
 
         Raises:
             JournalRefused, WorkerLost: a device has answered for entries that the ledger lacks.
-            SecureFclError: the row has begun, and nobody kept what its devices held.
+            QuorumMissing: too few deployed devices begin the row; says who does not and why.
             RunFolderError: a file of an earlier start is missing or damaged.
         """
         plan, lab = self._plan, self._lab
-        at_start = done.slot == done.round == 0
-        if lab is None and not at_start:
-            raise SecureFclError(
-                f"row {plan.name} stands in {task_name(done.slot)}, round {done.round + 1}, and without a lab nobody "
-                "kept what its devices hold; start a new run"
-            )
+        if lab is None:
+            # Deployed devices have all that they were, and take no more than this from a server.
+            self._join(self._begin(ledger), plan.clients_in(min(done.slot, plan.scenario.slots - 1)))
+            return self._state(done)
         given = Simulated(
             noise_multiplier=multiplier,
             charged=tuple(charges_of(ledger.spent())),
@@ -65,9 +66,12 @@ class Devices:
             ledger=heads_bytes(ledger.heads),
         )
         self._tell(Open(row=plan.name, config=plan.config, simulated=given))
-        if lab is not None:
-            self._recall(done)
-        if at_start:
+        self._recall(done)
+        return self._state(done)
+
+    def _state(self, done: Progress) -> State:
+        plan = self._plan
+        if done.slot == done.round == 0:
             return plan.strategy.initial()
         saved = self._run.load_round(plan.name, done.slot * plan.rounds_per_slot + done.round - 1)
         return {name: saved[name] for name in plan.strategy.initial()}
@@ -139,9 +143,58 @@ class Devices:
         return [{**state, "weights": own_or(state["weights"], own["own"])} for own in self._lab.own().values()]
 
     def _tell(self, ask: Ask) -> None:
+        for answer in self._asked(ask):
+            # A deployed device that could not do it makes up for it at its next visit.
+            if not (self._lab is None and isinstance(answer.reply, Failed)):
+                answer.of(Done)
+
+    def welcome(self, ledger: Ledger) -> None:
+        """Let deployed devices begin the row that could not be reached when it began; who refuses stays out."""
+        if self._lab is None and (late := [p for p in self._federation.parties.present() if p not in self._there]):
+            asks = dict.fromkeys(late, self._begin(ledger))
+            for answer in self._federation.parties.ask(asks, self._federation.deadline):
+                if not isinstance(answer.reply, Failed):
+                    self._there.add(answer.party)
+
+    def _begin(self, ledger: Ledger) -> Join:
+        return Join(
+            row=self._plan.name,
+            run=self._run.identity("run"),
+            digest=self._federation.digest,
+            ledger=heads_bytes(ledger.heads),
+        )
+
+    def _join(self, ask: Join, expected: Collection[Party]) -> None:
+        """Let every deployed device begin the row; `expected`: who is to take part now, by the calendar.
+
+        Raises:
+            JournalRefused: a device has answered for entries that the ledger lacks.
+            QuorumMissing: too few begin; says who does not and why.
+        """
+        there, refused = self._there, dict[str, str]()
+        for answer in self._asked(ask):
+            if isinstance(answer.reply, Failed):
+                refused[answer.party] = answer.reply.error
+            else:
+                answer.of(Done)
+                there.add(answer.party)
+        older = sorted(party for party, error in refused.items() if error == JournalRefused.__name__)
+        if older:
+            raise JournalRefused(
+                f"{', '.join(older)} refused the ledger of row {ask.row}: it lacks entries that they answered for; the "
+                "run folder was set back to an older copy: restore the newest one, or start a new run"
+            )
+        missing = {party: refused.get(party, "silent") for party in sorted(set(expected) - there)}
+        if len(missing) > self._plan.config.privacy.max_dropouts:
+            why = ", ".join(f"{party} {error}" for party, error in missing.items())
+            raise QuorumMissing(
+                f"row {ask.row} can miss {self._plan.config.privacy.max_dropouts} devices, and {len(missing)} did not "
+                f"begin it: {why}; mend or start them, and go on with --resume"
+            )
+
+    def _asked(self, ask: Ask) -> Iterator[Answer]:
         parties = self._federation.parties
-        for answer in parties.ask(dict.fromkeys(parties.present(), ask), self._federation.deadline):
-            answer.of(Done)
+        return parties.ask(dict.fromkeys(parties.present(), ask), self._federation.deadline)
 
     def _save(self, number: int | str) -> None:
         if self._plan.keeps and self._lab is not None:

@@ -65,7 +65,7 @@ class Job:
         self._watch = watch
         self._stopped = stopped
         self._run = folder.identity("run")
-        self._journals = federation.journals is not None or bool(folder.about().get("journals"))
+        self._journals = federation.signs or bool(folder.about().get("journals"))
         self._secret = prepared.noise_key(noise_secret()) if prepared.config.replay_noise else None
 
     def run(self) -> None:
@@ -104,6 +104,7 @@ class Job:
                 again = repeat_of(plan, charged, self._folder, self._federation)
             for slot in range(at.slot, plan.scenario.slots):
                 # 2. Slot: whoever is there by the calendar joins the secure sums.
+                devices.welcome(charged)
                 sums = rosters.at(slot)
                 for round in range(records.progress.round, plan.rounds_per_slot):
                     step = plan.step(slot, round)

@@ -82,9 +82,7 @@ class Measure:
         released = (scenario.release != NEVER) & (scenario.release <= slot)
         if scenario.kind != "online":
             return np.asarray(np.isin(self._part, np.flatnonzero(released.any(axis=0))))
-        mine = scenario.data.train & ~scenario.held_out & (scenario.owner >= 0) & (scenario.task >= 0)
-        arrived = mine & released[scenario.owner, scenario.task]
-        return np.asarray(np.isin(self._y, np.unique(scenario.data.y[arrived])))
+        return np.asarray(np.isin(self._y, scenario.arrived_classes(slot)))
 
     def after_slot(self, state: State, slot: int) -> tuple[dict[str, Any], Tally]:
         """Return the record of a slot's end and the tally it came from."""
@@ -97,7 +95,7 @@ class Measure:
             "accuracy": list(tally.per_task(range(scenario.parts)).values()),
             "micro": tally.micro,
             "seen": tally.where(_as_many(seen, tally)).micro,
-            "samples": _samples(scenario, slot),
+            "samples": scenario.released_examples(slot),
         }
         if scenario.drift.course != "none":
             now = self._tally(state, scenario.inputs_now(self._test, slot), np.arange(len(self._y)))
@@ -134,7 +132,7 @@ class Measure:
 
     def _between_ends(self, rounds: list[dict[str, Any]]) -> dict[str, float | None]:
         scenario, per_slot = self._plan.scenario, self._plan.rounds_per_slot
-        upto = [0, *(_samples(scenario, slot) for slot in range(scenario.slots))]
+        upto = [0, *(scenario.released_examples(slot) for slot in range(scenario.slots))]
         arrived = np.repeat(np.diff(upto) / per_slot, per_slot)
         accuracies = [float("nan") if r["probe_seen"] is None else r["probe_seen"] for r in rounds]
         over_time = anytime_accuracy(np.cumsum(arrived), accuracies)
@@ -168,13 +166,6 @@ def _membership(scenario: Scenario) -> NDArray[np.bool_]:
     """Return the labels of each task, bool (tasks, classes)."""
     labels = np.arange(len(scenario.data.classes))
     return np.array([np.isin(labels, group) for group in scenario.part_classes])
-
-
-def _samples(scenario: Scenario, slot: int) -> int:
-    """Return how many training examples were released up to a slot: the abscissa of the anytime curve."""
-    mine = scenario.data.train & ~scenario.held_out & (scenario.owner >= 0) & (scenario.task >= 0)
-    release = scenario.release[scenario.owner[mine], scenario.task[mine]]
-    return int(((release != NEVER) & (release <= slot)).sum())
 
 
 def _over_time(matrix: AccuracyMatrix, scenario: Scenario) -> dict[str, float | None]:

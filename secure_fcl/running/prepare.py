@@ -46,9 +46,8 @@ class Prepared:
         Runs that may differ in what they release get unrelated noise: with the same noise under two data sets or
         two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
         """
-        settings = self.config.model_dump(
-            mode="json", exclude={"protection": True, "workers": True, "data": {"data_dir": True}}
-        )
+        local = dict.fromkeys(("protection", "engine", "flower", "workers"), True)
+        settings = self.config.model_dump(mode="json", exclude={**local, "data": {"data_dir": True}})
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
@@ -74,8 +73,30 @@ def prepare(config: Config, data: Dataset | None = None) -> Prepared:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    data = data or load_chosen(config.data)
-    scenario = build_scenario(data, config)
+    return prepare_scenario(config, build_scenario(data or load_chosen(config.data), config))
+
+
+def prepare_deployed(config: Config, scenario: Scenario) -> Prepared:
+    """Check what a deployment's server can check before a run: it has the calendar and the test set, no more.
+
+    Raises:
+        ConfigInvalid: the attacks, which read training data, are on, or `identities` names no roster.
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: as `prepare`.
+    """
+    if config.attacks.enabled:
+        raise ConfigInvalid("attacks.enabled = true reads training data, which a server has not; set it to false")
+    if not config.identities:
+        raise ConfigInvalid("identities = '' makes keys in a simulation alone; name the folder of a roster")
+    return prepare_scenario(config, scenario)
+
+
+def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
+    """Check what follows from a scenario, whole or in part.
+
+    Raises:
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: as `prepare`.
+    """
+    require_protocol(config.protection)
     _check_device(config.device)
     wanted = config.attacks
     if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
@@ -92,7 +113,7 @@ def prepare(config: Config, data: Dataset | None = None) -> Prepared:
         _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
-                check(plan.secure_plan(slot), config.identities, config.server)
+                check(plan.secure_plan(slot), config.identities, config.server, everybody=config.engine == "local")
     return Prepared(config, scenario, rows)
 
 

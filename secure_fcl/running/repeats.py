@@ -15,7 +15,7 @@ from typing import Any
 from crypto.keys.roster import Trust
 from privacy import Ledger
 from privacy.ledger import read_entry
-from secure_fcl.engines.commands import Settle, Settled
+from secure_fcl.engines.commands import Failed, Settle, Settled
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import SAME, Attempt, Saying, head_from, heads_bytes
 from secure_fcl.errors import JournalRefused
@@ -53,6 +53,9 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
     trust = _trust(folder, ledger, run, plan.name)
     ask, said = Settle(ledger=heads_bytes(ledger.heads), entry=ledger.last_entry), {}
     for answer in federation.parties.ask(dict.fromkeys(federation.parties.present(), ask), federation.deadline):
+        if federation.lab is None and isinstance(answer.reply, Failed):
+            # A deployed device that cannot say anything is charged again.
+            continue
         reply = answer.of(Settled)
         saying = Saying(said=reply.said, proof=reply.proof)
         attempt = Attempt(run=run, row=plan.name, device=answer.party, entry=entry, head=ledger.last_hash)

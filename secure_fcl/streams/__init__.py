@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secure_fcl.streams.calendar import IDLE, Calendar
 from secure_fcl.streams.cohorts import NEVER, Wait
-from secure_fcl.streams.scenario import Experience, Scenario, all_at_once, as_shown, build_scenario
+from secure_fcl.streams.scenario import Experience, Facts, Scenario, all_at_once, as_shown, build_scenario
 from secure_fcl.streams.units import NO_ITEM, Units, held_out, make_units
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "NO_ITEM",
     "Calendar",
     "Experience",
+    "Facts",
     "Scenario",
     "Units",
     "Wait",

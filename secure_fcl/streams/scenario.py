@@ -44,6 +44,27 @@ class Experience:
         return np.asarray(self.index[self.place // places == number])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Public numbers of everybody's examples, for who holds only a part of them.
+
+    Attributes:
+        digest: of the whole scenario (`Scenario.digest`), and
+        digest_at_once: of the same with all tasks put together.
+        examples: training examples of all clients.
+        most_of_one: most training examples of one client.
+        released: training examples released up to each slot.
+        arrived: classes that arrived up to each slot.
+    """
+
+    digest: str
+    digest_at_once: str
+    examples: int
+    most_of_one: int
+    released: tuple[int, ...]
+    arrived: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scenario:
     """Streams of all clients.
@@ -70,6 +91,7 @@ class Scenario:
         together: slots of the calendar that were put into one (`all_at_once`); 1: none.
         drift: the configuration's section; `undrifted` are the inputs without it.
         description: what the inputs are of an example: the example itself, or its public features.
+        facts: what stands in for the examples that are not here (`secure_fcl.streams.public`); None: all are here.
     """
 
     kind: str
@@ -94,6 +116,7 @@ class Scenario:
     undrifted: Floats = field(repr=False)
     together: int = 1
     description: Description = "none"
+    facts: Facts | None = None
 
     @property
     def calendar(self) -> Ints:
@@ -168,6 +191,27 @@ class Scenario:
         tasks = np.flatnonzero((self.release == slot).any(axis=0)).tolist()
         return tuple(sorted({c for t in tasks for c in self.task_classes[t]}))
 
+    @property
+    def examples(self) -> int:
+        """Number of training examples, of clients or not."""
+        return int(self.data.train.sum()) if self.facts is None else self.facts.examples
+
+    def released_examples(self, slot: int) -> int:
+        """Return how many training examples were released up to a slot."""
+        if self.facts is not None:
+            return self.facts.released[slot if self.together == 1 else -1]
+        mine = self.data.train & ~self.held_out & (self.owner >= 0) & (self.task >= 0)
+        release = self.release[self.owner[mine], self.task[mine]]
+        return int(((release != NEVER) & (release <= slot)).sum())
+
+    def arrived_classes(self, slot: int) -> Ints:
+        """Return the labels of which a training example was released up to a slot, sorted."""
+        if self.facts is not None:
+            return np.array(self.facts.arrived[slot if self.together == 1 else -1], dtype=np.int64)
+        mine = self.data.train & ~self.held_out & (self.owner >= 0) & (self.task >= 0)
+        released = (self.release != NEVER) & (self.release <= slot)
+        return np.unique(self.data.y[mine & released[self.owner, self.task]])
+
     def test_indices(self) -> Ints:
         """Return the test examples that belong to a client, in order."""
         return np.flatnonzero(self.data.test & (self.owner != NO_CLIENT) & (self.part != IDLE))
@@ -200,6 +244,8 @@ class Scenario:
     @property
     def digest(self) -> str:
         """SHA-256 over everything public that the seed decided."""
+        if self.facts is not None:
+            return self.facts.digest if self.together == 1 else self.facts.digest_at_once
         total = hashlib.sha256(self.data.digest.encode())
         for array in (
             self.owner, self.task, self.part, self.held_out, self.calendar, self.dates.present, self.release,
@@ -212,6 +258,8 @@ class Scenario:
     @property
     def most_examples_of_one_client(self) -> int:
         """Largest number of training examples of one client (of one person, under natural clients)."""
+        if self.facts is not None:
+            return self.facts.most_of_one
         mine = self.owner[self.data.train & ~self.held_out & (self.owner != NO_CLIENT)]
         return int(np.bincount(mine, minlength=1).max()) if len(mine) else 0
 

@@ -23,21 +23,25 @@ NO_ITEM = -1
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Per example: `unit` (what is dealt to clients as a whole), `item` (NO_ITEM for a straddler), `order` (time)."""
+    """Per example: `unit` (what is dealt to clients as a whole), `item` (NO_ITEM for a straddler), `order` (time).
+
+    `bounds`: the two public bounds where not all examples are here; None: they are read off.
+    """
 
     unit: Ints
     item: Ints
     order: Ints
+    bounds: tuple[int, int] | None = None
 
     @property
     def windows_per_unit(self) -> int:
         """Public bound: most examples of one unit."""
-        return int(np.bincount(self.unit).max())
+        return int(np.bincount(self.unit).max()) if self.bounds is None else self.bounds[0]
 
     @property
     def largest_item(self) -> int:
         """Public bound: most examples of one item."""
-        return int(np.bincount(self.item[self.item != NO_ITEM]).max())
+        return int(np.bincount(self.item[self.item != NO_ITEM]).max()) if self.bounds is None else self.bounds[1]
 
 
 def make_units(data: Dataset) -> Units:

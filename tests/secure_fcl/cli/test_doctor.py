@@ -136,7 +136,7 @@ def test_healthy_ignores_what_is_optional() -> None:
 def test_places_and_commands_are_shown_whole_and_literally() -> None:
     console = Console(width=40, record=True, file=None, force_terminal=False, quiet=False)
     rows = [
-        Finding("flwr", "missing", "", "pip install 'flwr[simulation]>=1.38,<1.43'", optional=True),
+        Finding("flwr", "missing", "", "pip install 'flwr[simulation]>=1.41,<1.43'", optional=True),
         Finding("crypten", "broken", "0.4.1: [red]no[/red]", "pip install --no-deps crypten==0.4.1"),
         Finding(
             "data: mnist", "missing", f"/a/long/{'folder' * 12}/MNIST/raw", "secure-fcl data fetch mnist", optional=True

@@ -15,8 +15,9 @@ import pytest
 from filelock import FileLock
 
 from crypto.keys.roster import Trust
-from secure_fcl.engines.journals import Head, Journal, head_from, heads_bytes, read_journals, require_outside
+from secure_fcl.engines.journals import Head, Journal, head_from, heads_bytes, read_journals
 from secure_fcl.errors import JournalRefused
+from secure_fcl.runner import require_outside
 
 HEADS = [hashlib.sha256(bytes([n])).hexdigest() for n in range(6)]
 FORK = [*HEADS[:2], *(hashlib.sha256(bytes([99, n])).hexdigest() for n in range(4))]

@@ -1,0 +1,131 @@
+"""Server, devices and key holder as the commands start them, killed at any time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evaluation.files import read_json
+from privacy import Ledger
+from secure_fcl.config import load_config
+from secure_fcl.runner import verify
+from secure_fcl.running.status import read_status
+from tests.secure_fcl.engines.tls.test_serving import Deployment
+
+pytestmark = pytest.mark.slow
+
+
+class Supervisor:
+    """Starts the commands of a deployment, and starts anew whatever ended, as a service manager does."""
+
+    def __init__(self, deployment: Deployment, port: int, *server: str) -> None:
+        self._out, self._port, self._server = deployment.out, port, server
+        self.names = ["server", *deployment.clients, *deployment.roles[1:]]
+        self._roles = deployment.roles
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.starts = dict.fromkeys(self.names, 0)
+        self.codes: dict[str, list[int]] = {name: [] for name in self.names}
+
+    def _command(self, name: str) -> list[str]:
+        place, at = str(self._out / name), f"127.0.0.1:{self._port}"
+        if name == "server":
+            return ["server", f"{place}/run.toml", "--listen", at, *self._server]
+        start = ["party", name] if name in self._roles else ["client"]
+        return [*start, "--folder", place, "--server", at]
+
+    def start(self, name: str) -> None:
+        self.starts[name] += 1
+        with (self._out / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-P", "-m", "secure_fcl", *self._command(name), "--json-log"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+
+    def tend(self) -> int | None:
+        """Start what ended; return the server's exit code once it is finished, or refuses."""
+        for name in self.names:
+            process = self.processes.get(name)
+            code = None if process is None else process.poll()
+            if process is None or code is not None:
+                if code is not None:
+                    self.codes[name].append(code)
+                if name == "server" and code in (0, 2):
+                    return code
+                self.start(name)
+        return None
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def until_finished(self, seconds: float) -> int | None:
+        end = time.monotonic() + seconds
+        while (code := self.tend()) is None and time.monotonic() < end:
+            time.sleep(0.1)
+        return code
+
+    def stop(self) -> dict[str, int]:
+        """Ask all to end, and return how they did."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        ended = {name: process.wait(30) for name, process in self.processes.items()}
+        return ended
+
+    def __enter__(self) -> "Supervisor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def logs(self) -> str:
+        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self._out.glob("*.log")))
+
+
+@pytest.fixture
+def port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        number: int = found.getsockname()[1]
+        return number
+
+
+def ledgers(out: Path, run: Path, row: str) -> Iterator[tuple[Path, int, int]]:
+    """Each device's own ledger, its entries, and those of the run's that the device has too."""
+    with Ledger(run / "ledger" / f"{row}.jsonl") as whole:
+        for path in sorted(out.glob(f"client*/state/*/{row}/ledger.jsonl")):
+            with Ledger(path) as own:
+                yield path, len(own), len(whole)
+
+
+def test_five_devices_run_calm_to_the_end_with_one_killed_on_the_way(tmp_path: Path, port: int) -> None:
+    settings = [
+        'rows=["calm"]', "data.name=hapt", "scenario.clients=5", "scenario.tasks=3", "privacy.max_dropouts=1",
+        "privacy.colluders=1", "protection=secagg", "attacks.enabled=false", "training.rounds=4",
+    ]  # fmt: skip
+    deployment = Deployment(tmp_path / "out", load_config(None, settings))
+    run = deployment.out / "server" / "run"
+    with Supervisor(deployment, port, "--deadline", "20") as all_of_them:
+        begun = time.monotonic()
+        all_of_them.tend()
+        while not (run / "status.json").exists() or read_status(run)["done"] < 3:
+            assert all_of_them.tend() is None, all_of_them.logs()
+            assert time.monotonic() - begun < 120, all_of_them.logs()
+            time.sleep(0.1)
+        all_of_them.kill("client2")
+        assert all_of_them.until_finished(240) == 0, all_of_them.logs()
+        ended = all_of_them.stop()
+        assert {code for name, code in ended.items() if name != "server"} == {0}
+        assert all_of_them.starts == dict.fromkeys(all_of_them.names, 1) | {"client2": 2}
+        assert time.monotonic() - begun < 240
+    assert not verify(run).misfits
+    certificate = read_json(run / "certificate.json")["rows"]["calm"]
+    assert certificate["engine"].startswith("tls:")
+    assert "PRIVATE" not in all_of_them.logs()
