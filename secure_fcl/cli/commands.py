@@ -10,7 +10,14 @@ from typing import Annotated
 import typer
 
 from secure_fcl import __version__
-from secure_fcl.cli import api_commands, audit_model_commands, check_commands, run_commands, serve_commands
+from secure_fcl.cli import (
+    api_commands,
+    audit_model_commands,
+    check_commands,
+    deploy_commands,
+    run_commands,
+    serve_commands,
+)
 from secure_fcl.cli.data_commands import data_app
 from secure_fcl.cli.shared import AsJson, ConfigFile, Settings, one_sentence
 from secure_fcl.cli.study_commands import study_app
@@ -38,6 +45,7 @@ def options(
 
 
 run_commands.register(app)
+deploy_commands.register(app)
 app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
 

@@ -74,7 +74,7 @@ def prepare(config: Config, data: Dataset | None = None) -> Prepared:
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: the first thing that cannot work, in one sentence.
     """
     require_protocol(config.protection)
-    return _prepared(config, build_scenario(data or load_chosen(config.data), config))
+    return prepare_scenario(config, build_scenario(data or load_chosen(config.data), config))
 
 
 def prepare_deployed(config: Config, scenario: Scenario) -> Prepared:
@@ -88,11 +88,16 @@ def prepare_deployed(config: Config, scenario: Scenario) -> Prepared:
         raise ConfigInvalid("attacks.enabled = true reads training data, which a server has not; set it to false")
     if not config.identities:
         raise ConfigInvalid("identities = '' makes keys in a simulation alone; name the folder of a roster")
+    return prepare_scenario(config, scenario)
+
+
+def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
+    """Check what follows from a scenario, whole or in part.
+
+    Raises:
+        SecureFclError, privacy.PrivacyError, crypto.CryptoError: as `prepare`.
+    """
     require_protocol(config.protection)
-    return _prepared(config, scenario)
-
-
-def _prepared(config: Config, scenario: Scenario) -> Prepared:
     _check_device(config.device)
     wanted = config.attacks
     if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:

@@ -25,7 +25,7 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names
 from secure_fcl.streams.cohorts import NEVER, Wait
 from secure_fcl.streams.scenario import Facts, Scenario, all_at_once
-from secure_fcl.streams.units import NO_ITEM, Units
+from secure_fcl.streams.units import NO_ITEM, Units, make_units
 
 Ints = NDArray[np.int64]
 Groups = tuple[tuple[int, ...], ...]
@@ -230,6 +230,18 @@ def part_of(scenario: Scenario, client: int) -> dict[str, NDArray[Any]]:
     }
 
 
+def own_part(data: Dataset, calendar: PublicCalendar) -> dict[str, NDArray[Any]]:
+    """Return the training examples of a data set that holds one device's alone, as `part_of` does.
+
+    Raises:
+        ConfigInvalid: its classes are not the calendar's, or tasks are no groups of classes.
+    """
+    units, mine = make_units(data), np.flatnonzero(data.train)
+    part: dict[str, NDArray[Any]] = {"x": data.x, "y": data.y, "task": _tasks_of(data, calendar)}
+    part |= {"unit": units.unit, "item": units.item, "order": units.order}
+    return {name: array[mine] for name, array in part.items()}
+
+
 def test_of(scenario: Scenario) -> dict[str, NDArray[Any]]:
     """Return the test examples as arrays: `TEST_ARRAYS`, and `undrifted` where the inputs drift."""
     test = scenario.test_indices()
@@ -241,6 +253,36 @@ def test_of(scenario: Scenario) -> dict[str, NDArray[Any]]:
         "owner": scenario.owner[test],
     }
     return found if scenario.drift.course == "none" else found | {"undrifted": scenario.undrifted[test]}
+
+
+def _tasks_of(data: Dataset, calendar: PublicCalendar) -> Ints:
+    if calendar.kind not in ("class", "task") or data.classes != calendar.source_classes:
+        raise ConfigInvalid(
+            f"data of one's own need the calendar's {len(calendar.source_classes)} classes, in its order, and tasks "
+            f"that are groups of classes; these have {len(data.classes)} classes and scenario.kind = {calendar.kind!r}"
+        )
+    task_of = np.full(len(data.classes), IDLE, dtype=np.int64)
+    for task, labels in enumerate(calendar.task_classes):
+        task_of[list(labels)] = task
+    return np.asarray(task_of[data.y])
+
+
+def own_test(data: Dataset, calendar: PublicCalendar) -> dict[str, NDArray[Any]]:
+    """Return the test examples of a data set as `test_of` does; dealt to clients in turn, as nobody owns them.
+
+    Raises:
+        ConfigInvalid: as `own_part`.
+    """
+    part, test = _tasks_of(data, calendar), np.flatnonzero(data.test)
+    found: dict[str, NDArray[Any]] = {"x": data.x, "y": data.y, "task": part, "part": part}
+    owner = np.arange(len(test), dtype=np.int64) % calendar.clients
+    return {name: array[test] for name, array in found.items()} | {"owner": owner}
+
+
+def no_test(calendar: PublicCalendar) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an empty test set."""
+    none = {name: np.zeros(0, dtype=np.int64) for name in TEST_ARRAYS}
+    return none | {"x": np.zeros((0, *calendar.shape), dtype=np.float32)}
 
 
 test_of.__test__ = False  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ def make_tasks(data: Dataset, units: Units, config: Config) -> Tasks:
     wanted = config.scenario
     if wanted.kind == "domain" and wanted.domains != "classes":
         return _domains(data, units, config)
-    groups = class_groups(data, wanted)
+    groups = class_groups(len(data.classes), data.name, wanted)
     task = np.full(len(data.classes), IDLE, dtype=np.int64)
     for t, group in enumerate(groups):
         task[list(group)] = t
@@ -77,14 +77,13 @@ def make_tasks(data: Dataset, units: Units, config: Config) -> Tasks:
     return Tasks(data, data.x, part, groups, part, groups, announced)
 
 
-def class_groups(data: Dataset, wanted: Wanted) -> Groups:
-    """Return the classes of each task: the class order cut into parts as equal as can be.
+def class_groups(classes: int, name: str, wanted: Wanted) -> Groups:
+    """Return the classes of each task: the class order cut into parts as equal as can be; `name`: of the data set.
 
     Raises:
         ConfigInvalid: an order that is none, or more tasks than classes.
     """
-    classes = len(data.classes)
-    order = wanted.class_order or (_HAPT_ORDER if data.name == "hapt" else tuple(range(classes)))
+    order = wanted.class_order or (_HAPT_ORDER if name == "hapt" else tuple(range(classes)))
     if len(set(order)) != len(order) or any(not 0 <= c < classes for c in order):
         raise ConfigInvalid(f"scenario.class_order = {list(order)}: name each class 0..{classes - 1} at most once")
     if wanted.tasks > len(order):

@@ -22,13 +22,14 @@ from crypto.keys.roster import Identity, Roster
 from evaluation.errors import EvaluationError
 from evaluation.files import atomic_write, read_json, read_text
 from secure_fcl.config import Config, load_config
+from secure_fcl.data import load_chosen
 from secure_fcl.engines.deployed.digests import run_digest
 from secure_fcl.engines.keys import ROSTER
 from secure_fcl.engines.parties import Party, parties_of
 from secure_fcl.engines.simulation import load_arrays
 from secure_fcl.errors import DeviceRefused
 from secure_fcl.streams import Scenario
-from secure_fcl.streams.public import PublicCalendar
+from secure_fcl.streams.public import PublicCalendar, own_part, own_test
 
 RUN, CALENDAR, DATA, STATE, TLS, REVOKED = "run.toml", "calendar.json", "data", "state", "tls", "revoked.json"
 EXAMPLES, TEST = "examples.npz", "test.npz"
@@ -98,10 +99,16 @@ class DeviceFolder:
     def scenario(self) -> Scenario:
         """Return the scenario as this device knows it: the calendar, and its own examples.
 
+        They are those of `data/examples.npz`; where there is none, of the source that the device's `run.toml` names.
+
         Raises:
             ConfigInvalid: the examples do not fit the calendar.
-            DeviceRefused: there is no file of them, or it is damaged.
+            DeviceRefused: there are none, or their file is damaged.
+            DataError: as `load_chosen`.
         """
+        if self.config.data.source != "catalogue" and not (self.path / DATA / EXAMPLES).exists():
+            part = own_part(load_chosen(self.config.data), self.calendar)
+            return self.calendar.with_part(self.client, part)
         return self.calendar.with_part(self.client, read_arrays(self.path / DATA / EXAMPLES))
 
     def revoked(self) -> frozenset[str]:
@@ -136,11 +143,13 @@ class ServerFolder:
         return run_digest(self.config, self.calendar)
 
     def scenario(self) -> Scenario:
-        """Return the scenario as the server knows it: the calendar, and the test set.
+        """Return the scenario as the server knows it: the calendar, and the test set, found as a device's examples are.
 
         Raises:
             ConfigInvalid, DeviceRefused: as `DeviceFolder.scenario`.
         """
+        if self.config.data.source != "catalogue" and not (self.path / DATA / TEST).exists():
+            return self.calendar.with_test(own_test(load_chosen(self.config.data), self.calendar))
         return self.calendar.with_test(read_arrays(self.path / DATA / TEST))
 
     def revoked(self) -> frozenset[str]:

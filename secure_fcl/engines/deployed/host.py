@@ -40,7 +40,7 @@ class DeployedHost:
 
     Args:
         place: its folder.
-        secret: key of repeatable noise, in tests alone (`secure_fcl.testing.deployed`): no command sends one, and no
+        secret: key of repeatable noise, in tests alone (`secure_fcl.engines.deployed.rehearsal`): no command sends one, and no
             file of a device's folder holds one.
     """
 

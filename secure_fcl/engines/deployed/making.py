@@ -35,7 +35,7 @@ def write_folders(
 
     Args:
         out: new folder for all of them; each one's is named like the party.
-        config: of the run; written without what is each machine's own business.
+        config: as `for_every_machine` returns it; its data are each machine's own, and left out.
         calendar: the public part of the scenario.
         roles: the parties besides the clients.
         scenario: whose examples are dealt out; None: they are on the devices already, and the test set on the server.
@@ -51,7 +51,7 @@ def write_folders(
     roster = Roster.of(identities.values()).to_json()
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    text = dump_config(_without_local(config))
+    text = dump_config(config.model_copy(update={"data": type(config.data)()}))
     for number, name in enumerate(names):
         folder = unfinished / name
         folder.mkdir(mode=0o700, parents=True)
@@ -68,8 +68,11 @@ def write_folders(
     return [out / name for name in names]
 
 
-def _without_local(config: Config) -> Config:
-    """Return a configuration for every machine: no path of this one, and no attack, which would read training data."""
-    data = type(config.data)()
+def for_every_machine(config: Config) -> Config:
+    """Return a configuration for the machines of a deployment: no path of this one, deployed devices, and no attacks.
+
+    Attacks would read training data. `data` is each machine's own: who has its data already names the source there.
+    """
     attacks = config.attacks.model_copy(update={"enabled": False})
-    return config.model_copy(update={"identities": "", "workers": 0, "data": data, "attacks": attacks})
+    engine = "tls" if config.engine == "local" else config.engine
+    return config.model_copy(update={"identities": "", "workers": 0, "attacks": attacks, "engine": engine})

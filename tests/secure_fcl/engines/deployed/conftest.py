@@ -16,6 +16,7 @@ from secure_fcl.engines.commands import Ask, Failed, Join, Sent, Visit
 from secure_fcl.engines.deployed.folder import DeviceFolder, ServerFolder
 from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.deployed.making import roles_of, write_folders
+from secure_fcl.engines.deployed.rehearsal import HostParties
 from secure_fcl.engines.federation import deployed
 from secure_fcl.engines.frames import to_frame
 from secure_fcl.engines.journals import HASH_BYTES, heads_bytes
@@ -24,7 +25,6 @@ from secure_fcl.engines.sums import SecureSums, SumResult
 from secure_fcl.rows.budgets import RowLedger, planned_budget
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams.public import PublicCalendar
-from secure_fcl.testing.deployed import HostParties
 
 ROW = "finetune"
 

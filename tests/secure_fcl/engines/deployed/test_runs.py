@@ -12,14 +12,13 @@ from privacy import Ledger
 from secure_fcl.config import Config
 from secure_fcl.engines.deployed.folder import ServerFolder
 from secure_fcl.engines.deployed.making import roles_of, write_folders
-from secure_fcl.engines.federation import Federation
+from secure_fcl.engines.deployed.rehearsal import deployed_federation, hosts_of
 from secure_fcl.engines.parties import party_of
 from secure_fcl.randomness import noise_secret
 from secure_fcl.running.folder import RunFolder
-from secure_fcl.running.loop import Job
+from secure_fcl.running.loop import Interrupted, Job
 from secure_fcl.running.prepare import prepare, prepare_deployed
 from secure_fcl.streams.public import PublicCalendar
-from secure_fcl.testing.deployed import deployed_federation, hosts_of
 
 
 class Deployment:
@@ -39,13 +38,18 @@ class Deployment:
         self.server = ServerFolder.read(out / "server")
         self.devices = [out / party_of(k) for k in range(scenario.clients)]
 
-    def run(self, runs: Path, name: str = "run", federation: Federation | None = None) -> Path:
-        prepared = prepare_deployed(self.server.config, self.server.scenario())
-        folder = RunFolder.create(runs, prepared.config, name)
+    def run(self, runs: Path, rounds: int = 1_000) -> Path:
+        """Run, or go on with, at most so many rounds, each time with new hosts on the devices' folders."""
+        prepared, path = prepare_deployed(self.server.config, self.server.scenario()), runs / "run"
+        folder = RunFolder.existing(path) if path.exists() else RunFolder.create(runs, prepared.config, "run")
+        asked = iter(range(1, rounds))
         hosts = hosts_of(self.devices, self.noise_key)
         try:
             with folder.locked():
-                Job(prepared, folder, federation or deployed_federation(self.server, hosts)).run()
+                federation = deployed_federation(self.server, hosts)
+                Job(prepared, folder, federation, stopped=lambda: next(asked, None) is None).run()
+        except Interrupted:
+            assert rounds < 1_000
         finally:
             for host in hosts.values():
                 host.close()
@@ -72,8 +76,8 @@ SHARED = ('rows=["replay","calm"]', "replay.noise=shared", "calm.noise=shared", 
     "settings",
     [
         LOCAL,
-        (*SHARED, "protection=secagg"),
-        (*SHARED, "protection=helper"),
+        pytest.param((*SHARED, "protection=secagg"), marks=pytest.mark.slow),
+        pytest.param((*SHARED, "protection=helper"), marks=pytest.mark.slow),
     ],
 )
 def test_a_run_over_deployed_devices_is_the_simulated_run(
@@ -99,3 +103,19 @@ def test_a_run_over_deployed_devices_is_the_simulated_run(
                 mine = {cohort: events for cohort, events in whole.items() if cohort.group == groups[client]}
                 assert ledger.spent() == mine
                 assert len(ledger) == len(charged)
+
+
+def test_a_run_that_stops_after_every_second_round_goes_on_where_its_devices_are(
+    run_tiny: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    settings = ('rows=["derpp","fedsi"]', "replay_noise=true", "protection=secagg")
+    simulated = run_tiny(*settings)
+    deployment = Deployment(tmp_path / "out", make_config(*settings))
+    for _ in range(12):
+        path = deployment.run(tmp_path / "runs", rounds=2)
+        if (path / "certificate.json").exists():
+            break
+    assert (path / "metrics.jsonl").read_bytes() == simulated.metrics
+    assert type(simulated)(path).digest() == simulated.digest()
+    # No folder of a simulation, in which what devices hold would lie.
+    assert sorted(each.name for each in path.iterdir() if each.is_dir()) == ["ledger", "model", "transcript"]
