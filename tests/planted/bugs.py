@@ -41,7 +41,8 @@ BEFORE = (
 VISIT = (
     "        visit = Visit("
     "slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)\n"
-    "        result = sums.run(number, wire.sent.name, visit)\n"
+    "        away = plan.away(step.slot, step.round)\n"
+    "        result = sums.run(number, wire.sent.name, visit, away)\n"
 )
 
 OWN_NOISE = (
