@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from crypto import Identity, Roster, Upload, make_identities, plan
+from crypto.keys import roster
 from crypto.keys.roster import Trust
 from crypto.opening import open_client
 from crypto.planning.plans import Plan
@@ -78,3 +79,31 @@ def test_clients_that_train_a_few_at_a_time_send_what_all_at_once_send(
         found.append([item.payload for party in everybody for item in sent[party] if isinstance(item, Message)])
     assert found[0] == found[1]
     assert len(set(found[0])) == 5
+
+
+def test_a_signature_that_held_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Identity.new("a")
+    trust, proof = Trust(Roster.of([ours])), ours.prove(b"said")
+    calls: list[object] = []
+    verify = roster.Ed25519PublicKey.from_public_bytes
+    monkeypatch.setattr(roster, "Ed25519PublicKey", Counting(verify, calls))
+    assert [trust.holds("a", b"said", proof) for _ in range(3)] == [True] * 3
+    assert len(calls) == 1
+    for data, shown in ((b"sai", b"d" + proof), (b"said ", proof), (b"said", proof[:-1] + bytes([proof[-1] ^ 1]))):
+        assert not trust.holds("a", data, shown)
+    assert not trust.holds("b", b"said", proof)
+    monkeypatch.setattr(roster, "MOST_VERIFIED", 2)
+    for number in range(5):
+        assert trust.holds("a", bytes([number]), ours.prove(bytes([number])))
+    assert len(trust._verified) <= 2
+
+
+class Counting:
+    """`Ed25519PublicKey`, as far as `Trust` uses it, that counts how often a signature is verified."""
+
+    def __init__(self, real: Callable[[bytes], object], calls: list[object]) -> None:
+        self._real, self._calls = real, calls
+
+    def from_public_bytes(self, key: bytes) -> object:
+        self._calls.append(key)
+        return self._real(key)
