@@ -35,7 +35,7 @@ def open_client(
         PlanRefused: the plan has no such client, the identity is not the one that the plan's roster pins, or `public`
             is of another plan.
     """
-    if name not in plan.clients:
+    if name not in plan.places:
         raise PlanRefused(f"the plan has no client {name!r}; it has {len(plan.clients)} others")
     if public is not None and (not isinstance(public, SharedPublic) or public.plan != plan.digest):
         raise PlanRefused("public= is of another plan, whose checks do not count here; give that of this plan's client")

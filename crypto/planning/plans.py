@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -92,6 +92,16 @@ class Plan:
         """The parties besides the clients, the server first."""
         norms = self.rules.norms
         return (*self.rules.roles, *(norms.roles if norms is not None and self.checks_norms else ()))
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The clients' numbers, in the plan's order, by name: what a name is looked up in, however many there are."""
+        return {name: place for place, name in enumerate(self.clients)}
+
+    @cached_property
+    def parties(self) -> frozenset[str]:
+        """Clients and roles."""
+        return frozenset((*self.clients, *self.roles))
 
     @property
     def checks_norms(self) -> bool:

@@ -32,7 +32,7 @@ from crypto.keys.tagging import TAG_NONCE_BYTES, make_tag, tag_holds, tag_key
 from crypto.planning.plans import Plan
 from crypto.protocols.bookkeeping import Journal, check_apart, ignored, log
 from crypto.protocols.faults import Fault
-from crypto.protocols.session import BareClient, Session, plan_roles
+from crypto.protocols.session import BareClient, Session
 from crypto.wire.messages import MAX_SEQUENCE, WIRE_VERSION, Input, Item, Message
 
 # A message that comes later than this many others of its sender is taken for a replay.
@@ -76,7 +76,7 @@ def is_signed(plan: Plan, message: Message) -> bool:
 
 def _tags(plan: Plan, message: Message) -> bool:
     """Whether a message travels under a tag."""
-    return message.kind in plan.rules.tagged and message.sender in plan.clients and message.receiver == "server"
+    return message.kind in plan.rules.tagged and message.sender in plan.places and message.receiver == "server"
 
 
 def _statement(plan: Plan, message: Message) -> bytes:
@@ -113,8 +113,7 @@ class Envelope:
         self._journal, self._random = journal, random
         self._nonces: set[bytes] = set()
         self._tag_keys: dict[str, bytes] = {}
-        self._parties = frozenset((*plan.clients, *plan_roles(plan)))
-        self._names = frozenset((identity.name, "clients") if identity.name in plan.clients else (identity.name,))
+        self._names = frozenset((identity.name, "clients") if identity.name in plan.places else (identity.name,))
         self._sent = first
         self._seen: dict[str, Seen] = {}
 
@@ -140,7 +139,7 @@ class Envelope:
         if message.session != self._session or message.receiver not in self._names:
             ignored(message, "of another session or for another receiver")
             return False
-        if message.sender not in self._parties or not 0 <= message.sequence <= MAX_SEQUENCE:
+        if message.sender not in self._plan.parties or not 0 <= message.sequence <= MAX_SEQUENCE:
             ignored(message, "not from a party of the plan, or its running number is out of range")
             return False
         known = self._seen.get(message.sender)

@@ -53,7 +53,8 @@ class Faults:
     @property
     def names(self) -> tuple[str, ...]:
         """Everybody blamed so far, in the plan's order."""
-        return tuple(name for name in self.plan.clients if name in self._found)
+        places = self.plan.places
+        return tuple(sorted((name for name in self._found if name in places), key=places.__getitem__))
 
     @property
     def found(self) -> Mapping[str, Fault]:

@@ -95,7 +95,7 @@ class PlainServer:
 
     def _add(self, message: Message) -> tuple[Item, ...]:
         key = self._sums.key_of(message)
-        if key is None or message.kind != "vector" or message.sender not in self._plan.clients:
+        if key is None or message.kind != "vector" or message.sender not in self._plan.places:
             return ignored(message, "no open sum for it, or not from a client")
         arrived, total = self._arrived[key], self._totals[key]
         if message.sender in arrived or message.sender in self._faults:

@@ -160,17 +160,18 @@ def _transcript(plan: RowPlan, folder: RunFolder) -> dict[str, NDArray[np.generi
     rounds = plan.training_rounds
     parts = range(1, CHECKPOINTS_PER_SLOT + 1)
     chosen = sorted({rounds * part // CHECKPOINTS_PER_SLOT - 1 for part in parts} - {-1})
-    models, slots, sums = [plan.strategy.initial()["weights"]], [-1], []
+    models, slots, sums, clients = [plan.strategy.initial()["weights"]], [-1], [], []
     for slot in range(plan.scenario.slots):
         for round in chosen:
             saved = folder.load_round(plan.name, slot * plan.rounds_per_slot + round)
             models.append(saved["weights"])
             slots.append(slot)
             sums.append(saved["total"])
+            clients.append(plan.expected(slot, round))
     return {
         "models": np.stack(models),
         "model_tasks": np.array(slots, dtype=np.int64),
         "final_model": models[-1],
         "sums": np.stack(sums),
-        "sum_clients": np.array([len(plan.clients_in(slot)) for slot in slots[1:]], dtype=np.int64),
+        "sum_clients": np.array(clients, dtype=np.int64),
     }

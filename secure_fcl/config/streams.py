@@ -38,6 +38,17 @@ class Scenario(Section):
     max_delay: int = Field(2, ge=1, le=50, description="largest delay in tasks, for asynchronous arrival")
     joining: Share = Field(0.0, description="share of clients that join after the first slot, by a public draw")
     leaving: Share = Field(0.0, description="share of clients that leave for good before the last slot, likewise")
+    dropout: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of a slot's clients that are away from each round, by a public draw; 0.1 of 30: 3",
+    )
+    dropout_step: Literal["upload", "confirm", "unmask", "mixed"] = Field(
+        "upload",
+        description="the first step that they miss: upload; or, under masks, confirm or unmask after it, and then the "
+        "next round too; mixed: any, by a public draw",
+    )
     min_cohort: int = Field(
         1, ge=1, description="fewest clients that must hold each class of a release; until then it waits; 1: none waits"
     )

@@ -42,11 +42,16 @@ class Device:
         self.items = np.unique(items[mine][items[mine] != NO_ITEM])
         drawn = uniforms(coins.stream(plan.name, "retention", client), (len(self.items),)) if draws is None else draws
         self.draws = drawn
-        self._lookup = np.ones(int(items.max()) + 2)
-        self._lookup[self.items] = drawn
         self.held = Held.nothing()
         self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
         self.carried = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.carried.items()}
+
+    @property
+    def _lookup(self) -> NDArray[np.float64]:
+        """Coins by number of the item, 1 for those of others; as long as all items, so no device keeps it."""
+        found = np.ones(int(self._plan.scenario.units.item.max()) + 2)
+        found[self.items] = self.draws
+        return found
 
     def view(self, slot: int, round: int, retired: Collection[int] = ()) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory.
@@ -85,13 +90,14 @@ class Device:
         if policy is None:
             return
         tasks = scenario.released(self.client, slot)
-        closed = int(scenario.closed(slot)[self.client]) - len(tasks)
+        release, coins = scenario.release[self.client], self._lookup
+        closed = int(((release != NEVER) & (release <= slot)).sum()) - len(tasks)
         for number, task in enumerate(tasks, closed):
             index = self.experiences[task].index
             item = scenario.units.item[index]
             index, item = index[item != NO_ITEM], item[item != NO_ITEM]
             arrived = Held(index, item, np.full(len(index), task, dtype=np.int64))
-            self.held = policy.close(number, self.held, arrived, self._lookup, scenario.x, scenario.data.y)
+            self.held = policy.close(number, self.held, arrived, coins, scenario.x, scenario.data.y)
         if self._plan.strategy.columns:
             self.columns = self._stored(before, state)
 

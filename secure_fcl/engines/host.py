@@ -43,6 +43,9 @@ from secure_fcl.streams import Scenario, build_scenario
 
 Ints = NDArray[np.int64]
 
+TOGETHER = 1 << 22
+"""Numbers in the vectors of clients that train together: enough for speed, and no matter how many clients there are."""
+
 
 class Budget(Protocol):
     """A device's own count: `secure_fcl.rows.budgets.ClientBudget`, or one that writes a ledger of its own."""
@@ -176,14 +179,25 @@ class ClientHost:
         model = state_digest(state, f"{plan.name} {step.slot} {step.round}")
         # Helper parties remember models across an interruption; the attempt after it has an entry and a name of its own
         told = hashlib.sha256(model + ask.ledger[-HASH_BYTES:]).digest() if ask.ledger else model
-        wire = plan.wire(step.phase, step.slot)
-        carrier = wire.draw(step.slot, step.round)
-        begun = time.perf_counter()
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
         covered = covered_in(ask.ledger, ask.entry)
         row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, covered)
         # On disk before anything of this attempt is drawn.
         attempts = self._begun(row, groups, ask.ledger, {group for group, _ in covered})
+        size = max(1, TOGETHER // plan.wire(step.phase, step.slot).source.length)
+        for first in range(0, len(parties), size):
+            yield from self._sent(ask, parties[first : first + size], attempts, model, told)
+
+    def _sent(
+        self, ask: c.Visit, parties: Sequence[Party], attempts: Mapping[Party, Begun], model: bytes, told: bytes
+    ) -> Iterator[tuple[Party, c.Reply]]:
+        """Train these clients together, and yield what each sends."""
+        row, state = self._current(), ask.state
+        plan, step = row.plan, row.plan.step(ask.slot, ask.round)
+        groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
+        wire = plan.wire(step.phase, step.slot)
+        carrier = wire.draw(step.slot, step.round)
+        begun = time.perf_counter()
         views = {
             party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
             for party, group in groups.items()

@@ -28,11 +28,20 @@ from secure_fcl.engines.commands import Answered, Ask, Deliver, Failed, Keys, Se
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.identities import identities
 from secure_fcl.engines.journals import Head, head_from
-from secure_fcl.engines.parties import Answer, Party
+from secure_fcl.engines.parties import Answer, Party, party_of
 from secure_fcl.errors import SecureFclError, SumAborted
+from secure_fcl.streams import Absent, AwayFrom
 
 Ints = NDArray[np.int64]
 Inputs = Mapping[str, Iterable[Input]]
+
+NOBODY: Absent = {}
+_UNHEARD: Mapping[AwayFrom, frozenset[str]] = {
+    "upload": frozenset({"begin", "confirm", "unmask"}),
+    "confirm": frozenset({"confirm", "unmask"}),
+    "unmask": frozenset({"unmask"}),
+}
+"""Kinds of messages of a sum that do not reach who is away from a step on; only masks have them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +49,8 @@ class SumResult:
     """One sum and what it took: seconds per phase, protocol bytes, and hash, size and seconds of every upload.
 
     `bytes_down` is what all clients together were sent since the sum before: keys, shares, survivor lists. `heads`:
-    what devices that keep a journal signed for this attempt. `blamed`: whom the server left out, by number.
+    what devices that keep a journal signed for this attempt. `contributors`: whose vectors are in the sum, by number;
+    the server knows them under every protocol. `blamed`: whom the server left out.
     """
 
     total: Ints
@@ -48,6 +58,7 @@ class SumResult:
     bytes_up: int
     bytes_down: int
     messages: tuple[dict[str, Any], ...]
+    contributors: tuple[int, ...]
     heads: tuple[Head, ...] = ()
     blamed: tuple[int, ...] = ()
 
@@ -77,6 +88,8 @@ class SecureSums:
         self._joined: dict[Party, None] = {}
         self._ready: set[Party] = set()
         self._failed: dict[Party, str] = {}
+        # Who is away from the running sum, and which of its messages do not reach it; what concerns keys does.
+        self._away: dict[Party, frozenset[str]] = {}
         self._stack = ExitStack()
         try:
             known = self._stack.enter_context(identities(plan, given, server, everybody=federation.lab is not None))
@@ -119,18 +132,23 @@ class SecureSums:
         """Return whether a client of the plan who has no keys of it can be reached now."""
         return any(name not in self._joined for name in self._present(self._plan.clients))
 
-    def run(self, number: int, upload: str, visit: Visit) -> SumResult:
+    def run(self, number: int, upload: str, visit: Visit, absent: Absent = NOBODY) -> SumResult:
         """Run one sum: clients train while messages flow on to the helper parties.
+
+        `absent` clients are asked nothing of this sum from their step on. They are back when it is over, and answer
+        then what they are asked about keys of the next one.
 
         Raises:
             SumAborted: the protocol gave up; names its reason.
         """
+        self._away = {party_of(client): _UNHEARD[step] for client, step in absent.items()}
+        late = {party_of(client) for client, step in absent.items() if step == "upload"}
         replies: list[Message] = []
         outcomes = self._deliver([], {"server": (Begin(number, upload),)}, replies)
         seconds = {"train": 0.0, "encrypt": 0.0, "aggregate": 0.0}
         records: list[dict[str, Any]] = []
         heads: list[Head] = []
-        for answer in self._ask(dict.fromkeys(self._present(self._joined), visit)):
+        for answer in self._ask({name: visit for name in self._present(self._joined) if name not in late}):
             sent = answer.of(Sent)
             seconds["train"] += sent.train
             seconds["encrypt"] += sent.encrypt
@@ -153,6 +171,7 @@ class SecureSums:
         down, self._down = self._down, 0
         return SumResult(
             total=outcome.total, seconds=seconds, bytes_up=self._up, bytes_down=down, messages=tuple(records),
+            contributors=tuple(self._federation.numbers[name] for name in outcome.contributors),
             heads=tuple(heads), blamed=tuple(self._federation.numbers[name] for name in outcome.blamed),
         )  # fmt: skip
 
@@ -173,7 +192,8 @@ class SecureSums:
         places: dict[Party, list[int]] = {name: [] for name in self._present(self._joined)}
         for place, message in enumerate(messages):
             for name in places if message.receiver == "clients" else places.keys() & {message.receiver}:
-                places[name].append(place)
+                if message.kind not in self._away.get(name, ()):
+                    places[name].append(place)
         same = {tuple(mine): Deliver(items=tuple(messages[m] for m in mine)) for mine in places.values() if mine}
         return self._answers({name: same[tuple(mine)] for name, mine in places.items() if mine})
 
@@ -185,7 +205,8 @@ class SecureSums:
             self._joined[answer.party] = None
             (self._ready.add if reply.ready else self._ready.discard)(answer.party)
         self._up += _size(item for item in items if isinstance(item, Message))
-        return items
+        # The last answer to a sum makes the server hand out keys for the next one: offers of others come before.
+        return sorted(items, key=lambda item: isinstance(item, Message) and item.upload != "-")
 
     def _ask(self, asks: Mapping[Party, Ask]) -> Iterator[Answer]:
         for answer in self._federation.parties.ask(asks, self._federation.deadline) if asks else ():

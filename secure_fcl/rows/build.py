@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.tasks import task_name
 from privacy import Event, NonPrivate, smallest_multiplier
 from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
@@ -20,7 +21,7 @@ from secure_fcl.rows.wires import training_wires
 from secure_fcl.strategies import GradientStrategy, Phase
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
 from secure_fcl.strategies.gradient.checked import check_network
-from secure_fcl.streams import Scenario, all_at_once
+from secure_fcl.streams import Scenario, absent_of, all_at_once
 
 
 def build_row(config: Config, scenario: Scenario, name: str, noise_multiplier: float) -> RowPlan:
@@ -97,6 +98,21 @@ def _check_own(plan: RowPlan) -> None:
         check_network(strategy.networks, split=alone)
 
 
+def _check_dropouts(plan: RowPlan) -> None:
+    """Hold the public draw of absent clients to what noise and secure sums are planned for."""
+    share = plan.config.scenario.dropout
+    for slot in range(plan.scenario.slots):
+        clients = len(plan.clients_in(slot))
+        away, most = absent_of(share, clients), plan.tolerated(slot)
+        if away > most:
+            planned = plan.config.privacy.max_dropouts
+            remedy = f"set privacy.max_dropouts = {away} or lower" if away <= clients - 2 else "two must stay: lower"
+            raise ConfigInvalid(
+                f"scenario.dropout = {share:g} takes {away} of {clients} clients from every sum of {task_name(slot)}, "
+                f"and with privacy.max_dropouts = {planned} noise and sums do without {most}; {remedy} scenario.dropout"
+            )
+
+
 def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
     """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
 
@@ -107,6 +123,7 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
     row = config.section(name)
     loudest = build_row(config, scenario, name, 0.0 if row.noise == "none" else 1.0)
     _check_own(loudest)
+    _check_dropouts(loudest)
     if row.noise == "none":
         return loudest, 0.0
     if loudest.noises and row.epsilon > LARGEST_EPSILON:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from secure_fcl.rows.noise import SumNoise, event_inside
 from secure_fcl.rows.norms import noise_norm_bound
 from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
-from secure_fcl.streams import Scenario
+from secure_fcl.streams import Absences, Absent, Scenario
 
 #: Probability, per run, that the noise of a sum leaves the field that the plan gives it; less at a large epsilon.
 NOISE_EXCESS = 2.0**-42
@@ -112,6 +113,22 @@ class RowPlan:
         """Names of the clients in the secure sums of a slot: those who are there by the public calendar."""
         return tuple(f"client{k}" for k in np.flatnonzero(self.scenario.dates.present[:, slot]))
 
+    @cached_property
+    def _absences(self) -> Absences:
+        return Absences(self.config, self.scenario.dates, self.rounds_per_slot)
+
+    def away(self, slot: int, round: int) -> Absent:
+        """Return which of the slot's clients are away from a round by the public draw, and from what on."""
+        return self._absences.at(slot, round)
+
+    def expected(self, slot: int, round: int) -> int:
+        """Return how many clients are in a round's sum if nobody is missing but by the public draw."""
+        return len(self.clients_in(slot)) - sum(missed == "upload" for missed in self.away(slot, round).values())
+
+    def tolerated(self, slot: int) -> int:
+        """Most clients of a slot that may be away from a sum: at least two always stay."""
+        return min(self.config.privacy.max_dropouts, max(0, len(self.clients_in(slot)) - 2))
+
     def noise_in(self, slot: int, phase: Phase = "train") -> SumNoise | None:
         """Noise shares of a slot's clients; together they carry what is charged, however many there are."""
         noise = self.noises.get(phase)
@@ -127,12 +144,11 @@ class RowPlan:
         """
         clients = self.clients_in(slot)
         uploads = tuple(self._declared(slot, phase, wire) for phase, found in self.wires.items() for wire in found)
-        dropouts = min(self.config.privacy.max_dropouts, max(0, len(clients) - 2))
         entry, corrupt = protocol_entry(self.config.protection), None
         # Who may reveal its noise may as well work with the server: a sum must hold against as many.
         if self.noises and entry.hiding != "nothing":
             corrupt = max(self.config.privacy.colluders, len(clients) // 10 if entry.masks is not None else 0)
-        return plan(self.config.protection, clients, uploads, self.rounds, dropouts, corrupt=corrupt)
+        return plan(self.config.protection, clients, uploads, self.rounds, self.tolerated(slot), corrupt=corrupt)
 
     def _declared(self, slot: int, phase: Phase, wire: Wire) -> Upload:
         upload, noise, bound = wire.sent, self.noise_in(slot, phase), wire.encoder.bound

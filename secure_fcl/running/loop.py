@@ -137,10 +137,12 @@ class Job:
         entries = heads_bytes(row.charged.heads)
         shown = row.charged.last_entry if self._journals else ""
         visit = Visit(slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)
-        result = sums.run(number, wire.sent.name, visit)
+        away = plan.away(step.slot, step.round)
+        result = sums.run(number, wire.sent.name, visit, away)
         laps.lap()
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.
-        clients = len(plan.clients_in(step.slot))
+        # A mean is over those who are in the sum; the server knows them, so dividing reveals nothing.
+        clients = len(result.contributors)
         after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
         if plan.channels:
             after = informed(plan, step, after, self._folder.path)
@@ -159,7 +161,7 @@ class Job:
         if saturated is not None:
             record |= {"saturated": saturated, "coordinates": clients * wire.coordinates}
         row.records.metric(record)
-        cost = cost_record(plan, step, result, state, after, aside)
+        cost = cost_record(plan, step, result, state, after, aside, away)
         cost["seconds"] |= {"apply": applied, "evaluate": laps.lap()}
         row.records.cost(cost | {"wall": laps.wall} | saved)
         self._watch(tick_of(self._prepared, plan, step, record["probe_accuracy"]))

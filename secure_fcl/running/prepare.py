@@ -23,6 +23,7 @@ from secure_fcl.streams import Scenario, build_scenario
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
+    ("scenario", "dropout"), ("scenario", "dropout_step"),
 )  # fmt: skip
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 
@@ -109,12 +110,26 @@ def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
     if wanted.enabled and wanted.row in config.rows:
         own_attacks(wanted.own)
     rows = tuple(calibrated_row(config, scenario, name) for name in config.rows)
+    _check_view(config, rows)
     for plan, _ in rows:
         _warn_of_features(plan)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server, everybody=config.engine == "local")
     return Prepared(config, scenario, rows)
+
+
+def _check_view(config: Config, rows: tuple[tuple[RowPlan, float], ...]) -> None:
+    """Refuse a one-client view of a client that is away when the view is taken."""
+    wanted = config.attacks
+    for plan, _ in rows:
+        viewed = wanted.enabled and wanted.one_client_view and wanted.row == plan.name
+        if viewed and plan.away(0, 0).get(wanted.client) == "upload":
+            there = next(k for k in range(plan.scenario.clients) if plan.away(0, 0).get(k) != "upload")
+            raise ConfigInvalid(
+                f"attacks.client = {wanted.client} is away from the first round by scenario.dropout = "
+                f"{config.scenario.dropout:g}, so there is no update to view; set attacks.client = {there}"
+            )
 
 
 def _warn_of_features(plan: RowPlan) -> None:

@@ -23,6 +23,7 @@ from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.strategies import State, StepContext
+from secure_fcl.streams import Absent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,21 +125,33 @@ class Laps:
 
 
 def cost_record(
-    plan: RowPlan, step: StepContext, result: SumResult, before: State, after: State, aside: int | None
+    plan: RowPlan,
+    step: StepContext,
+    result: SumResult,
+    before: State,
+    after: State,
+    aside: int | None,
+    away: Absent,
 ) -> dict[str, Any]:
     """Return the cost of a round, but for the seconds of the server's own work.
 
     What went down is what changed in the server's state: a device keeps the rest, and its storage counts it. `aside`:
-    bytes of side channels, None where a strategy has none.
+    bytes of side channels, None where a strategy has none. `away`: who was away by the public draw; who missed its
+    upload was sent no model.
     """
     clients = len(plan.clients_in(step.slot))
+    told = clients - sum(missed == "upload" for missed in away.values())
     model = sum(array.nbytes for name, array in after.items() if not np.array_equal(array, before[name]))
     record: dict[str, Any] = {
         "row": plan.name, "task": step.slot, "round": step.round, "upload": plan.wire(step.phase, step.slot).sent.name,
         "seconds": dict(result.seconds), "bytes_up": result.bytes_up + (aside or 0),
-        "bytes_down": model * clients + result.bytes_down, "clients": clients,
+        "bytes_down": model * told + result.bytes_down, "clients": clients,
         "ciphertexts": list(result.messages),
     }  # fmt: skip
+    if away:
+        record["away"] = {str(client): missed for client, missed in away.items()}
+    if len(result.contributors) < clients:
+        record["in_sum"] = len(result.contributors)
     if result.blamed:
         record["blamed"] = list(result.blamed)
     if result.heads:

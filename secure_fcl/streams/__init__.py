@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure_fcl.streams.absences import Absences, Absent, AwayFrom, absent_of
 from secure_fcl.streams.calendar import IDLE, Calendar
 from secure_fcl.streams.cohorts import NEVER, Wait
 from secure_fcl.streams.scenario import Experience, Facts, Scenario, all_at_once, as_shown, build_scenario
@@ -11,12 +12,16 @@ __all__ = [
     "IDLE",
     "NEVER",
     "NO_ITEM",
+    "Absences",
+    "Absent",
+    "AwayFrom",
     "Calendar",
     "Experience",
     "Facts",
     "Scenario",
     "Units",
     "Wait",
+    "absent_of",
     "all_at_once",
     "as_shown",
     "build_scenario",

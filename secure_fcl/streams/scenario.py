@@ -173,9 +173,18 @@ class Scenario:
 
     def experience(self, client: int, task: int) -> Experience:
         """Return what `client` meets of `task`; it may be empty."""
-        mine = np.flatnonzero((self.owner == client) & (self.task == task) & self.data.train & ~self.held_out)
-        mine = mine[np.argsort(self.units.order[mine], kind="stable")]
+        order, owners, tasks = self._by_owner
+        first, last = np.searchsorted(owners, (client, client + 1))
+        first, last = first + np.searchsorted(tasks[first:last], (task, task + 1))
+        mine = order[first:last]
         return Experience(mine, _places(self.units.unit[mine]))
+
+    @cached_property
+    def _by_owner(self) -> tuple[Ints, Ints, Ints]:
+        """Training examples by client, task and time, and client and task of each: sorted once for all clients."""
+        mine = np.flatnonzero(self.data.train & ~self.held_out)
+        mine = mine[np.lexsort((self.units.order[mine], self.task[mine], self.owner[mine]))]
+        return mine, self.owner[mine], self.task[mine]
 
     def released(self, client: int, slot: int) -> tuple[int, ...]:
         """Return the tasks whose examples `client` brings in a slot, in the order in which it met them."""

@@ -41,7 +41,8 @@ BEFORE = (
 VISIT = (
     "        visit = Visit("
     "slot=step.slot, round=step.round, retired=retired, state=state, ledger=entries, entry=shown)\n"
-    "        result = sums.run(number, wire.sent.name, visit)\n"
+    "        away = plan.away(step.slot, step.round)\n"
+    "        result = sums.run(number, wire.sent.name, visit, away)\n"
 )
 
 OWN_NOISE = (
@@ -259,8 +260,8 @@ CLIPPING_AND_COINS = (
     Change(
         name="examples held out are read",
         file="secure_fcl/streams/scenario.py",
-        old="mine = np.flatnonzero((self.owner == client) & (self.task == task) & self.data.train & ~self.held_out)",
-        new="mine = np.flatnonzero((self.owner == client) & (self.task == task) & self.data.train)",
+        old="mine = np.flatnonzero(self.data.train & ~self.held_out)",
+        new="mine = np.flatnonzero(self.data.train)",
         tests=(f"{OWN}updates[stacked]",),
     ),
 )

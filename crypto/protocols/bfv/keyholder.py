@@ -106,7 +106,7 @@ class BfvKeyHolder:
 
     def _statement(self, item: Message, entry: object) -> Statement:
         match entry:
-            case [str(name), bytes(digest), bytes(exchange), bytes(model), bytes(proof)] if name in self._plan.clients:
+            case [str(name), bytes(digest), bytes(exchange), bytes(model), bytes(proof)] if name in self._plan.places:
                 statement = Statement(self._number, name, digest, exchange, model)
                 if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
                     return statement

@@ -163,6 +163,15 @@ class _Progress:
     asked: tuple[str, ...] = ()
     waiting: bool = False
 
+    def has(self, name: str) -> bool:
+        """Whether this client's vector is here."""
+        return any(name in pile.arrived for pile in self.piles.values())
+
+    @property
+    def count(self) -> int:
+        """How many vectors are here."""
+        return sum(len(pile.arrived) for pile in self.piles.values())
+
     def arrived(self) -> set[str]:
         """Everybody whose ciphertexts are here."""
         return {name for pile in self.piles.values() for name in pile.arrived}
@@ -233,7 +242,7 @@ class BfvServer:
         if key is None:
             return ignored(message, "no open sum for it")
         progress = self._progress[key]
-        if message.kind == "ciphertexts" and message.sender in self._plan.clients and not progress.asked:
+        if message.kind == "ciphertexts" and message.sender in self._plan.places and not progress.asked:
             return self._add(message, key, progress)
         if message.kind == "sum" and message.sender == KEYHOLDER and progress.asked:
             return self._finish(message, key, progress)
@@ -258,7 +267,7 @@ class BfvServer:
 
     def _add(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         name = message.sender
-        if name in progress.arrived() or name in self._faults or self._keys is None:
+        if progress.has(name) or name in self._faults or self._keys is None:
             return ignored(message, "second ciphertext of this client, or left out")
         count = self._plan.packing(message.upload).chunks
         adder = CiphertextSum(self._keys.bfv)
@@ -293,7 +302,11 @@ class BfvServer:
         raise MessageError("the message is no statement with ciphertexts")
 
     def _ask_if_complete(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
-        return self._ask(key) if progress.arrived() | set(self._faults.names) >= set(self._plan.clients) else ()
+        names = self._faults.names
+        # Sets of all names for every vector would make the time quadratic in them.
+        if progress.count + len(names) < len(self._plan.clients):
+            return ()
+        return self._ask(key) if progress.arrived() | set(names) >= set(self._plan.clients) else ()
 
     def _ask(self, key: Key) -> tuple[Item, ...]:
         progress = self._progress[key]

@@ -140,7 +140,7 @@ class Helper:
 
     def _statement(self, item: Message, entry: object) -> Statement:
         match entry:
-            case [str(name), *fields, bytes(proof)] if name in self._plan.clients:
+            case [str(name), *fields, bytes(proof)] if name in self._plan.places:
                 statement = read_statement(self._shape, name, fields, joint_bytes(self._plan.find(item.upload)))
                 if self._trust.holds(name, statement.signed_bytes(self._plan, item.round, item.upload), proof):
                     return statement

@@ -64,6 +64,15 @@ class _Progress:
     key: bytes = field(default=b"", repr=False)
     answer: Answer | None = None
 
+    def has(self, name: str) -> bool:
+        """Whether this client's vector is here."""
+        return any(name in pile.entries for pile in self.piles.values())
+
+    @property
+    def count(self) -> int:
+        """How many vectors are here."""
+        return sum(len(pile.entries) for pile in self.piles.values())
+
     def arrived(self) -> set[str]:
         """Everybody whose vector is here."""
         return {name for pile in self.piles.values() for name in pile.entries}
@@ -125,7 +134,7 @@ class HelperServer:
         if key is None:
             return ignored(message, "no open sum for it")
         progress = self._progress[key]
-        if message.kind == "padded" and message.sender in self._plan.clients and progress.asked is None:
+        if message.kind == "padded" and message.sender in self._plan.places and progress.asked is None:
             return self._add(message, key, progress)
         heard = {*progress.pads, *progress.refused}
         if progress.asked is not None and message.sender in self._shape.roles and message.sender not in heard:
@@ -137,7 +146,7 @@ class HelperServer:
 
     def _add(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         name = message.sender
-        if name in progress.arrived() or name in self._faults:
+        if progress.has(name) or name in self._faults:
             return ignored(message, "second vector of this client, or left out")
         try:
             statement, proof, packed = self._parts(message)
@@ -187,8 +196,11 @@ class HelperServer:
         raise MessageError("the message is no statement with a vector")
 
     def _ask_if_complete(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
-        complete = progress.arrived() | set(self._faults.names) >= set(self._plan.clients)
-        return self._ask(key, progress) if complete else ()
+        names = self._faults.names
+        # Sets of all names for every vector would make the time quadratic in them.
+        if progress.count + len(names) < len(self._plan.clients):
+            return ()
+        return self._ask(key, progress) if progress.arrived() | set(names) >= set(self._plan.clients) else ()
 
     def _ask(self, key: Key, progress: _Progress) -> tuple[Item, ...]:
         pile = max(progress.piles.values(), key=lambda each: len(each.entries), default=None)

@@ -104,7 +104,7 @@ class ComputeServer:
             return self._agree(item, key)
         if key in self._closed:
             return ignored(item, "closed sum")
-        if item.kind == "share" and item.sender in self._plan.clients:
+        if item.kind == "share" and item.sender in self._plan.places:
             return self._take(item, key)
         if item.kind == "reveal" and item.sender == "server":
             return self._reveal(item, key)
@@ -310,15 +310,18 @@ class MpcServer:
     def _hear(self, message: Message, key: Key, progress: _Progress) -> tuple[Item, ...]:
         if message.kind in ("have", "bad") and not progress.asked:
             match _unpacked(message.payload):
-                case [str(name), bytes(model)] if name in self._plan.clients and name not in self._faults:
+                case [str(name), bytes(model)] if name in self._plan.places and name not in self._faults:
                     progress.arrived[message.sender].setdefault(name, model)
                     if len({each[name] for each in progress.arrived.values() if name in each}) > 1:
                         self._faults.note(Fault(name=name, reason=f"{name!r} named two models for one vector"))
-                case [str(name), str(why)] if name in self._plan.clients:
+                case [str(name), str(why)] if name in self._plan.places:
                     reason = f"{name!r} sent {message.sender} a share that it cannot use: {why[:200]}"
                     self._faults.note(Fault(name=name, reason=reason))
-            heard = progress.together() | set(self._faults.names)
-            return self._ask(key) if heard >= set(self._plan.clients) else ()
+            names = self._faults.names
+            # Sets of all names for every share would make the time quadratic in them.
+            if min(len(each) for each in progress.arrived.values()) + len(names) < len(self._plan.clients):
+                return ()
+            return self._ask(key) if progress.together() | set(names) >= set(self._plan.clients) else ()
         if message.kind == "sum" and progress.asked:
             progress.answers.setdefault(message.sender, message.payload)
             return self._finish(key, progress) if len(progress.answers) == len(COMPUTE) else ()

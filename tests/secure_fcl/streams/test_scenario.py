@@ -78,6 +78,16 @@ def test_experiences_are_in_time_order_and_places_follow_units(hapt_scenario: Sc
     assert largest == hapt_scenario.largest_place
 
 
+def test_an_experience_is_what_a_look_at_every_example_finds(hapt_scenario: Scenario, tiny_scenario: Scenario) -> None:
+    for scenario in (hapt_scenario, tiny_scenario):
+        learnt = scenario.data.train & ~scenario.held_out
+        for client in range(scenario.clients):
+            for task in range(scenario.tasks):
+                mine = np.flatnonzero((scenario.owner == client) & (scenario.task == task) & learnt)
+                mine = mine[np.argsort(scenario.units.order[mine], kind="stable")]
+                assert np.array_equal(scenario.experience(client, task).index, mine)
+
+
 def test_same_seed_same_digest_other_seed_other_digest(digits: Dataset, make_config: Callable[..., Config]) -> None:
     def digest(*settings: str) -> str:
         return build_scenario(digits, make_config(*settings)).digest
