@@ -27,7 +27,7 @@ def require_flower(config: Config) -> None:
 
     Raises:
         ConfigInvalid: the run needs what only a simulation has.
-        CarrierLost: Flower is missing, or another release than this was tested with.
+        CarrierLost: the release of Flower is missing or another than this was tested with.
     """
     if config.attacks.enabled:
         raise ConfigInvalid("attacks.enabled = true reads what only engine = 'local' hands out; set it to false")
@@ -48,7 +48,7 @@ def train_over_flower(
 
     Raises:
         Interrupted: `stopped()` became true; the last round is saved.
-        CarrierLost: Flower's processes ended, or Flower lists the run as anything but completed.
+        CarrierLost: a process of Flower ended, or the run is listed as anything but completed.
         SecureFclError: the loop's own sentence of why the run failed.
     """
     from secure_fcl.engines.flower.local import LocalFederation
@@ -73,7 +73,7 @@ def train_over_flower(
     if ended.ended == "failed":
         raise SecureFclError(f"{ended.why} (under Flower; its logs: {work / 'logs'})")
     if (ended.ended, ended.status) != ("finished", "finished:completed"):
-        raise CarrierLost(f"Flower lists the run as {ended.status}; its logs: {work / 'logs'}")
+        raise CarrierLost(f"the run is listed by Flower as {ended.status}; its logs: {work / 'logs'}")
 
 
 def deal(out: Path, prepared: Prepared) -> None:

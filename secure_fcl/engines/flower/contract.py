@@ -73,4 +73,4 @@ def require_release() -> None:
     first, beyond = RELEASES
     numbers = tuple(int(part) if part.isdigit() else -1 for part in found.split(".")[:2])
     if not first <= numbers < beyond:
-        raise CarrierLost(f"Flower {found} is installed, and this was written against 1.41 and 1.42; {INSTALL}")
+        raise CarrierLost(f"flwr {found} is installed, and this was written against 1.41 and 1.42; {INSTALL}")

@@ -202,12 +202,12 @@ class LocalFederation:
         """Return what Flower lists a run as: `running`, `finished:completed`, `finished:failed`, ...
 
         Raises:
-            CarrierLost: Flower cannot be asked, or lists no such run.
+            CarrierLost: nobody can be asked, or no such run is listed.
         """
         runs = self._flower.call("ls", "here", "--run-id", number).get("runs") or [{}]
         status = runs[0].get("status")
         if not isinstance(status, str):
-            raise CarrierLost(f"Flower lists no status for run {number}")
+            raise CarrierLost(f"run {number} is not listed by Flower; its log: {self._log}")
         return status
 
     def _show(self, shown: int, show: Show) -> int:

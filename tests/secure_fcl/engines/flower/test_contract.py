@@ -74,7 +74,7 @@ def test_other_releases_are_refused(monkeypatch: pytest.MonkeyPatch, release: st
     if does:
         contract.require_release()
         return
-    with pytest.raises(CarrierLost, match=f"Flower {release} is installed"):
+    with pytest.raises(CarrierLost, match=f"flwr {release} is installed"):
         contract.require_release()
 
 
