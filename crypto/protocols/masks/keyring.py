@@ -10,7 +10,7 @@ from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.gathering import Gathering
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.offers import Offer, read_offer
-from crypto.protocols.masks.requests import Entry, KeyList, write_number
+from crypto.protocols.masks.requests import write_keys, write_number
 from crypto.wire.messages import Message
 
 SERVER = "server"
@@ -161,13 +161,12 @@ class Keyring:
         self._latest = Epoch(self.next_number, self._offers)
         self._offers = {}
         offers = self._latest.offers
-        cohort = tuple(sorted(offers))
+        cohort, neighbours = tuple(sorted(offers)), self.setup.neighbours
         sent = []
         for index in cohort:
-            near = [offers[peer] for peer in self.setup.neighbours[index] if peer in offers]
-            entries = tuple(Entry(o.dealer, o.record, o.sealed_for(index)) for o in near)
-            listed = KeyList(self._latest.number, cohort, entries)
-            sent.append(self.message(index, "keys", SET_UP, listed.to_bytes()))
+            near = [offers[peer] for peer in neighbours[index] if peer in offers]
+            rows = [[offer.dealer, offer.record, *offer.sealed_for(index)] for offer in near]
+            sent.append(self.message(index, "keys", SET_UP, write_keys(self._latest.number, cohort, rows)))
         return tuple(sent)
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
