@@ -54,7 +54,7 @@ class KeyList:
         raise FaultError("a key list is malformed")
 
 
-def write_keys(epoch: int, cohort: Sequence[int], rows: Sequence[Sequence[int | bytes]]) -> bytes:
+def write_keys(epoch: int, cohort: Sequence[int], rows: Sequence[Sequence[object]]) -> bytes:
     """A key list from the rows of its entries: a server writes thousands of entries a sum, and keeps none."""
     return pack_value([epoch, list(cohort), rows])
 

@@ -82,7 +82,8 @@ def combine(weights: Sequence[int], values: Sequence[int], prime: int = PRIME) -
     """
     if len(weights) != len(values):
         raise ShareError(f"{len(values)} shares for {len(weights)} weights; give one share for each")
-    return sum(map(operator.mul, weights, values)) % prime
+    total: int = sum(map(operator.mul, weights, values))
+    return total % prime
 
 
 def recover(weights: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
