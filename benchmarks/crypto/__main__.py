@@ -20,6 +20,7 @@ from benchmarks.crypto.results import OtherMachine, Results
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KEPT = DOCS / "benchmarks-crypto.jsonl"
+ELSEWHERE = DOCS / "benchmarks-crypto-elsewhere.jsonl"
 
 
 def main() -> int:
@@ -41,7 +42,7 @@ def main() -> int:
     if not flower_here():
         print(f"{REMEDY}  (our own figures follow without it)", file=sys.stderr)
     measure(results, options.full, lambda name: print(f"- {name}", file=sys.stderr, flush=True))
-    page = write_page(results)
+    page = write_page(results, Results.read(ELSEWHERE))
     print(page)
     if options.write:
         (DOCS / "benchmarks-crypto.md").write_text(page)

@@ -1,4 +1,6 @@
-"""What the aims' table does not show: the norm check of "mpc" in real processes, and the memory of a masking server."""
+"""What the aims' table does not show: the norm checks of "mpc" in real processes and of "helper" by proofs, and the
+memory of a masking server.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.crypto.cohorts import BOUND, share_plan
+from benchmarks.crypto.cohorts import BOUND, CLIENTS, Clock, TimedClient, TimedParty, share_plan
 from benchmarks.crypto.results import Point
-from crypto import Aggregate, Begin, ClientSession, Upload, host_parties, open_client, plan, run_round, set_up
+from crypto import (
+    Aggregate,
+    Begin,
+    ClientSession,
+    Roster,
+    Upload,
+    host_parties,
+    make_identities,
+    open_client,
+    plan,
+    run_round,
+    set_up,
+)
 from crypto.protocols.masks.stream import ring_dtype
 from crypto.protocols.session import Session
 from crypto.running.rehearsal import rehearse
@@ -55,6 +69,40 @@ def norm_check(clients: int, length: int, checked: bool, rounds: int = 4) -> Poi
         "wall_s": took / rounds,
         "helpers_s": used / rounds,
         "wire_bytes": agreed.client_bytes("update") / length,
+    }
+
+
+def norm_proofs(clients: int, length: int, checked: bool, rounds: int = 2) -> Point:
+    """A sum by server and helper, with or without a proof of every client's norm; CPU seconds of each party, a sum.
+
+    One client's seconds are of its vector, with its proof; all parties are in this process.
+    """
+    upload = Upload(name="update", length=length, bound=NORM, norm_bound=NORM if checked else 0)
+    loose = plan("helper", [f"client{i}" for i in range(clients)], [upload], rounds + 1, max_dropouts=1)
+    identities = make_identities((*loose.clients, *loose.roles))
+    agreed, clock = loose.pinned(Roster.of(identities.values())), Clock()
+    parties = {
+        name: TimedClient(party, clock, CLIENTS)
+        if isinstance(party, ClientSession)
+        else TimedParty(party, clock, "server" if name == "server" else "helper")
+        for name, party in rehearse(agreed, identities).items()
+    }
+    set_up(parties)
+    vector = np.random.default_rng(0).integers(-SIZE, SIZE + 1, length)
+    for number in range(rounds + 1):
+        if number == 1:
+            # The first sum loads and compiles what later ones have.
+            clock.reset()
+        outcome = run_round(parties, number, "update", dict.fromkeys(agreed.clients, vector))
+        if not isinstance(outcome, Aggregate) or not np.array_equal(outcome.total, clients * vector):
+            raise RuntimeError(f"The sum is wrong: {outcome!r}.")
+    return {
+        "clients": clients,
+        "length": length,
+        "client_s": clock.of(CLIENTS) / rounds / clients,
+        "server_s": clock.of("server") / rounds,
+        "helper_s": clock.of("helper") / rounds,
+        "wire_bytes": clock.sent["vectors"] / rounds / clients / length,
     }
 
 

@@ -34,10 +34,15 @@ def sum_name(protocol: str, n: int, length: int, dropout: float) -> str:
 
 def measure(results: Results, full: bool, say: Say) -> None:
     """Measure every point that is not there yet; `full` takes all clients and lengths, else a few."""
-    x = np.random.default_rng(0).normal(0.0, 0.3, MILLION).astype(np.float32)
-    for name, take in {**_steps(x), **_peers(x), **_extras(), **_sums(full)}.items():
+    for name, take in takes(full).items():
         say(name)
         results.once(name, take)
+
+
+def takes(full: bool) -> dict[str, Callable[[], Point]]:
+    """How every point is measured, by name, in the order in which they are."""
+    x = np.random.default_rng(0).normal(0.0, 0.3, MILLION).astype(np.float32)
+    return {**_steps(x), **_peers(x), **_extras(), **_sums(full)}
 
 
 def _steps(x: steps.Floats) -> dict[str, Callable[[], Point]]:
@@ -68,8 +73,14 @@ def _extras() -> dict[str, Callable[[], Point]]:
         for length in NORM_LENGTHS
         for checked in (False, True)
     }
+    proofs: dict[str, Callable[[], Point]] = {
+        f"helper {'checked' if checked else 'unchecked'} {length}": partial(extras.norm_proofs, 10, length, checked)
+        for length in NORM_LENGTHS
+        for checked in (False, True)
+    }
     return {
         **checks,
+        **proofs,
         **{f"server memory {n}": partial(extras.server_memory, n, LENGTHS[0]) for n in MEMORY_SIZES},
     }
 
@@ -103,7 +114,7 @@ def planned(full: bool) -> list[tuple[str, int, int, float]]:
 def _sums(full: bool) -> dict[str, Callable[[], Point]]:
     wanted = planned(full)
     cohorts: dict[tuple[str, int, float], Callable[[], Cohort]] = {}
-    takes: dict[str, Callable[[], Point]] = {}
+    found: dict[str, Callable[[], Point]] = {}
     for protocol, n, length, dropout in wanted:
         # A cohort that may lose 5 % also runs the sums in which nobody drops out.
         allowed = max(dropout, 0.05)
@@ -112,8 +123,8 @@ def _sums(full: bool) -> dict[str, Callable[[], Point]]:
             cohorts[protocol, n, allowed] = lazily(partial(share_plan, protocol, n, allowed, lengths))
         get = cohorts[protocol, n, allowed]
         drops = math.ceil(dropout * n)
-        takes[sum_name(protocol, n, length, dropout)] = partial(_take, get, length, drops)
-    return takes
+        found[sum_name(protocol, n, length, dropout)] = partial(_take, get, length, drops)
+    return found
 
 
 def _take(get: Callable[[], Cohort], length: int, drops: int) -> Point:

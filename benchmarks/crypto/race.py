@@ -117,13 +117,14 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--length", type=int, default=LENGTH)
     parser.add_argument("--dropout", type=float, default=DROPOUT)
-    parser.add_argument("--keep", action="store_true", help="add the points to docs/benchmarks-crypto.jsonl")
+    parser.add_argument("--keep", action="store_true", help="add the points to a file of results")
+    parser.add_argument("--results", type=Path, default=KEPT, help="that file (default: docs/benchmarks-crypto.jsonl)")
     options = parser.parse_args()
     points = race(options.before, options.repeats, options.clients, options.length, options.dropout)
     for name, point in points.items():
         print(name, json.dumps(point))
     if options.keep:
-        results = Results.open(KEPT)
+        results = Results.open(options.results)
         for name, point in points.items():
             results.once(name, lambda point=point: point)  # type: ignore[misc]
     return 0

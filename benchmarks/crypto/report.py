@@ -22,6 +22,12 @@ RACE = """1000 clients, a million entries, 5 % dropped: medians of several turns
 The number in a runner's name is that of its threads.
 """
 
+ELSEWHERE = """## Measured on another machine
+
+Written by `python -m benchmarks.crypto.elsewhere` from `benchmarks-crypto-elsewhere.jsonl`; no ratio to the rest of the
+page is meant.
+"""
+
 READING = """## How to read this
 
 - The aims were set on another machine, where Flower's client took 143 ns a parameter; times differ between
@@ -50,8 +56,8 @@ READING = """## How to read this
 """
 
 
-def write_page(results: Results) -> str:
-    """The page as Markdown."""
+def write_page(results: Results, elsewhere: Results) -> str:
+    """The page as Markdown; what was measured `elsewhere` has a section of its own."""
     machine = results.points[MACHINE]
     loads = [float(point["load"]) for point in results.points.values() if "load" in point]
     model = model_of(results)
@@ -67,10 +73,26 @@ def write_page(results: Results) -> str:
     parts += ["## Cost over clients and entries\n", "![Cost of a sum](images/benchmarks-crypto.svg)\n"]
     parts += ["Masked sums (`secagg+`):\n", tables.sums(grid), "Sums under BFV, 5 % dropped:\n", tables.sealed(results)]
     parts += ["Norms checked on shares (`mpc`):\n", tables.checks(results)]
+    parts += ["Norms proved to server and helper (`helper`, PINE):\n", tables.proofs(results)]
     parts += ["Memory of a server that adds masked vectors as they come:\n", tables.memory(results)]
     if model is not None:
         parts += ["## The cost model\n", tables.model_terms(model)]
+    if elsewhere.points:
+        parts.append(write_elsewhere(elsewhere))
     return "\n".join([*parts, READING])
+
+
+def write_elsewhere(results: Results) -> str:
+    """The section of points of another machine, which no ratio to the rest of the page is made of."""
+    loads = [float(point["load"]) for point in results.points.values() if "load" in point]
+    parts = [ELSEWHERE, _machine(results, loads)]
+    if any(name.startswith("race ") for name in results.points):
+        parts += [RACE, tables.races(results)]
+    if any(name.startswith("sum ") for name in results.points):
+        parts += ["Masked sums (`secagg+`), all parties in one process:\n", tables.sums_elsewhere(results)]
+    if any(name.startswith("helper ") for name in results.points):
+        parts += ["Norms proved to server and helper (`helper`, PINE):\n", tables.proofs(results)]
+    return "\n".join(parts)
 
 
 def _machine(results: Results, loads: list[float]) -> str:
@@ -78,6 +100,6 @@ def _machine(results: Results, loads: list[float]) -> str:
     load = f"Load average while measuring: {min(loads):.1f} to {max(loads):.1f}." if loads else ""
     return (
         f"Machine: {machine['processor']}, {machine['cores']} cores, shared with other work. Python "
-        f"{machine['python']}, NumPy {machine['numpy']}, numba {machine['numba']}, cryptography "
+        f"{machine['python']}, NumPy {machine['numpy']}, numba {machine.get('numba', 'missing')}, cryptography "
         f"{machine['cryptography']}, TenSEAL {machine['tenseal']}, Flower {machine['flwr']}. {load}\n"
     )

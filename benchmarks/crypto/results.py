@@ -30,12 +30,7 @@ class Results:
     @classmethod
     def open(cls, path: Path) -> Results:
         """Read a file, or start one; raises OtherMachine if its points are of another machine or other versions."""
-        here = describe_machine()
-        found: dict[str, Point] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                found[entry.pop("point")] = entry
+        here, found = describe_machine(), dict(cls.read(path).points)
         if found and found.get(MACHINE) != here:
             raise OtherMachine(
                 f"{path} was measured elsewhere ({found.get(MACHINE)}, here {here}); "
@@ -46,6 +41,13 @@ class Results:
             path.parent.mkdir(parents=True, exist_ok=True)
             results._append(MACHINE, here)
         return results
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """The points of a file, of whatever machine, to show them; none if there is no file."""
+        lines = path.read_text().splitlines() if path.exists() else []
+        entries = [json.loads(line) for line in lines]
+        return cls(path, {entry.pop("point"): entry for entry in entries})
 
     def once(self, name: str, measure: Callable[[], Point]) -> Point:
         """The point `name`, measured now if it is not there; the load average at that time is noted with it."""

@@ -180,6 +180,24 @@ def sums(grid: Sequence[Cell]) -> str:
     return table(titles, rows)
 
 
+def sums_elsewhere(results: Results) -> str:
+    """Masked sums that were measured one by one, with the memory of the whole process."""
+    rows = []
+    for name, point in results.points.items():
+        if name.startswith("sum secagg+"):
+            length = float(point["length"])
+            client = show(1e9 * float(point["submit_s"]) / length)
+            spent = [show(float(point[key])) for key in ("server_s", "server_vectors_s", "wire_bytes")]
+            memory = show(float(point["peak_mib"]), 1 / 1024) if "peak_mib" in point else NONE
+            counts = [str(point[key]) for key in ("clients", "dropped", "neighbours")]
+            rows.append([*counts, _power(length), client, show(1e3 * float(point["keys_s"])), *spent, memory])
+    titles = (
+        "clients", "of them dropped", "neighbours", "entries", "client, vector: ns/param", "client, keys: ms",
+        "server: s", "of that, taking vectors in: s", "vector: B/param", "memory of all parties: GiB",
+    )  # fmt: skip
+    return table(titles, rows)
+
+
 def sealed(results: Results) -> str:
     """The sums under BFV."""
     rows = []
@@ -208,6 +226,19 @@ def checks(results: Results) -> str:
         "clients", "entries", "clock, unchecked: s", "clock, checked: s", "CPU, unchecked: s", "CPU, checked: s",
         "check of one client, CPU: ms",
     )  # fmt: skip
+    return table(titles, rows)
+
+
+def proofs(results: Results) -> str:
+    """What proofs of norms cost under "helper"."""
+    rows = []
+    for length in NORM_LENGTHS:
+        for word in ("unchecked", "checked"):
+            point = results.points.get(f"helper {word} {length}")
+            if point is not None:
+                spent = [show(1e3 * float(point[key])) for key in ("client_s", "server_s", "helper_s")]
+                rows.append([str(point["clients"]), f"{length:,}", word, *spent, show(float(point["wire_bytes"]))])
+    titles = ("clients", "entries", "norms", "client: ms", "server: ms", "helper: ms", "client's message: B/param")
     return table(titles, rows)
 
 

@@ -19,6 +19,7 @@ import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -68,7 +69,7 @@ def is_signed(plan: Plan, message: Message) -> bool:
     """
     if plan.roster is None or message.session != plan.session:
         return False
-    statement = _statement(plan, message)
+    statement = _statement(plan, message, message.sequence)
     return Trust(plan.roster).holds(
         message.sender, statement, message.proof[: PROOF_BYTES if _tags(plan, message) else None]
     )
@@ -79,14 +80,20 @@ def _tags(plan: Plan, message: Message) -> bool:
     return message.kind in plan.rules.tagged and message.sender in plan.places and message.receiver == "server"
 
 
-def _statement(plan: Plan, message: Message) -> bytes:
-    """What is signed of a message."""
+def _statement(plan: Plan, message: Message, sequence: int) -> bytes:
+    """What is signed of a message under its running number."""
     tags, payload = _tags(plan, message), message.payload
     hashed = (b"%d " % len(payload)) + payload[:_FIRST] + payload[-_LAST:] if tags else payload
     digest = hashlib.sha256(hashed).digest()
-    head = ("tagged" if tags else "envelope", WIRE_VERSION, plan.protocol, plan.digest, message.session, message.round)
-    who = (message.upload, message.sender, message.receiver, message.kind)
-    return encode_labels((*head, *who, message.sequence, digest))
+    head = _statement_head("tagged" if tags else "envelope", plan.protocol, plan.digest, message.session)
+    who = (message.round, message.upload, message.sender, message.receiver, message.kind)
+    return head + encode_labels((*who, sequence, digest))
+
+
+@lru_cache(maxsize=64)
+def _statement_head(form: str, protocol: str, digest: bytes, session: str) -> bytes:
+    """What all messages of a session begin with: labels, encoded, are simply joined."""
+    return encode_labels((form, WIRE_VERSION, protocol, digest, session))
 
 
 @holds_secrets
@@ -122,14 +129,14 @@ class Envelope:
         return tuple(self._signed(item) if isinstance(item, Message) else item for item in items)
 
     def _signed(self, message: Message) -> Message:
-        numbered = replace(message, sequence=self._sent)
+        sequence = self._sent
         self._sent += 1
-        statement = _statement(self._plan, numbered)
+        statement = _statement(self._plan, message, sequence)
         proof = self._identity.prove(statement)
         if _tags(self._plan, message):
             key, nonce = self._tag_key(message.receiver), self._fresh_nonce()
             proof += nonce + make_tag(key, nonce, proof, statement, message.payload)
-        return replace(numbered, proof=proof)
+        return replace(message, sequence=sequence, proof=proof)
 
     def authentic(self, message: Message) -> bool:
         """Whether to pass the message on; if so, its running number is used up. Never raises."""
@@ -156,7 +163,7 @@ class Envelope:
         return True
 
     def _proved(self, message: Message) -> bool:
-        statement, proof = _statement(self._plan, message), message.proof
+        statement, proof = _statement(self._plan, message, message.sequence), message.proof
         if not _tags(self._plan, message):
             return self._trust.holds(message.sender, statement, proof)
         tagged = proof[PROOF_BYTES:]

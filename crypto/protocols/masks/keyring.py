@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from crypto.keys.randomness import KEY_BYTES
 from crypto.planning.plans import Plan
@@ -12,7 +12,7 @@ from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.gathering import Gathering, Sent
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.offers import Offer, read_offer
-from crypto.protocols.masks.requests import Entry, KeyList, write_number
+from crypto.protocols.masks.requests import write_keys, write_number
 from crypto.wire.messages import Message
 
 SERVER = "server"
@@ -168,16 +168,12 @@ class Keyring:
         disputed = self._disputed(offers)
         self._latest = Epoch(self.next_number, offers, disputed)
         self._offers = {}
-        cohort = tuple(sorted(offers))
+        cohort, neighbours = tuple(sorted(offers)), self.setup.neighbours
         sent = []
         for index in cohort:
-            near = [offers[peer] for peer in self.setup.neighbours[index] if peer in offers]
-            entries = [Entry(o.dealer, o.record, o.sealed_for(index)) for o in near]
-            for place, offer in enumerate(near):
-                if disputed and _pair(index, offer.dealer) in disputed:
-                    entries[place] = replace(entries[place], shown=offer.show_pair(index))
-            listed = KeyList(self._latest.number, cohort, tuple(entries))
-            sent.append(self.message(index, "keys", SET_UP, listed.to_bytes()))
+            near = [offers[peer] for peer in neighbours[index] if peer in offers]
+            rows = [[o.dealer, o.record, *o.sealed_for(index), self._shown(o, index, disputed)] for o in near]
+            sent.append(self.message(index, "keys", SET_UP, write_keys(self._latest.number, cohort, rows)))
         return tuple(sent)
 
     def _disputed(self, offers: Mapping[int, Offer]) -> frozenset[tuple[int, int]]:
@@ -192,6 +188,10 @@ class Keyring:
                     if mine[at : at + KEY_BYTES] != committed[peer][other : other + KEY_BYTES]:
                         found.add((index, peer))
         return frozenset(found)
+
+    def _shown(self, offer: Offer, index: int, disputed: frozenset[tuple[int, int]]) -> bytes:
+        """What shows a neighbour the other commitment to their secret, where the two differ."""
+        return offer.show_pair(index) if disputed and _pair(index, offer.dealer) in disputed else b""
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +38,7 @@ class Recovery:
     survivors: tuple[int, ...]
     dropped: tuple[int, ...]
     disputed: frozenset[tuple[int, int]] = frozenset()
-    _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    _shares: dict[int, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
     _complaints: dict[int, set[int]] = field(default_factory=dict)
     _secrets: dict[int, bytes] = field(default_factory=dict)
     _weights: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
@@ -47,20 +49,20 @@ class Recovery:
         Raises:
             FaultError: they are not those that it was asked for, or one does not fit its dealer's commitment.
         """
-        alive = frozenset(self.survivors)
+        alive, offers = self._alive, self.offers
         dealers = {dealer for dealer, _, _ in triples}
-        held = {dealer for dealer in (*self.setup.neighbours[holder], holder) if dealer in self.offers}
-        asked = all(kind == (SELF if dealer in alive else PAIR) for dealer, kind, _ in triples)
+        held = {dealer for dealer in (*self.setup.neighbours[holder], holder) if dealer in offers}
+        asked = [kind for _, kind, _ in triples] == [SELF if dealer in alive else PAIR for dealer, _, _ in triples]
         if not asked or dealers & set(bad) or dealers | set(bad) != held or holder in bad:
             raise FaultError(f"{self._name(holder)} sent other shares than those that were asked for")
         session = self.plan.session
         for dealer, kind, share in triples:
-            offer = self.offers[dealer]
-            found = share_commitment(session, offer.epoch, dealer, holder, kind, share)
-            if found != offer.commitment(holder, kind):
+            offer = offers[dealer]
+            if share_commitment(session, offer.epoch, dealer, holder, kind, share) != offer.commitment(holder, kind):
                 raise FaultError(f"{self._name(holder)} sent a false share")
+        shares = self._shares
         for dealer, _, share in triples:
-            self._shares.setdefault(dealer, {})[holder] = share
+            shares[dealer][holder] = share
         for dealer in bad:
             self._complaints.setdefault(dealer, set()).add(holder)
 
@@ -101,7 +103,7 @@ class Recovery:
         names = self.plan.clients
         subtract = [context.self_key(self._secrets[dealer], names[dealer]) for dealer in self.survivors]
         add: list[bytes] = []
-        alive = frozenset(self.survivors)
+        alive = self._alive
         for dealer in self.dropped:
             root, vault = self._secrets[dealer], self.offers[dealer].dealt.vault
             pair, holders = agreement_key(root), self.setup.holders(dealer)
@@ -120,6 +122,10 @@ class Recovery:
         self._secrets.clear()
         apply_masks(total, add, subtract, threads)
 
+    @cached_property
+    def _alive(self) -> frozenset[int]:
+        return frozenset(self.survivors)
+
     def _needed(self) -> tuple[int, ...]:
         return (*self.survivors, *self.dropped)
 
@@ -127,7 +133,7 @@ class Recovery:
         return len(self._shares.get(dealer, ())) >= self.threshold
 
     def _kind(self, dealer: int) -> int:
-        return SELF if dealer in self.survivors else PAIR
+        return SELF if dealer in self._alive else PAIR
 
     def _recover(self, dealer: int) -> bool:
         """Whether enough shares give the committed secret, which is then kept."""

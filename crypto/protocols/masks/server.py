@@ -254,7 +254,8 @@ class MaskServer:
     def _masked(self, current: _Sum, sender: int, item: Message) -> tuple[Item, ...]:
         number, model, packed = read_masked(item.payload)
         epoch, upload = self._keys.epoch, self._plan.find(item.upload)
-        if number != epoch.number or sender not in epoch.offers or sender in current.sent():
+        again = any(sender in pile.senders for pile in current.piles.values())
+        if number != epoch.number or sender not in epoch.offers or again:
             raise RecordError(f"a vector with keys of epoch {number}, a second one, or of somebody outside the cohort")
         bits = self._plan.ring_bits(upload.name)
         pile = current.piles.get(model)
@@ -274,7 +275,9 @@ class MaskServer:
     def _arrived(self, current: _Sum) -> bool:
         """Whether everybody with unused keys has sent a vector."""
         epoch = self._keys.epoch
-        return bool(current.piles) and current.sent() | epoch.spent >= set(epoch.offers)
+        few = sum(len(pile.senders) for pile in current.piles.values()) + len(epoch.spent) < len(epoch.offers)
+        # Counting first: it is asked after every vector, and sets of a thousand clients take their time.
+        return bool(current.piles) and not few and current.sent() | epoch.spent >= set(epoch.offers)
 
     def _close_vectors(self, current: _Sum) -> tuple[Item, ...]:
         plan, epoch, setup = self._plan, self._keys.epoch, self._keys.setup

@@ -7,6 +7,7 @@ one-time seeds and the adversary measures over a network.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,17 +71,27 @@ def lagrange_weights(points: Sequence[int], prime: int = PRIME) -> list[int]:
     whole = 1
     for x in points:
         whole = whole * x % prime
-    below = [x * product % prime for x, product in zip(points, _products_of_differences(points), strict=True)]
-    return [whole * inverse % prime for inverse in _invert_all(below, prime)]
+    return _divide_by_all(whole, _products_of_differences(points), prime)
 
 
 def combine(weights: Sequence[int], values: Sequence[int], prime: int = PRIME) -> int:
-    """Return the shared value from `lagrange_weights` and the shares in the same order."""
-    return sum(weight * value for weight, value in zip(weights, values, strict=True)) % prime
+    """Return the shared value from `lagrange_weights` and the shares in the same order.
+
+    Raises:
+        ShareError: another number of shares than of weights.
+    """
+    if len(weights) != len(values):
+        raise ShareError(f"{len(values)} shares for {len(weights)} weights; give one share for each")
+    total: int = sum(map(operator.mul, weights, values))
+    return total % prime
 
 
 def recover(weights: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
-    """Return the 32-byte secret of `shares`, in the order of `weights`; None if they share no such secret."""
+    """Return the 32-byte secret of `shares`, in the order of `weights`; None if they share no such secret.
+
+    Raises:
+        ShareError: as `combine` says.
+    """
     values = [int.from_bytes(share, "little") for share in shares]
     secret = combine(weights, values)
     return secret.to_bytes(SECRET_BYTES, "little") if secret < 1 << (8 * SECRET_BYTES) else None
@@ -92,26 +103,25 @@ def _check_points(points: Sequence[int]) -> None:
 
 
 def _products_of_differences(points: Sequence[int]) -> list[int]:
-    """For each point x the product of all (other - x): small numbers, so most of it is done in 64 bits."""
-    if len(points) == 1:
-        return [1]
+    """For each point x the product of x and all (other - x): small numbers, so most of it is done in 64 bits."""
     columns = np.array(points, dtype=np.int64)
     differences = columns[None, :] - columns[:, None]
-    differences = differences[~np.eye(len(points), dtype=np.bool_)].reshape(len(points), -1)
-    together = 62 // max(1, int(np.abs(differences).max()).bit_length())
-    starts = np.arange(0, differences.shape[1], together)
+    differences.reshape(-1)[:: len(points) + 1] = columns
+    # No point and no difference of two is longer than the largest point.
+    together = 62 // max(points).bit_length()
+    starts = np.arange(0, len(points), together)
     return [math.prod(row) for row in np.multiply.reduceat(differences, starts, axis=1).tolist()]
 
 
-def _invert_all(values: Sequence[int], prime: int) -> list[int]:
-    """Invert all values with one inversion (Montgomery's trick)."""
+def _divide_by_all(number: int, values: Sequence[int], prime: int) -> list[int]:
+    """Divide `number` by each of the values, with one inversion for all (Montgomery's trick)."""
     running, before = 1, []
     for value in values:
         before.append(running)
         running = running * value % prime
-    inverse = pow(running, -1, prime)
-    inverses = [0] * len(values)
-    for index in range(len(values) - 1, -1, -1):
-        inverses[index] = inverse * before[index] % prime
-        inverse = inverse * values[index] % prime
-    return inverses
+    left = number * pow(running, -1, prime) % prime
+    quotients = []
+    for value, product in zip(reversed(values), reversed(before), strict=True):
+        quotients.append(left * product % prime)
+        left = left * value % prime
+    return quotients[::-1]
