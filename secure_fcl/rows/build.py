@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from privacy import Event, NonPrivate, smallest_multiplier
+from privacy import Accountant, Event, NonPrivate, smallest_multiplier
 from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
@@ -97,8 +97,12 @@ def _check_own(plan: RowPlan) -> None:
         check_network(strategy.networks, split=alone)
 
 
-def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
+def calibrated_row(
+    config: Config, scenario: Scenario, name: str, accountant: Accountant | None = None
+) -> tuple[RowPlan, float]:
     """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
+
+    `accountant`: asked instead of the one that the configuration names, or of ours.
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
@@ -126,5 +130,6 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
         # Herding is declared non-private; its noise is that of the same row with a private memory.
         return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
 
-    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=accountant_of(config.privacy.accountant))
+    asked = accountant_of(config.privacy.accountant) if accountant is None else accountant
+    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=asked)
     return build_row(config, scenario, name, multiplier), multiplier

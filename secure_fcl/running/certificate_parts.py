@@ -79,8 +79,8 @@ def mechanism(plan: RowPlan) -> str:
             what = f"training without noise ({by})"
         elif strategy.shared:
             what = (
-                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in integers, "
-                f"{_COUNTED}"
+                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in "
+                f"integers, {_COUNTED}"
             )
         else:
             what = f"DP-SGD ({by}), Gaussian noise"
