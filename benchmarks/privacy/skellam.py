@@ -1,4 +1,4 @@
-"""How much noise every row with shared noise needs: by Renyi bounds, by dominating Gaussians, and with real Gaussians."""
+"""How much noise rows with shared noise need: by Renyi bounds, by dominating Gaussians, and with real Gaussians."""
 
 from __future__ import annotations
 
