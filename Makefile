@@ -78,6 +78,7 @@ bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.accounting
 	$(BIN)/python -m benchmarks.privacy.stacked
 	$(BIN)/python -m benchmarks.privacy.noise
+	$(BIN)/python -m benchmarks.privacy.skellam
 	$(BIN)/python -m benchmarks.privacy.streams
 
 clean:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from privacy.errors import InvalidParameter, UnsupportedEvent
 from privacy.events import Event, NonPrivate, SampledGaussian, SampledSkellam, SkellamRelease
 from privacy.loss_distributions import composed_epsilon
-from privacy.renyi import epsilon_at, total_failure
+from privacy.renyi import but_for, epsilon_at, total_failure
 from privacy.sampled_skellam import sampled_curve, sampled_skellam_curve
 from privacy.skellam import skellam_rdp
+from privacy.skellam_gdp import dominating
 
 #: Fractional orders serve large epsilons; large integers serve small ones (a grid that ends at 63 cannot certify
 #: less than about 0.1 at delta 1e-5).
@@ -189,13 +190,16 @@ def _expected_loss(event: SampledGaussian) -> float:
 class PldAccountant:
     """Privacy loss distributions (Koskela et al. 2020; Doroshenko et al. 2022), both directions of add/remove.
 
+    Skellam releases count as the Gaussian ones that dominate them (`privacy.skellam_gdp`), and the probability that a
+    sensitivity does not hold (`SampledSkellam.failure`) is taken off delta first.
+
     *Guarantee*: an upper bound, since losses are discretised pessimistically on multiples of `interval`, and a bound of
     all round-off is added (`privacy.loss_masses.one_step`, `privacy.loss_distributions`); inf where delta is not above
     the mass of infinite losses, 2e-33 a step. It is loose where one step's loss is small beside `interval` (q = 0.001,
     sigma = 5, a million steps: 1.55 at 1e-3, 0.75 at 1e-4, RDP 0.80), so print the smaller of this and RDP. Valid for a
     multiset of events fixed in advance, however they are skipped and reordered (`privacy.filters.Budget`), not for
-    events chosen on the way. An expected loss beyond `MOST_LOSS`, sigma below 0.05, or more than `MOST_STEPS` steps
-    give inf.
+    events chosen on the way. An expected loss beyond `MOST_LOSS`, sigma below 0.05, more than `MOST_STEPS` steps, or a
+    Skellam variance outside [1e-6, 2^58] give inf.
 
     Raises:
         InvalidParameter: `interval` is not in (0, 1].
@@ -213,19 +217,20 @@ class PldAccountant:
         return "PLD"
 
     def supports(self, event: Event) -> bool:
-        """Skellam releases are refused: their bound is a Renyi bound."""
-        return isinstance(event, SampledGaussian | NonPrivate)
+        """Every event of this version is supported."""
+        return isinstance(event, SampledGaussian | SkellamRelease | SampledSkellam | NonPrivate)
 
     def epsilon(self, events: Mapping[Event, int], delta: float) -> float:
         """See `Accountant.epsilon`."""
         remaining = _checked(self, events, delta)
         if any(isinstance(event, NonPrivate) for event in remaining):
             return math.inf
-        gaussians = sorted(event for event in remaining if isinstance(event, SampledGaussian))
-        loss = sum(remaining[event] * _expected_loss(event) for event in gaussians)
-        if loss > MOST_LOSS or sum(remaining[event] for event in gaussians) > MOST_STEPS:
-            return math.inf
-        if not gaussians:
+        if not remaining:
             return 0.0
-        epsilon = composed_epsilon({event: remaining[event] for event in gaussians}, delta, self.interval)
-        return max(epsilon, LEAST_EPSILON)
+        gaussians = dominating(remaining)
+        if gaussians is None or sum(gaussians.values()) > MOST_STEPS:
+            return math.inf
+        if sum(count * _expected_loss(event) for event, count in sorted(gaussians.items())) > MOST_LOSS:
+            return math.inf
+        composed = partial(composed_epsilon, gaussians, interval=self.interval)
+        return max(but_for(total_failure(remaining), delta, composed), LEAST_EPSILON)

@@ -41,9 +41,10 @@ class Budget:
     (Blackwell; Dong, Roth and Su 2022, Theorem 2.10), whatever came before only chooses which function. So the whole
     transcript, order and skips included, is computed from outcomes that were drawn once each: it is post-processing of
     the product of all pairs, which is what an accountant of the multiset bounds. An event that is not in the multiset
-    has no such outcome, not even a cheaper one: it is refused. Events bounded in Renyi divergence alone (Skellam) add
-    up at every order for a schedule chosen freely within the sum (Feldman and Zrnic 2021, Theorem 4.3), and the
-    probabilities that their sensitivities fail add up over all of them.
+    has no such outcome, not even a cheaper one: it is refused. The pair of a Skellam event is the Gaussian one of
+    `privacy.skellam_gdp`, or its Renyi bound stands, which adds up at every order for a schedule chosen freely within
+    the sum (Feldman and Zrnic 2021, Theorem 4.3); either holds but for the probabilities that sensitivities fail, which
+    add up over all of them.
 
     Raises:
         InvalidParameter: a count is below 1, an event stands twice, an event has no guarantee, or delta is outside

@@ -1,9 +1,9 @@
-"""What a Renyi curve certifies, also where it holds but for a small probability."""
+"""What a Renyi curve certifies, and what any bound does that holds but for a small probability."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from privacy.errors import InvalidParameter
 from privacy.events import Event, SampledSkellam
@@ -37,14 +37,25 @@ def epsilon_at(orders: Sequence[float], curve: Sequence[float], delta: float, fa
     from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
     usable, bounds = [a for a, _ in pairs], [c for _, c in pairs]
-    epsilon = float(rdp.compute_epsilon(usable, bounds, delta)[0])
+    return but_for(failure, delta, lambda left: float(rdp.compute_epsilon(usable, bounds, left)[0]))
+
+
+def but_for(failure: float, delta: float, epsilon_of: Callable[[float], float]) -> float:
+    """Return the epsilon at `delta` of what `epsilon_of` bounds but for a probability of `failure`; inf if none is.
+
+    `epsilon_of` gives the epsilon at a delta that it is asked for. Proof of what is taken off: with the coins coupled,
+    let M' be the mechanism with the example M, but as without it (N) from the first failure on. Then M and M' differ by
+    `failure` in total variation, so H(M || N) <= H(M' || N) + failure and H(N || M) <= H(N || M') + e^epsilon failure
+    at the order e^epsilon.
+    """
+    epsilon = epsilon_of(delta)
     while failure > 0.0:
         # Tried at a slightly larger epsilon, so that the loop ends at a value that its own delta certifies.
         tried = epsilon * (1.0 + 1e-9) + 1e-12
         left = delta - math.exp(min(tried, 700.0)) * failure
         if left <= 0.0:
             return math.inf
-        epsilon = float(rdp.compute_epsilon(usable, bounds, left)[0])
+        epsilon = epsilon_of(left)
         if epsilon <= tried:
             return tried
     return epsilon

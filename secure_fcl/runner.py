@@ -22,6 +22,7 @@ from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import JournalRefused, WorkerLost
 from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.kept_noise import as_begun
 from secure_fcl.running.loop import Job
 from secure_fcl.running.over_flower import require_flower, train_over_flower
 from secure_fcl.running.prepare import Prepared, prepare
@@ -117,12 +118,13 @@ def resume(path: Path, trust_code: bool = False, anew: Collection[str] = (REPORT
         anew: files that will be written anew, and so need not fit the others.
 
     Raises:
-        RunFolderError: there is no run that can be continued: its files do not fit one another, or it is in use.
+        RunFolderError: there is no run that can be continued: its files do not fit one another, or it is in use, or it
+            began with other noise than this version computes.
     """
     folder = RunFolder.existing(path, trust_code)
     with folder.locked():
         require_continuable(folder, anew)
-    return prepare(folder.config()), folder
+    return as_begun(prepare(folder.config()), folder), folder
 
 
 def train(

@@ -24,6 +24,7 @@ from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.gradient import method_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.fitting import REPORT, require_fitting
+from secure_fcl.running.kept_noise import row_as_begun
 from secure_fcl.strategies import GradientStrategy, State, Strategy
 from secure_fcl.strategies.entry import GradientEntry
 from secure_fcl.strategies.gradient.method import own_or
@@ -214,9 +215,9 @@ def _planned(folder: RunFolder, scenario: Scenario, row: str) -> RowPlan:
     config, path = folder.config(), folder.path / "certificate.json"
     certified = mapping(mapping(read_json(path)).get("rows")) if path.exists() else {}
     multiplier = number(mapping(certified.get(row)).get("noise_multiplier"))
-    return (
-        calibrated_row(config, scenario, row)[0] if multiplier is None else build_row(config, scenario, row, multiplier)
-    )
+    if multiplier is not None:
+        return build_row(config, scenario, row, multiplier)
+    return row_as_begun(config, scenario, calibrated_row(config, scenario, row), folder)[0]
 
 
 def _slot(folder: RunFolder, plan: RowPlan, after_task: int | None) -> int:

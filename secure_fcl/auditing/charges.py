@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from privacy import Accountant, Event, Ledger, RdpAccountant
+from privacy import Accountant, Event, Ledger, PldAccountant, RdpAccountant
 from privacy.cohorts import undominated
 from privacy.errors import UnsupportedEvent
 from privacy.groups import group_epsilon
@@ -32,7 +32,7 @@ def cost(history: Mapping[Event, int], size: int, delta: float, given: Accountan
     try:
         own = group_epsilon(history, size, delta)
     except UnsupportedEvent:
-        own = _by_group_privacy(RdpAccountant(), history, size, delta)
+        own = min(_by_group_privacy(ours, history, size, delta) for ours in (RdpAccountant(), PldAccountant()))
     return own if given is None else min(own, _by_group_privacy(given, history, size, delta))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.tasks import task_name
-from privacy import Event, NonPrivate, smallest_multiplier
+from privacy import Accountant, Event, NonPrivate, smallest_multiplier
 from secure_fcl.config import Config
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
@@ -113,8 +113,12 @@ def _check_dropouts(plan: RowPlan) -> None:
             )
 
 
-def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPlan, float]:
+def calibrated_row(
+    config: Config, scenario: Scenario, name: str, accountant: Accountant | None = None
+) -> tuple[RowPlan, float]:
     """Return a row whose noise is the least that keeps its worst cohort within its epsilon, and the multiplier.
+
+    `accountant`: asked instead of the one that the configuration names, or of ours.
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
@@ -143,5 +147,6 @@ def calibrated_row(config: Config, scenario: Scenario, name: str) -> tuple[RowPl
         # Herding is declared non-private; its noise is that of the same row with a private memory.
         return [{e: n for e, n in h.items() if not isinstance(e, NonPrivate)} for h in plan.planned().values()]
 
-    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=accountant_of(config.privacy.accountant))
+    asked = accountant_of(config.privacy.accountant) if accountant is None else accountant
+    multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=asked)
     return build_row(config, scenario, name, multiplier), multiplier

@@ -24,6 +24,7 @@ _PLACES = {
     "shared": "noise shares inside the secure sum; holds against whoever sees the sum and the models",
     "none": "no noise: no guarantee",
 }
+_COUNTED = "accounted as the Gaussian noise that dominates it, or by its Renyi bound where that gives less"
 _TRAINERS = {
     "opacus": "Opacus, client by client",
     "stacked": "stacked, many clients of one worker at once: a simulation's accelerator, the same mechanism and noise",
@@ -70,14 +71,16 @@ def mechanism(plan: RowPlan) -> str:
     """Return what ran, by what, and where the noise is."""
     strategy = plan.strategy
     if not isinstance(strategy, GradientStrategy):
-        what = "bounded sums without noise" if plan.noise == "none" else "Skellam noise on rounded bounded sums"
+        skellam = f"Skellam noise on rounded bounded sums, {_COUNTED}"
+        what = "bounded sums without noise" if plan.noise == "none" else skellam
     else:
         by = _TRAINERS[plan.config.training.trainer]
         if plan.noise == "none":
             what = f"training without noise ({by})"
         elif strategy.shared:
             what = (
-                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in integers"
+                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in "
+                f"integers, {_COUNTED}"
             )
         else:
             what = f"DP-SGD ({by}), Gaussian noise"

@@ -36,13 +36,14 @@ def run_one(order: dict[str, Any], tell: Callable[[dict[str, Any]], None], stopp
     """
     from secure_fcl.runner import execute, train
     from secure_fcl.running.folder import RunFolder
+    from secure_fcl.running.kept_noise import as_begun
     from secure_fcl.running.loop import Interrupted
     from secure_fcl.running.prepare import prepare
 
     try:
         # The parent has compared the folder's configuration, and so the code it names, with the study file's.
         folder = RunFolder.existing(Path(order["run"]), trust_code=True)
-        prepared = prepare(folder.config())
+        prepared = as_begun(prepare(folder.config()), folder)
         own = prepared.config.model_copy(update={"workers": order["workers"]})
         prepared = replace(prepared, config=own)
         _await(folder)

@@ -5,6 +5,7 @@ by one, and `rewrites.py` holds changes of the same places that change no behavi
 """
 
 from choices import CHOICES
+from gdp_bugs import GAUSSIANS
 from norm_bugs import NORMS
 from planting import Change
 
@@ -596,4 +597,4 @@ UNCHARGED = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS)
+BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS, *GAUSSIANS)

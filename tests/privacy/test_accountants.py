@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from privacy import Accountant, NonPrivate, PldAccountant, RdpAccountant, SampledGaussian, SkellamRelease
 from privacy.accountants import FRACTIONAL_ORDERS, ORDERS, _rdp_curve
-from privacy.errors import InvalidParameter, UnsupportedEvent
+from privacy.errors import InvalidParameter
 from privacy.testing import exact_sampled_gaussian
 
 PLD, RDP = PldAccountant(), RdpAccountant()
@@ -105,11 +105,6 @@ def test_delta_is_a_probability(accountant: Accountant, delta: float) -> None:
 def test_a_negative_count_is_refused(accountant: Accountant) -> None:
     with pytest.raises(InvalidParameter, match="count=-2"):
         accountant.epsilon({SampledGaussian(q=0.1, noise_multiplier=1.0): -2}, 1e-5)
-
-
-def test_pld_refuses_skellam_and_says_what_to_do() -> None:
-    with pytest.raises(UnsupportedEvent, match="use another accountant"):
-        PLD.epsilon({SKELLAMS[0]: 1}, 1e-5)
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, 2.0, math.nan])

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from privacy import NonPrivate, PldAccountant, RdpAccountant, SampledGaussian, SampledSkellam
+from privacy import NonPrivate, RdpAccountant, SampledGaussian, SampledSkellam
 from privacy.accountants import ORDERS
-from privacy.errors import InvalidParameter, UnsupportedEvent
+from privacy.errors import InvalidParameter
 from privacy.renyi import epsilon_at, total_failure
 
 RDP = RdpAccountant()
@@ -33,11 +33,6 @@ def test_a_failure_counts_where_the_curve_is_zero() -> None:
     assert not RDP.curve({event: 1}).any()
     assert RDP.epsilon({event: 1}, 1e-5) == math.inf
     assert epsilon_at([2.0], [0.0], 1e-5) == 0.0
-
-
-def test_pld_refuses_sampled_skellam() -> None:
-    with pytest.raises(UnsupportedEvent):
-        PldAccountant().epsilon({SampledSkellam(q=0.1, variance=1e5, l2=50.0, l1=2500.0): 1}, 1e-5)
 
 
 def test_known_answers() -> None:

@@ -76,7 +76,7 @@ FAULTS = {
     ),
     "first event only": lambda true, events, delta: PldAccountant().epsilon(dict([*events.items()][:1]), delta),
     "order matters": lambda true, events, delta: (
-        true + (0.1 * next(iter(events)).q if true and math.isfinite(true) else 0)
+        true + (0.1 * getattr(next(iter(events)), "q", 0.0) if true and math.isfinite(true) else 0)
     ),
     "forgives": lambda true, events, delta: PldAccountant().epsilon(
         {e: n for e, n in events.items() if not isinstance(e, NonPrivate)}, delta

@@ -29,12 +29,12 @@ def test_an_accountant_of_ones_own_is_planned_run_and_resumed(
     # Calibrated to the budget by its own figure, which stands beside ours: smaller, as ours are tighter.
     assert row["accountant"] == "Mironov of lab:mine"
     assert 1.99 < row["epsilon"] <= 2.0
-    assert row["accountant_built_in"] == "RDP"
-    assert row["epsilon_built_in"] == max(cohort["epsilon_rdp"] for cohort in row["cohorts"]) < 1.9
+    assert row["accountant_built_in"] == "PLD"
+    assert row["epsilon_built_in"] == max(cohort["epsilon_pld"] for cohort in row["cohorts"]) < 1.9
     text = " ".join((run / "certificate.txt").read_text().split())
     assert "(Mironov of lab:mine), worst cohort" in text
     assert "computed by: Mironov of lab:mine, which is not part of secure-fcl: it keeps the laws" in text
-    assert f"own accountants give {row['epsilon_built_in']:.4g} (RDP) for the same ledger" in text
+    assert f"own accountants give {row['epsilon_built_in']:.4g} (PLD) for the same ledger" in text
     assert "is by Mironov of lab:mine, code of the user" in (run / "report.html").read_text()
     (planned,) = json.loads((folder / "plan" / "plan.json").read_text())["rows"]
     assert planned["epsilon"] == pytest.approx(row["epsilon"])

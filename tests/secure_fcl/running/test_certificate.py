@@ -54,8 +54,8 @@ def test_local_training(certify: Certify) -> None:
 def test_shared_noise(certify: Certify) -> None:
     found = certify("class_sums", "protection=bfv")
     text = render({"class_sums": found}, ["a note"])
-    assert found["accountant"] == "RDP"
-    assert all(c["epsilon_pld"] is None for c in found["cohorts"])  # type: ignore[attr-defined]
+    assert found["accountant"] == "PLD"
+    assert all(c["epsilon_pld"] < c["epsilon_rdp"] for c in found["cohorts"])  # type: ignore[attr-defined]
     assert "key holder do not collude" in text.replace("\n    ", " ")
     assert "at most 1 clients are missing" in text.replace("\n    ", " ")
     assert "Skellam" in text
