@@ -40,8 +40,8 @@ class DeployedHost:
 
     Args:
         place: its folder.
-        secret: key of repeatable noise, in tests alone (`secure_fcl.engines.deployed.rehearsal`): no command sends one, and no
-            file of a device's folder holds one.
+        secret: key of repeatable noise, in tests alone (`secure_fcl.engines.deployed.rehearsal`): no command sends one,
+            and no file of a device's folder holds one.
     """
 
     def __init__(self, place: DeviceFolder, secret: bytes | None = None) -> None:
@@ -176,8 +176,7 @@ class DeployedHost:
 
     def _require_own(self, row: RowState, offered: Plan) -> None:
         """Refuse a plan other than this device makes by itself: bounds, thresholds, parties, roster."""
-        if gone := self._place.revoked() & {*offered.clients, *offered.roles}:
-            raise DeviceRefused(f"{len(gone)} parties of the plan are revoked, {min(gone)} for one; open another plan")
+        self._require_unrevoked(offered)
         for slot in range(row.plan.scenario.slots):
             if row.plan.clients_in(slot) == offered.clients:
                 own = row.plan.secure_plan(slot).pinned(self._place.roster, self._place.config.server)
@@ -187,6 +186,16 @@ class DeployedHost:
             "the server's plan of the secure sums is not the one of this device's configuration, calendar and roster; "
             "give both the same"
         )
+
+    def _require_unrevoked(self, plan: Plan) -> None:
+        """Refuse a sum with a party that was shut out, but for as many clients as may be missing from it."""
+        revoked = self._place.revoked()
+        gone = revoked & {self.party, *plan.roles}
+        if gone or len(revoked & set(plan.clients)) > plan.max_dropouts:
+            raise DeviceRefused(
+                f"{len(revoked)} parties are revoked, {min(gone or revoked)} for one, and this sum can go on without "
+                f"{plan.max_dropouts} clients alone; make another deployment"
+            )
 
     def _visit(self, ask: c.Visit) -> c.Reply:
         """Claim the round, charge it, train, keep what the device keeps, keep the answer, answer."""
@@ -224,8 +233,8 @@ class DeployedHost:
             raise DeviceRefused(f"slot {ask.slot}, round {ask.round} is not in this device's calendar")
         if ask.slot <= row.closed or plan.clients_in(ask.slot) != claim.clients:
             raise ClaimRefused(f"slot {ask.slot} is closed, or its clients are others than the session's")
-        if self._place.revoked() & set(claim.clients):
-            raise DeviceRefused("a party of the session is revoked; open another plan")
+        self._require_unrevoked(self._session().plan)
+        row.budget.at(ask.ledger)
         row.budget.require(row.group, ask.slot, ask.round, ask.retired, covered)
         most = 1 + plan.config.privacy.spare_rounds if row.budget.planned is None else None
         row.book.require_new(claim, _least_of(row), most)

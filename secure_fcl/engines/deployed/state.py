@@ -17,7 +17,7 @@ from secure_fcl.engines.deployed.sessions import DurableSession
 from secure_fcl.engines.deployed.vault import Vault
 from secure_fcl.engines.device import Device
 from secure_fcl.engines.host import OpenRow
-from secure_fcl.engines.journals import Journal
+from secure_fcl.engines.journals import HASH_BYTES, Journal
 from secure_fcl.engines.parties import parties_of
 from secure_fcl.engines.simulation import file_stem
 from secure_fcl.errors import DeviceRefused
@@ -33,27 +33,41 @@ _CLOSED_NONE = -1
 
 
 class ChargedBudget:
-    """A device's own count with a ledger of its own: what a round charges is on disk before it trains."""
+    """A device's own count with a ledger of its own: what a round charges is on disk before it trains.
+
+    An entry names that of the run's ledger which it answers for. What the run's entry does not charge again, because
+    the one before it did, is not charged here only where this ledger has answered for that one.
+    """
 
     def __init__(self, plan: RowPlan, ledger: Ledger, run: str) -> None:
         self.planned: RowBudget | None = planned_budget(plan)
         self._count = ClientBudget(plan, self.planned, ledger.spent())
         self._ledger, self._labels = ledger, {"run": run, "row": plan.name}
+        self._entry = self._before = ""
+
+    def at(self, ledger: bytes) -> None:
+        """Say which entry of the run's ledger is answered for next: the last of these hashes."""
+        self._entry, self._before = ledger[-HASH_BYTES:].hex(), ledger[-2 * HASH_BYTES : -HASH_BYTES].hex()
 
     def require(self, group: str, slot: int, round: int, retired: Arrivals, covered: Arrivals) -> None:
         """Raise BudgetSpent where `take_part` would; charge nothing."""
-        self._count.admitted((group,), slot, round, retired, covered)
+        self._count.admitted((group,), slot, round, retired, self._paid(covered))
 
     def take_part(
         self, groups: Iterable[str], slot: int, round: int, retired: Arrivals, covered: Arrivals = NO_ARRIVALS
     ) -> None:
         """See `ClientBudget.take_part`; the charges are synced to disk before this returns."""
-        own = tuple(groups)
-        charges = self._count.admitted(own, slot, round, retired, covered)
-        mine = frozenset(arrival for arrival in covered if arrival[0] in own)
+        own, paid = tuple(groups), self._paid(covered)
+        charges = self._count.admitted(own, slot, round, retired, paid)
+        mine = frozenset(arrival for arrival in paid if arrival[0] in own)
         named = {"covered": json.dumps(arrivals_to_json(mine))} if mine else {}
-        self._ledger.charge(charges, slot=slot, round=round, **self._labels, **named)
-        self._count.take_part(own, slot, round, retired, covered)
+        self._ledger.charge(charges, slot=slot, round=round, entry=self._entry, **self._labels, **named)
+        self._count.take_part(own, slot, round, retired, paid)
+
+    def _paid(self, covered: Arrivals) -> Arrivals:
+        """Return what of `covered` this ledger has charged; a device that missed the attempt before has not."""
+        there = any(label.get("entry") == self._before for label in self._ledger.labels)
+        return covered if covered and there else NO_ARRIVALS
 
 
 @dataclass

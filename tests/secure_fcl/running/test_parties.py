@@ -15,17 +15,17 @@ from crypto.keys.roster import Identity
 from crypto.opening import open_party
 from crypto.planning.plans import Plan
 from crypto.running.driver import Party as Helper
-from secure_fcl.engines.commands import Answered, Ask, LabAsk, Visit
+from secure_fcl.engines.commands import Answered, Ask, Keys, LabAsk, Open, Simulated, Visit
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.host import ClientHost
 from secure_fcl.engines.keys import write_identities
 from secure_fcl.engines.lab import SimulationLab
 from secure_fcl.engines.parties import Answer, Party, parties_of
-from secure_fcl.errors import FrameRefused, SecureFclError, SumAborted
+from secure_fcl.errors import ConfigInvalid, FrameRefused, SecureFclError, SumAborted
 from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Interrupted, Job
-from secure_fcl.running.prepare import Prepared, prepare
+from secure_fcl.running.prepare import Prepared, prepare, prepare_deployed
 
 
 class HereParties:
@@ -156,30 +156,30 @@ def test_too_many_silent_parties_end_the_run(make_config: Callable[..., Any], tm
         played(tmp_path / "late", prepared, late)
 
 
-def test_without_a_lab_the_same_is_learnt_and_nothing_of_the_simulation_is_written(
-    reference: Any, make_config: Callable[..., Any], tmp_path: Path
+def test_without_a_lab_simulated_clients_refuse_and_nothing_is_charged(
+    make_config: Callable[..., Any], tmp_path: Path
 ) -> None:
+    # The same run over devices that keep their own state: tests/secure_fcl/engines/deployed/test_runs.py.
     keys = tmp_path / "keys"
     write_identities([*parties_of(5), "server"], keys)
     prepared = prepare(make_config(*ROWS, f"identities={keys}"))
-    # Another key of repeatable noise belongs to other settings: the runs agree in what is charged, not in noise.
-    folder = played(tmp_path, prepared, HereParties(5, keys), lab=False)
-    assert not (folder.path / "simulation").exists()
-    assert len((folder.path / "metrics.jsonl").read_text().splitlines()) == reference.metrics.count(b"\n")
-    assert charges(folder.path, "replay") == charges(reference.path, "replay")
-    again = RunFolder.create(tmp_path, prepared.config, "stopped")
-    with pytest.raises(Interrupted):
-        Job(prepared, again, federation(HereParties(5, keys), 5, lab=False), stopped=lambda: True).run()
-    with pytest.raises(SecureFclError, match=r"row replay stands in task 1, round 2, and without a lab nobody kept"):
-        Job(prepared, again, federation(HereParties(5, keys), 5, lab=False)).run()
-    # Nothing was charged for what was refused.
-    assert len(charges(again.path, "replay")) == 1
+    with pytest.raises(SecureFclError, match="a simulated client is begun with Open"):
+        played(tmp_path, prepared, HereParties(5, keys), lab=False)
+    assert not (tmp_path / "run" / "ledger" / "replay.jsonl").exists()
+
+
+def test_a_deployment_names_its_roster_and_reads_no_training_data(make_config: Callable[..., Any]) -> None:
+    config = make_config('rows=["class_sums"]')
+    scenario = prepare(config).scenario
+    with pytest.raises(ConfigInvalid, match="identities = '' makes keys in a simulation alone"):
+        prepare_deployed(config, scenario)
+    with pytest.raises(ConfigInvalid, match=r"attacks.enabled = true reads training data"):
+        prepare_deployed(make_config("attacks.enabled=true", "identities=keys"), scenario)
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        (('rows=["class_sums"]',), "identities = '' makes keys in a simulation alone"),
         (('rows=["local_only"]',), "row local_only runs in a simulation alone: every client has a model of its own"),
         (('rows=["glfc"]', "glfc.noise=none", "glfc.epsilon=inf"), "row glfc .* side channels"),
     ],
@@ -191,11 +191,14 @@ def test_what_needs_a_lab_is_refused_without(
         played(tmp_path, prepare(make_config(*settings)), HereParties(5), lab=False)
 
 
-def test_a_device_without_keys_says_so(make_config: Callable[..., Any], tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    write_identities([*parties_of(5), "server"], keys)
+def test_a_device_without_keys_says_so(make_config: Callable[..., Any]) -> None:
+    prepared = prepare(make_config('rows=["class_sums"]'))
+    plan, multiplier = prepared.rows[0]
+    given = Simulated(noise_multiplier=multiplier, charged=(), secret=None)
+    host = ClientHost()
+    list(host.answer({"client0": Open(row=plan.name, config=prepared.config, simulated=given)}))
     with pytest.raises(SecureFclError, match="no folder of private keys"):
-        played(tmp_path, prepare(make_config('rows=["class_sums"]', f"identities={keys}")), HereParties(5), lab=False)
+        list(host.answer({"client0": Keys(plan=plan.secure_plan(0), items=())}))
 
 
 def test_answers_of_another_kind_are_refused(make_config: Callable[..., Any], tmp_path: Path) -> None:

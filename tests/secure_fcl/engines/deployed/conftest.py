@@ -22,7 +22,7 @@ from secure_fcl.engines.frames import to_frame
 from secure_fcl.engines.journals import HASH_BYTES, heads_bytes
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.sums import SecureSums, SumResult
-from secure_fcl.rows.budgets import RowLedger, planned_budget
+from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, RowLedger, planned_budget
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams.public import PublicCalendar
 
@@ -141,9 +141,9 @@ class Bench:
     def sums(self) -> SecureSums:
         return SecureSums(self.plan.secure_plan(0), self.federation, str(self.out / "server"), "active")
 
-    def visit(self, round: int) -> Visit:
-        """Charge a round, and return what asks for it."""
-        retired = self.row.charge(0, round, run="bench", row=ROW)
+    def visit(self, round: int, covered: Arrivals = NO_ARRIVALS) -> Visit:
+        """Charge a round but for what an earlier charge covers, and return what asks for it."""
+        retired = self.row.charge(0, round, covered, run="bench", row=ROW)
         heads = heads_bytes(self.ledger.heads)
         return Visit(slot=0, round=round, retired=retired, state=self.state, ledger=heads, entry=self.ledger.last_entry)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privacy import Ledger
 from secure_fcl.config import Config
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.deployed.claims import ClaimBook
@@ -174,17 +175,55 @@ def test_a_server_that_was_set_back_is_noticed(make_bench: Callable[..., Any]) -
     assert refused(bench.hosts["client2"], ask, "client2") == "JournalRefused"
 
 
-def test_a_party_that_is_shut_out_is_in_no_sum(make_bench: Callable[..., Any]) -> None:
+def test_a_device_that_is_shut_out_is_missing_and_one_too_many_end_the_sums(make_bench: Callable[..., Any]) -> None:
     bench = make_bench()
     bench.join()
-    for k in range(4):
-        (bench.out / f"client{k}" / "revoked.json").write_text('{"revoked": ["client3"], "serials": []}')
+
+    def revoke(text: str) -> None:
+        for k in range(4):
+            (bench.out / f"client{k}" / "revoked.json").write_text(text)
+
+    revoke('{"revoked": ["client3"], "serials": []}')
+    with bench.sums() as sums:
+        assert {record["client"] for record in bench.round(sums, bench.visit(0)).messages} == {0, 1, 2}
+        revoke('{"revoked": ["server"], "serials": []}')
+        with pytest.raises(SumAborted, match="DeviceRefused"):
+            bench.round(sums, bench.visit(1))
+    revoke('{"revoked": ["client3", "client2"], "serials": []}')
     with pytest.raises(SumAborted, match="DeviceRefused"):
         bench.sums()
     (bench.out / "client0" / "revoked.json").write_text("{}")
     place = DeviceFolder.read(bench.out / "client0")
     with pytest.raises(DeviceRefused, match="nobody is let in"):
         place.revoked()
+
+
+def test_a_round_repeated_without_a_charge_is_charged_by_who_missed_it(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench()
+    bench.join()
+    with bench.sums():
+        # Charged; then the server died before it asked anybody but client1, whose answer it never got.
+        visit = bench.visit(0)
+        bench.parties.hosts = {"client1": bench.hosts["client1"]}
+        (answer,) = bench.parties.ask({"client1": visit})
+        assert answer.reply.items
+    bench.parties.hosts = dict(bench.hosts)
+    bench.join()
+    settle = c.Settle(ledger=visit.ledger, entry=visit.entry)
+    said = {a.party: a.reply.said for a in bench.parties.ask(dict.fromkeys(bench.hosts, settle))}
+    assert said == {"client0": "unsent", "client1": "same", "client2": "unsent", "client3": "unsent"}
+    groups = {bench.plan.scenario.groups[k] for k in range(4)}
+    covered = frozenset((group, 0) for group in groups)
+    with bench.sums() as sums:
+        again = bench.visit(0, covered)
+        assert len(bench.round(sums, again).messages) == 4
+    bench.ledger.close()
+    for k in range(4):
+        bench.hosts[f"client{k}"].close() if k else bench.mortal.host.close()
+        with Ledger(bench.out / f"client{k}" / "state" / "bench" / ROW / "ledger.jsonl") as own:
+            # Charged once by everybody, in whichever of the two attempts each took part first.
+            assert own.spent() == bench.ledger.spent()
+            assert len(own) == (2 if k == 1 else 1)
 
 
 def test_a_lab_is_answered_nothing(make_bench: Callable[..., Any]) -> None:
