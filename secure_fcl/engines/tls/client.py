@@ -25,7 +25,7 @@ from secure_fcl.engines.tls.limits import MIB
 from secure_fcl.engines.tls.listener import WARN_DAYS
 from secure_fcl.engines.tls.logs import log
 from secure_fcl.engines.tls.wire import CHUNK, FIRST_FRAME, ID_BYTES, VERSION, Kind, Wire
-from secure_fcl.errors import FrameRefused
+from secure_fcl.errors import FrameRefused, SecureFclError
 
 ASKS: tuple[type[Command], ...] = (Join, Keys, Deliver, Visit, Settle, Close)
 """What a deployed party may be asked."""
@@ -60,8 +60,8 @@ class Client:
             SecureFclError: files are missing or do not fit one another.
         """
         self._host, self._address, self._dialling = host, address, dialling or Dialling()
-        self._context = client_context(files)
-        self._own = files.own()
+        self._files, self._own = files, files.own()
+        client_context(files)
         self.party: Party = self._own.name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -112,8 +112,11 @@ class Client:
         wire: Wire | None = None
         try:
             async with asyncio.timeout(self._dialling.handshake):
+                # Read anew for each connection: a certificate may have been replaced.
+                context = client_context(self._files)
+                self._own = self._files.own()
                 reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._context, server_hostname=SERVER, limit=CHUNK, ssl_shutdown_timeout=1.0
+                    host, port, ssl=context, server_hostname=SERVER, limit=CHUNK, ssl_shutdown_timeout=1.0
                 )
                 wire = Wire(reader, writer)
                 await wire.send(Kind.HELLO, bytes((VERSION,)))
@@ -121,9 +124,9 @@ class Client:
             how = "ended"
             log(logging.INFO, "connected", party=self.party, address=f"{host}:{port}")
             await self._until_stopped(wire, silence)
-        except (OSError, EOFError, TimeoutError, FrameRefused) as error:
+        except (OSError, EOFError, TimeoutError, SecureFclError) as error:
             how = "refused" if isinstance(error, FrameRefused) else how
-            reason = str(error) if isinstance(error, FrameRefused) else why_not(error)
+            reason = str(error) if isinstance(error, SecureFclError) else why_not(error)
             log(logging.WARNING, "not connected", party=self.party, error=type(error).__name__, reason=reason)
         finally:
             self._wire, self._wanted = None, b""

@@ -27,6 +27,11 @@ class TlsFiles:
             raise SecureFclError(f"{path} is missing; copy the folder that `secure-fcl deploy` made for this party")
         return read_certificate(path.read_bytes())
 
+    def stamp(self) -> tuple[int, ...]:
+        """Return what changes when a file is replaced; files that are not there count as 0."""
+        paths = [self.folder / name for name in (CA_FILE, CERTIFICATE_FILE, KEY_FILE)]
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """Return the settings of a server that takes certificates of its authority, made for dialling, and no others.

@@ -81,8 +81,8 @@ class Listener:
         Raises:
             SecureFclError: files are missing or wrong, or the address cannot be listened on.
         """
-        self._context = server_context(files)
-        self._own = files.own()
+        self._files, self._stamp = files, files.stamp()
+        self._context, self._own = server_context(files), files.own()
         self.limits, self._revocations, self._on_change = limits, revocations, on_change
         self._seats = {name: _Seat() for name in names}
         self._rate = RateLimit(limits.burst, limits.rate)
@@ -320,6 +320,7 @@ class Listener:
             if self._revocations.refresh():
                 readable = self._revocations.readable
                 log(logging.INFO if readable else logging.ERROR, "revocations read" if readable else "unreadable")
+            self._renew()
             if self._own.days_left() < 0:
                 log(logging.ERROR, "the server's own certificate has expired")
             for name, seat in self._seats.items():
@@ -331,6 +332,19 @@ class Listener:
                     self._vacate(name, "the certificate has expired")
                 else:
                     self._spawn(self._send(seat.wire, Kind.PING))
+
+    def _renew(self) -> None:
+        """Show a certificate that was replaced to whoever comes from now on; connections that stand are not ended."""
+        stamp = self._files.stamp()
+        if stamp == self._stamp:
+            return
+        try:
+            self._context, self._own = server_context(self._files), self._files.own()
+            self._stamp = stamp
+            log(logging.INFO, "certificate read anew", days=round(self._own.days_left(), 2))
+        except SecureFclError:
+            # Half copied, perhaps: the one before holds, and it is tried again.
+            log(logging.ERROR, "certificate cannot be read anew")
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

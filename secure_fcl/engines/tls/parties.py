@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from secure_fcl.engines.commands import Ask, Failed, LabAsk
+from secure_fcl.engines.commands import Ask, Deliver, Failed, LabAsk
 from secure_fcl.engines.frames import grouped, to_frame
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.tls.contexts import TlsFiles
@@ -110,7 +110,8 @@ class TlsParties:
                 del waiting[party]
                 answer = self._answer(party, asks[party], frame)
                 if answer is not None:
-                    if not isinstance(answer.reply, Failed):
+                    # Who missed a round is late until it is back in one, whatever else it is told meanwhile.
+                    if not isinstance(answer.reply, Failed) and not isinstance(asks[party], Deliver):
                         self.late.pop(party, None)
                     yield answer
         finally:

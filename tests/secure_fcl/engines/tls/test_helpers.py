@@ -20,7 +20,7 @@ from secure_fcl.engines.tls.helpers import HelperHost, SessionLost, TlsHelper, h
 from secure_fcl.engines.tls.parties import TlsParties
 from secure_fcl.engines.tls.replies import read_reply
 from secure_fcl.errors import FrameRefused, SecureFclError
-from tests.secure_fcl.engines.tls.conftest import QUICK, Place, client
+from tests.secure_fcl.engines.tls.conftest import QUICK, Place, client, until
 
 Serving = Callable[..., TlsParties]
 CLIENTS = ("client0", "client1", "client2")
@@ -85,7 +85,9 @@ def test_a_helper_that_was_started_anew_is_lost_in_one_sentence(keys: Path, plac
             party.send(Begin(0, "g"))
         party.close()
         party = TlsHelper(parties.listener, "keyholder", made)
-        parties.listener._seats["keyholder"].question.on_answer(b"nonsense")  # type: ignore[union-attr]
+        seat = parties.listener._seats["keyholder"]
+        assert until(lambda: seat.question is not None)
+        seat.question.on_answer(b"nonsense")  # type: ignore[union-attr]
         with pytest.raises(PartyLost, match="what cannot be an answer"):
             party.collect()
 

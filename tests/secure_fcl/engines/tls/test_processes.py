@@ -1,18 +1,19 @@
 """Server, devices and key holder as the commands start them, killed at any time."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from evaluation.files import read_json
 from privacy import Ledger
-from secure_fcl.config import load_config
+from secure_fcl.config import Config, load_config
 from secure_fcl.runner import verify
 from secure_fcl.running.status import read_status
 from tests.secure_fcl.engines.tls.test_serving import Deployment
@@ -73,8 +74,7 @@ class Supervisor:
         """Ask all to end, and return how they did."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
-        ended = {name: process.wait(30) for name, process in self.processes.items()}
-        return ended
+        return {name: process.wait(30) for name, process in self.processes.items()}
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -129,3 +129,35 @@ def test_five_devices_run_calm_to_the_end_with_one_killed_on_the_way(tmp_path: P
     certificate = read_json(run / "certificate.json")["rows"]["calm"]
     assert certificate["engine"].startswith("tls:")
     assert "PRIVATE" not in all_of_them.logs()
+
+
+def test_everybody_is_killed_at_random_and_the_run_goes_on(
+    make_config: Callable[..., Config], campaign: Callable[[int, int], list[int]], tmp_path: Path, port: int
+) -> None:
+    """Seeds are kills: each ends one process, drawn at random, at a moment drawn at random."""
+    kills = campaign(200, 10)
+    rows = 'rows=["class_sums","replay"]'
+    config = make_config(rows, "protection=bfv", "privacy.spare_rounds=3", f"training.rounds={2 + len(kills) // 2}")
+    deployment = Deployment(tmp_path / "out", config)
+    run = deployment.out / "server" / "run"
+    with Supervisor(deployment, port, "--deadline", "6", "--patience", "3") as all_of_them:
+        all_of_them.tend()
+        for kill in kills:
+            rng = random.Random(kill)
+            # A process needs some seconds to be there at all; some die before they are.
+            end = time.monotonic() + rng.uniform(1.0, 10.0)
+            while time.monotonic() < end and all_of_them.tend() is None:
+                time.sleep(0.05)
+            if all_of_them.tend() is not None:
+                break
+            all_of_them.kill(rng.choice(all_of_them.names))
+        assert all_of_them.until_finished(280) == 0, all_of_them.logs()
+    assert sum(all_of_them.starts.values()) > len(all_of_them.names)
+    assert not verify(run).misfits
+    for row in ("class_sums", "replay"):
+        found = list(ledgers(deployment.out, run, row))
+        assert len(found) == len(deployment.clients)
+        # A device has charged no attempt that the run has not, and none twice.
+        assert all(own <= whole for _, own, whole in found), found
+    # Nothing was refused but what a crash took, and no error's text went anywhere.
+    assert not {code for codes in all_of_them.codes.values() for code in codes} - {-9, 0, 3}, all_of_them.logs()

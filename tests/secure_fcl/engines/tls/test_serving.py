@@ -85,7 +85,9 @@ def served(server: Server) -> Iterator[list[BaseException | Path]]:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("protection", ["plain", "secagg", "bfv"])
+@pytest.mark.parametrize(
+    "protection", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "secagg")), "bfv"]
+)
 def test_a_run_over_tls_is_the_simulated_run(
     protection: str, run_tiny: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
