@@ -74,7 +74,8 @@ class Stops:
         yield from host.answer(asks)
 
 
-serve(node_of(place, "own", lambda: nullcontext(Stops())), Station(address=given.supernode, secret=Path(given.secret)))
+stops = Stops()
+serve(node_of(place, "own", lambda: nullcontext(stops)), Station(address=given.supernode, secret=Path(given.secret)))
 """
 
 
