@@ -11,7 +11,7 @@ TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-poisoning bench-privacy bench-reproduce bench-strategies clean
+.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-poisoning bench-privacy bench-reproduce bench-scale bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -69,6 +69,9 @@ bench-crypto: setup
 
 bench-strategies: setup
 	$(BIN)/python -m benchmarks.strategies --write $(BENCH_ARGS)
+
+bench-scale: setup
+	$(BIN)/python -m benchmarks.scale --write $(BENCH_ARGS)
 
 bench-reproduce: setup
 	$(BIN)/python -m benchmarks.strategies.reproduce --write $(BENCH_ARGS)

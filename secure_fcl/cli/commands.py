@@ -56,10 +56,16 @@ def plan(
     settings: Settings = None,
     out: Annotated[Path, typer.Option(help="Folder for plan.json and plan.svg.")] = Path("plan"),
     brief: Annotated[bool, typer.Option("--brief", help="Only the configuration itself, no other choices.")] = False,
+    clients: Annotated[int, typer.Option(min=0, help="Only what one sum of so many clients costs; 0: the run.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Say what a run would cost before anything runs: epsilon of every cohort, noise, storage, bytes, other choices."""
     with one_sentence():
+        if clients:
+            from secure_fcl.cli.population_tables import show_populations
+
+            show_populations(config, settings or (), clients, as_json)
+            return
         from rich.console import Console
 
         from evaluation.strict_json import to_json

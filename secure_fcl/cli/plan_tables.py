@@ -23,6 +23,7 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
     """Return the plan as a JSON object; an epsilon without guarantee is null."""
     return {
         "rows": [_row(cost) for cost in forecast.rows],
+        "advice": list(forecast.advice),
         "alternatives": [vars(a) for a in forecast.alternatives],
         "noise_in_sum_over_epsilon": {
             row: [{"epsilon": e, "noise_in_sum": n} for e, n in points] for row, points in forecast.curves.items()
@@ -71,6 +72,8 @@ def print_plan(forecast: Forecast, console: Console) -> None:
         ],
         text_columns=2,
     )  # fmt: skip
+    for line in forecast.advice:
+        console.print(f"better, {line}", highlight=False, markup=False)
     for line in (line for cost in forecast.rows for line in cost.norms):
         console.print(f"norms, {line}", highlight=False, markup=False)
     if forecast.alternatives:

@@ -19,6 +19,7 @@ from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.reading import key_path
 from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.errors import SecureFclError
+from secure_fcl.forecast.populations import recommendation
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.rows.row_plan import RowPlan
@@ -81,11 +82,12 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The answer of `secure-fcl plan`. curve: per row, (epsilon, noise in the sum)."""
+    """The answer of `secure-fcl plan`. curve: per row, (epsilon, noise in the sum); advice: what to set instead."""
 
     rows: tuple[RowCost, ...]
     alternatives: tuple[Alternative, ...]
     curves: Mapping[str, tuple[tuple[float, float], ...]]
+    advice: tuple[str, ...] = ()
 
 
 def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = None) -> Forecast:
@@ -104,7 +106,8 @@ def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = N
         for plan, multiplier in planned:
             others += [_alternative(config, scenario, plan, multiplier, *c) for c in _choices(config, plan)]
             curves[plan.name] = tuple(_curve(config, scenario, plan))
-    return Forecast(rows, tuple(others), curves)
+    better = recommendation(config.protection, scenario.clients)
+    return Forecast(rows, tuple(others), curves, () if better is None else (better,))
 
 
 def _cost(plan: RowPlan, multiplier: float) -> RowCost:

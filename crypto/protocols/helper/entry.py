@@ -12,9 +12,11 @@ from crypto.keys.sealed import OVERHEAD
 from crypto.planning.assumptions import AGREED, NormCheck
 from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
+from crypto.protocols.bookkeeping import MAX_MODEL
 from crypto.protocols.entry import ClientSeat, PartySeat, SumProtocol
 from crypto.protocols.helper.shape import Shape, shape_of
 from crypto.protocols.session import BareClient, Session
+from crypto.wire.values import MAX_PAYLOAD
 
 _NEEDS_ROSTER = (
     "asks for pinned identities: whoever carries first messages could invent all other clients, and a helper answers "
@@ -74,6 +76,21 @@ def _client_bytes(shape: Shape, plan: Plan, upload: Upload) -> int:
     return heads + keys + rest + joint + _blob(PROOF_BYTES) + _blob(packed + KEY_BYTES + OVERHEAD)
 
 
+def _check_list(shape: Shape, plan: Plan) -> None:
+    """Raise PlanRefused if the statements of all clients do not fit into one list, which helpers answer as a whole."""
+    for upload in plan.uploads:
+        vector = _blob(-(-upload.length * plan.ring_bits(upload.name) // 8) + KEY_BYTES + OVERHEAD)
+        if upload.norm_bound:
+            continue
+        each = _client_bytes(shape, plan, upload) - vector + _blob(MAX_MODEL) + _blob(max(map(len, plan.clients)))
+        most = MAX_PAYLOAD // each
+        if len(plan.clients) > most:
+            raise PlanRefused(
+                f"{len(plan.clients)} statements of {each} bytes exceed the {MAX_PAYLOAD} bytes of one list; a sum "
+                f"takes at most {most} clients: split them"
+            )
+
+
 def _check_pinned(plan: Plan) -> None:
     if plan.roster is None:
         raise PlanRefused(f"the protocol {plan.protocol} {_NEEDS_ROSTER}")
@@ -99,6 +116,7 @@ def helper_entry(shape: Shape) -> SumProtocol:
         return Helper(seat.plan, shape, seat.role, seat.trust, seat.random, seat.journal)
 
     def check(plan: Plan) -> None:
+        _check_list(shape, plan)
         if plan.checks_norms:
             from crypto.protocols.helper.proven import check_provable
 
