@@ -20,8 +20,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "privacy": (
         "events", "cohorts", "ledger", "filters", "accountants", "statement", "calibration", "groups", "batches",
-        "dpsgd", "clipping", "after_noise", "stacked", "distributed", "noise_shares", "per_client", "skellam", "matrix",
-        "ftrl", "tree_shares", "statistics", "allocator", "selection", "randomness", "testing",
+        "dpsgd", "clipping", "after_noise", "stacked", "distributed", "noise_shares", "per_client", "skellam",
+        "skellam_gdp", "matrix", "ftrl", "tree_shares", "statistics", "allocator", "selection", "randomness", "testing",
         "errors",
     ),
     "attacks": (

@@ -8,7 +8,8 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - groups: a block of examples at once; selection: the best of a hidden number of runs
 - batches: Poisson batches of strata and the loss of an example; after_noise: penalties where they act
 - dpsgd, clipping, ghost: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
-- distributed, per_client, noise_shares, skellam: integer noise inside a secure sum, per example or per client
+- distributed, per_client, noise_shares, skellam: integer noise inside a secure sum, per example or per client;
+  skellam_gdp: the Gaussian noise that dominates it
 - matrix, ftrl, tree_shares: streams used once, on one device and across secure sums
 - statistics, allocator: sums with a count, means, covariances, quantiles; a budget split over tasks
 - testing: the laws that accountants and mechanisms must keep, as checks for your own

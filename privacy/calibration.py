@@ -58,8 +58,8 @@ def smallest_multiplier(
         thorough_cost = _worst_cost(schedule, lambda history: _thorough_cost(history, delta))
         found = _search(cost, epsilon, 1.0, tolerance)
         # RDP or finer losses seldom give less: asked just below what was found, and searched only if they help.
-        below = LARGEST_MULTIPLIER if found is None else found / (1.0 + tolerance)
-        if below >= SMALLEST_MULTIPLIER and thorough_cost(below) <= epsilon:
+        below = LARGEST_MULTIPLIER if found is None else max(SMALLEST_MULTIPLIER, found / (1.0 + tolerance))
+        if found != SMALLEST_MULTIPLIER and thorough_cost(below) <= epsilon:
             found = _search(thorough_cost, epsilon, below, tolerance)
     if found is None:
         raise BudgetUnreachable(_unreachable(schedule, epsilon, delta, accountant))

@@ -11,7 +11,15 @@ import pytest
 from mpmath import mp
 
 import privacy.skellam_gdp
-from privacy import NonPrivate, PldAccountant, RdpAccountant, SampledGaussian, SampledSkellam, SkellamRelease
+from privacy import (
+    NonPrivate,
+    PldAccountant,
+    RdpAccountant,
+    SampledGaussian,
+    SampledSkellam,
+    SkellamRelease,
+    smallest_multiplier,
+)
 from privacy.accountants import LEAST_EPSILON
 from privacy.errors import InvalidParameter
 from privacy.events import Event
@@ -211,6 +219,17 @@ def test_it_is_within_a_thousandth_of_gaussian_noise_of_the_same_size(epsilon: f
     spent = FINE.epsilon({SkellamRelease(variance=(sigma * 16_395.3) ** 2, l2=16_395.3, l1=185_491.8): 1}, 1e-5)
     assert spent == pytest.approx(exact_gaussian(1.0 / sigma, 1e-5), rel=1e-3)
     assert spent == pytest.approx(epsilon, rel=2e-3)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5, 2.0, 20.0, 150.0, 600.0])
+@pytest.mark.parametrize(("q", "count"), [(1.0, 1), (1.0, 3), (0.25, 60)])
+def test_no_budget_asks_for_more_noise_than_by_the_renyi_bound(q: float, count: int, epsilon: float) -> None:
+    def schedule(multiplier: float) -> list[dict[Event, int]]:
+        return [{SampledSkellam(q=q, variance=(multiplier * 16_395.3) ** 2, l2=16_395.3, l1=185_491.8): count}]
+
+    before = smallest_multiplier(schedule, epsilon, 1e-5, accountant=RDP)
+    now = smallest_multiplier(schedule, epsilon, 1e-5)
+    assert now == before == 0.05 or now < 0.95 * before
 
 
 def test_what_a_failing_sensitivity_adds_is_taken_off_delta() -> None:
