@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from secure_fcl.studies import Chosen, Outcome, Study
     from secure_fcl.studies.running import Ahead
 
-File = Annotated[Path, typer.Argument(help=r"TOML file with \[base] and \[grid].")]
+File = Annotated[Path, typer.Argument(help="TOML file with the tables base and grid.")]
 Reported = Annotated[Path, typer.Argument(help="File of the study, or its folder.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; default: studies/<name of the file>.")]
 #: Some cells failed; the others have their results.

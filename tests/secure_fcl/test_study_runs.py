@@ -32,7 +32,7 @@ def invoke(*words: str) -> Any:
 
 
 def test_help_and_errors_are_whole(tmp_path: Path) -> None:
-    assert "[base] and [grid]" in invoke("run", "--help").stdout
+    assert "the tables base and grid" in invoke("run", "--help").stdout
     assert {"run", "status", "report"} <= set(invoke("--help").stdout.split())
     nowhere = invoke("status", str(tmp_path / "none.toml"))
     assert (nowhere.exit_code, nowhere.stderr.count("\n")) == (2, 1)
