@@ -32,7 +32,10 @@ WRONG = (
     ("Lowest", "memory", {"displaces", "own coin"}, r"of \[6\] examples .* it decides otherwise about \[\d\]"),
     ("Backwards", "attack", {"positive, membership"}, r"reaches AUC 0\.\d+ .*: is its score the wrong way round\?"),
     ("Centred", "model", {"gradients"}, r"clipped gradients are not those of its examples taken one by one"),
-    ("relative", "strategy", {"example loss"}, r"a loss reads other rows of its batch, so clipping bounds nothing"),
+    (
+        "relative", "strategy", {"example loss", "company, local noise", "company, shared noise"},
+        r"a loss reads other rows of its batch, so clipping bounds nothing",
+    ),
     (
         "loud", "strategy", {"sensitivity, noise inside", "sensitivity, no noise"},
         r"one example of current changes the upload by .*, declared 1",
@@ -63,7 +66,7 @@ def test_every_wrong_example_breaks_its_law(wrong: str, name: str, kind: str, la
     assert found.kind == kind
     broken = {law.name: law.found for law in found.broken}
     assert set(broken) == laws
-    assert re.search(said, found.broken[0].found)
+    assert any(re.search(said, text) for text in broken.values())
     assert not found.unreached
 
 
