@@ -11,6 +11,8 @@ Signatures are Ed25519 alone: who forges them needs a quantum computer while the
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -91,11 +93,33 @@ class HybridKey:
         return _derived(first, second, self.public, capsule, context)
 
 
+@runtime_checkable
+class Encapsulates(Protocol):
+    """A source of random bytes that makes ML-KEM's ciphertexts too, for who must be able to make the same again.
+
+    The library takes the bytes of an encapsulation from the operating system alone, so a session that is played again
+    from its random bytes needs what was made as well.
+    """
+
+    def encapsulate(self, public: bytes, /) -> tuple[bytes, bytes]:
+        """Return a secret (32 bytes) and its ciphertext (1,088 bytes) for a usable ML-KEM-768 key."""
+
+
+def encapsulated(public: bytes, random: RandomBytes) -> tuple[bytes, bytes]:
+    """Return a secret and its ciphertext for a usable ML-KEM-768 key.
+
+    *Guarantee*: fresh, of the operating system's bytes, unless `random` is an `Encapsulates` and says otherwise.
+    """
+    if isinstance(random, Encapsulates):
+        return random.encapsulate(public)
+    return MLKEM768PublicKey.from_public_bytes(public).encapsulate()
+
+
 def agree(public: bytes, context: Context, random: RandomBytes) -> tuple[bytes, bytes]:
     """Return a capsule (1,120 bytes) for the holder of `public`, and the 32-byte key that it opens to there.
 
     *Guarantee*: the key is pseudo-random to everybody but the holder as long as X25519 or ML-KEM-768 is secure. The
-    sender is not authenticated, and `random` serves X25519 alone: ML-KEM's bytes are the operating system's.
+    sender is not authenticated, and `random` serves X25519 alone, but for `encapsulated`.
 
     Raises:
         ExchangeError: `public` is not a usable pair of keys.
@@ -106,7 +130,7 @@ def agree(public: bytes, context: Context, random: RandomBytes) -> tuple[bytes, 
             f"it has {PUBLIC_BYTES} bytes"
         )
     ephemeral = X25519PrivateKey.from_private_bytes(random(KEY_BYTES))
-    first, ciphertext = MLKEM768PublicKey.from_public_bytes(public[KEY_BYTES:]).encapsulate()
+    first, ciphertext = encapsulated(public[KEY_BYTES:], random)
     second = ephemeral.exchange(X25519PublicKey.from_public_bytes(public[:KEY_BYTES]))
     capsule = ephemeral.public_key().public_bytes_raw() + ciphertext
     return capsule, _derived(first, second, public, capsule, context)

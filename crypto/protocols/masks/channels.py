@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 
-from crypto.keys.exchange import CAPSULE_BYTES, MLKEM_SEED_BYTES, PUBLIC_BYTES
+from crypto.keys.exchange import CAPSULE_BYTES, MLKEM_SEED_BYTES, PUBLIC_BYTES, encapsulated
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
@@ -47,14 +47,15 @@ class ChannelKey:
     """One client's private keys for its channels: `public` is its X25519 key and the hash of `lattice`, 64 bytes."""
 
     def __init__(self, random: RandomBytes) -> None:
-        """Make both from 96 random bytes."""
+        """Make both from 96 random bytes; capsules are made with `random` too (`crypto.keys.exchange.encapsulated`)."""
+        self._random = random
         self._curve = AgreementKey(random(KEY_BYTES))
         self._lattice: MLKEM768PrivateKey | None = MLKEM768PrivateKey.from_seed_bytes(random(MLKEM_SEED_BYTES))
         self.lattice = self._lattice.public_key().public_bytes_raw()
         self.public = self._curve.public + hashlib.sha256(self.lattice).digest()
 
     def begin(self, peer: bytes, lattice: bytes, context: Labels) -> tuple[bytes, bytes]:
-        """Return a capsule (1,088 bytes, of the operating system's randomness) for the holder of `peer` and `lattice`,
+        """Return a capsule (1,088 bytes) for the holder of `peer` and `lattice`,
         and the key of the channel.
 
         Raises:
@@ -62,7 +63,7 @@ class ChannelKey:
         """
         if hashlib.sha256(lattice).digest() != peer[KEY_BYTES:] or not lattice_usable(lattice):
             raise RecordError("an ML-KEM key is not the one that was opened, or not usable")
-        secret, capsule = MLKEM768PublicKey.from_public_bytes(lattice).encapsulate()
+        secret, capsule = encapsulated(lattice, self._random)
         return capsule, self._derived(secret, peer, (*context, self.public, peer, capsule))
 
     def accept(self, peer: bytes, capsule: bytes, context: Labels) -> bytes:

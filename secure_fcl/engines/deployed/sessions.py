@@ -1,6 +1,6 @@
 """A client's session of the secure sums that a restarted process takes up where it was.
 
-A session is a function of its plan, its identity, what it is given and its random bytes. All of these are on disk,
+A session is a function of its plan, identity, what it is given, random bytes and encapsulations. All of it is on disk,
 encrypted, before they are used, so it can be played again: the same keys, shares and running numbers, and the same
 answer, byte by byte, to what was asked last. Vectors alone are not kept: when a session is played again, zeros stand in
 for them, and what is made of these is thrown away; answers with vectors are the claims' to keep
@@ -9,6 +9,7 @@ for them, and what is made of these is thrown away; answers with vectors are the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.errors import CryptoError
+from crypto.keys.exchange import encapsulated
 from crypto.keys.randomness import KEY_BYTES, KeyedStream, derive_key, system_random
 from crypto.keys.roster import Identity
 from crypto.keys.secrecy import holds_secrets
@@ -28,14 +30,19 @@ from secure_fcl.engines.deployed.claims import ClaimBook, SessionJournal
 from secure_fcl.engines.deployed.vault import SealedLog, Vault
 
 Ints = NDArray[np.int64]
+_CAPSULE = "capsule"
 
 
 @holds_secrets
 class _EventBytes:
-    """Random bytes of a session: every event has a stream of its own, whatever the one before took of its own."""
+    """Random bytes of a session: every event has a stream of its own, whatever the one before took of its own.
 
-    def __init__(self, seed: bytes) -> None:
-        self._seed = seed
+    Encapsulations (`crypto.keys.exchange.Encapsulates`) cannot be made again, so each is in the log before it is used.
+    """
+
+    def __init__(self, seed: bytes, log: SealedLog) -> None:
+        self._seed, self._log = seed, log
+        self._made = deque(record[1:] for record in log.records if record[0] == _CAPSULE)
         self.turn(0)
 
     def turn(self, event: int) -> None:
@@ -45,6 +52,15 @@ class _EventBytes:
     def __call__(self, n: int, /) -> bytes:
         return self._stream(n)
 
+    def encapsulate(self, public: bytes, /) -> tuple[bytes, bytes]:
+        """See `Encapsulates`: what was made before comes first, in its order."""
+        if not self._made:
+            made = encapsulated(public, system_random)
+            self._log.append([_CAPSULE, *made])
+            return made
+        secret, capsule = self._made.popleft()
+        return secret, capsule
+
 
 @holds_secrets
 class DurableSession:
@@ -53,7 +69,7 @@ class DurableSession:
     def __init__(self, log: SealedLog, plan: Plan, identity: Identity, seed: bytes, journal: SessionJournal) -> None:
         self.name, self.plan = identity.name, plan
         self._log, self._journal = log, journal
-        self._random = _EventBytes(seed)
+        self._random = _EventBytes(seed, log)
         self._inner = open_client(plan, identity.name, random=self._random, identity=identity, journal=journal)
         self._last: tuple[str, Answered] | None = None
 
@@ -137,7 +153,7 @@ class DurableSession:
     @property
     def fresh(self) -> bool:
         """Whether it was given nothing yet."""
-        return len(self._log.records) == 1
+        return all(record[0] in ("open", _CAPSULE) for record in self._log.records)
 
     def answered(self, asked: str) -> Answered | None:
         """Return the answer to what was asked last, if this is it."""

@@ -150,6 +150,17 @@ class Bench:
     def round(self, sums: SecureSums, visit: Visit) -> SumResult:
         return sums.run(visit.round, self.plan.wire("train").sent.name, visit)
 
+    def start_again(self) -> None:
+        """End the processes of all devices, and start them."""
+        for party, host in self.hosts.items():
+            own = host.host if isinstance(host, Mortal) else host
+            own.close()
+            new = DeployedHost(DeviceFolder.read(self.out / party))
+            if isinstance(host, Mortal):
+                host.host = new
+            else:
+                self.hosts[party] = self.parties.hosts[party] = new
+
     def close(self) -> None:
         self.mortal.host.close()
         for host in self.hosts.values():

@@ -57,6 +57,18 @@ def test_a_device_killed_at_a_write_goes_on(at: int, make_bench: Callable[..., A
     _kill(make_bench(at))
 
 
+def test_devices_that_are_started_again_go_on_in_their_sessions(make_bench: Callable[..., Any]) -> None:
+    """What a session drew is drawn again, capsules included; else nobody could open the others' shares any more."""
+    bench = make_bench()
+    bench.join()
+    with bench.sums() as sums:
+        for round in range(3):
+            result = bench.round(sums, bench.visit(round))
+            assert sorted(result.contributors) == [0, 1, 2, 3]
+            assert result.blamed == ()
+            bench.start_again()
+
+
 @pytest.mark.slow
 def test_a_device_killed_at_any_write_goes_on(make_bench: Callable[..., Any]) -> None:
     whole = make_bench()
