@@ -38,7 +38,8 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(path, error.strerror or type(error).__name__, remedy)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -52,6 +53,21 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def append_synced(descriptor: int, data: bytes) -> None:
+    """Append to a file and force it to disk; on failure the file ends where it ended before.
+
+    Raises:
+        OSError: the system refused.
+    """
+    before = os.fstat(descriptor).st_size
+    try:
+        _write_all(descriptor, data)
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
 
 
 def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
@@ -78,7 +94,7 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
         finally:
             os.close(descriptor)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _storage_error(path, error) from error
@@ -197,7 +213,7 @@ class JsonLines:
         try:
             self._file = path.open("ab", buffering=0)
             if fresh:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             elif self.repaired is not None:
                 self._file.truncate(found.intact_bytes)
             elif found.intact_bytes and not path.read_bytes().endswith(b"\n"):
@@ -213,13 +229,9 @@ class JsonLines:
             StorageError: the system refused.
         """
         line = (to_json(dict(record)) + "\n").encode()
-        descriptor = self._file.fileno()
-        before = os.fstat(descriptor).st_size
         try:
-            _write_all(descriptor, line)
-            os.fsync(descriptor)
+            append_synced(self._file.fileno(), line)
         except OSError as error:
-            os.ftruncate(descriptor, before)
             raise _storage_error(self._path, error) from error
 
     def close(self) -> None:

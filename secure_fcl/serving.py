@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from crypto.errors import PartyLost
-from secure_fcl.config import Config
 from secure_fcl.engines.deployed.digests import run_digest
-from secure_fcl.engines.deployed.folder import REVOKED, TLS, ServerFolder
+from secure_fcl.engines.deployed.folder import ServerFolder
 from secure_fcl.engines.federation import Federation, deployed
-from secure_fcl.engines.tls.contexts import TlsFiles
+from secure_fcl.engines.parties import parties_of
+from secure_fcl.engines.tls.contexts import TLS, TlsFiles
 from secure_fcl.engines.tls.helpers import helpers_over, remote_roles
 from secure_fcl.engines.tls.limits import MIB, Limits
 from secure_fcl.engines.tls.parties import TlsParties
+from secure_fcl.engines.tls.revocations import REVOKED
 from secure_fcl.errors import QuorumMissing, RunFolderError, SumAborted
 from secure_fcl.runner import write_report
 from secure_fcl.running.folder import RunFolder
@@ -64,7 +65,7 @@ def open_run(place: ServerFolder) -> tuple[Prepared, RunFolder]:
     """
     scenario, path = place.scenario(), place.path / RUN_FOLDER
     if not path.exists():
-        prepared = prepare_deployed(_own(place.config, place.path), scenario)
+        prepared = prepare_deployed(place.config.model_copy(update={"engine": "tls"}), scenario)
         return prepared, RunFolder.create(
             place.path, prepared.config, RUN_FOLDER, journals=True, tasks=scenario.task_names
         )
@@ -118,14 +119,13 @@ class Server:
             Interrupted: `stopped()` became true.
             SecureFclError, crypto.CryptoError, privacy.PrivacyError: what no waiting mends.
         """
-        names = self._prepared.scenario.clients
-        clients = [f"client{k}" for k in range(names)]
+        count = self._prepared.scenario.clients
         files, revoked = TlsFiles(folder=self._place.path / TLS), self._place.path / REVOKED
         with TlsParties(
-            self._serving.address, files, clients, self._helpers, limits=self._limits, revoked=revoked
+            self._serving.address, files, parties_of(count), self._helpers, limits=self._limits, revoked=revoked
         ) as parties:
             self._parties = parties
-            federation = deployed(parties, names, self._place.digest, helpers_over(parties), self._serving.deadline)
+            federation = deployed(parties, count, self._place.digest, helpers_over(parties), self._serving.deadline)
             with self._folder.locked(), StatusFile(self.run_path / FILE, self._status):
                 return self._serve(federation)
 
@@ -220,10 +220,6 @@ class Server:
             deltas={plan.name: plan.accounting_delta for plan in rows if plan.protected},
             accountant=config.privacy.accountant, **where,
         )  # fmt: skip
-
-
-def _own(config: Config, place: Path) -> Config:
-    return config.model_copy(update={"engine": "tls", "identities": str(place)})
 
 
 def _listed(names: dict[str, str]) -> str:

@@ -37,6 +37,7 @@ def deploy(
     """Make the folders of a deployment: configuration, calendar, keys, certificates, data, service files, commands."""
     with one_sentence():
         from secure_fcl.config import load_config
+        from secure_fcl.engines.tls.addresses import address_of
         from secure_fcl.errors import ConfigInvalid
 
         if rotate or revoke:
@@ -44,9 +45,7 @@ def deploy(
                 raise ConfigInvalid("--rotate and --revoke change a deployment that is there; give one of them alone")
             _print_changed(out, rotate, revoke, server, days)
             return
-        host, colon, port = server.rpartition(":")
-        if not (host and colon and port.isdecimal()):
-            raise ConfigInvalid(f"--server {server!r} is not of the form HOST:PORT")
+        address_of(server)
         made = make_deployment(out, load_config(config, settings or ()), server, days, home, without_data)
         typer.echo(f"{made} folders of parties, and the commands that start them: {out / 'README.md'}")
 
@@ -63,7 +62,8 @@ def make_deployment(out: Path, config: Config, server: str, days: float, home: s
     from secure_fcl.engines.deployed.authority import write_certificates
     from secure_fcl.engines.deployed.making import for_every_machine, roles_of, write_folders
     from secure_fcl.engines.deployed.services import write_services
-    from secure_fcl.engines.parties import party_of
+    from secure_fcl.engines.parties import parties_of
+    from secure_fcl.engines.tls.addresses import address_of
     from secure_fcl.running.prepare import prepare, prepare_scenario
     from secure_fcl.streams.declared import declared_calendar, read_sizes
     from secure_fcl.streams.public import PublicCalendar, no_test
@@ -76,10 +76,10 @@ def make_deployment(out: Path, config: Config, server: str, days: float, home: s
         calendar, scenario = declared_calendar(read_sizes(sizes), config), None
         prepared = prepare_scenario(config, calendar.with_test(no_test(calendar)))
     roles = roles_of(plan for plan, _ in prepared.rows)
-    clients = [party_of(k) for k in range(calendar.clients)]
+    clients = list(parties_of(calendar.clients))
     write_folders(out, config, calendar, roles, scenario)
     try:
-        write_certificates(out, [*clients, *roles], (server.rpartition(":")[0],), days)
+        write_certificates(out, [*clients, *roles], (address_of(server)[0],), days)
         write_services(out, clients, roles, server, home)
     except BaseException:
         shutil.rmtree(out)
@@ -89,8 +89,9 @@ def make_deployment(out: Path, config: Config, server: str, days: float, home: s
 
 def _print_changed(out: Path, rotated: str, revoked: str, server: str, days: float) -> None:
     from secure_fcl.engines.deployed.authority import revoke_party, rotate
+    from secure_fcl.engines.tls.addresses import address_of
 
-    hosts = (server.rpartition(":")[0],)
+    hosts = (address_of(server)[0],)
     changed = rotate(out, rotated, hosts, days) if rotated else revoke_party(out, revoked)
     typer.echo("bring to the machines of the parties that they are of:")
     for path in changed:

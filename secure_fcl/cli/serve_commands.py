@@ -126,13 +126,13 @@ def party(
     with one_sentence():
         from secure_fcl.engines.tls.addresses import address_of
         from secure_fcl.engines.tls.client import serve
-        from secure_fcl.engines.tls.contexts import TlsFiles
+        from secure_fcl.engines.tls.contexts import TLS, TlsFiles
         from secure_fcl.engines.tls.helpers import helper_of
         from secure_fcl.engines.tls.logs import log_to
 
         log_to(as_json=json_log)
         address = address_of(server)
-        serve(helper_of(name, folder), address, TlsFiles(folder=folder / "tls"))
+        serve(helper_of(name, folder), address, TlsFiles(folder=folder / TLS))
 
 
 def status(

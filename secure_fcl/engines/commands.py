@@ -245,3 +245,10 @@ Ask = Open | Join | Keys | Deliver | Visit | Settle | Close
 LabAsk = Disclose | Identify | Restore | GiveCoins | GiveHeld | GiveKept | GiveOwn | GiveClear
 Reply = Done | Answered | Sent | Settled | Given | Failed
 Command = Ask | LabAsk | Reply
+DEPLOYED_ASKS: tuple[type[Command], ...] = (Join, Keys, Deliver, Visit, Settle, Close)
+"""What a deployed party may be asked; all else is refused before any host sees it."""
+
+
+def failure(error: BaseException) -> Failed:
+    """Return what a deployed party says of an error: its class alone, as its text may quote data."""
+    return Failed(error=type(error).__name__, text="", trace="")

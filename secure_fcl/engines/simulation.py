@@ -30,12 +30,12 @@ def clear_update_path(folder: Path, row: str) -> Path:
     return folder / SIMULATION / f"clear-update-{file_stem(row)}.npz"
 
 
-def save_arrays(path: Path, /, **arrays: np.ndarray) -> str:
-    """Write arrays as one .npz, atomically; return the file's SHA-256."""
+def save_arrays(path: Path, mode: int = 0o666, /, **arrays: np.ndarray) -> str:
+    """Write arrays as one .npz, atomically; return the file's SHA-256. `mode`: as that of `atomic_write`."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue(), mode=mode)
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 

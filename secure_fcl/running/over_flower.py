@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from secure_fcl.config import Config
-from secure_fcl.engines.deployed.making import SERVER, roles_of, write_folders
+from secure_fcl.engines.deployed.making import roles_of, write_folders
 from secure_fcl.engines.flower.contract import require_release
 from secure_fcl.engines.flower.names import ServerJob
-from secure_fcl.engines.parties import party_of
+from secure_fcl.engines.parties import parties_of
+from secure_fcl.engines.tls.certificates import SERVER
 from secure_fcl.errors import CarrierLost, ConfigInvalid, SecureFclError
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Interrupted
@@ -65,7 +66,7 @@ def train_over_flower(
         code="own" if config.flower.nodes == "own" else "shipped", deadline=config.flower.deadline,
         patience=PATIENCE_SECONDS,
     )  # fmt: skip
-    devices = {party_of(k): (parties / party_of(k)).resolve() for k in range(prepared.scenario.clients)}
+    devices = {party: (parties / party).resolve() for party in parties_of(prepared.scenario.clients)}
     with LocalFederation(work.resolve(), devices, config.flower.nodes) as federation:
         ended = federation.run(job, lambda record: watch(Tick(**record)), stopped)
     if ended.ended == "interrupted":

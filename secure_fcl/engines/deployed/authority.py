@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evaluation.files import atomic_write
-from secure_fcl.engines.deployed.folder import REVOKED, TLS
 from secure_fcl.engines.tls.certificates import (
     CA_FILE,
     CERTIFICATE_FILE,
@@ -18,7 +17,8 @@ from secure_fcl.engines.tls.certificates import (
     read_certificate,
     write_tls_files,
 )
-from secure_fcl.engines.tls.revocations import read_revoked, revoke
+from secure_fcl.engines.tls.contexts import TLS
+from secure_fcl.engines.tls.revocations import REVOKED, read_revoked, revoke
 from secure_fcl.errors import SecureFclError
 
 AUTHORITY = "authority"

@@ -7,31 +7,30 @@ A device's folder: `run.toml`, `calendar.json` (public), `data/examples.npz`, `r
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from crypto.errors import CryptoError
 from crypto.keys.roster import Identity, Roster
 from evaluation.errors import EvaluationError
-from evaluation.files import atomic_write, read_json, read_text
+from evaluation.files import read_text
 from secure_fcl.config import Config, load_config
 from secure_fcl.data import load_chosen
 from secure_fcl.engines.deployed.digests import run_digest
 from secure_fcl.engines.keys import ROSTER
 from secure_fcl.engines.parties import Party, parties_of
 from secure_fcl.engines.simulation import load_arrays
-from secure_fcl.errors import DeviceRefused
+from secure_fcl.engines.tls.contexts import TLS
+from secure_fcl.engines.tls.revocations import REVOKED, read_revoked
+from secure_fcl.errors import DeviceRefused, SecureFclError
 from secure_fcl.streams import Scenario
 from secure_fcl.streams.public import PublicCalendar, own_part, own_test
 
-RUN, CALENDAR, DATA, STATE, TLS, REVOKED = "run.toml", "calendar.json", "data", "state", "tls", "revoked.json"
+RUN, CALENDAR, DATA, STATE = "run.toml", "calendar.json", "data", "state"
 EXAMPLES, TEST = "examples.npz", "test.npz"
 
 
@@ -112,8 +111,15 @@ class DeviceFolder:
         return self.calendar.with_part(self.client, read_arrays(self.path / DATA / EXAMPLES))
 
     def revoked(self) -> frozenset[str]:
-        """Return the names whose certificates and keys count no more."""
-        return read_revoked(self.path / REVOKED)
+        """Return the names whose certificates and keys count no more.
+
+        Raises:
+            DeviceRefused: the list is damaged.
+        """
+        try:
+            return read_revoked(self.path / REVOKED).names
+        except SecureFclError as error:
+            raise DeviceRefused(f"{error}: nobody is let in on a damaged list") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,43 +158,9 @@ class ServerFolder:
             return self.calendar.with_test(own_test(load_chosen(self.config.data), self.calendar))
         return self.calendar.with_test(read_arrays(self.path / DATA / TEST))
 
-    def revoked(self) -> frozenset[str]:
-        """See `DeviceFolder.revoked`."""
-        return read_revoked(self.path / REVOKED)
-
-
-def read_revoked(path: Path) -> frozenset[str]:
-    """Return the names in a revocation list, none where there is no list.
-
-    Raises:
-        DeviceRefused: the list is damaged; nobody may be let in on it.
-    """
-    if not path.exists():
-        return frozenset()
-    try:
-        found = read_json(path)
-        names = found["revoked"]
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return frozenset(names)
-    except (EvaluationError, KeyError, TypeError):
-        pass
-    raise DeviceRefused(f"{path} is no revocation list; restore it: nobody is let in on a damaged one")
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as one .npz that only its owner may read, atomically, nothing pickled.
-
-    Raises:
-        evaluation.errors.StorageError: the system refused.
-    """
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, buffer.getvalue(), mode=0o600)
-
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return what `write_arrays` wrote.
+    """Return the arrays of an .npz file, nothing unpickled.
 
     Raises:
         DeviceRefused: the file is missing or damaged.

@@ -85,7 +85,7 @@ class DeployedHost:
                 if self._begun:
                     # What is in memory may be ahead of what is on disk: the disk counts.
                     self._let_go()
-                reply = c.Failed(error=type(error).__name__, text="", trace="")
+                reply = c.failure(error)
             yield Answer(party=party, reply=reply)
 
     def _reply(self, ask: c.Ask) -> c.Reply:
@@ -202,17 +202,17 @@ class DeployedHost:
         row, session = self._current(), self._session()
         step = row.plan.step(ask.slot, ask.round)
         row.journal.check(ask.ledger)
+        covered = covered_in(ask.ledger, ask.entry)
         claim = Claim(
             slot=ask.slot, round=ask.round, head=ask.ledger[-HASH_BYTES:].hex(), session=session.plan.session,
             asked=digest_of_ask(to_frame(ask)), clients=session.plan.clients,
-            free=row.group in {group for group, _ in covered_in(ask.ledger, ask.entry)},
+            free=row.group in {group for group, _ in covered},
         )  # fmt: skip
         if (stored := row.book.answered(claim)) is not None:
             return _sent(stored)
         if not session.ready:
             # It missed the last answer, has no keys, and sits this sum out: nothing is released, nothing charged.
             return c.Sent(items=(), train=0.0, encrypt=0.0)
-        covered = covered_in(ask.ledger, ask.entry)
         self._require_visitable(row, ask, claim, covered)
         self._begun = True
         # A journal that a crash left half written says nothing of the entries before this one, which is not claimed.

@@ -9,15 +9,15 @@ from pathlib import Path
 from crypto.keys.roster import Roster, make_identities
 from evaluation.files import atomic_write
 from secure_fcl.config import Config, dump_config
-from secure_fcl.engines.deployed.folder import CALENDAR, DATA, EXAMPLES, RUN, TEST, write_arrays
+from secure_fcl.engines.deployed.folder import CALENDAR, DATA, EXAMPLES, RUN, TEST
 from secure_fcl.engines.keys import ROSTER
-from secure_fcl.engines.parties import Party, party_of
+from secure_fcl.engines.parties import Party, parties_of
+from secure_fcl.engines.simulation import save_arrays
+from secure_fcl.engines.tls.certificates import SERVER
 from secure_fcl.errors import SecureFclError
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.streams import Scenario
 from secure_fcl.streams.public import PublicCalendar, part_of, test_of
-
-SERVER = "server"
 
 
 def roles_of(rows: Iterable[RowPlan]) -> tuple[Party, ...]:
@@ -46,7 +46,7 @@ def write_folders(
     """
     if out.exists():
         raise SecureFclError(f"{out} exists, and identities are never overwritten; choose another folder")
-    names = [*(party_of(k) for k in range(calendar.clients)), *roles]
+    names = [*parties_of(calendar.clients), *roles]
     identities = make_identities(names)
     roster = Roster.of(identities.values()).to_json()
     unfinished = out.with_name(f".{out.name}.unfinished")
@@ -60,9 +60,9 @@ def write_folders(
         atomic_write(folder / RUN, text)
         calendar.write(folder / CALENDAR)
         if scenario is not None and number < calendar.clients:
-            write_arrays(folder / DATA / EXAMPLES, part_of(scenario, number))
+            save_arrays(folder / DATA / EXAMPLES, 0o600, **part_of(scenario, number))
         elif scenario is not None and name == SERVER:
-            write_arrays(folder / DATA / TEST, test_of(scenario))
+            save_arrays(folder / DATA / TEST, 0o600, **test_of(scenario))
     # Under its name when it is whole.
     unfinished.rename(out)
     return [out / name for name in names]

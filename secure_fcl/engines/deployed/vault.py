@@ -22,7 +22,7 @@ from crypto.keys.randomness import KEY_BYTES, derive_key, encode_labels, system_
 from crypto.keys.secrecy import holds_secrets
 from crypto.wire.arrays import pack, unpack
 from crypto.wire.values import pack_value, unpack_value
-from evaluation.files import atomic_write
+from evaluation.files import append_synced, atomic_write, sync_folder
 from secure_fcl.errors import DeviceRefused
 
 KEY_FILE = "state.secret"
@@ -126,16 +126,7 @@ class SealedLog:
             OSError: the system refused; nothing was recorded.
         """
         sealed = self._vault.seal(pack_value(record), self._name, len(self.records))
-        line = len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed
-        before = os.fstat(self._file).st_size
-        try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, before)
-            raise
+        append_synced(self._file, len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed)
         self.records.append(record)
 
     def close(self) -> None:
@@ -179,15 +170,6 @@ def _from_keyring(name: str) -> bytes:
         found = system_random(KEY_BYTES).hex()
         keyring.set_password(_SERVICE, name, found)
     return bytes.fromhex(found)
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _framed(data: bytes) -> Iterator[tuple[int, int]]:

@@ -72,7 +72,8 @@ class Flower:
             ) from error
         found = _json_of(done.stdout)
         if done.returncode or not found.get("success", False):
-            why = " ".join(str(found.get("error-message") or _last_line(done)).split())
+            last = _last_line(done.stdout + done.stderr) or f"exit code {done.returncode}"
+            why = " ".join(str(found.get("error-message") or last).split())
             raise CarrierLost(f"flwr {arguments[0]} failed: {why[:300]}")
         return found
 
@@ -113,7 +114,7 @@ def wait_listening(port: int, process: subprocess.Popen[bytes], log: Path, secon
         time.sleep(0.1)
     code = process.poll()
     why = f"does not listen after {seconds:g} s" if code is None else f"ended with code {code}"
-    raise CarrierLost(f"{log.stem} {why}: {_tail(log)}")
+    raise CarrierLost(f"{log.stem} {why}: {_last_line(log.read_text(errors='replace')) or 'its log is empty'}")
 
 
 def free_port() -> int:
@@ -133,11 +134,6 @@ def _json_of(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"exit code {done.returncode}"
-
-
-def _tail(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "its log is empty"
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from evaluation.files import read_jsonl
+from evaluation.files import atomic_write, read_jsonl
 from secure_fcl.engines.flower.commands import Flower, end, free_port, wait_listening
 from secure_fcl.engines.flower.contract import require_release
-from secure_fcl.engines.flower.keys import write_certificates, write_node_key, write_private
+from secure_fcl.engines.flower.keys import write_certificates, write_node_key
 from secure_fcl.engines.flower.names import DEVICES, FOLDER, JOB, OUTCOME, STOP, TICKS, ServerJob
 from secure_fcl.engines.parties import Party
+from secure_fcl.engines.tls.certificates import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from secure_fcl.errors import CarrierLost
 
 Nodes = Literal["simulation", "own", "stock"]
@@ -124,9 +125,11 @@ class LocalFederation:
         self._address = f"127.0.0.1:{port}"
         more = ["--insecure", "--simulation"]
         if self._nodes != "simulation":
-            self._root, certificate, key = write_certificates(self._work / "tls")
+            tls = self._work / "tls"
+            write_certificates(tls)
+            self._root = tls / CA_FILE
             more = ["--enable-supernode-auth", "--ssl-ca-certfile", str(self._root)]
-            more += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+            more += ["--ssl-certfile", str(tls / CERTIFICATE_FILE), "--ssl-keyfile", str(tls / KEY_FILE)]
         self._flower.configure(self._address, self._root)
         place = ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
         self.processes["superlink"] = self._flower.start("superlink", "flower-superlink", *place, *more)
@@ -142,7 +145,7 @@ class LocalFederation:
         else:
             more = ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
             if not secret.exists():
-                write_private(secret, secrets.token_bytes(32))
+                atomic_write(secret, secrets.token_bytes(32), mode=0o600)
         name = f"node-{party}"
         self.processes[name] = self._flower.start(name, "flower-supernode", *place, *auth, *more)
         if self._nodes == "own":

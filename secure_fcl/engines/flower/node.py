@@ -19,9 +19,6 @@ from secure_fcl.engines.frames import from_untrusted, to_frame
 from secure_fcl.engines.parties import Host, Party
 from secure_fcl.errors import FrameRefused
 
-ASKS = (c.Join, c.Keys, c.Deliver, c.Visit, c.Settle, c.Close)
-"""What a deployed client may be asked; what only a simulation asks is refused before any host sees it."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +48,7 @@ class Node:
         # Whatever a host raises.
         except Exception as error:
             _log.error("%s could not answer: %s", self.party, type(error).__name__)
-            frame = to_frame(c.Failed(error=type(error).__name__, text="", trace=""))
+            frame = to_frame(c.failure(error))
         return Message(to_content(frame), reply_to=message)
 
     def _frame(self, kind: str, frame: bytes) -> bytes:
@@ -59,7 +56,7 @@ class Node:
             return greeting(self.party, self.identity, self.code, frame)
         if kind != ASK:
             raise FrameRefused(f"a message of type {kind[:40]!r}; a client here takes {GREET} and {ASK}")
-        ask = from_untrusted(frame, ASKS)
+        ask = from_untrusted(frame, c.DEPLOYED_ASKS)
         assert isinstance(ask, c.Ask)
         with self.host() as host:
             for answer in host.answer({self.party: ask}):

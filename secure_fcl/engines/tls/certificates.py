@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -61,7 +62,7 @@ def make_certificate(
         ca: the authority, with its key.
         name: of the party: lower-case letters, digits, hyphens. `SERVER` gets one that serves, others one that dials.
         days: how long it holds.
-        hosts: names of machines beside, for clients that check the machine's (Flower); this carrier checks `name`.
+        hosts: names and addresses of machines beside, for clients that check them (Flower); ours checks `name`.
         not_before: from when it holds; None: from `CLOCK_SKEW` ago.
 
     Raises:
@@ -74,7 +75,7 @@ def make_certificate(
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(_subject(name), authority.subject, key.public_key(), days, not_before)
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if name == SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
-    names = x509.SubjectAlternativeName([x509.DNSName(each) for each in dict.fromkeys((name, *hosts))])
+    names = x509.SubjectAlternativeName([_shown_as(each) for each in dict.fromkeys((name, *hosts))])
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     issued_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -125,6 +126,13 @@ def read_certificate(data: bytes) -> Shown:
     if len(names) != 1 or not _NAME.fullmatch(names[0]):
         raise SecureFclError("a certificate is of no one name; make it anew")
     return Shown(name=names[0], serial=f"{found.serial_number:x}", until=found.not_valid_after_utc)
+
+
+def _shown_as(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _subject(name: str) -> x509.Name:

@@ -12,13 +12,11 @@ from crypto.errors import CryptoError
 from crypto.keys.roster import Identity, Roster
 from secure_fcl.engines.keys import ROSTER
 from secure_fcl.engines.tls.certificates import CA_FILE, CERTIFICATE_FILE, KEY_FILE, SERVER, read_certificate
-from secure_fcl.engines.tls.contexts import TlsFiles, client_context, server_context
+from secure_fcl.engines.tls.contexts import TLS, TlsFiles, client_context, server_context
 from secure_fcl.engines.tls.limits import Limits
 from secure_fcl.engines.tls.parties import TlsParties
 from secure_fcl.engines.tls.revocations import REVOKED, read_revoked
 from secure_fcl.errors import SecureFclError
-
-TLS = "tls"
 
 
 def check_deployment(folder: Path, address: tuple[str, int] | None = None, wait: float = 15.0) -> dict[str, str]:

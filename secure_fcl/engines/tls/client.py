@@ -16,7 +16,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from secure_fcl.engines.commands import Ask, Close, Command, Deliver, Failed, Join, Keys, Reply, Settle, Visit
+from secure_fcl.engines.commands import DEPLOYED_ASKS, Ask, Command, Failed, Reply, failure
 from secure_fcl.engines.frames import from_frame, from_untrusted, to_frame
 from secure_fcl.engines.parties import Host, Party
 from secure_fcl.engines.tls.certificates import SERVER
@@ -26,9 +26,6 @@ from secure_fcl.engines.tls.listener import WARN_DAYS
 from secure_fcl.engines.tls.logs import log
 from secure_fcl.engines.tls.wire import CHUNK, FIRST_FRAME, ID_BYTES, VERSION, Kind, Wire
 from secure_fcl.errors import FrameRefused, SecureFclError
-
-ASKS: tuple[type[Command], ...] = (Join, Keys, Deliver, Visit, Settle, Close)
-"""What a deployed party may be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +37,14 @@ class Dialling:
         longest: see `first`.
         handshake: seconds for a connection and its handshake.
         question: bytes of the longest question.
-        kinds: what the party may be asked; a simulation adds to `ASKS`.
+        kinds: what the party may be asked; a simulation adds to `DEPLOYED_ASKS`.
     """
 
     first: float = 0.5
     longest: float = 30.0
     handshake: float = 10.0
     question: int = 256 * MIB
-    kinds: Collection[type[Command]] = ASKS
+    kinds: Collection[type[Command]] = DEPLOYED_ASKS
 
 
 class Client:
@@ -194,14 +191,14 @@ class Client:
         try:
             answer = to_frame(reply)
         except FrameRefused as error:
-            answer = to_frame(_failure(error))
+            answer = to_frame(failure(error))
         assert self._loop is not None
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._finish, number, answer)
 
     def _reply(self, question: bytes) -> Reply:
         try:
-            simulated = set(self._dialling.kinds) - set(ASKS)
+            simulated = set(self._dialling.kinds) - set(DEPLOYED_ASKS)
             ask = from_frame(question) if simulated else from_untrusted(question, self._dialling.kinds)
             found = [one.reply for one in self._host.answer({self.party: _asked(ask)}) if one.party == self.party]
             if len(found) != 1:
@@ -213,7 +210,7 @@ class Client:
         # Whatever a host raises may quote the device's data: its class alone leaves.
         except Exception as error:
             log(logging.ERROR, "could not answer", party=self.party, error=type(error).__name__)
-            return _failure(error)
+            return failure(error)
 
     def _finish(self, number: bytes, answer: bytes) -> None:
         self._working, self._last = b"", (number, answer)
@@ -252,10 +249,6 @@ def why_not(error: BaseException) -> str:
 
 def _refusal(frame: bytes) -> FrameRefused:
     return FrameRefused(f"the server refuses: {frame.decode(errors='replace')}")
-
-
-def _failure(error: BaseException) -> Failed:
-    return Failed(error=type(error).__name__, text="", trace="")
 
 
 def _asked(command: Command) -> Ask:

@@ -9,6 +9,9 @@ from pathlib import Path
 from secure_fcl.engines.tls.certificates import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Shown, read_certificate
 from secure_fcl.errors import SecureFclError
 
+TLS = "tls"
+"""Name of the folder of these files in a party's own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
