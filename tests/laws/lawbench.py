@@ -196,6 +196,19 @@ class Sum:
         weights = np.linalg.solve(self.covariance[np.ix_(mask, mask)], np.ones(int(mask.sum())))
         return float(weights @ self.surplus[mask]), float(weights.sum())
 
+    def squares(self, groups: Values) -> Values:
+        """The sum of squares of what each group's `surplus` adds up to, each over its variance; its mean; its variance.
+
+        The variance is twice the squares of all correlations, as of normals, and the fourth cumulant of the coins.
+
+        Args:
+            groups: which examples are in each group, 0 or 1 (groups, n).
+        """
+        covariance, coin = groups @ self.covariance @ groups.T, self.rates * (1.0 - self.rates)
+        variances, fourth = np.diag(covariance), groups @ (self.steps * coin * (1.0 - 6.0 * coin))
+        spread = 2.0 * np.sum(covariance**2 / np.outer(variances, variances)) + np.sum(fourth / variances**2)
+        return np.array([np.sum((groups @ self.surplus) ** 2 / variances), len(groups), spread])
+
     @cached_property
     def surplus(self) -> Values:
         """`joined` less its expectation (n,)."""
@@ -299,9 +312,7 @@ def tensor_laws(sums: Sequence[Sum], size: int) -> dict[str, float]:
             squares += float(one.residual[part] @ one.residual[part])
             expected += length - np.trace(hat)
             spread += length - 2.0 * np.trace(hat) + np.trace(hat @ hat)
-        # A chi-square of the same mean and variance (Satterthwaite).
-        ratio = spread / expected
-        found[f"variance of {name}"] = laws.variance_p(squares / ratio, expected / ratio)
+        found[f"variance of {name}"] = laws.squares_p(squares, expected, 2.0 * spread)
     return found
 
 
@@ -314,22 +325,18 @@ def rate_laws(sums: Sequence[Sum]) -> dict[str, float]:
     for q, members in strata.items():
         scores = [one.shift(mask) for one, mask in members]
         found[f"rate {q:g}"] = laws.normal_p(sum(z for z, _ in scores) / np.sqrt(sum(v for _, v in scores)))
-        squares = sum(float((one.surplus[mask] ** 2 / np.diag(one.covariance)[mask]).sum()) for one, mask in members)
-        count = sum(int(mask.sum()) for _, mask in members)
-        found[f"spread at rate {q:g}"] = laws.normal_p((squares - count) / np.sqrt(2.0 * count))
+        squares = sum(one.squares(np.eye(len(mask))[mask]) for one, mask in members)
+        found[f"spread at rate {q:g}"] = laws.squares_p(*squares)
     return found | coin_laws(sums)
 
 
 def coin_laws(sums: Sequence[Sum]) -> dict[str, float]:
     """P-values of coins that are each example's own (no client's batch moves as one) and are thrown anew."""
-    squares, count = 0.0, 0
+    squares = np.zeros(3)
     for one in sums:
         for q in np.unique(one.rates[(one.rates > 0.0) & (one.rates < 1.0)]):
-            for client in np.unique(one.clients):
-                mask = (one.clients == client) & (one.rates == q)
-                if mask.any():
-                    squares += float(one.surplus[mask].sum()) ** 2 / float(one.covariance[np.ix_(mask, mask)].sum())
-                    count += 1
+            groups = np.array([(one.clients == client) & (one.rates == q) for client in np.unique(one.clients)])
+            squares += one.squares(groups[groups.any(axis=1)].astype(float))
     product = scale = 0.0
     for a, first in enumerate(sums):
         for second in sums[:a]:
@@ -338,8 +345,8 @@ def coin_laws(sums: Sequence[Sum]) -> dict[str, float]:
             ours, theirs = first.covariance[np.ix_(mask, mask)], second.covariance[np.ix_(mask, mask)]
             scale += float(np.sum(ours * theirs))
     found = {}
-    if count:
-        found["coins of a client"] = laws.variance_p(squares, count)
+    if squares.any():
+        found["coins of a client"] = laws.squares_p(*squares)
     if scale > 0.0:
         found["coins of two rounds"] = laws.normal_p(product / np.sqrt(scale))
     return found

@@ -7,6 +7,12 @@ from scipy import stats
 Values = NDArray[np.float64]
 
 
+def squares_p(squares: float, mean: float, variance: float) -> float:
+    """P-value of a sum of squares: a multiple of a chi-square of the same mean and variance (Satterthwaite)."""
+    ratio = variance / (2.0 * mean)
+    return variance_p(squares / ratio, mean / ratio)
+
+
 def normal_p(z: float) -> float:
     """P-value of a standard normal."""
     return float(2.0 * stats.norm.sf(abs(z)))
