@@ -102,8 +102,8 @@ def start(
     prepared = prepare(config, data)
     tasks = prepared.scenario.task_names
     if data is None:
-        return prepared, RunFolder.create(runs, config, name, journals, tasks)
-    folder = RunFolder.create(runs, config, name, journals, tasks, packed(data))
+        return prepared, RunFolder.create(runs, prepared.config, name, journals, tasks)
+    folder = RunFolder.create(runs, prepared.config, name, journals, tasks, packed(data))
     placed = folder.config()
     rows = tuple((replace(plan, config=placed), multiplier) for plan, multiplier in prepared.rows)
     return Prepared(placed, prepared.scenario, rows), folder

@@ -11,6 +11,7 @@ from secure_fcl.api.opened import Run, open_run
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.forecast.cost import Forecast, plan_run
+from secure_fcl.rows.schedule import with_schedule
 from secure_fcl.runner import Say, StopRequest, execute, require_room, resume, start
 from secure_fcl.running.display import progress
 from secure_fcl.running.folder import RunFolder
@@ -44,7 +45,7 @@ def run_job(
         raise ConfigInvalid("resume = True continues the run of a name; give its name")
     if go_on and (Path(runs) / str(name)).exists():
         prepared, folder = resume(Path(runs) / str(name), trust_code)
-        _require_same(folder, found)
+        _require_same(folder, found and with_schedule(found, prepared.scenario))
     else:
         given = None if data is None else given_data(data)
         prepared, folder = start(found or configured(None), Path(runs), name, places is not None, given)

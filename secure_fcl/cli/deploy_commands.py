@@ -77,7 +77,7 @@ def make_deployment(out: Path, config: Config, server: str, days: float, home: s
         prepared = prepare_scenario(config, calendar.with_test(no_test(calendar)))
     roles = roles_of(plan for plan, _ in prepared.rows)
     clients = list(parties_of(calendar.clients))
-    write_folders(out, config, calendar, roles, scenario)
+    write_folders(out, prepared.config, calendar, roles, scenario)
     try:
         write_certificates(out, [*clients, *roles], (address_of(server)[0],), days)
         write_services(out, clients, roles, server, home)

@@ -28,10 +28,12 @@ def show_populations(file: Path | None, settings: Sequence[str], clients: int, a
     from secure_fcl.data import load_chosen
     from secure_fcl.forecast.populations import population
     from secure_fcl.rows.build import calibrated_row
+    from secure_fcl.rows.schedule import with_schedule
     from secure_fcl.streams import build_scenario
 
     config = load_config(file, settings)
-    row, _ = calibrated_row(config, build_scenario(load_chosen(config.data), config), config.rows[0])
+    scenario = build_scenario(load_chosen(config.data), config)
+    row, _ = calibrated_row(with_schedule(config, scenario), scenario, config.rows[0])
     upload = row.secure_plan().uploads[0]
     found = [population(name, clients, upload, row.rounds) for name in ENTRIES]
     if as_json:

@@ -23,6 +23,7 @@ from secure_fcl.forecast.populations import recommendation
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.schedule import too_noisy, with_schedule
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Budgets of the curve over epsilon.
@@ -98,6 +99,7 @@ def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = N
             of the answer.
     """
     scenario = build_scenario(data or load_chosen(config.data), config)
+    config = with_schedule(config, scenario)
     planned = [calibrated_row(config, scenario, name) for name in config.rows]
     rows = tuple(_cost(plan, multiplier) for plan, multiplier in planned)
     others: list[Alternative] = []
@@ -107,7 +109,8 @@ def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = N
             others += [_alternative(config, scenario, plan, multiplier, *c) for c in _choices(config, plan)]
             curves[plan.name] = tuple(_curve(config, scenario, plan))
     better = recommendation(config.protection, scenario.clients)
-    return Forecast(rows, tuple(others), curves, () if better is None else (better,))
+    advice = (*too_noisy(config, scenario), *(() if better is None else (better,)))
+    return Forecast(rows, tuple(others), curves, advice)
 
 
 def _cost(plan: RowPlan, multiplier: float) -> RowCost:

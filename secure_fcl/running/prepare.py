@@ -18,6 +18,7 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.own import own_features
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.schedule import with_schedule
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
@@ -48,7 +49,9 @@ class Prepared:
         two settings, who sees both runs could subtract it. Protocol and workers change nothing that is released.
         """
         local = dict.fromkeys(("protection", "engine", "flower", "workers"), True)
-        settings = self.config.model_dump(mode="json", exclude={**local, "data": {"data_dir": True}})
+        # The numbers of training are what is released from, not who wrote them.
+        written = {"data": {"data_dir": True}, "training": {"schedule": True}}
+        settings = self.config.model_dump(mode="json", exclude={**local, **written})
         if not self.config.privacy.accountant:
             # The key is younger than recorded runs, whose noise must stay what it was.
             del settings["privacy"]["accountant"]
@@ -99,6 +102,7 @@ def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
     """
     require_protocol(config.protection)
     _check_device(config.device)
+    config = with_schedule(config, scenario)
     wanted = config.attacks
     if wanted.enabled and wanted.one_client_view and wanted.client >= scenario.clients:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")

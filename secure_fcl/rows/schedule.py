@@ -1,0 +1,169 @@
+"""The rule by which rounds, rates and step sizes follow from public numbers, for data that nobody has tried them on.
+
+Of logistic regression on features of norm at most 1, noise of standard deviation s in every coordinate of a gradient
+sum over n examples moves a score by `rate * sqrt(steps) * s / n`. Under a budget of `mu` (a Gaussian mechanism's, Dong,
+Roth and Su 2022) `steps` such sums need `s = sqrt(steps) / mu`, so what noise does depends on `rate * steps` alone: the
+time that the score has to grow in. The rule spends as many steps as are cheap, asks every example in each of them as
+far as that is cheap, and takes the largest rate that keeps the noise of a task's scores at `NOISE_SHARE`.
+
+The constants were chosen on scikit-learn's digits and on two generated sets (benchmarks/schedule.py), on no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from attacks.bounds.gaussian import gaussian_mu
+from secure_fcl.config import Config, Training, validate
+from secure_fcl.config.names import entry_of
+from secure_fcl.config.outside import names_code
+from secure_fcl.config.reading import key_path
+from secure_fcl.data.kept import ARRAYS
+from secure_fcl.rows.gradient import gradient_section
+from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.section import GradientSection
+from secure_fcl.streams import Scenario
+
+#: Steps a task of a row whose noise is shared in the sum (a round is one step), and rounds and steps of the others.
+SHARED_ROUNDS = 40
+ROUNDS, STEPS = 10, 4
+#: Examples that a client's step draws on average, at most.
+BATCH = 256
+#: Largest rate: of logistic regression on features of norm at most 1, and of every other network.
+LINEAR_RATE, OTHER_RATE = 8.0, 0.5
+NOISE_SHARE = 0.5
+#: Training on all tasks at once without noise bounds the other rows, so it gets as many times their rounds and rate.
+BOUND = 4
+#: Below this time of learning (rate times steps) rows were near chance on the sets that the rule was chosen on.
+LEAST_TIME = 20.0
+#: Budgets beyond it hold no rate down.
+LARGEST_EPSILON = 50.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the rule reads, all of it public.
+
+    Attributes:
+        clients: in the federation.
+        examples: that one client meets in one slot: all that are planned, spread evenly.
+        linear: whether the network is logistic regression on features of norm at most 1.
+        delta: of the guarantee.
+    """
+
+    clients: int
+    examples: float
+    linear: bool
+    delta: float
+
+
+def held_of(config: Config, scenario: Scenario) -> Held:
+    """Return the public numbers of a scenario."""
+    t = config.training
+    return Held(
+        clients=scenario.clients,
+        examples=max(1.0, scenario.examples / (scenario.clients * scenario.slots)),
+        linear=t.features != "none" and t.model in ("auto", "softmax"),
+        delta=config.privacy.delta,
+    )
+
+
+def is_planned(config: Config) -> bool:
+    """Whether the rule is asked: by name, or for data that are not the catalogue's."""
+    data = config.data
+    own = data.source != "catalogue" or data.name == ARRAYS or names_code(data.name)
+    return config.training.schedule == "planned" or (config.training.schedule == "auto" and own)
+
+
+def with_schedule(config: Config, scenario: Scenario) -> Config:
+    """Return the configuration with all numbers of training written out, by the rule where `is_planned`.
+
+    A number that is not its key's default was chosen, and stays. What returns says `schedule = "given"` and passes
+    unchanged from then on; a configuration that does not ask for the rule is returned as it is.
+    """
+    if not is_planned(config):
+        return config
+    t = config.training
+    if t.model == "auto" and t.features == "none":
+        # Few examples under noise do not teach a network what to look at; one who wants that names a model.
+        config = config.model_copy(update={"training": t.model_copy(update={"features": "refined"})})
+    held, tree = held_of(config, scenario), config.model_dump(mode="python")
+    rate = min(1.0, BATCH / held.examples)
+    batch = max(1.0, rate * held.examples)
+    largest = 0.0
+    for name in config.rows:
+        entry = entry_of(name)
+        if not isinstance(entry, GradientEntry):
+            continue
+        section = gradient_section(config, name)
+        times = BOUND if entry.at_once and section.noise == "none" else 1
+        rounds = times * (SHARED_ROUNDS if section.noise == "shared" else ROUNDS)
+        planned = times * learning_rate(held, section)
+        size = section.learning_rate or _chosen(config.training, "learning_rate") or planned
+        largest = max(largest, size)
+        node = tree
+        for part in key_path(f"{name}.rounds")[:-1]:
+            # A strategy of the user's own has no table as long as all its settings are the defaults.
+            node = node.setdefault(part, {})
+        node["rounds"] = section.rounds or _chosen(config.training, "rounds") or rounds
+        node["learning_rate"] = size
+    wanted = {
+        "rounds": ROUNDS, "steps": STEPS, "q_current": rate, "q_memory": rate, "denominator": batch,
+        "upload_clip": max(_default("upload_clip"), largest), "upload_bits": 20,
+        "sum_clip": max(_default("sum_clip"), batch / 2.0),
+    }  # fmt: skip
+    for key, value in wanted.items():
+        tree["training"][key] = _chosen(config.training, key) or value
+    tree["training"]["schedule"] = "given"
+    return validate(tree)
+
+
+def learning_rate(held: Held, section: GradientSection) -> float:
+    """Return the rule's rate of a row."""
+    most = LINEAR_RATE if held.linear else OTHER_RATE
+    steps = SHARED_ROUNDS if section.noise == "shared" else ROUNDS * STEPS
+    return min(most, _time(held, section) / steps)
+
+
+def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
+    """Yield a sentence for every row that trains a network under more noise than it could learn from."""
+    held = held_of(config, scenario)
+    for name in config.rows:
+        if not isinstance(entry_of(name), GradientEntry):
+            continue
+        section = gradient_section(config, name)
+        time = _time(held, section)
+        if time < LEAST_TIME:
+            more = math.ceil(held.examples * (LEAST_TIME / time))
+            shared = "" if section.noise == "shared" else f"{name}.noise = 'shared', "
+            yield (
+                f"{name}: epsilon = {section.epsilon:g} with {section.noise} noise leaves about {time:.2g} units of "
+                f"learning time (rate times steps) a task, and below {LEAST_TIME:g} networks hardly learn; use {shared}"
+                f"a larger epsilon, {more} examples a client and task in place of {held.examples:.0f}, or a row of sums"
+            )
+
+
+def _time(held: Held, section: GradientSection) -> float:
+    if section.noise == "none":
+        return math.inf
+    spread = 1.0 if section.noise == "shared" else math.sqrt(held.clients)
+    return (
+        NOISE_SHARE
+        * gaussian_mu(min(section.epsilon, LARGEST_EPSILON), held.delta)
+        * held.examples
+        * held.clients
+        / spread
+    )
+
+
+def _default(key: str) -> Any:
+    return Training.model_fields[key].default
+
+
+def _chosen(training: Training, key: str) -> Any:
+    """Return the number of a key that is not its default, else None."""
+    found = getattr(training, key)
+    return None if found == _default(key) else found

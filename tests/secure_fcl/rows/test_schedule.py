@@ -1,0 +1,131 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+import secure_fcl
+from attacks.bounds.gaussian import gaussian_epsilon
+from secure_fcl.config import Config
+from secure_fcl.data import Dataset
+from secure_fcl.features.kinds import refined_features
+from secure_fcl.forecast.cost import plan_run
+from secure_fcl.rows.schedule import (
+    LINEAR_RATE,
+    NOISE_SHARE,
+    OTHER_RATE,
+    SHARED_ROUNDS,
+    Held,
+    learning_rate,
+    with_schedule,
+)
+from secure_fcl.runner import start
+from secure_fcl.running.folder import RunFolder
+from secure_fcl.strategies.section import GradientSection
+from secure_fcl.streams import Scenario
+
+PLANNED = "training.schedule=planned"
+HELD = st.builds(
+    Held, clients=st.integers(2, 1000), examples=st.floats(1.0, 1e5), linear=st.booleans(), delta=st.just(1e-5)
+)
+MU = st.floats(0.05, 6.0)
+
+
+@given(held=HELD, mu=MU, place=st.sampled_from(("shared", "local")))
+def test_noise_moves_a_score_by_the_share_at_most(held: Held, mu: float, place: str) -> None:
+    """By the noise that the steps need, not by the rule's own formula: of one sum, or of the mean of clients' sums."""
+    section = GradientSection.model_validate({"epsilon": gaussian_epsilon(mu, 1e-5), "noise": place})
+    rate, steps = learning_rate(held, section), 40
+    one = np.sqrt(steps) / mu
+    of_mean = one / held.examples / (held.clients if place == "shared" else np.sqrt(held.clients))
+    assert 0.0 < rate <= (LINEAR_RATE if held.linear else OTHER_RATE)
+    assert rate * np.sqrt(steps) * of_mean <= NOISE_SHARE * (1.0 + 1e-6)
+
+
+@given(held=HELD, mu=MU, more=st.floats(1.0, 3.0))
+def test_a_larger_budget_never_trains_less(held: Held, mu: float, more: float) -> None:
+    rates = [
+        learning_rate(held, GradientSection(epsilon=gaussian_epsilon(m, 1e-5), noise="shared")) for m in (mu, more * mu)
+    ]
+    assert rates[0] <= rates[1] <= learning_rate(held, GradientSection(epsilon=float("inf"), noise="none"))
+
+
+def test_what_was_chosen_stays_and_the_rest_is_planned(
+    make_config: Callable[..., Config], tiny_scenario: Scenario
+) -> None:
+    config = make_config(PLANNED, 'rows=["replay", "finetune"]', "finetune.noise=shared", "finetune.rounds=7")
+    found = with_schedule(config, tiny_scenario)
+    assert (found.training.model, found.training.features) == ("mlp", "none")
+    # The tiny configuration has chosen two rounds.
+    assert (found.training.rounds, found.replay.rounds, found.finetune.rounds) == (2, 2, 7)
+    assert found.training.steps == 4
+    assert found.training.q_current == found.training.q_memory == 1.0
+    assert 0.0 < found.replay.learning_rate <= OTHER_RATE
+    assert with_schedule(found, tiny_scenario) == found
+    rounds = make_config(PLANNED, "training.rounds=20", 'rows=["finetune"]', "finetune.noise=shared")
+    assert with_schedule(rounds, tiny_scenario).finetune.rounds == SHARED_ROUNDS
+
+
+def test_the_catalogue_keeps_its_numbers_and_own_data_get_theirs(
+    make_config: Callable[..., Config], digits: Dataset, tmp_path: Path
+) -> None:
+    config = make_config('rows=["finetune"]')
+    catalogue, _ = start(config, tmp_path, "catalogue", data=None)
+    assert catalogue.config == config
+    own = config.model_copy(update={"data": config.data.model_copy(update={"name": "arrays"})})
+    prepared, folder = start(own, tmp_path, "own", data=replace(digits, name="arrays"))
+    assert prepared.config.training.schedule == "given"
+    assert prepared.config.finetune.learning_rate > 0.0
+    # Workers, devices and whoever goes on read the numbers that were planned, and plan nothing.
+    assert folder.config() == prepared.config
+    assert RunFolder.existing(folder.path).config() == prepared.config
+
+
+def test_a_folder_from_before_the_rule_has_the_numbers_it_says(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    _, folder = start(make_config('rows=["finetune"]'), tmp_path, "before")
+    place = folder.path / "config.toml"
+    text = "\n".join(line for line in place.read_text().splitlines() if not line.startswith("schedule"))
+    _, older = start(make_config('rows=["finetune"]'), tmp_path, "older")
+    assert older.config().training.schedule == "auto"
+    from secure_fcl.config import load_config
+
+    place.write_text(text)
+    assert "schedule" not in load_config(place).training.model_fields_set
+
+
+def test_at_the_defaults_joint_training_is_as_good_as_in_one_place_and_replay_remembers(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    run = secure_fcl.run(
+        {
+            "protection": "plain", "rows": ["joint", "replay"], "attacks": {"enabled": False}, "workers": 1,
+            "scenario": {"clients": 8, "tasks": 5, "partition": "iid", "holdout": 0.0},
+            "privacy": {"max_dropouts": 1}, "memory": {"capacity": 200}, "storage": {"budget_kib": 8192},
+            "joint": {"epsilon": float("inf"), "noise": "none"}, "replay": {"epsilon": float("inf"), "noise": "none"},
+        },
+        data=replace(digits, name="arrays"), runs=tmp_path, name="run",
+    )  # fmt: skip
+    x = refined_features(digits.x)
+    fit = LogisticRegression(C=1e3, max_iter=3000).fit(x[digits.train], digits.y[digits.train])
+    central = fit.score(x[digits.test], digits.y[digits.test])
+    found = {str(line.strategy): line.all_windows for line in run.accuracy}
+    assert found["joint"] > central - 0.02
+    assert found["replay"] > 0.8
+
+
+@pytest.mark.parametrize(("epsilon", "advised"), [("0.05", True), ("8", False)])
+def test_the_plan_says_when_a_budget_cannot_train_a_row(
+    epsilon: str, advised: bool, make_config: Callable[..., Config]
+) -> None:
+    config = make_config('rows=["finetune", "class_sums"]', "finetune.noise=shared", f"finetune.epsilon={epsilon}")
+    found = [text for text in plan_run(config, alternatives=False).advice if "learning time" in text]
+    assert len(found) == advised
+    for text in found:
+        assert f"finetune: epsilon = {epsilon} with shared noise" in text
+        assert "a larger epsilon" in text
