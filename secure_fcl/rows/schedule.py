@@ -51,12 +51,14 @@ class Held:
         clients: in the federation.
         examples: that one client meets in one slot: all that are planned, spread evenly.
         linear: whether the network is logistic regression on features of norm at most 1.
+        seen_once: whether an example is there for one round only.
         delta: of the guarantee.
     """
 
     clients: int
     examples: float
     linear: bool
+    seen_once: bool
     delta: float
 
 
@@ -67,6 +69,7 @@ def held_of(config: Config, scenario: Scenario) -> Held:
         clients=scenario.clients,
         examples=max(1.0, scenario.examples / (scenario.clients * scenario.slots)),
         linear=t.features != "none" and t.model in ("auto", "softmax"),
+        seen_once=scenario.seen_once,
         delta=config.privacy.delta,
     )
 
@@ -100,7 +103,7 @@ def with_schedule(config: Config, scenario: Scenario) -> Config:
             continue
         section = gradient_section(config, name)
         times = BOUND if entry.at_once and section.noise == "none" else 1
-        rounds = times * (SHARED_ROUNDS if section.noise == "shared" else ROUNDS)
+        rounds = times * (SHARED_ROUNDS if section.noise == "shared" and not held.seen_once else ROUNDS)
         planned = times * learning_rate(held, section)
         size = section.learning_rate or _chosen(config.training, "learning_rate") or planned
         largest = max(largest, size)
@@ -111,8 +114,8 @@ def with_schedule(config: Config, scenario: Scenario) -> Config:
         node["rounds"] = section.rounds or _chosen(config.training, "rounds") or rounds
         node["learning_rate"] = size
     wanted = {
-        "rounds": ROUNDS, "steps": STEPS, "q_current": rate, "q_memory": rate, "denominator": batch,
-        "upload_clip": max(_default("upload_clip"), largest), "upload_bits": 20,
+        "rounds": ROUNDS, "steps": 1 if held.seen_once else STEPS, "q_current": rate, "q_memory": rate,
+        "denominator": batch, "upload_clip": max(_default("upload_clip"), largest), "upload_bits": 20,
         "sum_clip": max(_default("sum_clip"), batch / 2.0),
     }  # fmt: skip
     for key, value in wanted.items():
@@ -124,8 +127,7 @@ def with_schedule(config: Config, scenario: Scenario) -> Config:
 def learning_rate(held: Held, section: GradientSection) -> float:
     """Return the rule's rate of a row."""
     most = LINEAR_RATE if held.linear else OTHER_RATE
-    steps = SHARED_ROUNDS if section.noise == "shared" else ROUNDS * STEPS
-    return min(most, _time(held, section) / steps)
+    return min(most, _time(held, section) / _steps(held, section))
 
 
 def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
@@ -146,17 +148,21 @@ def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
             )
 
 
+def _steps(held: Held, section: GradientSection) -> int:
+    if held.seen_once:
+        return ROUNDS
+    return SHARED_ROUNDS if section.noise == "shared" else ROUNDS * STEPS
+
+
 def _time(held: Held, section: GradientSection) -> float:
     if section.noise == "none":
         return math.inf
     spread = 1.0 if section.noise == "shared" else math.sqrt(held.clients)
-    return (
-        NOISE_SHARE
-        * gaussian_mu(min(section.epsilon, LARGEST_EPSILON), held.delta)
-        * held.examples
-        * held.clients
-        / spread
-    )
+    if held.seen_once:
+        # A chunk that is there for one round has all its budget for it, and a share of the examples.
+        spread *= math.sqrt(_steps(held, section))
+    mu = gaussian_mu(min(section.epsilon, LARGEST_EPSILON), held.delta)
+    return NOISE_SHARE * mu * held.examples * held.clients / spread
 
 
 def _default(key: str) -> Any:

@@ -30,7 +30,12 @@ from secure_fcl.streams import Scenario
 
 PLANNED = "training.schedule=planned"
 HELD = st.builds(
-    Held, clients=st.integers(2, 1000), examples=st.floats(1.0, 1e5), linear=st.booleans(), delta=st.just(1e-5)
+    Held,
+    clients=st.integers(2, 1000),
+    examples=st.floats(1.0, 1e5),
+    linear=st.booleans(),
+    seen_once=st.booleans(),
+    delta=st.just(1e-5),
 )
 MU = st.floats(0.05, 6.0)
 
@@ -39,9 +44,10 @@ MU = st.floats(0.05, 6.0)
 def test_noise_moves_a_score_by_the_share_at_most(held: Held, mu: float, place: str) -> None:
     """By the noise that the steps need, not by the rule's own formula: of one sum, or of the mean of clients' sums."""
     section = GradientSection.model_validate({"epsilon": gaussian_epsilon(mu, 1e-5), "noise": place})
-    rate, steps = learning_rate(held, section), 40
-    one = np.sqrt(steps) / mu
-    of_mean = one / held.examples / (held.clients if place == "shared" else np.sqrt(held.clients))
+    rate, steps = learning_rate(held, section), 10 if held.seen_once else 40
+    # Of one step: an example is in all of them, or in one of which it is a tenth of the examples.
+    one, examples = (1.0 / mu, held.examples / steps) if held.seen_once else (np.sqrt(steps) / mu, held.examples)
+    of_mean = one / examples / (held.clients if place == "shared" else np.sqrt(held.clients))
     assert 0.0 < rate <= (LINEAR_RATE if held.linear else OTHER_RATE)
     assert rate * np.sqrt(steps) * of_mean <= NOISE_SHARE * (1.0 + 1e-6)
 
