@@ -15,10 +15,18 @@ from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noi
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.norms import bounded
+from secure_fcl.rows.persons import (
+    check_persons,
+    of_persons,
+    refuse_gradient_row,
+    require_people,
+    storage_of_persons,
+)
 from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
 from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
-from secure_fcl.strategies import GradientStrategy, Phase
+from secure_fcl.strategies import GradientStrategy, Phase, Strategy
+from secure_fcl.strategies.closed_form.persons import PersonSums
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
 from secure_fcl.strategies.gradient.checked import check_network
 from secure_fcl.streams import Scenario, absent_of, all_at_once
@@ -46,6 +54,7 @@ def gradient_row(
     Raises:
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
+    refuse_gradient_row(config, name)
     method = method_of(config, name, entry)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
@@ -76,17 +85,22 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
     section = sums_section(config, name)
-    storage = storage_of(config, scenario, None, None)
+    persons = of_persons(config)
+    if persons:
+        check_persons(config, scenario, name)
+    storage = storage_of_persons(config, scenario) if persons else storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released
-    sums = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
+    bare = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
+    sums: Strategy = PersonSums(bare) if persons else bare
     if noise_multiplier == 0.0 or section.noise == "none":
         return RowPlan(name, config, scenario, sums, None, storage, {}, bounded(config, name, sums.uploads))
     noises = {
         phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
         for phase, ratio in entry.ratios(section).items()
     }
-    told = told_of_noise(entry, sums, noises, scenario.clients)
-    return RowPlan(name, config, scenario, told, None, storage, noises, bounded(config, name, sums.uploads))
+    told = told_of_noise(entry, bare, noises, scenario.clients)
+    strategy: Strategy = PersonSums(told) if persons else told
+    return RowPlan(name, config, scenario, strategy, None, storage, noises, bounded(config, name, sums.uploads))
 
 
 def _check_own(plan: RowPlan) -> None:
@@ -122,7 +136,7 @@ def calibrated_row(
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
-        ConfigInvalid: DP-SGD cannot train the network, or the memory breaks a law.
+        ConfigInvalid: DP-SGD cannot train the network, the memory breaks a law, or people are too few for the noise.
     """
     row = config.section(name)
     loudest = build_row(config, scenario, name, 0.0 if row.noise == "none" else 1.0)
@@ -149,4 +163,6 @@ def calibrated_row(
 
     asked = accountant_of(config.privacy.accountant) if accountant is None else accountant
     multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=asked)
-    return build_row(config, scenario, name, multiplier), multiplier
+    calibrated = build_row(config, scenario, name, multiplier)
+    require_people(calibrated)
+    return calibrated, multiplier
