@@ -164,7 +164,7 @@ class Privacy(Section):
     unit: Literal["example", "person"] = Field(
         "example",
         description="what a guarantee is about: example: one example; person: one client's whole stream over all "
-        "tasks, for rows of sums with shared noise",
+        "tasks, with shared noise, for rows of sums and for gradients without a memory",
     )
     delta: float = Field(
         1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"

@@ -17,13 +17,13 @@ from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.norms import bounded
 from secure_fcl.rows.persons import (
     check_persons,
+    check_trained_for_persons,
     of_persons,
-    refuse_gradient_row,
     require_people,
     storage_of_persons,
 )
 from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
-from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
+from secure_fcl.rows.storage import check_memory, kept_by, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
 from secure_fcl.strategies import GradientStrategy, Phase, Strategy
 from secure_fcl.strategies.closed_form.persons import PersonSums
@@ -54,15 +54,21 @@ def gradient_row(
     Raises:
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
-    refuse_gradient_row(config, name)
-    method = method_of(config, name, entry)
+    method, persons = method_of(config, name, entry), of_persons(config)
+    if persons:
+        check_persons(config, scenario, name)
+        check_trained_for_persons(config, name, method, entry.at_once)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
         scenario = all_at_once(scenario)
     memory = memory_of(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
     unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, examples=1)
-    storage = storage_of(config, scenario, memory, unbounded)
+    storage = (
+        storage_of_persons(config, scenario, kept_by(unbounded))
+        if persons
+        else storage_of(config, scenario, memory, unbounded)
+    )
     strategy = gradient_strategy(
         config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released
     )

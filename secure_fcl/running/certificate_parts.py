@@ -16,7 +16,7 @@ from secure_fcl.config.outside import names_code
 from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
-from secure_fcl.running.certificate_units import ONE_PERSON, not_checked_of_persons
+from secure_fcl.running.certificate_units import ONE_PERSON, not_checked_of_persons, sampling_of_persons
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.strategies.gradient.models import is_own
 
@@ -80,8 +80,9 @@ def mechanism(plan: RowPlan) -> str:
         if plan.noise == "none":
             what = f"training without noise ({by})"
         elif strategy.shared:
+            whole = " of each client, clipped as a whole" if plan.persons else ""
             what = (
-                f"one clipped gradient sum a round (central DP-SGD without a curator; {by}), Skellam noise in "
+                f"one clipped gradient sum{whole} a round (central DP-SGD without a curator; {by}), Skellam noise in "
                 f"integers, {_COUNTED}"
             )
         else:
@@ -120,7 +121,7 @@ def sampling(plan: RowPlan) -> str:
     """Return how examples get into releases."""
     strategy = plan.strategy
     if plan.persons:
-        return "none: every client sends in every round, and a dropout counts as taking part"
+        return sampling_of_persons(plan)
     if strategy.once_per_chunk:
         return "none: each example is summed once"
     seen = "a chunk is there for one round" if plan.scenario.seen_once else f"{plan.rounds_per_slot} rounds a task"

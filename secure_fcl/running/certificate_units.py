@@ -8,9 +8,10 @@ from typing import Any
 from evaluation.tasks import task_name
 from secure_fcl.rows.persons import people_over_noise
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.strategies import GradientStrategy
 
 ONE_PERSON = (
-    "one client's whole stream over all tasks. A person is a client here: one person on two clients is not covered"
+    "one client's whole stream over all tasks; a person is a client here, and one person on two clients is not covered"
 )
 
 
@@ -22,6 +23,17 @@ def relation(plan: RowPlan) -> str:
             "public timetable; to put another stream in its place is two such steps"
         )
     return "add or remove one example of one client, within a public timetable"
+
+
+def sampling_of_persons(plan: RowPlan) -> str:
+    """Return how persons get into releases."""
+    always = "every client sends in every round, and a dropout counts as taking part"
+    if not isinstance(plan.strategy, GradientStrategy) or plan.strategy.q_current == 1.0:
+        return f"none: {always}"
+    return (
+        f"Poisson, each client by a private coin of its own: q={plan.strategy.q_current:g}, {plan.training_rounds} "
+        f"rounds a task; {always}, be it silence"
+    )
 
 
 def largest_streams(plan: RowPlan) -> str:

@@ -2,6 +2,7 @@
 
 from planting import Change
 
+GRADIENT = "secure_fcl/strategies/gradient/uploads/gradient_sum.py"
 SUMS, PLAN = "secure_fcl/strategies/closed_form/persons.py", "secure_fcl/rows/row_plan.py"
 KEEPS = "tests/secure_fcl/strategies/closed_form/test_persons.py::test_whatever_a_client_holds_its_whole_vector_keeps"
 LEDGER = "tests/secure_fcl/rows/test_persons.py::test_a_ledger_is_the_composition_by_hand_over_all_tasks_of_a_person"
@@ -65,6 +66,22 @@ PERSONS = (
         old="    places = max(places, 1)\n",
         new="    places = min(scenario.largest_place, max(places, 1))\n",
         tests=(f"{ROWS}the_plan_does_not_change_with_the_longest_stream_of_one_person",),
+        where="run",
+    ),
+    Change(
+        name="a client's gradients clipped one by one alone",
+        file=GRADIENT,
+        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
+        new='yield Contribution({"gradient": own * float(joins)})',
+        tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[opacus]",),
+        where="run",
+    ),
+    Change(
+        name="a client in every round that is charged for some",
+        file=GRADIENT,
+        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
+        new='yield Contribution({"gradient": within(own, norm)})',
+        tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[stacked]",),
         where="run",
     ),
 )

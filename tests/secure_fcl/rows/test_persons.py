@@ -1,16 +1,20 @@
 """Rows whose unit is a person: what the ledger charges, what is refused, and that no maximum of the data enters."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from dp_accounting import dp_event
+from dp_accounting.pld import pld_privacy_accountant as pld
 from scipy.special import i0e
 from scipy.stats import norm
 
-from privacy import BudgetSpent, Cohort, Ledger, SkellamRelease, spent
+from crypto.keys.randomness import KeyedStream, derive_key
+from privacy import BudgetSpent, Cohort, Ledger, SampledSkellam, SkellamRelease, spent
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.engines.device import Device
@@ -21,6 +25,8 @@ from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.persons import people_over_noise
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.prepare import prepare
+from secure_fcl.strategies import DeviceView, Examples
+from secure_fcl.strategies.gradient.uploads.gradient_sum import within
 from secure_fcl.streams import IDLE, build_scenario
 
 DELTA = 1e-5
@@ -135,15 +141,24 @@ def test_a_device_counts_its_own_releases_and_refuses_one_more_than_planned(
         (("scenario.setting=cross-silo",), "class_sums", "cross-device"),
         (("drift.course=gradual",), "class_sums", "drift.course = 'none'"),
         (("engine=tls",), "class_sums", "engine = 'local'"),
-        ((), "finetune", "rows of sums"),
-        ((), "replay", "rows of sums"),
+        ((), "finetune", "set finetune.noise = 'shared'"),
+        (("replay.noise=shared",), "replay", "keeps examples"),
+        (("fedcurv.noise=shared",), "fedcurv", "sends more than gradients"),
+        (("joint.noise=shared",), "joint", "all tasks at once"),
+        (("finetune.noise=shared", "compression.rotation=true"), "finetune", "leave [compression] at its defaults"),
+        (("finetune.noise=shared", "scenario.kind=online"), "finetune", "how many pieces"),
+        (
+            ("attacks.enabled=true", "attacks.row=finetune", "finetune.noise=shared"),
+            "finetune",
+            "attacks.enabled = false",
+        ),
     ],
 )
 def test_what_the_unit_does_not_cover_is_refused_in_a_sentence(
     digits: Dataset, make_config: Callable[..., Config], settings: tuple[str, ...], row: str, why: str
 ) -> None:
     config = make_config(*PERSONS, *settings)
-    with pytest.raises(ConfigInvalid, match=why.replace("(", r"\(").replace(")", r"\)")) as caught:
+    with pytest.raises(ConfigInvalid, match=re.escape(why)) as caught:
         build_row(config, build_scenario(digits, config), row, 1.0)
     assert "\n" not in str(caught.value)
 
@@ -245,3 +260,56 @@ def test_the_unit_leaves_the_noise_of_other_runs_alone(digits: Dataset, make_con
         for more in ((), ("privacy.unit=example",), ("privacy.unit=person",))
     )
     assert usual == named != person
+
+
+GRADIENTS = (*PERSONS, 'rows=["finetune"]', "finetune.noise=shared", "finetune.epsilon=30", "training.model=softmax")
+
+
+def test_a_gradient_row_charges_a_person_for_every_round_of_every_task(run_tiny: Callable[..., Any]) -> None:
+    """Sampled by a coin of each client's own, at the rate of the ledger; dropouts or not."""
+    settings = ("training.rounds=4", "training.q_current=0.5", "scenario.clients=60", "finetune.epsilon=6")
+    run = run_tiny(*GRADIENTS, *settings, "scenario.dropout=0.01")
+    with Ledger(next((run.path / "ledger").glob("*.jsonl"))) as ledger:
+        ((cohort, events),) = ledger.spent().items()
+    ((event, count),) = events.items()
+    assert isinstance(event, SampledSkellam)
+    assert (cohort.fate, event.q, count) == ("whole", 0.5, 3 * 4)
+    found = run.certificate("finetune")
+    assert "q=0.5" in found["sampling"]
+    assert "private coin of its own" in found["sampling"]
+    # By the Gaussian that dominates, sampled likewise, in the accountant of another library.
+    multiplier = 1 / (2 * norm.ppf((1 + i0e(event.variance)) / 2) * event.l2)
+    other = dp_event.SelfComposedDpEvent(
+        dp_event.PoissonSampledDpEvent(0.5, dp_event.GaussianDpEvent(multiplier)), count
+    )
+    theirs = pld.PLDAccountant(value_discretization_interval=1e-3).compose(other).get_epsilon(DELTA)
+    assert found["epsilon"] == pytest.approx(theirs, rel=0.01)
+
+
+@pytest.mark.parametrize("trainer", ["opacus", "stacked"])
+def test_a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole(
+    digits: Dataset, make_config: Callable[..., Config], trainer: str
+) -> None:
+    """With hundreds of examples; and the coin falls as often as the rate says, between that sum and nothing."""
+    config = make_config(
+        *GRADIENTS, "training.q_current=0.5", f"training.trainer={trainer}", "training.clipping_norm=0.7"
+    )
+    plan = build_row(config, build_scenario(digits, config), "finetune", 1.0)
+    few = np.flatnonzero(np.isin(digits.y, plan.step(0, 0).classes))[:100]
+    view = DeviceView(Examples(plan.scenario.x[few], digits.y[few]), Examples(plan.scenario.x[:0], digits.y[:0]))
+    state, step, norms = plan.strategy.initial(), plan.step(0, 0), []
+    for number in range(60):
+        coins = KeyedStream(derive_key(bytes(32), str(number)))
+        norms.append(float(np.linalg.norm(plan.strategy.contribute(state, view, step, coins).parts["gradient"])))
+    assert max(norms) <= 0.7
+    assert {round(size, 6) for size in norms} == {0.0, 0.7}
+    assert 12 <= sum(size > 0 for size in norms) <= 48
+    assert plan.strategy.uploads["train"].sensitivity_l2 == 0.7
+
+
+def test_a_gradient_sum_without_examples_or_without_end_is_silence() -> None:
+    assert not within(np.zeros(3), 1.0).any()
+    assert not within(np.array([1.0, math.nan]), 1.0).any()
+    assert not within(np.array([math.inf, 0.0]), 1.0).any()
+    assert within(np.array([3.0, 4.0]), 1.0) == pytest.approx([0.6, 0.8])
+    assert np.array_equal(within(np.array([0.3, 0.4]), 1.0), [0.3, 0.4])
