@@ -98,8 +98,8 @@ class PersonSums:
         return self.inner.events(stratum, phase)
 
     def sampled(self, stratum: Stratum, phase: Phase = "train") -> tuple[float, ...]:
-        """See `Strategy.sampled`."""
-        return self.inner.sampled(stratum, phase)
+        """See `Strategy.sampled`: a client is in every sum, whatever the strategy says of its examples."""
+        return (1.0,) if stratum == "current" else ()
 
     def initial(self) -> State:
         """See `Strategy.initial`."""
