@@ -1,24 +1,33 @@
 """Rows whose unit is a person: what the ledger charges, what is refused, and that no maximum of the data enters."""
 
+import io
 import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import pld_privacy_accountant as pld
+from rich.console import Console
 from scipy.special import i0e
 from scipy.stats import norm
 
 from crypto.keys.randomness import KeyedStream, derive_key
+from evaluation.facts import facts
+from evaluation.plots import epsilon_per_cohort
+from evaluation.run_folder import read_run
+from evaluation.tables import cohort_bars, cohorts
 from privacy import BudgetSpent, Cohort, Ledger, SampledSkellam, SkellamRelease, spent
+from secure_fcl.cli.plan_tables import print_plan, write_plan
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.engines.device import Device
 from secure_fcl.errors import ConfigInvalid
+from secure_fcl.forecast.cost import plan_run
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.budgets import ClientBudget, admit, planned_budget
 from secure_fcl.rows.build import build_row, calibrated_row
@@ -313,3 +322,23 @@ def test_a_gradient_sum_without_examples_or_without_end_is_silence() -> None:
     assert not within(np.array([math.inf, 0.0]), 1.0).any()
     assert within(np.array([3.0, 4.0]), 1.0) == pytest.approx([0.6, 0.8])
     assert np.array_equal(within(np.array([0.3, 0.4]), 1.0), [0.3, 0.4])
+
+
+def test_plan_and_report_speak_of_whole_streams(
+    make_config: Callable[..., Config], run_tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = (*PERSONS, 'rows=["class_sums"]', "class_sums.epsilon=30")
+    console = Console(file=io.StringIO(), width=400)
+    forecast = plan_run(make_config(*settings), alternatives=False)
+    print_plan(forecast, console)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert "Epsilon of one client's whole stream over all tasks" in said
+    assert "n / (sigma' sqrt(K)) = " in said
+    assert "one person on two clients is not covered" in said
+    assert "examples" not in said
+    assert "What a whole stream spends" in write_plan(forecast, tmp_path)[1].read_text()
+    run = read_run(run_tiny(*settings).path)
+    assert cohorts(run, "class_sums").rows[0][1:3] == ("whole stream", "–")
+    assert "whole stream" in epsilon_per_cohort(cohort_bars(run, "class_sums"), "class_sums")
+    assert dict(facts(run))["Unit protected"] == "one client's whole stream over all tasks"
