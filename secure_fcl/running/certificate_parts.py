@@ -234,7 +234,10 @@ def chosen_on_data(plan: RowPlan) -> list[str]:
     defaults = "defaults of learning rate, rounds, model and rates: by trials on the shipped HAPT data, uncharged"
     described = plan.scenario.description != "none" or not isinstance(plan.strategy, GradientStrategy)
     features = ["constants of the public features: on parts of HAPT and of MNIST themselves, uncharged"]
-    weights = ["norm 1 for what a person sends: by a trial on the test sets of MNIST and HAPT, uncharged"]
+    weights = [
+        "norm 1 for what a person sends: by a trial on the test sets of MNIST and HAPT; calm's directions from a "
+        "person's own means: on held-out training examples of both; uncharged"
+    ]
     return [
         defaults,
         *(features if described else []),

@@ -97,3 +97,15 @@ def test_the_sums_keep_their_proportions_within_a_client(plans: dict[str, RowPla
     bare = inner.uploads["train"].flatten(inner.contribute(inner.initial(), view, step, coins("c")).parts)
     ours = made(plan, "train", plan.scenario.x[few], plan.scenario.data.y[few])
     assert ours * np.linalg.norm(bare) == pytest.approx(bare, abs=1e-6)
+
+
+def test_a_person_s_scatter_is_about_its_own_means_and_not_the_noisy_released_ones(plans: dict[str, RowPlan]) -> None:
+    plan = plans["calm"]
+    step, labels = plan.step(0, plan.rounds_per_slot - 1), plan.scenario.data.y
+    few = np.flatnonzero(np.isin(labels, plan.step(0, 0).classes))[:30]
+    view = DeviceView(Examples(plan.scenario.x[few], labels[few]), Examples(plan.scenario.x[:0], labels[:0]))
+    state = plan.strategy.initial()
+    noisy = state | {"sums": np.random.default_rng(0).normal(size=state["sums"].shape).astype(np.float32)}
+    one, other = (plan.strategy.contribute(s, view, step, coins("c")).parts["scatter"] for s in (state, noisy))
+    assert np.array_equal(one, other)
+    assert np.linalg.norm(one) == pytest.approx(1.0)
