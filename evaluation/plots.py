@@ -106,7 +106,10 @@ def _cell(corner: tuple[float, float], **style: Any) -> Patch:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortBar:
-    """One bar: examples of one group and arrival task (0-based), all kept in a memory or all discarded."""
+    """One bar: examples of one group and arrival task (0-based), all kept in a memory or all discarded.
+
+    Or, where the fate is "whole", the clients of one group with their whole streams.
+    """
 
     group: str
     arrival: int
@@ -136,7 +139,7 @@ def epsilon_per_cohort(cohorts: Sequence[CohortBar], row: str, name: str = "epsi
                 hatch="////" if kept else None, linewidth=0.0,
             )  # fmt: skip
             axes.text(epsilon, position, f" {_ceil(epsilon)}", va="center", fontsize=9)
-        short = [f"{task_name(c.arrival)}, {c.fate}" for c, _ in shown]
+        short = [_told(c) for c, _ in shown]
         labels = [f"{shortened(c.group)}, {name}" for (c, _), name in zip(shown, short, strict=True)]
         axes.set_yticks(range(len(shown)), labels if groups > 1 else short)
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -159,6 +162,10 @@ def epsilon_per_cohort(cohorts: Sequence[CohortBar], row: str, name: str = "epsi
     height = 0.95 + 0.23 * max(len(shown), 2)
     described = f"Epsilon per cohort of {row}, {len(shown)} of {len(cohorts)} cohorts"
     return render(draw, width=WIDTH, height=height, name=name, description=described)
+
+
+def _told(cohort: CohortBar) -> str:
+    return "whole stream" if cohort.fate == "whole" else f"{task_name(cohort.arrival)}, {cohort.fate}"
 
 
 def _ceil(epsilon: float) -> str:

@@ -42,6 +42,7 @@ _CLAIMS = (
     ("max_dropouts", "Dropouts tolerated"),
     ("colluders", "Colluders tolerated"),
     ("most_examples_of_one_person", "Most examples of one person"),
+    ("people_over_noise", "People over the noise of a sum"),
     ("public", "Public from the start"),
     ("held_back", "Held back for a minimum cohort"),
     ("storage", "Storage of one device"),

@@ -174,8 +174,8 @@ def cohorts(run: Run, row: str) -> Table:
     lines = [
         (
             str(cohort.get("group", "?")),
-            run.task_name(cohort.get("arrival")),
-            str(cohort.get("fate", "?")),
+            "whole stream" if cohort.get("fate") == "whole" else run.task_name(cohort.get("arrival")),
+            "–" if cohort.get("fate") == "whole" else str(cohort.get("fate", "?")),
             "; ".join(str(event) for event in cohort.get("events") or ()),
             epsilon_above(cohort.get("epsilon_rdp")),
             epsilon_above(cohort.get("epsilon_pld")),

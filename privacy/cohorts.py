@@ -10,16 +10,20 @@ from typing import Any, Literal, get_args
 from privacy.errors import InvalidParameter
 from privacy.events import Event, from_json, to_json
 
-Fate = Literal["kept", "discarded"]
+Fate = Literal["kept", "discarded", "whole"]
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Cohort:
-    """The examples of one client group that arrived in one task and chunk and shared one fate.
+    """The examples of one client group that arrived in one task and chunk and shared one fate; or its clients.
 
     `group` names clients with the same calendar (their data are disjoint, so they do not add up). `fate` is
     "kept" for examples that enter the replay memory when their task closes and are sampled again until they are
-    retired, else "discarded".
+    retired, else "discarded". "whole" is no fate of examples: the unit is then a client of the group with its whole
+    stream, over all tasks, and arrival and chunk are 0 and say nothing (`of_clients`).
+
+    Raises:
+        InvalidParameter: another fate, or the arrival or chunk of a client with its whole stream.
     """
 
     group: str
@@ -30,6 +34,15 @@ class Cohort:
     def __post_init__(self) -> None:
         if self.fate not in get_args(Fate):
             raise InvalidParameter(f"fate={self.fate!r} must be one of {get_args(Fate)}")
+        if self.fate == "whole" and (self.arrival or self.chunk):
+            raise InvalidParameter(
+                f"arrival={self.arrival} and chunk={self.chunk} of a client's whole stream must be 0: it has neither"
+            )
+
+    @staticmethod
+    def of_clients(group: str) -> Cohort:
+        """Return the cohort of a group's clients, each with its whole stream over all tasks."""
+        return Cohort(group=group, arrival=0, chunk=0, fate="whole")
 
     def to_json(self) -> dict[str, Any]:
         """Return the cohort as a JSON object."""

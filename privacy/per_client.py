@@ -26,13 +26,15 @@ Floats = NDArray[np.float64]
 class ClientSum:
     """One noisy integer sum of clipped client updates, and of their bits: mechanism and event made together.
 
-    The vector is the update divided by the clipping norm (so its norm is at most 1) and one entry of plus or minus
-    `bit_weight` / 2. Together they have norm at most sqrt(1 + bit_weight^2 / 4), to which `noise_multiplier` refers;
-    so the event does not depend on the clipping norm, which may move from round to round. `bits`: integer steps per
-    unit are 2^bits.
+    The vector is the update divided by the clipping norm (so its norm is at most 1) and one entry, `bit_weight` times
+    1 - `target` where the update's norm lies within the clipping norm, -`target` where not. A silent client's vector is
+    zero, its bit too: whatever share of the clients is silent, the norm comes to rest where `target` of the others lie
+    within it. Together update and bit have norm at most sqrt(1 + bit_weight^2 max(target, 1 - target)^2), to which
+    `noise_multiplier` refers; so the event does not depend on the clipping norm, which may move from round to round.
+    `bits`: integer steps per unit are 2^bits.
 
     *Guarantee*: with at most `max_dropouts` clients missing and `colluders` that reveal or leave out their share, a
-    round is `event` for one client with all its data added or removed; rounds compose, whatever tasks they belong
+    round is `event` for one client with all its data, or silent instead; rounds compose, whatever tasks they belong
     to. No amplification is claimed from which clients take part. The norm chosen next is post-processing.
 
     Raises:
@@ -61,7 +63,7 @@ class ClientSum:
 
     @cached_property
     def _sum(self) -> DistributedSum:
-        joint = math.sqrt(1.0 + self.bit_weight**2 / 4.0)
+        joint = math.hypot(1.0, self.bit_weight * max(self.target, 1.0 - self.target))
         return DistributedSum(
             parties=self.parties, max_dropouts=self.max_dropouts, colluders=self.colluders, clipping_norm=joint,
             noise_multiplier=self.noise_multiplier, dimension=self.dimension + 1, scale=2.0**self.bits,
@@ -95,28 +97,27 @@ class ClientSum:
         size = float(np.linalg.norm(update))
         finite = math.isfinite(size)
         unit = update / max(norm, size) if finite else np.zeros(self.dimension)
-        bit = 0.5 if finite and size <= norm else -0.5
+        bit = (1.0 if finite and size <= norm else 0.0) - self.target
         return self._sum.encode(np.append(unit, self.bit_weight * bit), random)
 
     def silent(self, random: RandomBytes) -> NDArray[np.int64]:
-        """Return what a client without an update sends, so that its absence does not show: int64 (length,).
-
-        Its bit is 0, half-way between within and beyond.
-        """
+        """Return what a client without an update sends, so that its absence does not show: int64 (length,)."""
         return self._sum.encode(np.zeros(self.length), random)
 
     def decode(self, total: NDArray[np.int64], norm: float) -> tuple[Floats, float]:
         """Return the noisy sum of clipped updates, float64 (dimension,), and the norm of the next round.
 
-        The fraction within the norm is taken over the public number of clients, never over those who sent.
+        How far the fraction within the norm is above its target is taken over the public number of clients, never over
+        those who sent: silent ones make the step smaller, and leave its sign alone.
 
         Raises:
             InvalidParameter: the clipping norm is not positive and finite.
         """
         _check_norm(norm)
         real = self._sum.decode(total)
-        fraction = min(1.0, max(0.0, float(real[-1]) / self.bit_weight / self.parties + 0.5))
-        return real[:-1] * norm, norm * math.exp(-self.rate * (fraction - self.target))
+        above = float(real[-1]) / self.bit_weight / self.parties
+        above = min(1.0 - self.target, max(-self.target, above))
+        return real[:-1] * norm, norm * math.exp(-self.rate * above)
 
 
 def _check_norm(norm: float) -> None:

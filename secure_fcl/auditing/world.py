@@ -151,6 +151,11 @@ def open_world(prepared: Prepared, folder: RunFolder) -> AuditWorld:
     plan = plans[wanted]
     if not isinstance(plan.strategy, GradientStrategy):
         raise RunFolderError(f"attacks.row = {wanted!r} trains no network; set it to replay or finetune")
+    if plan.persons:
+        raise RunFolderError(
+            f"attacks.row = {wanted!r} is attacked by single examples, and privacy.unit = 'person' promises nothing "
+            "about one beside another of the same person; audit a run of privacy.unit = 'example'"
+        )
     return AuditWorld(plan, plan.strategy, _transcript(plan, folder), folder)
 
 

@@ -10,6 +10,7 @@ from evaluation.files import atomic_write, write_json
 from evaluation.tasks import task_name
 from secure_fcl.cli.tables import print_table
 from secure_fcl.forecast.cost import Alternative, Forecast, RowCost
+from secure_fcl.rows.persons import LEAST_PEOPLE_OVER_NOISE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,15 +64,31 @@ def print_plan(forecast: Forecast, console: Console) -> None:
         ],
         text_columns=2,
     )  # fmt: skip
-    print_table(
-        console, "Epsilon of the examples that arrive in a task, worst cohort",
-        ("row", "fate", *(task_name(t) for t in range(_tasks(forecast)))),
-        [
-            (cost.row, fate, *_by_task(cost, fate, _tasks(forecast)))
-            for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
-        ],
-        text_columns=2,
-    )  # fmt: skip
+    persons = [(cost.row, s) for cost in forecast.rows for s in cost.cohorts if s.cohort.fate == "whole"]
+    if persons:
+        print_table(
+            console, "Epsilon of one client's whole stream over all tasks, by calendar",
+            ("row", "clients", "charged for", "epsilon"),
+            [(row, s.cohort.group, "; ".join(s.events), _number(s.epsilon)) for row, s in persons],
+            text_columns=3,
+        )  # fmt: skip
+    else:
+        print_table(
+            console, "Epsilon of the examples that arrive in a task, worst cohort",
+            ("row", "fate", *(task_name(t) for t in range(_tasks(forecast)))),
+            [
+                (cost.row, fate, *_by_task(cost, fate, _tasks(forecast)))
+                for cost in forecast.rows for fate in ("discarded", "kept") if cost.by_arrival(fate)
+            ],
+            text_columns=2,
+        )  # fmt: skip
+    for cost in (cost for cost in forecast.rows if cost.people_over_noise is not None):
+        console.print(
+            f"people, {cost.row}: n / (sigma' sqrt(K)) = {cost.people_over_noise:.3g}, people in a sum over its noise "
+            f"(below {LEAST_PEOPLE_OVER_NOISE:g} the plan is refused); a person is a client, and one person on two "
+            "clients is not covered",
+            highlight=False, markup=False,
+        )  # fmt: skip
     for line in forecast.advice:
         console.print(f"better, {line}", highlight=False, markup=False)
     for line in (line for cost in forecast.rows for line in cost.norms):
@@ -136,7 +153,13 @@ def _draw_cohorts(axes: Axes, forecast: Forecast) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), label=f"{cost.row}, {fate}", markersize=5, **style_of(index))
                 index += 1
-    axes.set(xlabel="arrival task", ylabel="epsilon", title="What an example spends")
+        whole = [s.epsilon for s in cost.cohorts if s.cohort.fate == "whole" and math.isfinite(s.epsilon)]
+        if whole:
+            axes.plot(range(1, len(whole) + 1), whole, label=cost.row, markersize=5, **style_of(index))
+            index += 1
+    persons = any(s.cohort.fate == "whole" for cost in forecast.rows for s in cost.cohorts)
+    what = ("group of clients", "What a whole stream spends") if persons else ("arrival task", "What an example spends")
+    axes.set(xlabel=what[0], ylabel="epsilon", title=what[1])
     axes.set_ylim(bottom=0.0)
     if index:
         axes.legend(fontsize=8)

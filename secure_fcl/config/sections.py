@@ -168,6 +168,11 @@ class Compression(Section):
 class Privacy(Section):
     """What holds for every row."""
 
+    unit: Literal["example", "person"] = Field(
+        "example",
+        description="what a guarantee is about: example: one example; person: one client's whole stream over all "
+        "tasks, with shared noise, for rows of sums and for gradients without a memory",
+    )
     delta: float = Field(
         1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"
     )

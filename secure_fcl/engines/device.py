@@ -56,7 +56,7 @@ class Device:
     def view(self, slot: int, round: int, retired: Collection[int] = ()) -> DeviceView:
         """Return what the strategy may read in a round: the current chunk and the memory.
 
-        `retired`: arrival tasks whose budget is spent; their examples are left out.
+        `retired`: arrival tasks whose budget is spent; their examples are left out. A person retires as a whole.
         """
         there = ~np.isin(self.held.arrival, np.fromiter(retired, dtype=np.int64))
         memory = self._examples(self.held.index[there])
@@ -66,7 +66,8 @@ class Device:
 
     def _current(self, slot: int, round: int, retired: Collection[int] = ()) -> Ints:
         chunk, places = self._plan.chunk(round), self._plan.storage.places_per_chunk
-        tasks = [t for t in self._plan.scenario.released(self.client, slot) if t not in retired]
+        silent = self._plan.persons and bool(retired)
+        tasks = [t for t in self._plan.scenario.released(self.client, slot) if t not in retired and not silent]
         current = [self.experiences[task].chunk(chunk, places) for task in tasks]
         return np.concatenate([np.empty(0, dtype=np.int64), *current])
 

@@ -22,6 +22,7 @@ from secure_fcl.errors import SecureFclError
 from secure_fcl.forecast.populations import recommendation
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.enforced import enforced_norms
+from secure_fcl.rows.persons import people_over_noise
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import too_noisy, with_schedule
 from secure_fcl.streams import Scenario, build_scenario
@@ -35,7 +36,8 @@ class RowCost:
     """One row as configured. Epsilons are None where nothing is guaranteed.
 
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
-    most; None without noise. Bytes are payload of one client. `norms`: what bounds on norms enforce, in words.
+    most (a client, where the unit is a person); None without noise. Bytes are payload of one client. `norms`: what
+    bounds on norms enforce, in words. `people_over_noise`: n / (sigma' sqrt(K)), None where the unit is an example.
     """
 
     row: str
@@ -52,9 +54,10 @@ class RowCost:
     bytes_per_round: int
     bytes_in_all: int
     norms: tuple[str, ...] = ()
+    people_over_noise: float | None = None
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
-        """Return (arrival task, epsilon of its worst cohort of that fate), in order."""
+        """Return (arrival task, epsilon of its worst cohort of that fate), in order; of examples alone."""
         found: dict[int, float] = {}
         for statement in self.cohorts:
             if statement.cohort.fate == fate:
@@ -133,6 +136,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         bytes_per_round=uploads[0],
         bytes_in_all=plan.client_bytes,
         norms=enforced_norms(plan),
+        people_over_noise=people_over_noise(plan),
     )
 
 

@@ -15,10 +15,18 @@ from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noi
 from secure_fcl.rows.gradient import gradient_strategy, method_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.norms import bounded
+from secure_fcl.rows.persons import (
+    check_persons,
+    check_trained_for_persons,
+    of_persons,
+    require_people,
+    storage_of_persons,
+)
 from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
-from secure_fcl.rows.storage import check_memory, memory_of, refuse_channels, storage_of
+from secure_fcl.rows.storage import check_memory, kept_by, memory_of, refuse_channels, storage_of
 from secure_fcl.rows.wires import training_wires
-from secure_fcl.strategies import GradientStrategy, Phase
+from secure_fcl.strategies import GradientStrategy, Phase, Strategy
+from secure_fcl.strategies.closed_form.persons import PersonSums
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
 from secure_fcl.strategies.gradient.checked import check_network
 from secure_fcl.streams import Scenario, absent_of, all_at_once
@@ -46,14 +54,21 @@ def gradient_row(
     Raises:
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
-    method = method_of(config, name, entry)
+    method, persons = method_of(config, name, entry), of_persons(config)
+    if persons:
+        check_persons(config, scenario, name)
+        check_trained_for_persons(config, name, method, entry.at_once)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
         scenario = all_at_once(scenario)
     memory = memory_of(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
     unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, examples=1)
-    storage = storage_of(config, scenario, memory, unbounded)
+    storage = (
+        storage_of_persons(config, scenario, kept_by(unbounded))
+        if persons
+        else storage_of(config, scenario, memory, unbounded)
+    )
     strategy = gradient_strategy(
         config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released
     )
@@ -76,17 +91,22 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
     section = sums_section(config, name)
-    storage = storage_of(config, scenario, None, None)
+    persons = of_persons(config)
+    if persons:
+        check_persons(config, scenario, name)
+    storage = storage_of_persons(config, scenario) if persons else storage_of(config, scenario, None, None)
     examples = storage.pool_examples * scenario.most_released
-    sums = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
+    bare = sums_strategy(config, scenario, name, entry, examples, noise_multiplier > 0)
+    sums: Strategy = PersonSums(bare) if persons else bare
     if noise_multiplier == 0.0 or section.noise == "none":
         return RowPlan(name, config, scenario, sums, None, storage, {}, bounded(config, name, sums.uploads))
     noises = {
         phase: shared_noise(config, scenario, sums, phase, ratio * noise_multiplier)
         for phase, ratio in entry.ratios(section).items()
     }
-    told = told_of_noise(entry, sums, noises, scenario.clients)
-    return RowPlan(name, config, scenario, told, None, storage, noises, bounded(config, name, sums.uploads))
+    told = told_of_noise(entry, bare, noises, scenario.clients)
+    strategy: Strategy = PersonSums(told) if persons else told
+    return RowPlan(name, config, scenario, strategy, None, storage, noises, bounded(config, name, sums.uploads))
 
 
 def _check_own(plan: RowPlan) -> None:
@@ -122,7 +142,7 @@ def calibrated_row(
 
     Raises:
         privacy.errors.BudgetUnreachable: no noise reaches the epsilon.
-        ConfigInvalid: DP-SGD cannot train the network, or the memory breaks a law.
+        ConfigInvalid: DP-SGD cannot train the network, the memory breaks a law, or people are too few for the noise.
     """
     row = config.section(name)
     loudest = build_row(config, scenario, name, 0.0 if row.noise == "none" else 1.0)
@@ -149,4 +169,6 @@ def calibrated_row(
 
     asked = accountant_of(config.privacy.accountant) if accountant is None else accountant
     multiplier = smallest_multiplier(histories, row.epsilon, delta, accountant=asked)
-    return build_row(config, scenario, name, multiplier), multiplier
+    calibrated = build_row(config, scenario, name, multiplier)
+    require_people(calibrated)
+    return calibrated, multiplier

@@ -69,6 +69,7 @@ def gradient_strategy(
             fisher_bits=t.fisher_bits,
         ),
         shared=row.noise == "shared",
+        persons=config.privacy.unit == "person",
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
         keep_moments=t.keep_moments,

@@ -69,6 +69,11 @@ class RowPlan:
         return self.training_rounds + ("close" in self.strategy.uploads)
 
     @property
+    def persons(self) -> bool:
+        """Whether the unit of the guarantee is a client with its whole stream, not an example."""
+        return self.config.privacy.unit == "person"
+
+    @property
     def channels(self) -> tuple[SideChannel, ...]:
         """What the strategy sends beside the sums; outside every guarantee."""
         return side_channels(self.strategy)
@@ -178,9 +183,17 @@ class RowPlan:
         return total
 
     def charges(self, slot: int, round: int) -> list[Charge]:
-        """Return what one round costs every cohort; written to the ledger before its noise is drawn."""
+        """Return what one round costs every cohort; written to the ledger before its noise is drawn.
+
+        For persons a cohort is a group of clients, charged for every round in which a member may bring anything by the
+        public calendar, whether or not it has anything and whether or not it drops out.
+        """
         found = []
         members = dict(zip(self.scenario.groups, range(self.scenario.clients), strict=True))
+        if self.persons:
+            here = [group for group, client in sorted(members.items()) if self.scenario.released(client, slot)]
+            events = self._current_events(round).items()
+            return [Charge(Cohort.of_clients(group), event, n) for group in here for event, n in events]
         for group, client in sorted(members.items()):
             for task in self.scenario.released(client, slot):
                 for fate in ("kept", "discarded") if self.memory else ("discarded",):

@@ -72,7 +72,7 @@ def check_memory(config: Config, scenario: Scenario, policy: MemoryPolicy | None
         ) from error
 
 
-def _kept(strategy: Strategy) -> list[StoredItem]:
+def kept_by(strategy: Strategy) -> list[StoredItem]:
     """Return what the strategy keeps on a device: its own arrays, and what the server sent but the round's weights."""
     sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
     own = {f"its own {name}": math.prod(shape) for name, shape in strategy.carried.items()}
@@ -101,7 +101,7 @@ def storage_of(
         held_places=scenario.most_waiting * scenario.largest_place,
         # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
         most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
-        kept=_kept(strategy) if strategy else (),
+        kept=kept_by(strategy) if strategy else (),
         examples=config.storage.budget_examples or None,
     )
     if memory is not None and memory.displaces_others and storage.chunks > 1:

@@ -11,7 +11,6 @@ from typing import Any
 
 from crypto.planning.assumptions import assumption
 from evaluation.files import atomic_write, write_json
-from evaluation.tasks import task_name
 from privacy import Ledger, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
@@ -20,6 +19,7 @@ from secure_fcl.engines.journals import SAME
 from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
+from secure_fcl.running import certificate_units as units
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
 from secure_fcl.running.certificate_engines import parts_of_engine
 from secure_fcl.running.certificate_norms import norms_of
@@ -53,7 +53,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         },
         "unit": parts.unit(plan, reading),
         "epsilon_of_one_reading": reading,
-        "relation": "add or remove one example of one client, within a public timetable",
+        "relation": units.relation(plan),
         "noise": plan.noise,
         "noise_multiplier": multiplier,
         "mechanism": parts.mechanism(plan),
@@ -76,7 +76,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "tolerated": parts.tolerated(plan),
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
-        "most_examples_of_one_person": plan.scenario.most_examples_of_one_client,
+        **units.of_persons(plan),
         "scenario_digest": plan.scenario.digest,
         "ledger_entries": len(ledger),
         "ledger_head": ledger.last_hash,
@@ -123,8 +123,7 @@ def _public(plan: RowPlan) -> list[str]:
         "label set, task calendar, number of clients, rounds, steps, sampling rates, denominators, bounds",
         "positions of the stream (which time slots exist and their order); whether a slot holds anything is private",
         "scaling of the inputs and features: public constants, chosen with the public data set's literature at hand",
-        f"largest stream of one client and task ({plan.scenario.largest_place} positions), most windows of a position "
-        f"({plan.scenario.units.windows_per_unit}): read off the data set and declared public",
+        units.largest_streams(plan),
     ]
     if plan.memory:
         facts.append(f"memory: {_memory(plan)}")
@@ -193,6 +192,7 @@ def _evaluation(plan: RowPlan) -> list[str]:
     found = [
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
+        *units.evaluated_persons(plan),
     ]
     if plan.scenario.together > 1:
         found.append(
@@ -337,8 +337,7 @@ def render(
         lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:
             epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"
-            where = f"{c['group']}, arrived in {task_name(c['arrival'])}, chunk {c['chunk']}, {c['fate']}"
-            lines.append(_line("cohort", f"{where}: {epsilon} [{'; '.join(c['events'])}]"))
+            lines.append(_line("cohort", f"{units.whereabouts(c)}: {epsilon} [{'; '.join(c['events'])}]"))
         lines.append("")
     for one in code:
         # Unbroken, so that a path or a digest can be searched for.

@@ -24,7 +24,7 @@ from secure_fcl.streams import Scenario, build_scenario
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
-    ("scenario", "dropout"), ("scenario", "dropout_step"),
+    ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
 )  # fmt: skip
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 

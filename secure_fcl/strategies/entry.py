@@ -52,6 +52,7 @@ class SumsNumbers:
         widest_slot: most classes that the calendar announces for one slot.
         examples: public bound on the examples of one chunk.
         noisy: whether noise is added inside the sums.
+        persons: whether the unit is a client, whose whole contribution is then brought to norm 1 by the row.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SumsNumbers:
     widest_slot: int
     examples: int
     noisy: bool
+    persons: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,10 @@ def bound(cells: Sequence[Cell], choice: Choice, say: Callable[[str], None] = la
             "private_selection: cells differ in [data], so that an example of one is none of another, and no epsilon "
             "is for both; choose among cells that read the same data in the same way"
         )
+    if len({cell.config.privacy.unit for cell in cells}) > 1:
+        raise ConfigInvalid(
+            "private_selection: cells differ in privacy.unit, so that no epsilon is for both; choose among those of one"
+        )
     for number, cell in enumerate(cells, 1):
         say(f"checking cell {number} of {len(cells)}")
         plan = _plan(cell, choice)
@@ -108,6 +112,11 @@ def _plan(cell: Cell, choice: Choice) -> RowPlan:
         raise ConfigInvalid(
             f"private_selection: cell {cell.label} repeats its noise, and every run needs fresh noise; set "
             "replay_noise = false"
+        )
+    if choice.score_noise is not None and config.privacy.unit == "person":
+        raise ConfigInvalid(
+            f"private_selection: cell {cell.label} has privacy.unit = 'person', and the score is charged for one test "
+            "example, not for all of a person's; declare the test data public, or set privacy.unit = 'example'"
         )
     ((plan, _),) = prepare(config).rows
     if choice.score_noise is not None and plan.own_models:

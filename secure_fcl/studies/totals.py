@@ -28,7 +28,8 @@ NOT_CHARGED = "which run is best was chosen by looking at all of them, and that 
 class Spending:
     """What one run may cost any example: the histories of which one is the worst, and the delta beside them.
 
-    `delta_used`: the part of delta that is no accountant's (overflow of memories, noise beyond its field).
+    `delta_used`: the part of delta that is no accountant's (overflow of memories, noise beyond its field). `unit`: of
+    the run's guarantee; where it is a person, read person for example.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Spending:
     delta: float
     delta_used: float
     histories: tuple[dict[Event, int], ...]
+    unit: str = "example"
 
     @property
     def private(self) -> bool:
@@ -118,7 +120,8 @@ def spending(folder: RunFolder) -> Spending | None:
         return None
     source = tree["data"].get("source", "catalogue")
     data = tree["data"]["name"] if source == "catalogue" else str(source)
-    return Spending(run=folder.path.name, data=data, delta=delta, delta_used=used, histories=worst)
+    unit = str(tree["privacy"].get("unit", "example"))
+    return Spending(run=folder.path.name, data=data, delta=delta, delta_used=used, histories=worst, unit=unit)
 
 
 def total(spendings: Sequence[Spending], added_later: bool = False) -> Total:
@@ -140,7 +143,8 @@ def total(spendings: Sequence[Spending], added_later: bool = False) -> Total:
 
 def _together(runs: Sequence[Spending], delta: float) -> float:
     left = delta - math.fsum(one.delta_used for one in runs)
-    if not runs or left <= 0.0:
+    # What is charged for an example bounds nothing for a person, nor the other way about.
+    if not runs or left <= 0.0 or len({one.unit for one in runs}) > 1:
         return math.inf if runs else 0.0
     if all(len(one.histories) == 1 for one in runs):
         events: Counter[Event] = Counter()

@@ -7,6 +7,7 @@ by one, and `rewrites.py` holds changes of the same places that change no behavi
 from choices import CHOICES
 from gdp_bugs import GAUSSIANS
 from norm_bugs import NORMS
+from person_bugs import PERSONS
 from planting import Change
 
 OWN, SHARED = "tests/laws/test_own_noise.py::test_", "tests/laws/test_shared_noise.py::test_"
@@ -597,4 +598,7 @@ UNCHARGED = (
     ),
 )
 
-BUGS = (*OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS, *GAUSSIANS)
+BUGS = (
+    *OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS, *GAUSSIANS,
+    *PERSONS,
+)  # fmt: skip

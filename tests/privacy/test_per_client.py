@@ -38,6 +38,33 @@ def test_the_norm_finds_the_quantile_of_the_updates(keyed) -> None:
     assert np.mean(seen[-50:]) == pytest.approx(np.quantile(sizes, 0.7), rel=0.12)
 
 
+def test_silent_clients_do_not_move_the_norm_that_the_others_come_to(keyed) -> None:
+    """As in Andrew et al. 2021, with most clients silent; a bit half-way for them let the norm grow without end."""
+    plan = ClientSum(
+        parties=100, max_dropouts=0, colluders=1, noise_multiplier=0.05, dimension=2, bit_weight=1.0, target=0.9,
+        rate=0.5,
+    )  # fmt: skip
+    sizes, random = np.random.default_rng(4).lognormal(0.0, 0.3, 20), keyed(5)
+    norm, seen = 0.3, []
+    for _ in range(200):
+        total = sum(plan.encode(np.array([s, 0.0]), norm, random) for s in sizes)
+        total = total + sum(plan.silent(random) for _ in range(80))
+        norm = plan.decode(total, norm)[1]
+        seen.append(norm)
+    assert np.mean(seen[-60:]) == pytest.approx(np.quantile(sizes, 0.9), rel=0.15)
+
+
+@pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
+def test_a_client_weighs_no_more_than_its_event_beside_its_own_silence(target: float, keyed) -> None:
+    plan = ClientSum(
+        parties=3, max_dropouts=0, colluders=1, noise_multiplier=1e-9, dimension=5, bits=30, bit_weight=0.7,
+        target=target,
+    )  # fmt: skip
+    silent = plan.silent(keyed(6))
+    for update in (np.full(5, 1e9), np.full(5, 0.4 / math.sqrt(5)), np.zeros(5)):
+        assert np.linalg.norm(plan.encode(update, 0.4, keyed(6)) - silent) <= plan.event.l2
+
+
 def test_one_client_weighs_at_most_the_joint_norm(keyed) -> None:
     """Largest update and either bit, before rounding and noise: the sensitivity that the event's L2 covers."""
     plan = ClientSum(

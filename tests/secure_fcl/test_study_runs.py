@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ def test_the_worst_history_of_every_run_counts() -> None:
     several = total([spent({GAUSSIAN: 3}, {other: 5}), spent({GAUSSIAN: 3})]).epsilon
     alone = best_epsilon({GAUSSIAN: 6}, 1e-5)[0]
     assert several >= alone
+
+
+def test_runs_for_persons_and_for_examples_do_not_add_up() -> None:
+    example, person = spent({GAUSSIAN: 3}), replace(spent({GAUSSIAN: 3}), unit="person")
+    assert math.isinf(total([example, person]).epsilon)
+    assert total([person, person]).epsilon == total([example, example]).epsilon < math.inf
 
 
 def test_a_run_without_noise_ends_every_guarantee() -> None:

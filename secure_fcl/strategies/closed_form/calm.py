@@ -27,6 +27,7 @@ from secure_fcl.strategies.base import (
     Contribution,
     DeviceView,
     Floats,
+    Ints,
     Phase,
     State,
     StepContext,
@@ -68,6 +69,8 @@ class Calm(SummedOnce):
         scale: integer steps per unit norm.
         noise: standard deviations of the noise in an entry of the sums of both exchanges, in units of the sensitivity;
             public. Both 0: none, and both releases are charged as non-private.
+        own_means: whether directions are from the client's own class means, not from the released ones, whose noise at
+            the strength that persons take would be most of a direction.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Calm(SummedOnce):
     examples: int
     scale: float
     noise: tuple[float, float]
+    own_means: bool = False
 
     @cached_property
     def dimension(self) -> int:
@@ -123,7 +127,10 @@ class Calm(SummedOnce):
         if step.phase == "train":
             found = self.features(view.current.x[mine])
             return Contribution({"sums": class_rows(found, labels, step.classes, self.widest_slot)})
-        centres = self._means(self._classes(state))[labels]
+        if self.own_means:
+            centres = _own_means(self.features(view.current.x[mine]), labels)
+        else:
+            centres = self._means(self._classes(state))[labels]
         scatter, copies = np.zeros((self.dimension, self.dimension)), 0
         for copy in self.variations(view.current.x[mine]):
             directions = _directions(self.features(copy) - centres)
@@ -183,6 +190,14 @@ def _directions(rows: Values) -> Values:
     return np.asarray(rows / np.where(norms > 0.0, norms, 1.0) * _SHRINK)
 
 
+def _own_means(rows: Values, labels: Ints) -> Values:
+    """Return for each row (n, d) the mean of those with its label, (n, d)."""
+    means = np.zeros_like(rows)
+    for label in np.unique(labels):
+        means[labels == label] = rows[labels == label].mean(axis=0)
+    return means
+
+
 class CalmSection(RefinedSection):
     """CALM, this toolkit's own: class sums, then the scatter of directions from the class means."""
 
@@ -198,6 +213,7 @@ def _calm(section: CalmSection, numbers: SumsNumbers) -> Calm:
         name=numbers.name, features=feature_map(section.features), variations=copies, shape=numbers.shape,
         classes=numbers.classes, widest_slot=numbers.widest_slot, examples=numbers.examples,
         scale=2.0**section.scale_bits, noise=(0.0, 0.0),
+        own_means=numbers.persons,
     )  # fmt: skip
 
 

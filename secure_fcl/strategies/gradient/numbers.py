@@ -52,6 +52,7 @@ class Numbers:
         count_noise: noise multiplier of a client's number of examples; 0: none.
         groups: the task of each class, where the test names it.
         keep_moments: whether a client's optimizer goes on at its next visit.
+        persons: whether the unit is a client: its sum is clipped as a whole, and `rates.current` is its own coin's.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Numbers:
     count_noise: float
     groups: tuple[int, ...] | None
     keep_moments: bool
+    persons: bool = False
 
     @cached_property
     def head(self) -> Head:

@@ -47,6 +47,8 @@ class GradientStrategy:
         last_from: the slot from which only the last layer is trained; None: never.
         examples: public bound on the examples of one chunk.
         keep_moments: whether a client's optimizer goes on at its next visit; its moments are then kept on the device.
+        persons: whether the unit is a client. It joins a round by one coin of its own, of the current rate, with all
+            of its current examples.
 
     Raises:
         ValueError: moments are to be kept where only the last layer is trained from some slot on.
@@ -66,6 +68,7 @@ class GradientStrategy:
     groups: tuple[int, ...] | None = None
     last_from: int | None = None
     keep_moments: bool = False
+    persons: bool = False
     once_per_chunk: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +101,7 @@ class GradientStrategy:
             count_noise=self.count_noise,
             groups=self.groups,
             keep_moments=self.keep_moments,
+            persons=self.persons,
         )
 
     @cached_property
@@ -187,7 +191,9 @@ class GradientStrategy:
             device = self.networks.torch_device
             return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra.to(device) if extra is not None else None)
 
-        strata = [stratum(view.current, self.rates.current), stratum(view.memory, self.rates.memory)]
+        # A client's one coin is tossed where its sum is made.
+        current = 1.0 if self.persons else self.rates.current
+        strata = [stratum(view.current, current), stratum(view.memory, self.rates.memory)]
         return self._sent.training.prepared(Visit(strata, coins), state, view)
 
     @property

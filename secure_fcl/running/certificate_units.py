@@ -1,0 +1,89 @@
+"""What a certificate says of its unit: an example, or a person as a client with its whole stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.tasks import task_name
+from secure_fcl.rows.persons import people_over_noise
+from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.strategies import GradientStrategy
+
+ONE_PERSON = (
+    "one client's whole stream over all tasks; a person is a client here, and one person on two clients is not covered"
+)
+
+
+def relation(plan: RowPlan) -> str:
+    """Return the neighbouring relation."""
+    if plan.persons:
+        return (
+            "one client's whole stream over all tasks is there, or that client is silent in every round, within a "
+            "public timetable; to put another stream in its place is two such steps"
+        )
+    return "add or remove one example of one client, within a public timetable"
+
+
+def sampling_of_persons(plan: RowPlan) -> str:
+    """Return how persons get into releases."""
+    always = "every client sends in every round, and a dropout counts as taking part"
+    if not isinstance(plan.strategy, GradientStrategy) or plan.strategy.q_current == 1.0:
+        return f"none: {always}"
+    return (
+        f"Poisson, each client by a private coin of its own: q={plan.strategy.q_current:g}, {plan.training_rounds} "
+        f"rounds a task; {always}, be it silence"
+    )
+
+
+def largest_streams(plan: RowPlan) -> str:
+    """Return what is taken as public of the sizes of streams."""
+    if plan.persons:
+        storage = plan.storage
+        return (
+            f"a device reads at most {storage.places_per_chunk} positions of a task, as many as its storage budget "
+            "holds, and leaves out the rest: a constant of the plan; no maximum of the data is used"
+        )
+    return (
+        f"largest stream of one client and task ({plan.scenario.largest_place} positions), most windows of a position "
+        f"({plan.scenario.units.windows_per_unit}): read off the data set and declared public"
+    )
+
+
+def evaluated_persons(plan: RowPlan) -> list[str]:
+    """Return what evaluation releases about the persons who trained; nothing where the unit is an example."""
+    if not plan.persons:
+        return []
+    if plan.config.scenario.partition != "natural":
+        return [
+            "test examples are dealt to clients by the public seed: they are nobody's who trained, if the data say so"
+        ]
+    return [
+        "accuracy on test windows of the very persons who trained: a release about these persons that is charged to "
+        "nobody and that epsilon does not cover"
+    ]
+
+
+def of_persons(plan: RowPlan) -> dict[str, Any]:
+    """Return the entries that only a person's certificate has, or what stands for them under the other unit."""
+    if not plan.persons:
+        return {"most_examples_of_one_person": plan.scenario.most_examples_of_one_client}
+    return {"people_over_noise": people_over_noise(plan)}
+
+
+def not_checked_of_persons(plan: RowPlan) -> list[str]:
+    """Return what of a person is not covered and what nobody looked at; nothing where the unit is an example."""
+    if not plan.persons:
+        return []
+    return [
+        "how long a device takes: one with a short stream, or a silent one, answers sooner, and epsilon does not cover "
+        "that",
+        "that clients are different persons, each on one client",
+    ]
+
+
+def whereabouts(cohort: Mapping[str, Any]) -> str:
+    """Return a cohort of a certificate in words."""
+    if cohort["fate"] == "whole":
+        return f"{cohort['group']}, each with its whole stream over all tasks"
+    return f"{cohort['group']}, arrived in {task_name(cohort['arrival'])}, chunk {cohort['chunk']}, {cohort['fate']}"

@@ -1,0 +1,87 @@
+"""Planted bugs of persons as the unit: `bugs.py` holds the others."""
+
+from planting import Change
+
+GRADIENT = "secure_fcl/strategies/gradient/uploads/gradient_sum.py"
+SUMS, PLAN = "secure_fcl/strategies/closed_form/persons.py", "secure_fcl/rows/row_plan.py"
+KEEPS = "tests/secure_fcl/strategies/closed_form/test_persons.py::test_whatever_a_client_holds_its_whole_vector_keeps"
+LEDGER = "tests/secure_fcl/rows/test_persons.py::test_a_ledger_is_the_composition_by_hand_over_all_tasks_of_a_person"
+ROWS = "tests/secure_fcl/rows/test_persons.py::test_"
+NORMED = "        return replace(made, parts=upload.split(of_unit_norm(upload.flatten(made.parts))))\n"
+
+PERSONS = (
+    Change(
+        name="a client that is not clipped",
+        file=SUMS,
+        old=NORMED,
+        new="        return replace(made, parts=upload.split(upload.flatten(made.parts)))\n",
+        tests=(f"{KEEPS}_the_bound[class_sums-train]",),
+        where="run",
+    ),
+    Change(
+        name="a client clipped part by part",
+        file=SUMS,
+        old=NORMED,
+        new="        return replace(\n"
+        "            made, parts={n: of_unit_norm(a.ravel()).reshape(a.shape) for n, a in made.parts.items()}\n"
+        "        )\n",
+        tests=(f"{KEEPS}_the_bound[slda-train]",),
+        where="run",
+    ),
+    Change(
+        name="a person charged once for two tasks",
+        file=PLAN,
+        old="if self.scenario.released(client, slot)]\n            events",
+        new="if self.scenario.released(client, slot) and not slot % 2]\n            events",
+        tests=(f"{LEDGER}[everybody in all tasks]",),
+        where="run",
+    ),
+    Change(
+        name="a latecomer charged as if it had been there",
+        file=PLAN,
+        old="if self.scenario.released(client, slot)]\n            events",
+        new="]\n            events",
+        tests=(f"{LEDGER}[latecomers]",),
+        where="run",
+    ),
+    Change(
+        name="noise for the entries that one example touches",
+        file=SUMS,
+        old="        sensitivity_entries=upload.length,\n",
+        new="        sensitivity_entries=1,\n",
+        tests=("tests/laws/test_persons.py::test_sums_of_persons[slda]",),
+        where="run",
+    ),
+    Change(
+        name="a retired person whose other tasks go on",
+        file="secure_fcl/engines/device.py",
+        old="        silent = self._plan.persons and bool(retired)\n",
+        new="        silent = False\n",
+        tests=(f"{ROWS}a_person_retires_as_a_whole_and_goes_on_sending_silence",),
+        where="run",
+    ),
+    Change(
+        name="the longest stream of one person in the plan",
+        file="secure_fcl/rows/persons.py",
+        old="    places = max(places, 1)\n",
+        new="    places = min(scenario.largest_place, max(places, 1))\n",
+        tests=(f"{ROWS}the_plan_does_not_change_with_the_longest_stream_of_one_person",),
+        where="run",
+    ),
+    Change(
+        name="a client's gradients clipped one by one alone",
+        file=GRADIENT,
+        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
+        new='yield Contribution({"gradient": own * float(joins)})',
+        tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[opacus]",),
+        where="run",
+    ),
+    Change(
+        name="a client in every round that is charged for some",
+        file=GRADIENT,
+        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
+        new='yield Contribution({"gradient": within(own, norm)})',
+        tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[stacked]",),
+        where="run",
+    ),
+)
