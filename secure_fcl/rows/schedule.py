@@ -49,7 +49,8 @@ class Held:
 
     Attributes:
         clients: in the federation.
-        examples: that one client meets in one slot: all that are planned, spread evenly.
+        examples: that one client meets in one slot: all that are planned, spread evenly; 1 where the unit is a person,
+            whose sum is clipped as a whole.
         linear: whether the network is logistic regression on features of norm at most 1.
         seen_once: whether an example is there for one round only.
         delta: of the guarantee.
@@ -64,10 +65,10 @@ class Held:
 
 def held_of(config: Config, scenario: Scenario) -> Held:
     """Return the public numbers of a scenario."""
-    t = config.training
+    t, persons = config.training, config.privacy.unit == "person"
     return Held(
         clients=scenario.clients,
-        examples=max(1.0, scenario.examples / (scenario.clients * scenario.slots)),
+        examples=1.0 if persons else max(1.0, scenario.examples / (scenario.clients * scenario.slots)),
         linear=t.features != "none" and t.model in ("auto", "softmax"),
         seen_once=scenario.seen_once,
         delta=config.privacy.delta,
@@ -131,7 +132,12 @@ def learning_rate(held: Held, section: GradientSection) -> float:
 
 
 def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
-    """Yield a sentence for every row that trains a network under more noise than it could learn from."""
+    """Yield a sentence for every row that trains a network under more noise than it could learn from.
+
+    Of examples alone: a plan for too few people is refused where its noise is calibrated.
+    """
+    if config.privacy.unit == "person":
+        return
     held = held_of(config, scenario)
     for name in config.rows:
         if not isinstance(entry_of(name), GradientEntry):
