@@ -167,7 +167,7 @@ def _equal_when_shared(config: Config, entries: Mapping[str, Entry]) -> dict[str
         if not isinstance(entry, GradientEntry) or entry.at_once:
             continue
         method = method_of(config, name, entry)
-        if method.mean == "none":
+        if method.own:
             continue
         weights = _shared_end(method)
         same = [earlier for earlier, other in ends if np.array_equal(weights, other)]

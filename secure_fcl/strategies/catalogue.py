@@ -7,7 +7,7 @@ from typing import Any
 
 from secure_fcl.strategies.closed_form import calm, class_sums, classifiers
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
-from secure_fcl.strategies.methods import averaging, distillation, glfc, plain, regularisation, replay
+from secure_fcl.strategies.methods import averaging, cfed, distillation, glfc, plain, regularisation, replay
 
 Entry = GradientEntry[Any] | SumsEntry[Any]
 
@@ -22,6 +22,7 @@ ENTRIES: Mapping[str, Entry] = {
     "fedssi": regularisation.fedssi,
     "fedlwf": distillation.fedlwf,
     "flwf2t": distillation.flwf2t,
+    "cfed": cfed.cfed,
     "derpp": replay.derpp,
     "fedagem": replay.fedagem,
     "glfc": glfc.glfc,

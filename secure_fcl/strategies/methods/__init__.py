@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secure_fcl.strategies.methods.averaging import Alone, Weighted
+from secure_fcl.strategies.methods.cfed import Cfed
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
 from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods.regularisation import (
@@ -17,6 +18,7 @@ from secure_fcl.strategies.methods.replay import AveragedGradientMemory, DarkRep
 __all__ = [
     "Alone",
     "AveragedGradientMemory",
+    "Cfed",
     "Curvature",
     "DarkReplay",
     "ElasticWeights",

@@ -10,6 +10,7 @@ from secure_fcl.strategies.course import Course, play
 from secure_fcl.strategies.methods import (
     Alone,
     AveragedGradientMemory,
+    Cfed,
     Curvature,
     DarkReplay,
     ElasticWeights,
@@ -35,6 +36,7 @@ METHODS: dict[str, Method] = {
     "fedssi": SurrogateIntelligence(strength=5.0),
     "fedlwf": LwF(weight=5.0),
     "flwf2t": TwoTeachers(),
+    "cfed": Cfed(review=0.5),
     "derpp": DarkReplay(),
     "fedagem": AveragedGradientMemory(),
 }

@@ -24,6 +24,7 @@ from secure_fcl.strategies import (
 )
 from secure_fcl.strategies.methods import (
     AveragedGradientMemory,
+    Cfed,
     Curvature,
     DarkReplay,
     ElasticWeights,
@@ -76,6 +77,7 @@ METHODS = {
     "fedssi": SurrogateIntelligence(),
     "fedlwf": LwF(),
     "flwf2t": TwoTeachers(),
+    "cfed": Cfed(review=0.5),
     "derpp": DarkReplay(),
     "fedagem": AveragedGradientMemory(),
 }

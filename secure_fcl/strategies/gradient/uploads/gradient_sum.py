@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from privacy import Event
-from secure_fcl.strategies.base import Contribution, DeviceView, State, Stratum
+from secure_fcl.strategies.base import Contribution, DeviceView, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.gradient.networks import Visit
@@ -79,7 +79,9 @@ class GradientSumUpload:
         for visit, own in zip(round.visits, sums, strict=True):
             yield Contribution({"gradient": own, **{each.name: each.fill(round, visit) for each in self._beside}})
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the weights after one step with the noisy mean gradient, and what else the method learns."""
         n = self.numbers
         before = state["weights"].astype(np.float64)
