@@ -7,7 +7,7 @@ from typing import Any
 
 from secure_fcl.strategies.closed_form import calm, class_sums, classifiers
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
-from secure_fcl.strategies.methods import averaging, cfed, distillation, glfc, plain, regularisation, replay
+from secure_fcl.strategies.methods import averaging, cfed, distillation, fedweit, glfc, plain, regularisation, replay
 
 Entry = GradientEntry[Any] | SumsEntry[Any]
 
@@ -27,6 +27,8 @@ ENTRIES: Mapping[str, Entry] = {
     "fedagem": replay.fedagem,
     "glfc": glfc.glfc,
     "glfc_safe": glfc.glfc_safe,
+    "fedweit": fedweit.fedweit,
+    "fedweit_safe": fedweit.fedweit_safe,
     "joint": plain.joint,
     "local_only": averaging.local_only,
     "class_sums": class_sums.class_sums,

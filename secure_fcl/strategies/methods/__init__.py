@@ -5,6 +5,7 @@ from __future__ import annotations
 from secure_fcl.strategies.methods.averaging import Alone, Weighted
 from secure_fcl.strategies.methods.cfed import Cfed
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
+from secure_fcl.strategies.methods.fedweit import FedWeit, FedWeitWithTransfer
 from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy
 from secure_fcl.strategies.methods.regularisation import (
     Curvature,
@@ -22,6 +23,8 @@ __all__ = [
     "Curvature",
     "DarkReplay",
     "ElasticWeights",
+    "FedWeit",
+    "FedWeitWithTransfer",
     "Glfc",
     "GlfcWithProxy",
     "LwF",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -21,7 +21,7 @@ from secure_fcl.strategies import (
     StepContext,
     Strategy,
 )
-from secure_fcl.strategies.base import Floats
+from secure_fcl.strategies.base import Floats, Ints
 from secure_fcl.strategies.course import Course, play
 
 SHAPE, CLIENTS = (1, 8, 8), 5
@@ -83,3 +83,40 @@ def ends(method: Method, rounds: int = 6, skewed: bool = False, **numbers: objec
     """Return the accuracies on both tasks after the second one."""
     made = strategy_of(method, **numbers)  # type: ignore[arg-type]
     return accuracies(made, play(made, course(made, rounds, skewed))[0])
+
+
+def renamed(y: Ints, client: int, groups: int) -> Ints:
+    """Return labels as a client names them: client `k` counts a task's five classes from `k % groups` on."""
+    return y // 5 * 5 + (y % 5 + client % groups) % 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PersonalCourse(DigitsCourse):
+    """Clients of several groups that name the classes of a task differently, so that no common model is right."""
+
+    groups: int = 1
+    count: int = 40
+
+    def view(self, strategy: Strategy, client: int, step: StepContext, carried: Mapping[str, Floats]) -> DeviceView:
+        found = super().view(strategy, client, step, carried)
+        y = renamed(found.current.y, client, self.groups)[: self.count]
+        return replace(found, current=Examples(found.current.x[: self.count], y))
+
+
+def personal_course(strategy: Strategy, rounds: int, groups: int) -> PersonalCourse:
+    steps = Course.of_two_tasks(SHAPE, 10, strategy, rounds).steps
+    return PersonalCourse(shape=SHAPE, classes=10, steps=steps, clients=CLIENTS, memory=0, groups=groups)
+
+
+def personal_accuracy(method: Method, groups: int, rounds: int = 10) -> float:
+    """Return the mean share of test digits right by each client's own naming, the task being named, of both tasks."""
+    made = strategy_of(method, groups=(0,) * 5 + (1,) * 5)
+    state, carried = play(made, personal_course(made, rounds, groups))
+    found = []
+    for client, own in enumerate(carried):
+        mine = method.personal(state, own["own"]) if method.own else state
+        for classes in (tuple(range(5)), tuple(range(5, 10))):
+            test = examples(False, classes)
+            inside = np.where(np.isin(np.arange(10), classes), made.scores(mine, test.x), -np.inf)
+            found.append(float((inside.argmax(axis=1) == renamed(test.y, client, groups)).mean()))
+    return float(np.mean(found))
