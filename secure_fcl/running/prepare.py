@@ -28,7 +28,7 @@ _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"),
 )  # fmt: skip
-_YOUNGER_STRATEGIES = ("cfed", "fedweit", "fedweit_safe")
+_YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 
 

@@ -7,6 +7,7 @@ from secure_fcl.strategies.methods.cfed import Cfed
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
 from secure_fcl.strategies.methods.fedweit import FedWeit, FedWeitWithTransfer
 from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy
+from secure_fcl.strategies.methods.not_true import NotTrue
 from secure_fcl.strategies.methods.regularisation import (
     Curvature,
     ElasticWeights,
@@ -15,6 +16,7 @@ from secure_fcl.strategies.methods.regularisation import (
     SynapticIntelligence,
 )
 from secure_fcl.strategies.methods.replay import AveragedGradientMemory, DarkReplay
+from secure_fcl.strategies.methods.scaffold import Scaffold
 
 __all__ = [
     "Alone",
@@ -28,7 +30,9 @@ __all__ = [
     "Glfc",
     "GlfcWithProxy",
     "LwF",
+    "NotTrue",
     "Proximal",
+    "Scaffold",
     "SurrogateIntelligence",
     "SynapticIntelligence",
     "TwoTeachers",

@@ -144,7 +144,7 @@ def test_what_it_charges_is_what_fine_tuning_does(make: Make) -> None:
 @pytest.mark.parametrize("changed", [{"momentum": 0.5}, {"optimizer": "adam"}])
 def test_another_optimizer_is_refused(make: Make, changed: dict[str, Any]) -> None:
     s = make(FedWeit())
-    with pytest.raises(ConfigInvalid, match="by plain SGD on the device: set training.optimizer = 'sgd'"):
+    with pytest.raises(ConfigInvalid, match=r"by plain SGD on the device: set training\.optimizer = 'sgd'"):
         _ = replace(s, dpsgd=replace(s.dpsgd, **changed)).uploads
 
 
@@ -165,6 +165,7 @@ def test_the_channel_is_refused_under_protection(tiny_scenario: Scenario, make_c
     assert safe[1] == pytest.approx(multiplier, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_audit_reads_off_the_channel_who_held_which_class(
     run_tiny: Callable[..., Any], make_config: Callable[..., Config]
 ) -> None:
