@@ -217,7 +217,7 @@ class FactoredVisits:
             yield Made(update, None, {"own": self._layout.write(each.ended())})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskWeights:
     """The channel of FedWeIT: each client's sparse weights of its last task, sent to all others by the server.
 
