@@ -27,7 +27,6 @@ from secure_fcl.running.fitting import REPORT, require_fitting
 from secure_fcl.running.kept_noise import row_as_begun
 from secure_fcl.strategies import GradientStrategy, State, Strategy
 from secure_fcl.strategies.entry import GradientEntry
-from secure_fcl.strategies.gradient.method import own_or
 from secure_fcl.strategies.gradient.models import logits
 from secure_fcl.streams import Scenario, as_shown, build_scenario
 
@@ -176,7 +175,7 @@ class RunModel(torch.nn.Module):
 def has_own_models(config: Config, row: str) -> bool:
     """Return whether every client has its own model of a row, and there is no common one."""
     entry = entry_of(row)
-    return isinstance(entry, GradientEntry) and method_of(config, row, entry).mean == "none"
+    return isinstance(entry, GradientEntry) and method_of(config, row, entry).own
 
 
 def trained_model(folder: RunFolder, strategy: str, after_task: int | None, client: int | None) -> RunModel:
@@ -259,4 +258,4 @@ def _own(folder: RunFolder, plan: RowPlan, slot: int, state: State, client: int 
             f"client = {client}: every client has its own model of {plan.name}; say whose: 0 to {clients - 1}"
         )
     path = folder.path / SIMULATION / f"devices-{file_stem(plan.name)}-closed-{slot}.npz"
-    return {**state, "weights": own_or(state["weights"], load_arrays(path)[f"own own-{client}"])}
+    return plan.personal(state, load_arrays(path)[f"own own-{client}"])

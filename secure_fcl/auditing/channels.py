@@ -54,19 +54,20 @@ def play_channels(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, .
 def _declared(world: AuditWorld) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Return one finding per side channel that the strategy declares: which client holds which class?
 
-    A world of the game is one client and one class announced for a slot; its secret is whether the client trains on
-    the class then. The adversary looks at the size of what the client sent for it.
+    A world of the game is one client and one class announced for the slot that a message speaks of; its secret is
+    whether the client trains on the class then. The adversary looks at the size of what the client sent for it.
     """
     findings, missing = [], []
     plan = world.plan
     for channel in plan.channels:
         sizes, secrets = [], []
-        for slot in range(plan.scenario.slots):
+        for slot in range(channel.lag, plan.scenario.slots):
+            told = slot - channel.lag
             sent = load_arrays(disclosures_path(world.folder.path, plan.name, slot))[channel.name]
             for row, name in zip(sent, plan.clients_in(slot), strict=True):
-                held = _first_labels(world, int(name.removeprefix("client")), slot)
-                for label in plan.scenario.slot_classes(slot):
-                    sizes.append(float(np.abs(row[label]).max()))
+                held, loudness = _first_labels(world, int(name.removeprefix("client")), told), channel.loudness(row)
+                for label in plan.scenario.slot_classes(told):
+                    sizes.append(float(loudness[label]))
                     secrets.append(label in held)
         features = np.log1p(np.array(sizes)[:, None])
         seed = public_seed(plan.config.seed, "channel", channel.name) % 2**32

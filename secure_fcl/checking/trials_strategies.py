@@ -72,7 +72,7 @@ def _of_method(asked: Asked, method: Method) -> Mapping[str, GradientStrategy]:
         )
 
     places = {"local noise": made(False)}
-    return places if method.mean == "none" else places | {"shared noise": made(True)}
+    return places if method.own else places | {"shared noise": made(True)}
 
 
 def _trials(asked: Asked, strategy: Strategy, place: str) -> Iterator[Trial]:

@@ -82,7 +82,12 @@ def outside_references(tree: Mapping[str, Any]) -> tuple[str, ...]:
         section("data").get("source"),
         section("privacy").get("accountant"),
         *rows,
-        *(section(row).get("features") for row in rows if isinstance(row, str) and not names_code(row)),
+        *(
+            section(row).get(key)
+            for key in ("features", "public")
+            for row in rows
+            if isinstance(row, str) and not names_code(row)
+        ),
         section("attacks").get("row"),
         model if isinstance(model, str) and is_own(model) else None,
         section("memory").get("policy"),

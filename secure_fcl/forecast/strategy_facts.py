@@ -21,6 +21,7 @@ from secure_fcl.strategies import GradientStrategy, Method, Networks, Plain, Rat
 from secure_fcl.strategies.catalogue import CHANNELS, ENTRIES, Entry
 from secure_fcl.strategies.course import Course, play
 from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.uploads.choice import SendsOwn
 from secure_fcl.strategies.section import NoisePlace
 from secure_fcl.streams import Scenario, build_scenario
 
@@ -42,7 +43,8 @@ class FactSheet:
         releases: charges of an example in the task it arrives in, by round's purpose and number of rounds.
         releases_kept: charges of an example that is kept, in every later task; 0 without a memory.
         extra_releases: releases beyond those of fine-tuning (of replay, with a memory); None where there are no steps.
-        terms: where what it adds acts: in the loss of an example, after the noise, in the server's use of sums.
+        terms: where what it adds acts: in the loss of an example, after the noise, in the server's use of sums, in
+            uploads of its own.
         kept_bytes: on a device between rounds, beside examples and keys.
         memory_examples: capacity of its replay memory; 0: none.
         task_identity: whether a prediction needs to be told the task.
@@ -150,7 +152,8 @@ def _terms(plan: RowPlan) -> tuple[str, ...]:
         return ("sums",)
     method: Any = type(plan.strategy.method)
     places = {"loss": "loss of an example", "after": "after the noise", "absorb": "server's use of sums"}
-    return tuple(said for name, said in places.items() if getattr(method, name) is not getattr(Plain, name))
+    found = [said for name, said in places.items() if getattr(method, name) is not getattr(Plain, name)]
+    return (*found, "uploads of its own") if isinstance(plan.strategy.method, SendsOwn) else tuple(found)
 
 
 def _first_sentence(plan: RowPlan) -> str:
@@ -167,7 +170,7 @@ def _equal_when_shared(config: Config, entries: Mapping[str, Entry]) -> dict[str
         if not isinstance(entry, GradientEntry) or entry.at_once:
             continue
         method = method_of(config, name, entry)
-        if method.mean == "none":
+        if method.own:
             continue
         weights = _shared_end(method)
         same = [earlier for earlier, other in ends if np.array_equal(weights, other)]

@@ -12,7 +12,7 @@ from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.names import entry_of
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.closed_form import sums_section, sums_strategy, told_of_noise
-from secure_fcl.rows.gradient import gradient_strategy, method_of
+from secure_fcl.rows.gradient import gradient_strategy, method_of, public_of
 from secure_fcl.rows.noise import SumNoise, distributed_noise, shared_noise
 from secure_fcl.rows.norms import bounded
 from secure_fcl.rows.persons import (
@@ -58,19 +58,20 @@ def gradient_row(
     if persons:
         check_persons(config, scenario, name)
         check_trained_for_persons(config, name, method, entry.at_once)
+    public = public_of(config, scenario, name, method)
     scenario = scenario.described(config.training.features)
     if entry.at_once:
         scenario = all_at_once(scenario)
     memory = memory_of(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
-    unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, examples=1)
+    unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, 1, public)
     storage = (
         storage_of_persons(config, scenario, kept_by(unbounded))
         if persons
         else storage_of(config, scenario, memory, unbounded)
     )
     strategy = gradient_strategy(
-        config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released
+        config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released, public
     )
     refuse_channels(config, strategy)
     wires = bounded(config, name, strategy.uploads, training_wires(config, strategy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from privacy import DpSgdPlan
@@ -9,9 +10,10 @@ from secure_fcl.config import Config, Training
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Rates
 from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.public_inputs import PublicInputs, public_inputs
 from secure_fcl.strategies.methods.averaging import WeightedSection
 from secure_fcl.strategies.section import GradientSection
-from secure_fcl.streams import Scenario
+from secure_fcl.streams import Scenario, as_shown
 
 
 def method_of(config: Config, name: str, entry: GradientEntry[Any]) -> Method:
@@ -37,9 +39,23 @@ def gradient_section(config: Config, name: str) -> GradientSection:
     return section
 
 
+def public_of(config: Config, scenario: Scenario, name: str, method: Method) -> PublicInputs | None:
+    """Return the public inputs of a row, as its networks are shown inputs; None where it reads none.
+
+    Raises:
+        ConfigInvalid: as `public_inputs`.
+    """
+    if not method.public:
+        return None
+    section: Any = config.section(name)
+    found = public_inputs(f"{name}.public", section.public, scenario.data.shape, config.seed, section.made_up)
+    return replace(found, x=as_shown(found.raw, config.training.features))
+
+
 def gradient_strategy(
-    config: Config, scenario: Scenario, name: str, method: Method, noise_multiplier: float, examples: int
-) -> GradientStrategy:
+    config: Config, scenario: Scenario, name: str, method: Method, noise_multiplier: float, examples: int,
+    public: PublicInputs | None = None,
+) -> GradientStrategy:  # fmt: skip
     """Return the strategy of a row that trains a network by a method; `examples` bounds those of one chunk."""
     t, row = config.training, gradient_section(config, name)
     return GradientStrategy(
@@ -73,6 +89,8 @@ def gradient_strategy(
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
         keep_moments=t.keep_moments,
+        public=public,
+        slots=scenario.slots,
         fisher_noise=t.fisher_noise * noise_multiplier,
         count_noise=row.count_noise * noise_multiplier if isinstance(row, WeightedSection) else 0.0,
     )

@@ -26,7 +26,8 @@ from secure_fcl.memory import (
 )
 from secure_fcl.rows.noise import SumNoise, event_inside
 from secure_fcl.rows.norms import noise_norm_bound
-from secure_fcl.strategies import GradientStrategy, Phase, StepContext, Strategy, Stratum
+from secure_fcl.strategies import GradientStrategy, Phase, State, StepContext, Strategy, Stratum
+from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Absences, Absent, Scenario
 
@@ -81,7 +82,11 @@ class RowPlan:
     @property
     def own_models(self) -> bool:
         """Whether every client has a model of its own, kept as the device's array "own", and there is no common one."""
-        return isinstance(self.strategy, GradientStrategy) and self.strategy.method.mean == "none"
+        return isinstance(self.strategy, GradientStrategy) and self.strategy.method.own
+
+    def personal(self, state: State, own: Floats) -> State:
+        """Return the state that one client's own model predicts by, from its array "own"."""
+        return self.strategy.method.personal(state, own) if isinstance(self.strategy, GradientStrategy) else state
 
     @property
     def keeps(self) -> bool:

@@ -20,7 +20,7 @@ from secure_fcl.memory import (
     threshold_memory,
 )
 from secure_fcl.references import file_of, names_code
-from secure_fcl.strategies import Strategy
+from secure_fcl.strategies import GradientStrategy, Strategy
 from secure_fcl.strategies.side_channels import side_channels
 from secure_fcl.streams import Scenario
 
@@ -77,6 +77,8 @@ def kept_by(strategy: Strategy) -> list[StoredItem]:
     sent = {f"the server's {name}": array.size for name, array in strategy.initial().items() if name != "weights"}
     own = {f"its own {name}": math.prod(shape) for name, shape in strategy.carried.items()}
     found = [StoredItem(name, 4 * size) for name, size in (sent | own).items()]
+    if isinstance(strategy, GradientStrategy) and strategy.public is not None and strategy.public.held:
+        found.append(StoredItem("public inputs", strategy.public.kept_bytes))
     if strategy.columns:
         found.append(StoredItem("outputs stored with the memory", 4 * strategy.columns, per_memory_example=True))
     return found

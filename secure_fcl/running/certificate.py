@@ -130,6 +130,7 @@ def _public(plan: RowPlan) -> list[str]:
     if plan.config.scenario.partition == "pathological":
         facts.append("which classes a client may hold: dealt by the public seed")
     facts += parts.of_own_network(plan)
+    facts += parts.of_public_inputs(plan)
     if not plan.scenario.dates.present.all():
         facts.append("which clients join and leave, and when")
     if plan.scenario.drift.course != "none":

@@ -107,6 +107,19 @@ def of_own_network(plan: RowPlan) -> list[str]:
     ]
 
 
+def of_public_inputs(plan: RowPlan) -> list[str]:
+    """Return what public inputs a row reads, and where they are from."""
+    public = plan.strategy.public if isinstance(plan.strategy, GradientStrategy) else None
+    if public is None:
+        return []
+    if not public.held:
+        return [f"{len(public.x)} made-up public inputs: their shape and the seed decide them, no example does"]
+    return [
+        f"{len(public.x)} public inputs, in clear on every device: none is a training or test example as it stands, "
+        "compared where examples were at hand; that they are nobody's private data is the word of whoever named them"
+    ]
+
+
 def own_memory(memory: OwnMemory) -> str:
     """Return whose word it is that a memory of the user's own is private, and what was done to refute it."""
     if not memory.private:

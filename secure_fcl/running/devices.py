@@ -22,7 +22,6 @@ from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
 from secure_fcl.strategies import State, StepContext
-from secure_fcl.strategies.gradient.method import own_or
 
 
 class Devices:
@@ -140,7 +139,7 @@ class Devices:
         """
         if not self._plan.own_models or self._lab is None:
             return [state]
-        return [{**state, "weights": own_or(state["weights"], own["own"])} for own in self._lab.own().values()]
+        return [self._plan.personal(state, own["own"]) for own in self._lab.own().values()]
 
     def _tell(self, ask: Ask) -> None:
         for answer in self._asked(ask):

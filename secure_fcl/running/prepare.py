@@ -19,6 +19,9 @@ from secure_fcl.features.own import own_features
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import with_schedule
+from secure_fcl.strategies import GradientStrategy
+from secure_fcl.strategies.catalogue import ENTRIES
+from secure_fcl.strategies.gradient.public_inputs import refuse_overlap
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Keys that are younger than recorded runs, whose noise must stay what it was: left out of its key at their defaults.
@@ -26,6 +29,7 @@ _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
 )  # fmt: skip
+_YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 
 
@@ -59,6 +63,9 @@ class Prepared:
             held = getattr(self.config, name)
             if getattr(held, key) == type(held).model_fields[key].default:
                 del settings[name][key]
+        for name in _YOUNGER_STRATEGIES:
+            if self.config.section(name) == ENTRIES[name].section:
+                del settings[name]
         for section in settings.values():
             for key in _YOUNGER_OF_STRATEGIES if isinstance(section, dict) else ():
                 if section.get(key) == 0.0:
@@ -117,6 +124,7 @@ def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
     _check_view(config, rows)
     for plan, _ in rows:
         _warn_of_features(plan)
+        _refuse_known_inputs(plan, scenario)
         for slot in range(plan.scenario.slots):
             if slot == 0 or plan.clients_in(slot) != plan.clients_in(slot - 1):
                 check(plan.secure_plan(slot), config.identities, config.server, everybody=config.engine == "local")
@@ -134,6 +142,13 @@ def _check_view(config: Config, rows: tuple[tuple[RowPlan, float], ...]) -> None
                 f"attacks.client = {wanted.client} is away from the first round by scenario.dropout = "
                 f"{config.scenario.dropout:g}, so there is no update to view; set attacks.client = {there}"
             )
+
+
+def _refuse_known_inputs(plan: RowPlan, scenario: Scenario) -> None:
+    """Hold public inputs to be no examples, of those at hand: all in a simulation, the test set at a server."""
+    public = plan.strategy.public if isinstance(plan.strategy, GradientStrategy) else None
+    if public is not None and public.held:
+        refuse_overlap(f"{plan.name}.public", public, scenario.data.x, scenario.data.windows_per_reading)
 
 
 def _warn_of_features(plan: RowPlan) -> None:

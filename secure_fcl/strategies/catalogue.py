@@ -7,7 +7,18 @@ from typing import Any
 
 from secure_fcl.strategies.closed_form import calm, class_sums, classifiers
 from secure_fcl.strategies.entry import GradientEntry, SumsEntry
-from secure_fcl.strategies.methods import averaging, distillation, glfc, plain, regularisation, replay
+from secure_fcl.strategies.methods import (
+    averaging,
+    cfed,
+    distillation,
+    fedweit,
+    glfc,
+    not_true,
+    plain,
+    regularisation,
+    replay,
+    scaffold,
+)  # fmt: skip
 
 Entry = GradientEntry[Any] | SumsEntry[Any]
 
@@ -16,16 +27,21 @@ ENTRIES: Mapping[str, Entry] = {
     "replay": plain.replay,
     "fedavg": averaging.fedavg,
     "fedprox": regularisation.fedprox,
+    "scaffold": scaffold.scaffold,
     "fedewc": regularisation.fedewc,
     "fedcurv": regularisation.fedcurv,
     "fedsi": regularisation.fedsi,
     "fedssi": regularisation.fedssi,
     "fedlwf": distillation.fedlwf,
     "flwf2t": distillation.flwf2t,
+    "fedntd": not_true.fedntd,
+    "cfed": cfed.cfed,
     "derpp": replay.derpp,
     "fedagem": replay.fedagem,
     "glfc": glfc.glfc,
     "glfc_safe": glfc.glfc_safe,
+    "fedweit": fedweit.fedweit,
+    "fedweit_safe": fedweit.fedweit_safe,
     "joint": plain.joint,
     "local_only": averaging.local_only,
     "class_sums": class_sums.class_sums,

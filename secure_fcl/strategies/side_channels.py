@@ -7,9 +7,11 @@ that is a side channel, of a type of its own, so that it can neither be summed b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
 
@@ -22,16 +24,27 @@ class SideChannel:
         name: as the configuration's `side_channels` has it.
         what: what the array is, for the certificate.
         shape: of one client's array, float32.
+        lag: how many slots back the array speaks of.
+        of_classes: how loud one client's array is about each class, (classes,), for the audit; None: its first axis
+            has an entry for each class.
     """
 
     name: str
     what: str
     shape: tuple[int, ...]
+    lag: int = 0
+    of_classes: Callable[[Floats], Floats] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of one client's message."""
         return 4 * math.prod(self.shape)
+
+    def loudness(self, sent: Floats) -> Floats:
+        """Return the largest size of what one client's array says of each class, (classes,)."""
+        if self.of_classes is not None:
+            return self.of_classes(sent)
+        return np.asarray(np.abs(sent).reshape(len(sent), -1).max(axis=1))
 
 
 Disclosed = Mapping[str, Floats]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from privacy import AfterNoise, ExampleLoss
-from secure_fcl.strategies.base import Examples, Floats, State, StepContext
+from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.networks import Networks
 from secure_fcl.strategies.side_channels import SideChannel
+
+if TYPE_CHECKING:
+    import torch
 
 Mean = Literal["uniform", "weighted", "none"]
 """What the server makes of the clients' updates.
@@ -39,8 +42,8 @@ class Channel(Protocol):
     def declared(self, networks: Networks) -> SideChannel:
         """Return its declaration."""
 
-    def disclose(self, networks: Networks, weights: Floats, examples: Examples) -> Floats:
-        """Return what one client sends of its current examples."""
+    def disclose(self, networks: Networks, weights: Floats, view: DeviceView, step: StepContext) -> Floats:
+        """Return what one client sends of what it may read."""
 
     def informed(self, networks: Networks, state: State, step: StepContext, disclosed: Floats) -> State:
         """Return the method's public arrays when the server has read (clients, *shape)."""
@@ -87,6 +90,14 @@ class Method(Protocol):
         """What it sends beside the sums, if anything."""
 
     @property
+    def own(self) -> bool:
+        """Whether every client has a model of its own, made of its array "own", and there is no common one."""
+
+    @property
+    def public(self) -> bool:
+        """Whether it reads the run's public unlabelled inputs, which everybody holds."""
+
+    @property
     def surrogate(self) -> bool:
         """Whether a client trains a second network of its own in every round, kept as its array "surrogate".
 
@@ -123,6 +134,15 @@ class Method(Protocol):
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """Return its public arrays after a round."""
 
+    def personal(self, state: State, own: Floats) -> State:
+        """Return the state that a client's own model predicts by, from its array "own"; for `own` alone."""
+
+    def scores(self, networks: Networks, state: State, x: Floats) -> Floats:
+        """Return class scores (n, classes) of inputs."""
+
+    def network(self, networks: Networks, state: State) -> torch.nn.Module:
+        """Return a fresh network that gives these scores, frozen weights as buffers."""
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -138,6 +158,8 @@ class Plain:
     beside: frozenset[Beside] = frozenset()
     mean: Mean = "uniform"
     channel: Channel | None = None
+    own: bool = False
+    public: bool = False
     surrogate: bool = False
 
     def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
@@ -179,6 +201,18 @@ class Plain:
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """See `Method.absorb`."""
         return {name: array for name, array in state.items() if name != "weights"}
+
+    def personal(self, state: State, own: Floats) -> State:
+        """See `Method.personal`."""
+        return {**state, "weights": own_or(state["weights"], own)}
+
+    def scores(self, networks: Networks, state: State, x: Floats) -> Floats:
+        """See `Method.scores`."""
+        return networks.outputs(state["weights"], x)
+
+    def network(self, networks: Networks, state: State) -> torch.nn.Module:
+        """See `Method.network`."""
+        return networks.loaded(state["weights"])
 
 
 def own_or(common: Floats, own: Floats) -> Floats:

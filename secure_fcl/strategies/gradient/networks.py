@@ -14,7 +14,7 @@ from privacy import AfterNoise, DpSgdPlan, DpSgdTrainer, ExampleLoss, RandomByte
 from privacy.distributed import ClippedGradients
 from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.gradient.last_split import Split, split_at_last
-from secure_fcl.strategies.gradient.models import build_model, is_own, load_vector, logits, to_vector
+from secure_fcl.strategies.gradient.models import build_model, is_own, load_vector, logits, to_vector, without_frozen
 from secure_fcl.strategies.gradient.own_models import own_network
 
 if TYPE_CHECKING:
@@ -126,6 +126,12 @@ class Networks:
     def initial(self) -> Floats:
         """The public initial weights, float32 (P,)."""
         return to_vector(self.fresh())
+
+    def loaded(self, weights: Floats) -> torch.nn.Module:
+        """Return a fresh network with these weights, frozen ones as buffers."""
+        model = self.fresh()
+        load_vector(model, weights)
+        return without_frozen(model)
 
     def outputs(self, weights: Floats, x: Floats) -> Floats:
         """Return the outputs (n, classes) of a network with these weights."""

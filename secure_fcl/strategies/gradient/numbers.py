@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from privacy import DpSgdPlan
+from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Method
 from secure_fcl.strategies.gradient.networks import Networks
+from secure_fcl.strategies.gradient.public_inputs import PublicInputs, made_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,9 @@ class Numbers:
         count_noise: noise multiplier of a client's number of examples; 0: none.
         groups: the task of each class, where the test names it.
         keep_moments: whether a client's optimizer goes on at its next visit.
+        given: the run's public inputs; None: made up.
+        slots: of the calendar.
+        last_from: the slot from which only the last layer is trained; None: never.
         persons: whether the unit is a client: its sum is clipped as a whole, and `rates.current` is its own coin's.
     """
 
@@ -67,7 +72,19 @@ class Numbers:
     count_noise: float
     groups: tuple[int, ...] | None
     keep_moments: bool
+    given: PublicInputs | None
+    slots: int
+    last_from: int | None
     persons: bool = False
+
+    @cached_property
+    def public(self) -> Floats:
+        """The public inputs as networks see them, float32 (n, *shape)."""
+        return (self.given or made_up(self.networks.shape, seed=self.networks.seed)).x
+
+    def frozen(self, slot: int) -> int:
+        """Return how many weights, from the first, are not trained in a slot."""
+        return self.networks.frozen if self.last_from is not None and slot >= self.last_from else 0
 
     @cached_property
     def head(self) -> Head:

@@ -24,9 +24,9 @@ from secure_fcl.strategies.contribution import UploadSpec, Values
 from secure_fcl.strategies.gradient.last_layer import LastLayer
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Method, Plain
-from secure_fcl.strategies.gradient.models import load_vector, without_frozen
 from secure_fcl.strategies.gradient.networks import Networks, Trainer, Visit
 from secure_fcl.strategies.gradient.numbers import Encoding, Numbers, Rates
+from secure_fcl.strategies.gradient.public_inputs import PublicInputs
 from secure_fcl.strategies.gradient.uploads.choice import Uploads, chosen
 from secure_fcl.strategies.gradient.uploads.upload import ClientRound
 from secure_fcl.strategies.side_channels import Disclosed, SideChannel
@@ -49,6 +49,8 @@ class GradientStrategy:
         keep_moments: whether a client's optimizer goes on at its next visit; its moments are then kept on the device.
         persons: whether the unit is a client. It joins a round by one coin of its own, of the current rate, with all
             of its current examples.
+        public: the run's public inputs, for methods that read them; None: made up for the networks' own inputs.
+        slots: of the calendar, for methods that keep something of each.
 
     Raises:
         ValueError: moments are to be kept where only the last layer is trained from some slot on.
@@ -69,6 +71,8 @@ class GradientStrategy:
     last_from: int | None = None
     keep_moments: bool = False
     persons: bool = False
+    public: PublicInputs | None = None
+    slots: int = 2
     once_per_chunk: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +106,9 @@ class GradientStrategy:
             groups=self.groups,
             keep_moments=self.keep_moments,
             persons=self.persons,
+            given=self.public,
+            slots=self.slots,
+            last_from=self.last_from,
         )
 
     @cached_property
@@ -205,7 +212,7 @@ class GradientStrategy:
         """See `Discloses.disclose`."""
         if self.method.channel is None:
             return {}
-        made = self.method.channel.disclose(self.networks, state["weights"], view.current)
+        made = self.method.channel.disclose(self.networks, state["weights"], view, step)
         return {self.method.channel.declared(self.networks).name: made}
 
     def informed(self, state: State, step: StepContext, disclosed: Disclosed) -> State:
@@ -223,15 +230,13 @@ class GradientStrategy:
 
     def apply(self, state: State, step: StepContext, total: dict[str, Values], clients: int) -> State:
         """See `Strategy.apply`."""
-        new, received = self._sent.of[step.phase].read(state, total, clients)
+        new, received = self._sent.of[step.phase].read(state, step, total, clients)
         return {**new, **self.method.absorb({**state, **new}, step, received)}
 
     def scores(self, state: State, x: Floats) -> Floats:
         """See `Strategy.scores`."""
-        return self.networks.outputs(state["weights"], x)
+        return self.method.scores(self.networks, state, x)
 
     def network(self, state: State) -> torch.nn.Module:
         """Return a fresh network with the state's weights, frozen ones as buffers (for attacks and after the run)."""
-        model = self.networks.fresh()
-        load_vector(model, state["weights"])
-        return without_frozen(model)
+        return self.method.network(self.networks, state)

@@ -36,6 +36,7 @@ class Alone(Plain):
     """
 
     mean: Mean = "none"
+    own: bool = True
 
     def carried(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """See `Method.carried`."""

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from privacy import Batch, ExampleLoss
-from secure_fcl.strategies.base import Examples, Floats, State, StepContext
+from secure_fcl.strategies.base import DeviceView, Floats, State, StepContext
 from secure_fcl.strategies.entry import GradientEntry
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Channel, Plain, Received
@@ -113,8 +113,9 @@ class PrototypeGradients:
             (networks.classes, len(encoder.initial)),
         )
 
-    def disclose(self, networks: Networks, weights: Floats, examples: Examples) -> Floats:
+    def disclose(self, networks: Networks, weights: Floats, view: DeviceView, step: StepContext) -> Floats:
         """See `Channel.disclose`."""
+        examples = view.current
         encoder = _encoder(networks)
         found = np.zeros((networks.classes, len(encoder.initial)), dtype=np.float32)
         for label in np.unique(examples.y).tolist():

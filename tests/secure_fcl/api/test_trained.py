@@ -18,7 +18,7 @@ def measured(run: secure_fcl.Run, strategy: str, after_task: int) -> float:
     config = run.config()
     scenario = build_scenario(load(config.data.name, config.data.data_dir or None), config)
     test = scenario.test_indices()
-    own = range(scenario.clients) if strategy == "local_only" else [None]
+    own = range(scenario.clients) if strategy in ("local_only", "fedweit", "fedweit_safe") else [None]
     right = []
     for client in own:
         model = run.model(strategy, after_task, client=client)

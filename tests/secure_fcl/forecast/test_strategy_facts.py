@@ -26,11 +26,12 @@ def test_every_row_has_a_sheet(sheets: dict[str, FactSheet]) -> None:
     assert sheets["fedssi"].what.startswith("FedSSI: SI whose paths")
 
 
-def test_only_glfc_sends_more_than_sums(sheets: dict[str, FactSheet]) -> None:
+def test_only_published_glfc_and_fedweit_send_more_than_sums(sheets: dict[str, FactSheet]) -> None:
     odd = [row for row, sheet in sheets.items() if not sheet.sums_only or not sheet.per_example_dp]
-    assert odd == ["glfc"]
+    assert odd == ["glfc", "fedweit"]
     assert sheets["glfc"].side_channels == ("glfc.prototype_gradients",)
     assert sheets["glfc"].side_bytes > 0
+    assert sheets["fedweit"].side_channels == ("fedweit.task_weights",)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,10 @@ def test_only_glfc_sends_more_than_sums(sheets: dict[str, FactSheet]) -> None:
         ("fedsi", 6, 0, 0),
         ("fedssi", 12, 6, 0),  # the surrogate's visits
         ("fedagem", 6, 0, 9),  # the memory's reference in each round
+        ("scaffold", 6, 0, 0),
+        ("fedntd", 6, 0, 0),
+        ("cfed", 6, 0, 0),
+        ("fedweit_safe", 6, 0, 0),
         ("class_sums", 1, None, 0),
         ("calm", 2, None, 0),
     ],
@@ -55,8 +60,13 @@ def test_releases(sheets: dict[str, FactSheet], row: str, releases: int, extra: 
 
 def test_what_is_the_same_with_shared_noise(sheets: dict[str, FactSheet]) -> None:
     same = {row: sheet.shared_equals for row, sheet in sheets.items() if sheet.shared_equals}
-    assert same == {"fedavg": "finetune", "fedprox": "finetune", "fedcurv": "fedewc", "fedssi": "fedsi"}
-    assert sheets["local_only"].places == ("local",)
+    to_averaging = dict.fromkeys(("fedavg", "fedprox", "scaffold"), "finetune")
+    assert same == {**to_averaging, "fedcurv": "fedewc", "fedssi": "fedsi"}
+    assert [row for row, sheet in sheets.items() if sheet.places == ("local",)] == [
+        "fedweit",
+        "fedweit_safe",
+        "local_only",
+    ]
 
 
 def test_where_terms_act(sheets: dict[str, FactSheet]) -> None:
@@ -64,6 +74,7 @@ def test_where_terms_act(sheets: dict[str, FactSheet]) -> None:
     assert sheets["fedprox"].terms == ("after the noise",)
     assert sheets["flwf2t"].terms == ("loss of an example",)
     assert "server's use of sums" in sheets["fedewc"].terms
+    assert sheets["cfed"].terms == ("uploads of its own",)
 
 
 def test_storage_is_the_arrays(sheets: dict[str, FactSheet]) -> None:

@@ -40,8 +40,10 @@ SETTINGS = (
     "protection=plain", "workers=1", "data.name=digits", "scenario.clients=3", "scenario.tasks=2", "memory.keep=0.5",
     "scenario.partition=iid", "training.rounds=1", "training.steps=1", "privacy.max_dropouts=0",
     "attacks.enabled=false", "training.replace_layers=true", "storage.budget_kib=4000",
-    "side_channels=['glfc.prototype_gradients']",
+    "side_channels=['glfc.prototype_gradients', 'fedweit.task_weights']",
 )  # fmt: skip
+#: Rows whose noise is on the device alone.
+ON_DEVICES = ("local_only", "fedweit", "fedweit_safe")
 TRAINED = tuple(name for name, entry in ENTRIES.items() if isinstance(entry, GradientEntry))
 
 
@@ -88,7 +90,7 @@ def test_strategies_train_it(here: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["local", "shared"])
 def test_every_strategy_trains_it(here: Path, place: str) -> None:
-    rows = tuple(name for name in TRAINED if place == "local" or name != "local_only")
+    rows = tuple(name for name in TRAINED if place == "local" or name not in ON_DEVICES)
     places = [f"{name}.noise={place}" for name in rows]
     assert_trained(trained(here, config_of(rows, "training.model=own_net:Net", *places)), rows, "own_net:Net")
 

@@ -10,11 +10,16 @@ from secure_fcl.strategies.course import Course, play
 from secure_fcl.strategies.methods import (
     Alone,
     AveragedGradientMemory,
+    Cfed,
     Curvature,
     DarkReplay,
     ElasticWeights,
+    FedWeit,
+    FedWeitWithTransfer,
     LwF,
+    NotTrue,
     Proximal,
+    Scaffold,
     SurrogateIntelligence,
     SynapticIntelligence,
     TwoTeachers,
@@ -35,6 +40,11 @@ METHODS: dict[str, Method] = {
     "fedssi": SurrogateIntelligence(strength=5.0),
     "fedlwf": LwF(weight=5.0),
     "flwf2t": TwoTeachers(),
+    "scaffold": Scaffold(),
+    "fedntd": NotTrue(),
+    "cfed": Cfed(review=0.5),
+    "fedweit": FedWeitWithTransfer(),
+    "fedweit_safe": FedWeit(),
     "derpp": DarkReplay(),
     "fedagem": AveragedGradientMemory(),
 }
@@ -67,7 +77,7 @@ def course(of: GradientStrategy) -> Course:
 @pytest.mark.parametrize("shared", [False, True], ids=["local", "shared"])
 @pytest.mark.parametrize("name", METHODS)
 def test_storage_is_as_declared(name: str, shared: bool) -> None:
-    found = strategy(METHODS[name], 1.0, shared and name != "local_only")
+    found = strategy(METHODS[name], 1.0, shared and not METHODS[name].own)
     check_storage(found, course(found))
 
 

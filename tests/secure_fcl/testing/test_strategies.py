@@ -24,11 +24,16 @@ from secure_fcl.strategies import (
 )
 from secure_fcl.strategies.methods import (
     AveragedGradientMemory,
+    Cfed,
     Curvature,
     DarkReplay,
     ElasticWeights,
+    FedWeit,
+    FedWeitWithTransfer,
     LwF,
+    NotTrue,
     Proximal,
+    Scaffold,
     SurrogateIntelligence,
     SynapticIntelligence,
     TwoTeachers,
@@ -76,6 +81,11 @@ METHODS = {
     "fedssi": SurrogateIntelligence(),
     "fedlwf": LwF(),
     "flwf2t": TwoTeachers(),
+    "scaffold": Scaffold(),
+    "fedntd": NotTrue(),
+    "cfed": Cfed(review=0.5),
+    "fedweit": FedWeitWithTransfer(),
+    "fedweit_safe": FedWeit(),
     "derpp": DarkReplay(),
     "fedagem": AveragedGradientMemory(),
 }
@@ -85,6 +95,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_every_law(name: str, shared: bool) -> None:
     method = METHODS[name]
+    shared = shared and not method.own
     plan = DpSgdPlan(
         steps=1 if shared else 2, denominator=4.0, clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.5
     )

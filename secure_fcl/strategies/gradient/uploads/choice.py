@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from secure_fcl.strategies.base import Phase
 from secure_fcl.strategies.gradient.numbers import Numbers
@@ -22,8 +23,19 @@ class Uploads:
     of: Mapping[Phase, SummedUpload]
 
 
+@runtime_checkable
+class SendsOwn(Protocol):
+    """A method with uploads of its own, beside what every `Method` has."""
+
+    def uploads(self, numbers: Numbers) -> Uploads:
+        """Return them, and the training that they are made of."""
+
+
 def chosen(numbers: Numbers) -> Uploads:
     """Return the uploads that go with a method and a place of the noise."""
+    method: object = numbers.method
+    if isinstance(method, SendsOwn):
+        return method.uploads(numbers)
     fisher = "fisher" in numbers.method.beside
     if numbers.shared:
         sums = GradientSumUpload(numbers)

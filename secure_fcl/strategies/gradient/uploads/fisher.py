@@ -13,7 +13,7 @@ import numpy as np
 
 from privacy import Event, NonPrivate, SampledGaussian
 from privacy.secure_gaussian import release_noise
-from secure_fcl.strategies.base import Contribution, Floats, State, Stratum
+from secure_fcl.strategies.base import Contribution, Floats, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.gradient.networks import Visit
@@ -82,7 +82,9 @@ class FisherUpload:
                 parts["fisher_weights"] = found * np.clip(own / LARGEST_WEIGHT, -1.0, 1.0)
             yield Contribution(parts, view.carried)
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the state as it is, and the mean diagonal with its product where the noise leaves something of it."""
         clean = _cleaned(self.numbers, total["fisher"], clients, noises=clients)
         means: Means = {"fisher": clean.astype(np.float32)}
@@ -130,7 +132,9 @@ class FisherSumUpload:
         for view, visit in zip(round.views, round.visits, strict=True):
             yield Contribution({"fisher": _squares(self.numbers, round.state["weights"], visit)}, view.carried)
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the state as it is, and the mean diagonal with its product with the server's weights."""
         fisher: Floats = _cleaned(self.numbers, total["fisher"], clients, noises=1).astype(np.float32)
         means: Means = {"fisher": fisher}

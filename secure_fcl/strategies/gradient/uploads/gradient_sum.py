@@ -11,7 +11,7 @@ import numpy as np
 
 from privacy import Event
 from privacy.randomness import uniforms
-from secure_fcl.strategies.base import Contribution, DeviceView, State, Stratum
+from secure_fcl.strategies.base import Contribution, DeviceView, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.gradient.networks import Visit
@@ -96,7 +96,9 @@ class GradientSumUpload:
                 continue
             yield Contribution({"gradient": own, **{each.name: each.fill(round, visit) for each in self._beside}})
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the weights after one step with the noisy mean gradient, and what else the method learns."""
         n = self.numbers
         before = state["weights"].astype(np.float64)

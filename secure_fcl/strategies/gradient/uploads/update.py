@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from privacy import Event
-from secure_fcl.strategies.base import Contribution, Floats, State, Stratum
+from secure_fcl.strategies.base import Contribution, Floats, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.gradient.method import Received
 from secure_fcl.strategies.gradient.numbers import Numbers
 from secure_fcl.strategies.gradient.uploads.beside import BesideUpdate, PathBeside, ReferenceBeside
 from secure_fcl.strategies.gradient.uploads.upload import ClientRound, Means
-from secure_fcl.strategies.gradient.uploads.visits import LocalVisits
+from secure_fcl.strategies.gradient.uploads.visits import LocalVisits, Visits
 from secure_fcl.strategies.gradient.uploads.weights import CountWeights, EqualWeights, Weights
 
 
@@ -29,7 +29,7 @@ class UpdateUpload:
     """
 
     numbers: Numbers
-    visits: LocalVisits
+    visits: Visits
 
     @cached_property
     def _weights(self) -> Weights:
@@ -58,7 +58,7 @@ class UpdateUpload:
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return what the visit, the weight and the sums beside charge."""
-        found: Counter[Event] = self.visits.events(stratum)
+        found: Counter[Event] = Counter(self.visits.events(stratum))
         found.update(self._weights.events(stratum))
         for each in self._beside:
             found.update(each.events(stratum))
@@ -76,7 +76,9 @@ class UpdateUpload:
             parts |= {each.name: each.fill(round, visit, made) for each in self._beside}
             yield Contribution(parts | self._weights.fill(weight), made.carried)
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the weights moved by the mean update, and the means of the sums beside.
 
         Weights of clients that sum to less than one example say nothing; the model then stays as it is.
@@ -120,7 +122,9 @@ class NothingUpload:
         for made in self.visits.made(round):
             yield Contribution({"nothing": np.zeros(1)}, made.carried)
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the weights as they are."""
         weights: Floats = state["weights"]
         return {"weights": weights}, Received(weights, weights, {}, self.numbers.dpsgd.learning_rate)

@@ -52,7 +52,9 @@ class SummedUpload(Protocol):
     def fill(self, round: ClientRound) -> Iterator[Contribution]:
         """Yield what each client sends and keeps, in order, each made when it is asked for."""
 
-    def read(self, state: State, total: Mapping[str, Values], clients: int) -> tuple[State, Received]:
+    def read(
+        self, state: State, step: StepContext, total: Mapping[str, Values], clients: int
+    ) -> tuple[State, Received]:
         """Return the strategy's own public arrays after the sum of `clients` uploads, and what the method learns."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,16 @@ class Made:
     update: Values
     path: Values | None
     carried: Mapping[str, Floats]
+
+
+class Visits(Protocol):
+    """Training at a client: what it charges, and what it makes."""
+
+    def events(self, stratum: Stratum) -> Mapping[Event, int]:
+        """Return what a visit charges an example of a stratum."""
+
+    def made(self, round: ClientRound) -> Iterator[Made]:
+        """Yield what each client's visit makes, in order."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from privacy.testing import check_example_loss
 from secure_fcl.strategies import GradientStrategy, Method, Plain, StepContext
 from secure_fcl.strategies.course import play
 from secure_fcl.strategies.gradient.losses import Head, distillation
-from secure_fcl.strategies.methods import AveragedGradientMemory, DarkReplay, LwF, TwoTeachers
+from secure_fcl.strategies.methods import AveragedGradientMemory, DarkReplay, LwF, NotTrue, TwoTeachers
 
 LATER = StepContext(slot=1, round=0, classes=(2, 3), seen=(0, 1))
 DRAWN = torch.Generator().manual_seed(0)
@@ -73,7 +73,24 @@ def test_dark_replay() -> None:
     same(loss, expected)
 
 
-METHODS = {"plain": Plain(), "lwf": LwF(), "two teachers": TwoTeachers(), "dark": DarkReplay()}
+def test_not_true_distillation_leaves_the_own_class_to_the_labels() -> None:
+    loss = NotTrue(weight=3.0, temperature=TEMPERATURE).loss(Head(4), {}, LATER)
+
+    def others(outputs: torch.Tensor, row: int) -> torch.Tensor:
+        kept = [c for c in range(4) if c != int(BATCH.y[row])]
+        return torch.log_softmax(outputs[row, kept] / TEMPERATURE, dim=0)
+
+    def expected(outputs: torch.Tensor) -> torch.Tensor:
+        apart = [
+            torch.nn.functional.kl_div(others(outputs, r), others(EXTRA[:, :4], r), reduction="sum", log_target=True)
+            for r in range(len(outputs))
+        ]
+        return cross_entropy(outputs) + 3.0 * TEMPERATURE**2 * torch.stack(apart)
+
+    same(loss, expected)
+
+
+METHODS = {"plain": Plain(), "lwf": LwF(), "two teachers": TwoTeachers(), "dark": DarkReplay(), "not true": NotTrue()}
 
 
 @pytest.mark.parametrize("groups", [None, (0, 0, 1, 1)], ids=["class", "task"])

@@ -15,7 +15,9 @@ from secure_fcl.strategies.methods import (
     DarkReplay,
     ElasticWeights,
     LwF,
+    NotTrue,
     Proximal,
+    Scaffold,
     SurrogateIntelligence,
     SynapticIntelligence,
     TwoTeachers,
@@ -36,6 +38,8 @@ TERMS: dict[str, tuple[Method, Method]] = {
     "fedssi": (SurrogateIntelligence(strength=1.0), SurrogateIntelligence(strength=1e-12)),
     "fedssi's surrogate": (SurrogateIntelligence(strength=1.0), SynapticIntelligence(strength=1.0)),
     "fedssi's pull": (SurrogateIntelligence(strength=1.0, mix=0.2), SurrogateIntelligence(strength=1.0, mix=1.0)),
+    "scaffold": (Scaffold(), Scaffold(correction=1e-12)),
+    "fedntd": (NotTrue(weight=2.0), NotTrue(weight=1e-12)),
     "fedlwf": (LwF(weight=1.0), Plain()),
     "fedlwf, balanced": (LwF(balanced=True), Plain()),
     "flwf2t, the client's model": (TwoTeachers(alpha=0.5, beta=0.5), TwoTeachers(alpha=0.5, beta=1e-12)),
@@ -71,6 +75,7 @@ def test_an_opposed_reference_takes_its_component_away(make: Make, course: Cours
 SILENT: dict[str, tuple[Method, Method]] = {
     "fedprox": (Proximal(mu=0.5), Plain()),
     "fedavg": (Weighted(), Plain()),
+    "scaffold": (Scaffold(), Plain()),
     "fedssi": (SurrogateIntelligence(strength=1.0), SynapticIntelligence(strength=1.0)),
 }
 
