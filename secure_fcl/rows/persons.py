@@ -15,6 +15,7 @@ from secure_fcl.memory import StoragePlan, StoredItem
 from secure_fcl.memory.storage import KEY_BYTES, plan_storage
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy, Method
+from secure_fcl.strategies.gradient.uploads.choice import SendsOwn
 from secure_fcl.streams import Scenario
 from secure_fcl.streams.units import ITEM_WINDOWS
 
@@ -85,7 +86,8 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
             f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only a "
             f"gradient sum of each client is clipped as a whole; set {name}.noise = 'shared'"
         )
-    if method.memory or method.beside or method.channel is not None or at_once:
+    sends_more = bool(method.beside) or method.channel is not None or isinstance(method, SendsOwn)
+    if method.memory or sends_more or at_once:
         raise ConfigInvalid(
             f"privacy.unit = 'person' is not there for {name}, which keeps examples, sends more than gradients or sees "
             "all tasks at once; take finetune, or a row of sums"

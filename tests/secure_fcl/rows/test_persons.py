@@ -35,6 +35,8 @@ from secure_fcl.rows.persons import people_over_noise
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.prepare import prepare
 from secure_fcl.strategies import DeviceView, Examples
+from secure_fcl.strategies.catalogue import ENTRIES
+from secure_fcl.strategies.closed_form.persons import PersonSums
 from secure_fcl.strategies.gradient.uploads.gradient_sum import within
 from secure_fcl.streams import IDLE, build_scenario
 
@@ -170,6 +172,24 @@ def test_what_the_unit_does_not_cover_is_refused_in_a_sentence(
     with pytest.raises(ConfigInvalid, match=re.escape(why)) as caught:
         build_row(config, build_scenario(digits, config), row, 1.0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ENTRIES)
+def test_a_row_bounds_all_that_a_client_sends_or_is_refused(
+    row: str, digits: Dataset, make_config: Callable[..., Config]
+) -> None:
+    """Also for uploads that a method brings of its own: a round's noise covers one vector of a client's, no other."""
+    config = make_config(*PERSONS, f"{row}.noise=shared", *((f"{row}.epsilon=8",) if row == "local_only" else ()))
+    try:
+        plan = build_row(config, build_scenario(digits, config), row, 1.0)
+    except ConfigInvalid as refused:
+        assert "\n" not in str(refused)
+        return
+    if isinstance(plan.strategy, PersonSums):
+        return
+    (upload,) = plan.strategy.uploads.values()
+    assert [part.name for part in upload.parts] == ["gradient"]
+    assert "whole gradient sum is clipped" in upload.unit
 
 
 def test_too_few_people_are_refused_with_the_number_it_would_take(
