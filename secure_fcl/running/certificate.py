@@ -25,6 +25,7 @@ from secure_fcl.running.certificate_engines import parts_of_engine
 from secure_fcl.running.certificate_norms import norms_of
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.repeats import counted
+from secure_fcl.strategies import GradientStrategy
 from secure_fcl.streams import Scenario, Wait
 
 _NONE: Mapping[str, Any] = {}
@@ -201,7 +202,9 @@ def _evaluation(plan: RowPlan) -> list[str]:
             "storage.budget_kib says"
         )
     if plan.own_models:
-        found.append("a lower bound: every client's own model on all test windows; accuracies are means over clients")
+        alone = isinstance(plan.strategy, GradientStrategy) and plan.strategy.method.mean == "none"
+        bound = "a lower bound: " if alone else ""
+        found.append(f"{bound}every client's own model on all test windows; accuracies are means over clients")
     if plan.scenario.kind == "task":
         found.append("the test names each input's task: the prediction is the best of that task's own classes")
     if plan.scenario.kind == "online":

@@ -25,6 +25,14 @@ def stopped_after_every_round(prepared: Prepared, parent: Path) -> RunFolder:
 
 
 @pytest.mark.slow
+def test_answers_beside_an_update_are_the_same_under_encryption(run_tiny) -> None:
+    settings = ('rows=["cfed","fedweit_safe"]', "replay_noise=true", "training.trainer=stacked")
+    plain, encrypted = run_tiny(*settings), run_tiny(*settings, "protection=bfv", "workers=2")
+    assert encrypted.metrics == plain.metrics
+    assert encrypted.digest() == plain.digest()
+
+
+@pytest.mark.slow
 def test_gradient_sums_with_shared_noise_are_the_same_under_every_protection(run_tiny) -> None:
     plain = run_tiny(*SHARED)
     for protection in ("bfv", "secagg", "mpc", "helper", "helper-2-of-3"):
@@ -33,9 +41,13 @@ def test_gradient_sums_with_shared_noise_are_the_same_under_every_protection(run
         assert other.digest() == plain.digest()
 
 
-@pytest.mark.parametrize("row", ["derpp", pytest.param("flwf2t", marks=pytest.mark.slow), "fedcurv"])
+SLOW = tuple(pytest.param(row, marks=pytest.mark.slow) for row in ("flwf2t", "cfed", "fedweit", "scaffold"))
+
+
+@pytest.mark.parametrize("row", ["derpp", *SLOW, "fedcurv"])
 def test_what_devices_keep_survives_an_interruption(run_tiny, make_config, tmp_path, row: str) -> None:
-    settings = (f'rows=["{row}"]', "replay_noise=true", "training.trainer=stacked", "transcript=latest")
+    allowed = 'side_channels=["fedweit.task_weights"]' if row == "fedweit" else "side_channels=[]"
+    settings = (f'rows=["{row}"]', "replay_noise=true", "training.trainer=stacked", "transcript=latest", allowed)
     whole = run_tiny(*settings)
     folder = stopped_after_every_round(prepare(make_config(*settings)), tmp_path)
     assert (folder.path / "metrics.jsonl").read_bytes() == whole.metrics
