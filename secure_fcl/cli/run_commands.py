@@ -99,7 +99,9 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
     console = Console(stderr=as_json)
     stop = StopRequest()
     try:
-        with stop.listening(tell), progress(console, prepared.rounds) as watch:
+        # Processes of Flower outlive a run that a signal ends at once.
+        under_flower = prepared.config.engine == "flower"
+        with stop.listening(tell, terminate=under_flower), progress(console, prepared.rounds) as watch:
             report = execute(
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )

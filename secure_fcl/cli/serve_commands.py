@@ -77,6 +77,7 @@ def client(
     supernode: Annotated[str, typer.Option(metavar="HOST:PORT", help="Instead: Runtime API of Flower's node.")] = "",
     secret: Annotated[Path | None, typer.Option(help="File of the secret that Flower's node has too.")] = None,
     root: Annotated[Path | None, typer.Option(help="PEM file that vouches for Flower's node; none: no TLS.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Instead: leave for good; deletes its data.")] = False,
     json_log: JsonLog = False,
 ) -> None:
     """Be one deployed device, until SIGTERM: dial the server, answer what its own rules allow, dial again for ever.
@@ -93,8 +94,11 @@ def client(
         from secure_fcl.engines.tls.logs import log_to
         from secure_fcl.errors import ConfigInvalid
 
-        if bool(server) == bool(supernode):
-            raise ConfigInvalid("name one of --server HOST:PORT and --supernode HOST:PORT")
+        if bool(server) + bool(supernode) + withdraw != 1:
+            raise ConfigInvalid("name one of --server HOST:PORT, --supernode HOST:PORT and --withdraw")
+        if withdraw:
+            _withdraw(folder)
+            return
         log_to(as_json=json_log)
         if supernode:
             from secure_fcl.engines.flower.contract import require_release
@@ -114,6 +118,15 @@ def client(
             serve(host, address, TlsFiles(folder=place.tls))
         finally:
             host.close()
+
+
+def _withdraw(folder: Path) -> None:
+    from secure_fcl.engines.deployed.folder import DeviceFolder
+    from secure_fcl.engines.deployed.withdrawal import withdraw
+
+    place = DeviceFolder.read(folder)
+    for sentence in withdraw(place).sentences(place.name):
+        typer.echo(sentence)
 
 
 def party(

@@ -7,6 +7,7 @@ A device's folder: `run.toml`, `calendar.json` (public), `data/examples.npz`, `r
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ from secure_fcl.streams.public import PublicCalendar, own_part, own_test
 
 RUN, CALENDAR, DATA, STATE = "run.toml", "calendar.json", "data", "state"
 EXAMPLES, TEST = "examples.npz", "test.npz"
+LOCK = ".lock"
+"""In `state/`: held by the one process that plays the device."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +89,11 @@ class DeviceFolder:
     def digest(self) -> str:
         """What a server's `Join` must name."""
         return run_digest(self.config, self.calendar)
+
+    @cached_property
+    def label(self) -> str:
+        """The device's name and the begin of its public key's SHA-256: no two deployments' devices share it."""
+        return f"{self.name}-{hashlib.sha256(self.roster.keys[self.name]).hexdigest()[:16]}"
 
     def identity(self) -> Identity:
         """Return the device's private identity, read anew.

@@ -16,10 +16,11 @@ from filelock import FileLock, Timeout
 from crypto.planning.plans import Plan
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.deployed.claims import Claim, digest_of_ask
-from secure_fcl.engines.deployed.folder import DeviceFolder
+from secure_fcl.engines.deployed.folder import LOCK, DeviceFolder
 from secure_fcl.engines.deployed.sessions import DurableSession
 from secure_fcl.engines.deployed.state import RowState, open_row
 from secure_fcl.engines.deployed.vault import Vault, state_key
+from secure_fcl.engines.deployed.withdrawal import require_not_withdrawn
 from secure_fcl.engines.frames import from_frame, to_frame
 from secure_fcl.engines.host import ClientHost, covered_in
 from secure_fcl.engines.journals import HASH_BYTES
@@ -48,17 +49,18 @@ class DeployedHost:
         """Take the device's state; one process has it at a time.
 
         Raises:
-            DeviceRefused: another process has it, or its key cannot be used.
+            DeviceRefused: another process has it, its key cannot be used, or the device has withdrawn.
         """
+        require_not_withdrawn(place.path)
         self._place = place
         self._secret = secret
         place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = FileLock(place.state / ".lock", timeout=0)
+        self._lock = FileLock(place.state / LOCK, timeout=0)
         try:
             self._lock.acquire()
         except Timeout:
             raise DeviceRefused(f"{place.state} is in use by another process; end it first") from None
-        self._vault = Vault(state_key(place.path, place.name))
+        self._vault = Vault(state_key(place.path, place.label))
         self._inner = ClientHost()
         self._scenario: Scenario | None = None
         self._row: RowState | None = None

@@ -140,9 +140,10 @@ def state_key(folder: Path, name: str) -> bytes:
     """Return the key of a device's state, made on first use: from `KEY_VARIABLE`, or a file beside the state.
 
     A file beside the state protects a copy of `state/` alone; name one on another medium, or `keyring`, for more.
+    `name`: of the keyring's entry, of this device alone.
 
     Raises:
-        DeviceRefused: the file is open to others or no key, or there is no keyring.
+        DeviceRefused: the file is open to others or no key, or the keyring refuses, keeps nothing, or is not there.
     """
     named = os.environ.get(KEY_VARIABLE, "")
     if named == "keyring":
@@ -158,18 +159,62 @@ def state_key(folder: Path, name: str) -> bytes:
     return key
 
 
-def _from_keyring(name: str) -> bytes:
+def delete_state_key(folder: Path, name: str) -> None:
+    """Delete the key that `state_key` returns, for good; nothing is done where there is none.
+
+    Raises:
+        DeviceRefused: there is no keyring, or it refuses.
+        OSError: the system refused.
+    """
+    named = os.environ.get(KEY_VARIABLE, "")
+    if named != "keyring":
+        (Path(named) if named else folder / KEY_FILE).unlink(missing_ok=True)
+        return
+    keyring = _keyring()
     try:
-        keyring = importlib.import_module("keyring")
+        if keyring.get_password(_SERVICE, name) is not None:
+            keyring.delete_password(_SERVICE, name)
+    except keyring.errors.KeyringError as error:
+        raise _refused(error) from error
+
+
+def _from_keyring(name: str) -> bytes:
+    keyring = _keyring()
+    try:
+        found: str | None = keyring.get_password(_SERVICE, name)
+        if found is None:
+            found = system_random(KEY_BYTES).hex()
+            keyring.set_password(_SERVICE, name, found)
+            if keyring.get_password(_SERVICE, name) != found:
+                raise DeviceRefused(
+                    "the system's keyring keeps nothing, so the state would never open again; name a key file in "
+                    f"{KEY_VARIABLE}"
+                )
+        key = bytes.fromhex(found)
+    except keyring.errors.KeyringError as error:
+        raise _refused(error) from error
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise DeviceRefused(
+            f"the keyring's entry {_SERVICE} {name} is no key of {KEY_BYTES} bytes in hexadecimal digits; restore it"
+        )
+    return key
+
+
+def _keyring() -> Any:
+    try:
+        return importlib.import_module("keyring")
     except ImportError:
         raise DeviceRefused(
             f"{KEY_VARIABLE} = keyring, and the library keyring is not installed; run: pip install keyring"
         ) from None
-    found: str | None = keyring.get_password(_SERVICE, name)
-    if found is None:
-        found = system_random(KEY_BYTES).hex()
-        keyring.set_password(_SERVICE, name, found)
-    return bytes.fromhex(found)
+
+
+def _refused(error: Exception) -> DeviceRefused:
+    return DeviceRefused(
+        f"the system's keyring cannot be used ({type(error).__name__}); unlock it, or name a key file in {KEY_VARIABLE}"
+    )
 
 
 def _framed(data: bytes) -> Iterator[tuple[int, int]]:

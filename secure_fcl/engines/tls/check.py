@@ -15,7 +15,7 @@ from secure_fcl.engines.tls.certificates import CA_FILE, CERTIFICATE_FILE, KEY_F
 from secure_fcl.engines.tls.contexts import TLS, TlsFiles, client_context, server_context
 from secure_fcl.engines.tls.limits import Limits
 from secure_fcl.engines.tls.parties import TlsParties
-from secure_fcl.engines.tls.revocations import REVOKED, read_revoked
+from secure_fcl.engines.tls.revocations import REVOKED, WITHDRAWN, read_revoked
 from secure_fcl.errors import SecureFclError
 
 
@@ -53,6 +53,8 @@ def _wrong(name: str, place: Path, server: Path, roster: Roster) -> Iterator[str
     if not place.is_dir():
         yield f"there is no folder {place}"
         return
+    if (place / WITHDRAWN).exists():
+        yield "it has withdrawn"
     try:
         if Identity.load(place / f"{name}.key").public != roster.keys[name]:
             yield "its private key is not the one of the roster"

@@ -12,6 +12,8 @@ from secure_fcl.engines.tls.certificates import Shown
 from secure_fcl.errors import SecureFclError
 
 REVOKED = "revoked.json"
+WITHDRAWN = "withdrawn.json"
+"""In a device's folder: since when it answers nothing, by its own will."""
 
 
 @dataclass(frozen=True, kw_only=True)

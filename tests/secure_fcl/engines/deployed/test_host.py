@@ -98,7 +98,7 @@ def test_a_visit_is_claimed_then_charged_then_trained(
 
     def trained(self: Any, *given: Any) -> Any:
         folder = bench.out / "client0" / "state" / "bench" / ROW
-        vault = Vault(state_key(bench.out / "client0", "client0"))
+        vault = Vault(state_key(bench.out / "client0", "unused"))
         log = SealedLog(folder / "claims.log", vault, f"claims bench {ROW}")
         claims = sum(record[0] == "claim" for record in log.records)
         log.close()

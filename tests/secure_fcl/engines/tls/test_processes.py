@@ -14,7 +14,7 @@ import pytest
 from evaluation.files import read_json, read_jsonl
 from privacy import Ledger
 from secure_fcl.config import Config, load_config
-from secure_fcl.runner import verify
+from secure_fcl.runner import execute, start, verify
 from secure_fcl.running.status import read_status
 from tests.secure_fcl.engines.tls.test_serving import Deployment
 
@@ -135,6 +135,39 @@ def test_five_devices_run_calm_to_the_end_with_one_killed_on_the_way(tmp_path: P
     certificate = read_json(run / "certificate.json")["rows"]["calm"]
     assert certificate["engine"].startswith("tls:")
     assert "PRIVATE" not in all_of_them.logs()
+
+
+DIFFER = {"engine", "code_supplied_by", "keys", "ledger_head"}
+"""Fields of a row's certificate that differ from a simulation's: each run's own name is in the hash that ends its
+ledger."""
+
+
+def test_five_processes_certify_what_a_local_run_with_the_same_public_drop_does(
+    make_config: Callable[..., Config], tmp_path: Path, port: int
+) -> None:
+    settings = ('rows=["calm","class_sums"]', "protection=secagg", "scenario.dropout=0.2", "training.features=plain")
+    config = make_config(*settings)
+    deployment = Deployment(tmp_path / "out", config)
+    run = deployment.out / "server" / "run"
+    with Supervisor(deployment, port, "--patience", "60") as all_of_them:
+        assert all_of_them.until_finished(240) == 0, all_of_them.logs()
+    assert not verify(run).misfits
+    # Deployed devices keep journals always.
+    local = execute(*start(config, tmp_path, journals=True), journals=tmp_path / "journals").parent
+    ours, theirs = (read_json(path / "certificate.json") for path in (run, local))
+    # Beside the rows: hashes of each run's files, and what its devices signed.
+    assert {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)} == {
+        "rows", "files", "devices",
+    }  # fmt: skip
+    assert ours["rows"].keys() == theirs["rows"].keys() == {"calm", "class_sums"}
+    for row, mine in ours["rows"].items():
+        other = theirs["rows"][row]
+        assert {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)} == DIFFER
+    # The public drop is played by both, and by nobody else.
+    away = [[record.get("away") for record in read_jsonl(path / "cost.jsonl").records] for path in (run, local)]
+    assert away[0] == away[1]
+    assert all(len(absent) == 1 for absent in away[0])
+    assert senders(run, "calm") == senders(local, "calm")
 
 
 def test_everybody_is_killed_at_random_and_the_run_goes_on(
