@@ -36,11 +36,16 @@ def is_canary(outcome: dict[str, Any]) -> bool:
     return outcome.get("about") == "canaries"
 
 
+def is_staged(outcome: dict[str, Any]) -> bool:
+    """Whether a game was about rounds played anew, in which a coin was flipped about more than an example."""
+    return outcome.get("about") == "staged"
+
+
 def _stage(outcome: dict[str, Any]) -> str:
     """In a word what was attacked: the run itself, staged rounds, canaries, or a control."""
     if outcome.get("control") in _CONTROLS:
         return "control"
-    if outcome.get("about") == "staged":
+    if is_staged(outcome):
         return "staged, no noise" if outcome.get("control") else "staged rounds"
     return "canaries" if is_canary(outcome) else "the run"
 

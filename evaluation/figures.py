@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.audit_tables import adjusted_p, is_canary
+from evaluation.audit_tables import adjusted_p, is_canary, is_staged
 from evaluation.run_folder import Run, mapping, number, objects, texts
+from evaluation.sums_tables import exceeded, run_games, sums_of
 from evaluation.tables import cost_bars, epsilon_above, epsilon_of, percent, quality, quantity, size, small
 
 Level = Literal["good", "fair", "poor", "unknown"]
@@ -31,8 +32,11 @@ RULES = (
     "Epsilon: strong up to 1, moderate up to 10, weak above (the tiers of Ponomareva et al. 2023, section 5.2). It is "
     "an upper bound, and says nothing against whoever its conditions exclude.",
     "Leakage: found where an attack on the run itself does better than chance (adjusted p below 0.05), rebuilds inputs "
-    "or singles out a client in spite of the noise; nothing found only where the positive control worked. It is no "
-    "evidence of privacy.",
+    "or singles out a client in spite of the noise; nothing found only where the positive control worked. Staged "
+    "rounds are counted beside: what they find of a whole class or a client in the clear, no epsilon of an example "
+    "excludes. "
+    "Of released sums: as charged where nothing was found and the run's own noise allows the best attack no more than "
+    "the ledger says. It is no evidence of privacy.",
     "Cost: small up to 10 MB sent by one client in all rounds, moderate up to 1 GB, large above.",
 )
 #: Level of the adjusted p-values below which an attack is said to do better than chance.
@@ -120,7 +124,7 @@ def _epsilon(run: Run, row: str) -> Figure:
     if not isinstance(entry, dict) or known is None:
         return Figure("none", "no guarantee", "poor")
     value, more = epsilon_above(known), f"delta {small(entry.get('delta'))}"
-    if refuted(run) and row == mapping(run.attacks).get("row"):
+    if exceeded(run, row) or (refuted(run) and row == mapping(run.attacks).get("row")):
         return Figure(value, "refuted by the audit", "poor", more)
     if entry.get("noise") == "none" or quality(run, row).get("noise") == "none":
         return Figure(value, "contradicted: no noise", "poor", more)
@@ -154,7 +158,16 @@ def refuted(run: Run) -> bool:
 
 
 def own_games(run: Run) -> list[dict[str, object]]:
-    """Outcomes that count as attacks on the run: no control, no void game, nothing about canaries, with an interval."""
+    """Outcomes that count as attacks on the run: no control, none void, staged or of canaries, all with intervals."""
+    return [o for o in _counted(run) if not is_staged(o)]
+
+
+def staged_games(run: Run) -> list[dict[str, object]]:
+    """The same of staged rounds, which are played anew: about the mechanism, and no statement about the run."""
+    return [o for o in _counted(run) if is_staged(o)]
+
+
+def _counted(run: Run) -> list[dict[str, object]]:
     outcomes = objects(mapping(run.attacks).get("outcomes"))
     return [
         o for o in outcomes
@@ -170,12 +183,16 @@ def better_than_chance(run: Run, outcome: dict[str, object]) -> bool:
 
 def _leakage(run: Run, row: str) -> Figure:
     audit = mapping(run.attacks)
+    if sums_of(run, row):
+        return _leakage_of_sums(run, row)
     if run.attacks is None or audit.get("row") != row:
         return UNKNOWN
-    games = own_games(run)
+    games, staged = own_games(run), staged_games(run)
     found = sum(better_than_chance(run, outcome) for outcome in games)
     value = f"{found} of {len(games)}" if games else ""
     more = "attacks beat chance" if games else ""
+    if more and staged:
+        more += f"; {sum(better_than_chance(run, o) for o in staged)} of {len(staged)} in staged rounds"
     if _rebuilt(run, row):
         return Figure(value, "inputs rebuilt", "poor", more)
     if _singled_out(audit):
@@ -189,6 +206,24 @@ def _leakage(run: Run, row: str) -> Figure:
     if any(channel.get("unaccounted") for channel in objects(audit.get("channels"))):
         return Figure(value, "a side channel tells", "fair", more)
     return Figure(value, "nothing found", "good", more)
+
+
+def _leakage_of_sums(run: Run, row: str) -> Figure:
+    """Judge a row of sums by the games on the run itself, and by what its own noise allows the best attack."""
+    record = sums_of(run, row)[0]
+    games, mu = run_games(record), mapping(record.get("mu"))
+    found = sum(game.get("verdict") == "found" for game in games)
+    value = f"{found} of {len(games)}" if games else ""
+    more = "attacks beat chance" if games else ""
+    if mu:
+        more += f"{'; ' if more else ''}mu {quantity(mu.get('run'), 2)} of {quantity(mu.get('ledger'), 2)} charged"
+    if exceeded(run, row):
+        return Figure(value, "more than charged", "poor", more)
+    if found:
+        return Figure(value, "leak found", "poor", more)
+    if mu:
+        return Figure(value, "as charged", "good", more)
+    return Figure(value, "undecided: too few", "unknown", more) if games else UNKNOWN
 
 
 def _rebuilt(run: Run, row: str) -> bool:

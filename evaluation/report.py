@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation import audit_tables, figures, plots, tables
+from evaluation import audit_tables, figures, plots, sums_tables, tables
 from evaluation.facts import facts
 from evaluation.grids import Grid, accuracy_grid
 from evaluation.leakage import leakage, leakage_cells, leakage_grid
@@ -133,6 +133,17 @@ def _front(run: Run, rows: list[_RowSection]) -> _RowSection | None:
     return next((row for row in shown if row.name == attacked), shown[0] if shown else None)
 
 
+def _sums(run: Run) -> dict[str, Any]:
+    """What the section on released sums shows."""
+    lines = sums_tables.power_lines(run)
+    return {
+        "sums_mus": sums_tables.mus(run), "sums_games": sums_tables.games(run), "sums_told": sums_tables.told(run),
+        "sums_figure": inline(sums_tables.power_figure(lines)) if lines else None,
+        "sums_rows": sums_tables.sums_of(run),
+        "sums_missing": [text for one in sums_tables.sums_of(run) for text in texts(one.get("missing"))],
+    }  # fmt: skip
+
+
 def render_report(folder: Path) -> str:
     """The report of the run in `folder`, as the text of one HTML file.
 
@@ -173,6 +184,7 @@ def render_report(folder: Path) -> str:
         history=audit_tables.history(run),
         mechanism=audit_tables.mechanism(run),
         reconstructions=audit_tables.reconstructions(run),
+        **_sums(run),
         not_tested=texts(mapping(run.attacks).get("not_tested")),
         costs=tables.costs(run),
         cost_figure=inline(plots.cost(cost_bars)) if cost_bars else None,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation import audit_tables, tables
+from evaluation import audit_tables, sums_tables, tables
 from evaluation.facts import facts
 from evaluation.figures import COLUMNS, Level, subjects
 from evaluation.run_folder import Run, read_run, texts
@@ -23,6 +23,9 @@ _SHORT = 12
 _ATTACKS = ("game", "on", "attack", "AUC")
 _TASKS = ("game", "task", "AUC", "epsilon shown", "epsilon spent")
 _HISTORY = ("members of", "AUC at the end", "with all checkpoints", "half-life")
+_MUS = ("row", "verdict", "charged", "measured in the run's noise", "the best attack")
+_SUMS = ("question", "the adversary knows", "noise", "verdict", "AUC")
+_TOLD = ("asked", "noise", "found")
 _EVIDENCE = ("game", "on", "attack", "adjusted p", "epsilon shown", "epsilon spent")
 
 
@@ -136,6 +139,13 @@ def print_details(folder: Path, console: Console) -> None:
     if attacks.rows:
         _print_table(console, _selected(attacks, _ATTACKS), "Attacks")
         _print_table(console, _selected(attacks, _EVIDENCE), "What the attacks prove (epsilon)")
+    for table, columns, title in (
+        (sums_tables.mus(run), _MUS, "Released sums: mu of one example"),
+        (sums_tables.games(run), _SUMS, "Attacks on released sums"),
+        (sums_tables.told(run), _TOLD, "What else sums tell"),
+    ):
+        if table.rows:
+            _print_table(console, _selected(table, columns), title)
     if inversion.rows:
         _print_table(console, inversion, "Gradient inversion")
     by_task, history = audit_tables.by_task(run), audit_tables.history(run)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from evaluation.audit_tables import adjusted_p, is_canary
+from evaluation.audit_tables import adjusted_p, is_canary, is_staged
 from evaluation.figures import SIGNIFICANT, unhidden
 from evaluation.run_folder import Run, mapping, number, objects, texts
-from evaluation.tables import epsilon_above, epsilon_below, epsilon_of, p_text, percent, small
+from evaluation.sums_tables import sums_of
+from evaluation.tables import epsilon_above, epsilon_below, epsilon_of, p_text, percent, quantity, small
 
 _OLDER = (
     "The audit is of an older version and does not say which of its games were about canaries, staged rounds or one "
@@ -121,6 +122,17 @@ def _other_verdicts(run: Run) -> list[Banner]:
         for law in objects(audit.get("laws"))
         if law.get("broken")
     ]
+    for record in sums_of(run):
+        mu = mapping(record.get("mu"))
+        if mu.get("exceeds"):
+            found.append(
+                Banner(
+                    f"The audit contradicts the ledger: the noise in the sums of {record.get('row', '?')} allows mu "
+                    f"{small(mu.get('surely'))} at least where {small(mu.get('ledger'))} was charged: the certificate "
+                    "does not hold.",
+                    True,
+                )
+            )
     memory = texts(mapping(audit.get("memory")).get("contradictions"))
     if memory:
         more = f" There are {len(memory) - 1} more like it." if len(memory) > 1 else ""
@@ -195,11 +207,50 @@ def _rows_in_words(run: Run) -> list[str]:
     return sentences
 
 
+def _staged_in_words(run: Run, outcomes: list[dict[str, object]]) -> list[str]:
+    """Return what staged rounds found: of the mechanism, not of this run."""
+    found = [o for o in outcomes if not o.get("void") and (p := adjusted_p(run, o)) is not None and p < SIGNIFICANT]
+    names = sorted({str(o.get("game", "?")) for o in found})
+    if not names:
+        return []
+    return [
+        f"In staged rounds, which are about more than one example and not about this run, {' and '.join(names)} did "
+        "better than chance: an epsilon of one example does not exclude that."
+    ]
+
+
+def _sums_in_words(run: Run) -> list[str]:
+    """Return for each row of sums what its noise allows, and what is found of whole persons."""
+    found = []
+    for record in sums_of(run):
+        row, mu = record.get("row", "?"), mapping(record.get("mu"))
+        games = objects(record.get("games"))
+        off = [g for g in games if g.get("noise") == "off" and g.get("stage") == "run"]
+        beaten = sum(g.get("verdict") == "found" for g in off)
+        if mu:
+            found.append(
+                f"The sums of {row} allow the best attack on one example mu {quantity(mu.get('run'), 2)}, of "
+                f"{quantity(mu.get('ledger'), 2)} charged"
+                + (f"; without their noise {beaten} of {len(off)} attacks find who was trained on." if off else ".")
+            )
+        persons = [p for p in objects(mapping(record.get("persons")).get("games")) if p.get("noise") == "as ran"]
+        told = [f"AUC {quantity(p.get('auc'), 2)} by who knows {p.get('known', '?')}" for p in persons if _above(p)]
+        if told:
+            found.append(f"Epsilon is not about persons: in {row} whole persons are found, {' and '.join(told)}.")
+    return found
+
+
+def _above(game: dict[str, object]) -> bool:
+    low = number(game.get("low"))
+    return low is not None and low > 0.5
+
+
 def _attacks_in_words(run: Run) -> list[str]:
     if run.attacks is None:
         return ["No attack has been run, so nothing is known about what leaks in practice."]
     # Canaries are made to be found: that they are says nothing about the run's examples.
-    outcomes = [o for o in objects(run.attacks.get("outcomes")) if not o.get("control") and not is_canary(o)]
+    every = [o for o in objects(run.attacks.get("outcomes")) if not o.get("control") and not is_canary(o)]
+    outcomes = [o for o in every if not is_staged(o)]
     counted = [o for o in outcomes if not o.get("void") and number(o.get("auc_low")) is not None]
     above = [o for o in counted if (number(o.get("auc_low")) or 0.0) > 0.5]
     sentences = []
@@ -218,6 +269,7 @@ def _attacks_in_words(run: Run) -> list[str]:
     judged = len(tested) or len(counted)
     if len(outcomes) > judged:
         sentences.append(f"{len(outcomes) - judged} more are void or without interval.")
+    sentences += _staged_in_words(run, [o for o in every if is_staged(o)]) + _sums_in_words(run)
     for r in objects(run.attacks.get("reconstructions")):
         low, blind = number(r.get("low")), number(r.get("blind_high"))
         if low is not None and blind is not None and low > blind:

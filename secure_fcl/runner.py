@@ -20,6 +20,7 @@ from secure_fcl.engines.federation import simulated
 from secure_fcl.engines.pool import WorkerPool
 from secure_fcl.engines.simulation import SIMULATION
 from secure_fcl.errors import JournalRefused, WorkerLost
+from secure_fcl.rows.audited import audited
 from secure_fcl.running.fitting import REPORT, Findings, findings, require_continuable, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.kept_noise import as_begun
@@ -183,7 +184,7 @@ def execute(
                 trace.parent.mkdir(exist_ok=True)
                 atomic_write(trace, "\n".join([str(error), *notes]))
             raise
-        if not (prepared.config.attacks.enabled and prepared.config.attacks.row in prepared.config.rows):
+        if not any(audited(plan) for plan, _ in prepared.rows):
             return write_report(folder)
         found = audit(prepared, folder, say)
         report = write_report(folder)

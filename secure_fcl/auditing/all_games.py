@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attacks.errors import AttackError, InversionInvalid
 from attacks.report import audit_document
@@ -22,11 +22,15 @@ from secure_fcl.auditing.positive_control import overfit_control
 from secure_fcl.auditing.servers import probe_servers
 from secure_fcl.auditing.shadows import shadow_models
 from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
-from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, open_world
+from secure_fcl.auditing.sums import SumsAudit, audit_sums
+from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, attacked_plan, open_world, slots_of
 from secure_fcl.config import validate
+from secure_fcl.rows.audited import sums_alone
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared
+from secure_fcl.strategies import GradientStrategy
 from secure_fcl.strategies.gradient.models import is_own
 
 T = TypeVar("T")
@@ -35,17 +39,19 @@ _NO_SHADOWS = (
     "shadow models (LiRA, RMIA, BaVarIA): attacks.shadows = 0; that losses alone fail is no evidence of privacy"
 )
 _NOT_TESTED = (
-    "colluding clients, and seizure of a device",
     "servers that change the network's architecture (imprinting); attacks.sums.active_server.probe_imprint tests one "
     "for a perceptron",
-    "persons: every guarantee and every game is about windows or blocks of windows, not about people",
+    "persons: every guarantee, and every game on a network, is about windows or blocks of windows, not about people",
 )
+_OF_NO_ROW = ("colluding clients, and seizure of a device",)
 
 
 def audit(
     prepared: Prepared, folder: RunFolder, say: Say = lambda text: None, shadows: int | None = None
 ) -> dict[str, object]:
-    """Play all games against the configured row, write attacks.json and return it.
+    """Play the games that fit the configured row, and those on sums against every row of sums, and write attacks.json.
+
+    Without the configured row in the run, the first row of sums stands in its place.
 
     Args:
         prepared: of the run.
@@ -61,9 +67,42 @@ def audit(
     begun, cpu = time.perf_counter(), time.process_time()
     count = _count(prepared, shadows)
     require_fitting(folder, but=(REPORT, ATTACKS))
-    world = _with_shadows(open_world(prepared, folder), count, say)
+    plan = attacked_plan(prepared, folder)
+    sums = []
+    for one in (one for one, _ in prepared.rows if sums_alone(one)):
+        say(f"sums of {one.name}")
+        sums.append(audit_sums(one, folder, slots_of(one)))
+    if isinstance(plan.strategy, GradientStrategy):
+        document = _of_a_network(_with_shadows(open_world(prepared, folder), count, say), say)
+    else:
+        document = _of_sums(plan, next((found for found in sums if found.record["row"] == plan.name), None))
+    document |= {"sums": [found.record for found in sums], "shadows": count}
+    document["not_tested"] += [*_OF_NO_ROW, *(sentence for found in sums for sentence in found.record["missing"])]
+    document |= {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
+    folder.publish(ATTACKS, to_json(document, indent=2) + "\n")
+    return document
+
+
+_NOTHING: dict[str, object] = {
+    "leakage": None, "history": [], "attribution": [], "noise": None, "laws": [], "memory": None, "failed": [],
+    "probes": [], "channels": [],
+}  # fmt: skip
+
+
+def _of_sums(plan: RowPlan, found: SumsAudit | None) -> dict[str, Any]:
+    """Return the document of a run whose attacked row trains no network: its outcomes are those on its sums."""
+    outcomes = () if found is None else found.outcomes
+    missing = [] if found is not None else [f"row {plan.name}: its releases are no plain sums over examples"]
+    if plan.config.attacks.own:
+        missing.append(f"attacks of your own: they are asked of networks, and {plan.name} trains none")
+    document = audit_document(seconds=0.0, row=plan.name, outcomes=outcomes, not_tested=missing)
+    return document | _NOTHING | {"inputs": plan.scenario.description}
+
+
+def _of_a_network(world: AuditWorld, say: Say) -> dict[str, Any]:
+    """Return the document of all games against a row that trains a network."""
     say("memory")
-    memory = check_memory(world.plan, folder)
+    memory = check_memory(world.plan, world.folder)
     played = [_played(say, name, world, play) for name, play in _GAMES]
     say("positive control")
     outcomes = [one for part in played for one in part.outcomes] + overfit_control(world.plan, world.strategy)
@@ -78,21 +117,17 @@ def audit(
     say("servers and side channels")
     channels, silent = play_channels(world)
     probes, untried = _tried("servers that depart from the protocol", world, probe_servers)
-    missing += [*more, *silent, *untried, *([] if count else [_NO_SHADOWS]), *_NOT_TESTED]
+    missing += [*more, *silent, *untried, *([] if world.shadows is not None else [_NO_SHADOWS]), *_NOT_TESTED]
     document = audit_document(
-        seconds=time.perf_counter() - begun,
+        seconds=0.0,
         row=world.plan.name,
         outcomes=outcomes,
         reconstructions=[*rebuilt, *exemplars],
         not_tested=[*missing, *beyond_reach(outcomes)],
     )
-    document |= {"leakage": None, "history": [], "attribution": [], "noise": None, "laws": [], "memory": memory}
-    document |= {"failed": [sentence for part in played for sentence in part.failed]}
+    document |= _NOTHING | {"memory": memory, "failed": [sentence for part in played for sentence in part.failed]}
     document |= {key: value for part in played for key, value in part.more}
-    document |= {"probes": probes, "channels": channels, "shadows": count, "inputs": world.plan.scenario.description}
-    document["cpu_seconds"] = time.process_time() - cpu
-    folder.publish(ATTACKS, to_json(document, indent=2) + "\n")
-    return document
+    return document | {"probes": probes, "channels": channels, "inputs": world.plan.scenario.description}
 
 
 _GAMES: tuple[tuple[str, Callable[[AuditWorld], Played]], ...] = (

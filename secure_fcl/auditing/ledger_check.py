@@ -38,6 +38,7 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
             f"{shown} where {spent} was charged, at confidence {worst['confidence']} for all games together; do not "
             f"rely on the certificate, and see {report}"
         )
+    _require_sums_hold(document, report)
     broken = [law for law in document.get("laws", ()) if law["broken"]]
     if broken:
         first = min(broken, key=lambda law: float(law["p_value"]))
@@ -47,6 +48,18 @@ def require_ledger_holds(document: Mapping[str, Any], report: Path) -> None:
             f"see {report}"
         )
     _require_rest(document, report)
+
+
+def _require_sums_hold(document: Mapping[str, Any], report: Path) -> None:
+    """Pass if the noise in every row of sums allows no more than its ledger says."""
+    for record in document.get("sums", ()):
+        mu = record.get("mu") or {}
+        if mu.get("exceeds"):
+            raise LedgerContradicted(
+                f"the audit contradicts the ledger: the noise in the sums of {record['row']} allows mu "
+                f"{mu['surely']:.3f} at least where {mu['ledger']:.3f} was charged, at confidence {mu['confidence']}; "
+                f"do not rely on the certificate, and see {report}"
+            )
 
 
 def _require_rest(document: Mapping[str, Any], report: Path) -> None:

@@ -19,6 +19,7 @@ from attacks.shadows import ShadowModels
 from evaluation.errors import TooFewSamples
 from secure_fcl.errors import RunFolderError
 from secure_fcl.randomness import public_seed
+from secure_fcl.rows.audited import sums_alone
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import Prepared
@@ -50,11 +51,8 @@ class AuditWorld:
 
     @property
     def slot_of(self) -> Ints:
-        """Slot in which each example's owner releases its task, -1 if never; int64 (n,)."""
-        scenario = self.plan.scenario
-        # Row and column -1 are nobody and no task.
-        first = np.pad(scenario.release, ((0, 1), (0, 1)), constant_values=-1)
-        return first[scenario.owner, scenario.task]
+        """See `slots_of`."""
+        return slots_of(self.plan)
 
     @property
     def noise_of_sum(self) -> float:
@@ -121,6 +119,14 @@ class Played:
     failed: tuple[str, ...] = ()
 
 
+def slots_of(plan: RowPlan) -> Ints:
+    """Return the slot in which each example's owner releases its task, -1 if never; int64 (n,)."""
+    scenario = plan.scenario
+    # Row and column -1 are nobody and no task.
+    first = np.pad(scenario.release, ((0, 1), (0, 1)), constant_values=-1)
+    return first[scenario.owner, scenario.task]
+
+
 def finite(epsilon: float | None) -> float | None:
     """Return an epsilon that can be compared with, else None."""
     return epsilon if epsilon is not None and math.isfinite(epsilon) else None
@@ -136,25 +142,41 @@ def accounted(plan: RowPlan) -> float:
     return plan.accounting_delta - (plan.config.privacy.delta - audit_delta(plan))
 
 
-def open_world(prepared: Prepared, folder: RunFolder) -> AuditWorld:
-    """Return the world of a finished run.
+def attacked_plan(prepared: Prepared, folder: RunFolder) -> RowPlan:
+    """Return the plan of the row that the games are about: attacks.row, else the run's first row of sums alone.
 
     Raises:
-        RunFolderError: the run is not finished, its transcript is damaged, or the attacked row is not part of it.
+        RunFolderError: the run is not finished, has neither, or its unit is a person.
     """
     if not folder.progress().finished:
         raise RunFolderError(f"run {folder.path} is not finished; continue it with --resume first")
     wanted = prepared.config.attacks.row
-    plans = {plan.name: plan for plan, _ in prepared.rows}
-    if wanted not in plans:
-        raise RunFolderError(f"attacks.row = {wanted!r} is not among the run's rows {sorted(plans)}; choose one")
-    plan = plans[wanted]
-    if not isinstance(plan.strategy, GradientStrategy):
-        raise RunFolderError(f"attacks.row = {wanted!r} trains no network; set it to replay or finetune")
-    if plan.persons:
+    if prepared.config.privacy.unit == "person":
         raise RunFolderError(
             f"attacks.row = {wanted!r} is attacked by single examples, and privacy.unit = 'person' promises nothing "
             "about one beside another of the same person; audit a run of privacy.unit = 'example'"
+        )
+    plans = {plan.name: plan for plan, _ in prepared.rows}
+    if wanted in plans:
+        return plans[wanted]
+    sums = [plan for plan in plans.values() if sums_alone(plan)]
+    if not sums:
+        raise RunFolderError(f"attacks.row = {wanted!r} is not among the run's rows {sorted(plans)}; choose one")
+    return sums[0]
+
+
+def open_world(prepared: Prepared, folder: RunFolder) -> AuditWorld:
+    """Return the world of a finished run whose attacked row trains a network.
+
+    Raises:
+        RunFolderError: the run is not finished, its transcript is damaged, or the attacked row is not part of it or
+            trains no network.
+    """
+    plan = attacked_plan(prepared, folder)
+    if not isinstance(plan.strategy, GradientStrategy):
+        raise RunFolderError(
+            f"row {plan.name!r} trains no network; attack its sums (secure_fcl.auditing.sums), or set attacks.row to "
+            "replay or finetune"
         )
     return AuditWorld(plan, plan.strategy, _transcript(plan, folder), folder)
 

@@ -34,6 +34,7 @@ from secure_fcl.engines.parties import Answer, Party, parties_of
 from secure_fcl.engines.simulation import clear_update
 from secure_fcl.errors import JournalRefused, SecureFclError
 from secure_fcl.randomness import Coins
+from secure_fcl.rows.audited import viewed
 from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, ClientBudget, covered_by, planned_budget
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.row_plan import RowPlan
@@ -263,9 +264,8 @@ class ClientHost:
         return row.plan.noise == "local" and not apart and not self._shown(row, party, step)
 
     def _shown(self, row: OpenRow, party: Party, step: StepContext) -> bool:
-        plan, wanted = row.plan, row.plan.config.attacks
-        shown = wanted.enabled and wanted.one_client_view and row.numbers[party] == wanted.client
-        return shown and plan.name == wanted.row and step.slot == step.round == 0
+        mine = row.numbers[party] == row.plan.config.attacks.client
+        return mine and viewed(row.plan) and step.slot == step.round == 0
 
     def _training_coins(
         self, row: OpenRow, party: Party, state: State, view: DeviceView, step: StepContext

@@ -17,6 +17,7 @@ from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import OutsideCode, names_code
 from secure_fcl.engines.journals import SAME
 from secure_fcl.memory import OwnMemory
+from secure_fcl.rows.audited import audited, viewed
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running import certificate_units as units
@@ -210,9 +211,9 @@ def _evaluation(plan: RowPlan) -> list[str]:
     if plan.scenario.kind == "online":
         found.append("number of examples and classes arrived per segment, for accuracy over classes seen so far")
     attacks = plan.config.attacks
-    if attacks.enabled and attacks.row == plan.name:
+    if audited(plan):
         found.append("the attacks read training data to score their guesses")
-    if attacks.enabled and attacks.one_client_view and attacks.row == plan.name:
+    if viewed(plan):
         found.append(f"declared view: one clear update of client {attacks.client}, with and without its noise")
     return found
 

@@ -14,6 +14,7 @@ from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.config.outside import names_code
 from secure_fcl.memory import OwnMemory
+from secure_fcl.rows.audited import audited
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.certificate_units import ONE_PERSON, not_checked_of_persons, sampling_of_persons
@@ -262,10 +263,9 @@ def chosen_on_data(plan: RowPlan) -> list[str]:
 def not_checked(plan: RowPlan) -> list[str]:
     """Return what no part of the run looked at, so that nobody takes the certificate for more than it is."""
     attacks = plan.config.attacks
-    audited = attacks.enabled and attacks.row == plan.name
     audit = (
         "attacks.json says how they stood the audit's tests"
-        if audited
+        if audited(plan)
         else f"no audit of this row belongs to the run; secure-fcl audit tests the row that attacks.row names, "
         f"{attacks.row}"
     )

@@ -18,6 +18,7 @@ from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
 from secure_fcl.errors import JournalRefused, QuorumMissing, RunFolderError, SecureFclError
+from secure_fcl.rows.audited import viewed
 from secure_fcl.rows.budgets import charges_of
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import Progress, RunFolder
@@ -118,8 +119,7 @@ class Devices:
         """
         if self._lab is None:
             return
-        wanted = self._plan.config.attacks
-        if wanted.enabled and wanted.one_client_view and wanted.row == self._plan.name and step.slot == step.round == 0:
+        if viewed(self._plan) and step.slot == step.round == 0:
             for update in self._lab.clear().values():
                 self._save_arrays(clear_update_path(self._run.path, self._plan.name), update)
         number = step.slot * self._plan.rounds_per_slot + step.round

@@ -16,6 +16,7 @@ from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.engines.identities import check
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.own import own_features
+from secure_fcl.rows.audited import viewed
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import with_schedule
@@ -115,8 +116,8 @@ def prepare_scenario(config: Config, scenario: Scenario) -> Prepared:
         raise ConfigInvalid(f"attacks.client = {wanted.client}: the clients are 0..{scenario.clients - 1}; choose one")
     if wanted.enabled and wanted.row in config.rows and not entry_of(wanted.row).attackable:
         raise ConfigInvalid(
-            f"attacks.row = {wanted.row!r} trains no network that could be attacked; choose another, or set "
-            "attacks.enabled = false"
+            f"attacks.row = {wanted.row!r} cannot be attacked: it has no stream, or no model that all clients share; "
+            "choose another, or set attacks.enabled = false"
         )
     if wanted.enabled and wanted.row in config.rows:
         own_attacks(wanted.own)
@@ -135,8 +136,7 @@ def _check_view(config: Config, rows: tuple[tuple[RowPlan, float], ...]) -> None
     """Refuse a one-client view of a client that is away when the view is taken."""
     wanted = config.attacks
     for plan, _ in rows:
-        viewed = wanted.enabled and wanted.one_client_view and wanted.row == plan.name
-        if viewed and plan.away(0, 0).get(wanted.client) == "upload":
+        if viewed(plan) and plan.away(0, 0).get(wanted.client) == "upload":
             there = next(k for k in range(plan.scenario.clients) if plan.away(0, 0).get(k) != "upload")
             raise ConfigInvalid(
                 f"attacks.client = {wanted.client} is away from the first round by scenario.dropout = "

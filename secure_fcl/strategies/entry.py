@@ -85,5 +85,5 @@ class SumsEntry(Generic[S]):
     what: str = ""
     ratios: Callable[[S], Mapping[Phase, float]] = lambda section: {"train": 1.0}
     told: Callable[[Any, Mapping[Phase, float]], Strategy] = lambda strategy, std: strategy
-    attackable: bool = False
+    attackable: bool = True
     channels: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from evaluation.files import read_json, read_jsonl, write_json
 from evaluation.run_folder import read_run
 from evaluation.tasks import task_name, tasks_listed
 from evaluation.testing import write_synthetic_run
+from evaluation.verdict import verdict
 
 
 def figure(folder: Path, name: str, row: int = 0) -> Figure:
@@ -87,6 +88,25 @@ def test_leakage_is_good_only_where_a_control_shows_that_it_would_have_been_foun
     assert figure(run_folder, "Leakage").verdict == "leak found"
     attacks.unlink()
     assert figure(run_folder, "Leakage") == Figure("", NOT_MEASURED, "unknown")
+
+
+def test_what_staged_rounds_find_is_told_beside_and_is_no_leak_of_the_run(run_folder: Path) -> None:
+    attacks = run_folder / "attacks.json"
+
+    def stage(document: dict[str, Any]) -> None:
+        one = {**document["outcomes"][0], "game": "class arrival from the sum", "about": "staged", "target": "rounds"}
+        document["outcomes"].append({**one, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8})
+        document["discoveries"] = [
+            {**{key: o[key] for key in ("game", "attack", "target")}, "adjusted": 1.0} for o in document["outcomes"]
+        ]
+        document["discoveries"][-1]["adjusted"] = 1e-5
+
+    change(attacks, stage)
+    found = figure(run_folder, "Leakage")
+    assert found == Figure("0 of 2", "nothing found", "good", "attacks beat chance; 1 of 1 in staged rounds")
+    words = verdict(read_run(run_folder))
+    assert "0 of 2 attacks on class_sums did better than chance" in words
+    assert "In staged rounds, which are about more than one example and not about this run, class arrival" in words
 
 
 def test_inputs_count_as_rebuilt_only_from_what_somebody_sees(run_folder: Path) -> None:

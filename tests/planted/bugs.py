@@ -447,6 +447,13 @@ SHARES_IN_SUMS = (
         tests=(f"{SUMS}[shared-analytic]",),
     ),
     Change(
+        name="a closed form released with half its noise",
+        file=SHARES,
+        old="return sample_skellam(self.share_variance, entries, random)",
+        new="return sample_skellam(self.share_variance / 4.0, entries, random)",
+        tests=("tests/secure_fcl/auditing/test_sums.py::test_no_row_allows_more_than_was_charged",),
+    ),
+    Change(
         name="local noise divided among clients",
         file=SHARES,
         old='self.guaranteed_variance / (self.honest if self.placement == "shared" else 1)',

@@ -214,8 +214,8 @@ def test_unfinished_runs_and_other_rows_are_refused(
     make_config: Callable[..., Config],
     tmp_path: Path,  # type: ignore[no-untyped-def]
 ) -> None:
-    prepared = prepare(make_config('rows=["class_sums"]', "attacks.row=replay"))
-    with pytest.raises(RunFolderError, match=r"attacks\.row = 'replay' is not among"):
+    prepared = prepare(make_config('rows=["replay"]', "attacks.row=finetune"))
+    with pytest.raises(RunFolderError, match=r"attacks\.row = 'finetune' is not among"):
         audit(prepared, RunFolder.existing(reference.path))
     folder = RunFolder.create(tmp_path, make_config(*ATTACKED), "fresh")
     with pytest.raises(RunFolderError, match="is not finished"):
