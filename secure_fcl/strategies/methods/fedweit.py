@@ -191,7 +191,7 @@ class FactoredVisits:
 
     def prepared(self, visit: Visit, state: State, view: DeviceView) -> Visit:
         """See `Training.prepared`."""
-        return visit
+        return self.usual.prepared(visit, state, view)
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return what the steps charge."""

@@ -10,13 +10,14 @@ import pytest
 from crypto.keys.randomness import KeyedStream
 from privacy import DpSgdPlan, NonPrivate
 from secure_fcl.auditing.channels import play_channels
+from secure_fcl.auditing.own_network import OwnBench
 from secure_fcl.auditing.world import AuditWorld
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import prepare
-from secure_fcl.strategies import GradientStrategy, Networks, Plain, State
+from secure_fcl.strategies import Examples, GradientStrategy, Networks, Plain, State
 from secure_fcl.strategies.base import Floats
 from secure_fcl.strategies.course import Carried, Course, play
 from secure_fcl.strategies.methods import Alone, FedWeit, FedWeitWithTransfer
@@ -190,3 +191,12 @@ def test_bounds_of_a_visit_hold_for_a_signal_network() -> None:
     rounds = Course.of_two_tasks((6, 64), 12, s)
     state, _ = play(s, rounds)
     assert np.isfinite(state["weights"]).all()
+
+
+def test_the_audit_hears_every_noisy_gradient_that_steps_are_made_of(make: Make) -> None:
+    s = make(FedWeit(), sigma=1.0, steps=3)
+    nothing = Examples(np.zeros((0, 1, 8, 8), dtype=np.float32), np.zeros(0, dtype=np.int64))
+    heard = OwnBench(s, None).visit(nothing, nothing, 0)
+    assert heard.shape == (3, s.size)
+    # No example: what is heard is the noise alone, of the clipping norm.
+    assert float(heard.std()) == pytest.approx(1.0, rel=0.05)
