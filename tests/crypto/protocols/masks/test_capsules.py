@@ -400,7 +400,8 @@ def test_half_of_the_neighbours_make_the_capsule(make_masks: Make) -> None:
         assert all(begins(one, other) != begins(other, one) for other in near)
     counts = [len(receivers(setup, one)) for one in setup.neighbours]
     assert sum(counts) == 60 * cohort.plan.masks.neighbours // 2
-    assert max(counts) < cohort.plan.masks.neighbours
+    # A member makes those of all its eight neighbours once in 256 times; a quarter of them never do.
+    assert sum(count == cohort.plan.masks.neighbours for count in counts) < 15
     vectors = cohort.vectors("half")
     cohort.lose = lambda message: message.kind == "masked" and message.sender in ("client007", "client030")
     cohort.expect(cohort.run(0, vectors), vectors, set(vectors) - {"client007", "client030"})
