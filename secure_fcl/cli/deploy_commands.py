@@ -1,4 +1,4 @@
-"""`secure-fcl deploy`: the folders of a deployment, and what happens to its certificates later."""
+"""`secure-fcl deploy`: the folders of a deployment, what happens to its certificates later, and who is missing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_fcl.cli.shared import Settings, one_sentence
+from secure_fcl.cli.shared import AsJson, Settings, one_sentence
 
 if TYPE_CHECKING:
     from secure_fcl.config import Config
 
 _HOME = "/srv/secure-fcl"
+MISSING = 3
+"""Exit code when parties are missing: nothing is wrong with the run, it can go on."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,19 +33,34 @@ def deploy(
         Path | None,
         typer.Option(help="sizes.toml: what is declared of data that are on the devices already; none is dealt out."),
     ] = None,
-    rotate: Annotated[str, typer.Option(metavar="NAME", help="Renew a party's certificate and key.")] = "",
+    rotate: Annotated[str, typer.Option(metavar="NAME", help="Renew a party's certificate and its key.")] = "",
     revoke: Annotated[str, typer.Option(metavar="NAME", help="Shut a party out.")] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Say who is missing and why; OUT may be the server's.")
+    ] = False,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="With --check: listen here, see who dials.")] = "",
+    wait: Annotated[float, typer.Option(help="With --check and --listen: seconds to wait for all to dial.")] = 15.0,
+    as_json: AsJson = False,
 ) -> None:
-    """Make the folders of a deployment: configuration, calendar, keys, certificates, data, service files, commands."""
+    """Make the folders of a deployment: configuration, calendar, keys, certificates, data, service files, commands.
+
+    --rotate, --revoke and --check are about one that is there. --check touches no run, and ends with 3 if anybody is
+    missing.
+    """
     with one_sentence():
         from secure_fcl.config import load_config
         from secure_fcl.engines.tls.addresses import address_of
         from secure_fcl.errors import ConfigInvalid
 
-        if rotate or revoke:
-            if config or settings or without_data or (rotate and revoke):
-                raise ConfigInvalid("--rotate and --revoke change a deployment that is there; give one of them alone")
-            _print_changed(out, rotate, revoke, server, days)
+        if rotate or revoke or check:
+            if config or settings or without_data or bool(rotate) + bool(revoke) + check > 1:
+                raise ConfigInvalid(
+                    "--rotate, --revoke and --check are about a deployment that is there; give one alone"
+                )
+            if check:
+                _print_missing(out, listen, wait, as_json)
+            else:
+                _print_changed(out, rotate, revoke, server, days)
             return
         address_of(server)
         made = make_deployment(out, load_config(config, settings or ()), server, days, home, without_data)
@@ -96,3 +113,24 @@ def _print_changed(out: Path, rotated: str, revoked: str, server: str, days: flo
     typer.echo("bring to the machines of the parties that they are of:")
     for path in changed:
         typer.echo(str(path))
+    if rotated:
+        typer.echo(
+            f"the identity in {rotated}.key stays: what {rotated} signed in a run is held against the roster that the "
+            f"run began with; if it may have leaked, --revoke {rotated}, and make another deployment for the next run"
+        )
+
+
+def _print_missing(out: Path, listen: str, wait: float, as_json: bool) -> None:
+    from secure_fcl.engines.tls.addresses import address_of
+    from secure_fcl.engines.tls.check import check_deployment
+
+    found = check_deployment(out, address_of(listen) if listen else None, wait)
+    if as_json:
+        from evaluation.strict_json import to_json
+
+        typer.echo(to_json(found, indent=2))
+    else:
+        for name, why in sorted(found.items()):
+            typer.echo(f"{name}: {why or 'well'}")
+    if any(found.values()):
+        raise typer.Exit(MISSING)

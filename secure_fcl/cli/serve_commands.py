@@ -1,4 +1,4 @@
-"""The commands of a deployment over TLS: server, client, party, status, check-deployment."""
+"""The commands of a deployment over TLS: server, client, party, status."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from secure_fcl.cli.deploy_commands import MISSING
 from secure_fcl.cli.shared import STOPPED, AsJson, one_sentence, tell
 
-MISSING = 3
-"""Exit code of a server that gave up waiting for its parties: nothing is wrong with the run, it can go on."""
 Folder = Annotated[Path, typer.Option(help="The party's own folder, as `secure-fcl deploy` made it.")]
 ServerAddress = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Where the server listens.")]
 JsonLog = Annotated[bool, typer.Option("--json-log", help="Log one JSON object a line, on stderr.")]
@@ -20,7 +19,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (server, client, party, status):
         app.command()(command)
-    app.command("check-deployment")(check_deployment)
 
 
 def server(
@@ -163,26 +161,3 @@ def status(
             return
         for line in status_lines(found):
             typer.echo(line)
-
-
-def check_deployment(
-    folder: Annotated[Path, typer.Argument(help="The server's folder, or the folder of all parties' folders.")],
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Listen here and see who dials.")] = "",
-    wait: Annotated[float, typer.Option(help="Seconds to wait for everybody to dial.")] = 15.0,
-    as_json: AsJson = False,
-) -> None:
-    """Say who of a deployment is missing and why; exit 3 if anybody is. No run is touched."""
-    with one_sentence():
-        from secure_fcl.engines.tls.addresses import address_of
-        from secure_fcl.engines.tls.check import check_deployment as check
-
-        found = check(folder, address_of(listen) if listen else None, wait)
-        if as_json:
-            from evaluation.strict_json import to_json
-
-            typer.echo(to_json(found, indent=2))
-        else:
-            for name, why in sorted(found.items()):
-                typer.echo(f"{name}: {why or 'well'}")
-        if any(found.values()):
-            raise typer.Exit(MISSING)

@@ -26,12 +26,21 @@ OFF: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Variables that keep Flower, and Ray beneath its simulation, from calling home and from installing packages."""
+QUICK: Mapping[str, str] = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
+"""How often Flower looks whether to start an app's process, in seconds: every second, otherwise."""
 
 
 def flower_environment(home: Path) -> dict[str, str]:
     """Return the environment of every process of Flower; `home` is its folder for settings and applications."""
     paths = [sysconfig.get_path("scripts"), os.environ.get("PATH", "")]
-    return {**child_environment(), **environment(), **OFF, "FLWR_HOME": str(home), "PATH": os.pathsep.join(paths)}
+    return {
+        **child_environment(),
+        **environment(),
+        **OFF,
+        **QUICK,
+        "FLWR_HOME": str(home),
+        "PATH": os.pathsep.join(paths),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

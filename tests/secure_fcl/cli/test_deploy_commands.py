@@ -61,6 +61,11 @@ def test_a_certificate_is_renewed_and_the_old_one_revoked(deployment: Path) -> N
     before = read_certificate(certificate.read_bytes())
     done = run(app, ["deploy", str(deployment), "--rotate", "client1"])
     assert done.exit_code == 0, done.output
+    assert "the identity in client1.key stays" in done.output
+    checked = run(app, ["deploy", str(deployment), "--check"])
+    assert (checked.exit_code, checked.output.count(": well")) == (0, 7)
+    both = run(app, ["deploy", str(deployment), "--check", "--rotate", "client1"])
+    assert (both.exit_code, "give one alone" in both.output) == (2, True)
     after = read_certificate(certificate.read_bytes())
     assert after.name == "client1"
     assert after.serial != before.serial

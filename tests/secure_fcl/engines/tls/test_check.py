@@ -19,7 +19,7 @@ from secure_fcl.engines.tls.contexts import TlsFiles
 from secure_fcl.engines.tls.helpers import helper_of
 from secure_fcl.engines.tls.logs import LOG, PROGRAM, log, log_to
 from secure_fcl.engines.tls.parties import TlsParties
-from secure_fcl.engines.tls.revocations import REVOKED, revoke
+from secure_fcl.engines.tls.revocations import REVOKED, WITHDRAWN, revoke
 from secure_fcl.errors import ConfigInvalid, SecureFclError
 from tests.secure_fcl.engines.tls.conftest import Diligent, Place, client, until
 
@@ -55,9 +55,11 @@ def test_a_whole_deployment_is_well_and_what_is_wrong_is_said(deployment: Path, 
         "client1": f"there is no folder {deployment / 'client1'}",
         "keyholder": "its certificate is of client1; its certificate is revoked",
     }
-    done = CliRunner().invoke(app, ["check-deployment", str(deployment), "--json"])
+    done = CliRunner().invoke(app, ["deploy", str(deployment), "--check", "--json"])
     assert done.exit_code == 3
     assert json.loads(done.stdout)["server"] == ""
+    (deployment / "client0" / WITHDRAWN).write_text("{}")
+    assert check_deployment(deployment)["client0"].startswith("it has withdrawn; ")
     with pytest.raises(SecureFclError, match="no roster"):
         check_deployment(deployment / "client0" / "tls")
 
