@@ -35,6 +35,7 @@ class RowCost:
 
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
     most; None without noise. Bytes are payload of one client. `norms`: what bounds on norms enforce, in words.
+    `choice`: what the strategy chose by a rule from public numbers, and why; empty for those that choose nothing.
     """
 
     row: str
@@ -51,6 +52,7 @@ class RowCost:
     bytes_per_round: int
     bytes_in_all: int
     norms: tuple[str, ...] = ()
+    choice: str = ""
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
         """Return (arrival task, epsilon of its worst cohort of that fate), in order."""
@@ -130,6 +132,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         bytes_per_round=uploads[0],
         bytes_in_all=plan.client_bytes,
         norms=enforced_norms(plan),
+        choice=getattr(plan.strategy, "choice", ""),
     )
 
 

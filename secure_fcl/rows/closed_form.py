@@ -38,6 +38,7 @@ def sums_strategy(
         widest_slot=max(len(scenario.slot_classes(slot)) for slot in range(scenario.slots)),
         examples=examples,
         noisy=noisy,
+        planned=scenario.examples,
     )
     strategy: Strategy = entry.build(sums_section(config, name), numbers)
     return strategy

@@ -52,6 +52,7 @@ class SumsNumbers:
         widest_slot: most classes that the calendar announces for one slot.
         examples: public bound on the examples of one chunk.
         noisy: whether noise is added inside the sums.
+        planned: training examples of all clients; 0: not known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SumsNumbers:
     widest_slot: int
     examples: int
     noisy: bool
+    planned: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
