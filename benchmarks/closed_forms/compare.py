@@ -18,7 +18,9 @@ from secure_fcl.strategies.entry import SumsNumbers
 
 OTHERS = ("class_sums", "analytic", "slda")
 ROWS = (*OTHERS, "calm")
-_LEAST_DRAWS, _MOST_DRAWS = 3, 40
+_LEAST_DRAWS, _MOST_DRAWS = 3, 32
+#: The more features, the longer a draw takes and the less accuracies move from one to the next.
+_FEATURES_TIMES_DRAWS = 3_000
 #: Draws end when the standard error of every row's accuracy, in points, is below this.
 _ERROR = 0.4
 
@@ -43,7 +45,8 @@ def outcome(numbers: SetNumbers, **settings: Any) -> Outcome:
     rows = {row: built(row, numbers, found, settings if row == "calm" else {}) for row in ROWS}
     seen: dict[str, list[float]] = {row: [] for row in ROWS}
     draw, error = 0, dict.fromkeys(ROWS, np.inf)
-    while draw < (_MOST_DRAWS if numbers.noise else 1) and max(error.values()) > _ERROR:
+    most = max(_LEAST_DRAWS, min(_MOST_DRAWS, _FEATURES_TIMES_DRAWS // numbers.dimension))
+    while draw < (most if numbers.noise else 1) and max(error.values()) > _ERROR:
         for row, (strategy, noise) in rows.items():
             seen[row].append(100.0 * learnt(strategy, noise, found, draw))
         draw += 1

@@ -20,8 +20,8 @@ Labels = NDArray[np.int64]
 DELTA = 1e-5
 #: Skellam noise under the accountant of the product, over an analytic Gaussian: 6 to 9 % more from epsilon 1 to 8.
 SKELLAM = 1.08
-_MOST_VALUES = 4_000_000
-_TEST_EXAMPLES = 2_000
+_MOST_VALUES = 2_000_000
+_TEST_EXAMPLES = 1_500
 
 
 @dataclass(frozen=True, kw_only=True)

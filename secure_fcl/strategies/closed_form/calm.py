@@ -34,7 +34,7 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
 )
-from secure_fcl.strategies.closed_form.calm_choice import FAINT, FEW, FEW_IF_FAINT, SCATTER_SHARE, chosen_features
+from secure_fcl.strategies.closed_form.calm_choice import SCATTER_SHARE, chosen_features, examples_for_scatter
 from secure_fcl.strategies.closed_form.class_rows import (
     Values,
     class_rows,
@@ -46,7 +46,7 @@ from secure_fcl.strategies.closed_form.class_rows import (
     unfold,
     whole,
 )
-from secure_fcl.strategies.closed_form.denoising import ClassEstimates, discriminant, estimated
+from secure_fcl.strategies.closed_form.denoising import USUAL_LENGTH, ClassEstimates, discriminant, estimated
 from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
@@ -115,10 +115,11 @@ class Calm(SummedOnce):
         if not self.noise_inside():
             return f"{self.why}; the second exchange sends the scatter of every slot"
         edge = noise_edge(self.noise[1], self.dimension)
+        usual = examples_for_scatter(edge, self.noise[0], self.dimension, self.widest_slot, USUAL_LENGTH)
         return (
-            f"{self.why}; the second exchange sends the scatter of slots with {math.ceil(FEW * edge)} or more released "
-            f"examples ({math.ceil(FEW_IF_FAINT * edge)} where class means are faint), as its noise over "
-            f"{self.dimension} features has eigenvalues up to {edge:.0f} examples, and other slots' class rows again"
+            f"{self.why}; the second exchange sends the scatter of slots with about {usual:.0f} released examples or "
+            f"more, as its noise over {self.dimension} features has eigenvalues up to {edge:.0f} examples and class "
+            f"means have noise too, and the class rows of other slots again"
         )
 
     def noise_inside(self) -> bool:
@@ -187,10 +188,10 @@ class Calm(SummedOnce):
         slots = list(classes)
         if not (state["class_releases"][slots] > 0).all():
             return False
-        examples = float(found.counts[slots].sum())
-        edge = noise_edge(self.noise[1], self.dimension)
-        faint = float(found.kept[slots].mean()) < FAINT
-        return edge > 0.0 and examples < (FEW_IF_FAINT if faint else FEW) * edge
+        releases = float(state["class_releases"][slots].mean())
+        edge, noise = noise_edge(self.noise[1], self.dimension), self.noise[0] * math.sqrt(releases)
+        needed = examples_for_scatter(edge, noise, self.dimension, len(slots), found.length)
+        return float(found.counts[slots].sum()) < needed
 
     def _worth(self, state: State, new: Values) -> bool:
         """Whether adding a task's scatter makes the sum more exact, relative to its size; its trace counts examples.

@@ -18,14 +18,11 @@ from secure_fcl.features.kinds import kind_of
 SCATTER_SHARE = 0.3
 """Part of the budget that the second exchange gets."""
 
-FEW = 2.0
-"""Examples of a slot over the largest eigenvalue of the scatter's noise, below which its scatter would drown."""
+DROWNED = 0.2
+"""Noise of a slot's scatter times noise of its class means, each over what it hides, above which the means need it."""
 
-FEW_IF_FAINT = 6.0
-"""The same where the class means are mostly noise still: then they need the second exchange more."""
-
-FAINT = 0.5
-"""How much of what sets a class mean apart must be left of it not to be that."""
+HOPELESS = 2.0
+"""The scatter's noise over what it hides, above which nothing of the scatter is to be seen."""
 
 EXAMPLES_PER_FEATURE = 2.0  # below it a second moment of Fourier features is singular, and chance decides
 
@@ -69,3 +66,21 @@ def chosen_features(asked: str, shape: tuple[int, ...], planned: int, noisy: boo
     return ChosenFeatures(
         features=remembered(WithFourier(found)), why=f"{said}, and {WAVES} Fourier features, as there is no noise"
     )
+
+
+def examples_for_scatter(edge: float, noise: float, dimension: int, classes: int, length: float) -> float:
+    """Return how many examples a slot needs for its second exchange to send their scatter.
+
+    The scatter's noise over what it hides is edge / n; that of class means is d (noise classes / n)^2 over the trace of
+    the covariance within classes, 1 - length^2. Whitening helps where their product is small; where it is large, what
+    is missing is the means.
+
+    Args:
+        edge: largest eigenvalue of the noise in the scatter.
+        noise: standard deviation of the noise in an entry of a class's sum.
+        dimension: number of features, d.
+        classes: of the slot.
+        length: of class means, below 1.
+    """
+    means = dimension * (noise * classes) ** 2 / max(1.0 - length**2, 1e-4)
+    return max(edge / HOPELESS, float((edge * means / DROWNED) ** (1.0 / 3.0)))

@@ -32,7 +32,10 @@ SAMPLING_RIDGE = 0.3
 BIAS = 0.25
 """How much of the squared error of a mean is given back to its class's score; half would be right of a known W."""
 
-_USUAL_LENGTH, _LENGTH_VARIANCE = 0.7, 0.04  # of class means, where counts tell nothing
+USUAL_LENGTH = 0.7
+"""Of class means, where counts tell nothing."""
+
+_LENGTH_VARIANCE = 0.04  # of that
 _LEAST_LENGTH = 0.05
 _LENGTH_SPREAD = 0.03  # relative: how far the lengths of class means differ, about
 _LEAST_VARIANCE = 1e-4  # of any direction; the shrinkage of streaming LDA (Hayes and Kanan 2020)
@@ -69,7 +72,7 @@ def mean_length(classes: ClassMoments) -> float:
     counted = max(float(classes.counts[used].sum()), LEAST_COUNT)
     found = min(1.0, max(_LEAST_LENGTH, float(_lengths(classes)[used].sum()) / counted))
     doubt = float((classes.count_variance + _length_variance(classes))[used].sum()) / counted**2
-    return _USUAL_LENGTH + _LENGTH_VARIANCE / (_LENGTH_VARIANCE + doubt) * (found - _USUAL_LENGTH)
+    return USUAL_LENGTH + _LENGTH_VARIANCE / (_LENGTH_VARIANCE + doubt) * (found - USUAL_LENGTH)
 
 
 def class_counts(classes: ClassMoments, length: float) -> Values:

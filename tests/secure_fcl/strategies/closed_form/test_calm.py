@@ -193,7 +193,7 @@ def test_a_scatter_that_brings_more_noise_than_examples_stays_out(second: int, k
 
 def test_class_rows_are_sent_again_where_their_scatter_would_drown_and_then_count_once(digits: Dataset) -> None:
     """Two noisy sums of the same examples, by their precision: nearer to the truth than either, of known variance."""
-    s = replace(calm(8.0), noise=(8.0, 12.0))
+    s = replace(calm(), noise=(24.0, 36.0))
     rng, index = np.random.default_rng(3), np.flatnonzero(digits.train & (digits.y < 3))
     steps = [StepContext(slot=0, round=r, classes=(0, 1, 2), phase=p) for r, p in enumerate(("train", "close"))]  # type: ignore[arg-type]
     errors, truth = [], np.zeros(0)
@@ -208,8 +208,9 @@ def test_class_rows_are_sent_again_where_their_scatter_would_drown_and_then_coun
             state = s.apply(state, step, {n: p + rng.normal(scale=std, size=p.shape) for n, p in parts.items()}, 1)
         assert state["scatter_releases"] == 0
         errors.append((state["sums"].sum(axis=0)[:3] - truth[:3]).var())
-    assert state["class_releases"][0] * 8.0**2 == pytest.approx(1.0 / (1.0 / 8.0**2 + 1.0 / 12.0**2), rel=1e-5)
-    assert np.mean(errors) == pytest.approx(state["class_releases"][0] * 8.0**2, rel=0.05)
+    variance = 24.0**2 * float(state["class_releases"][0])
+    assert variance == pytest.approx(1.0 / (1.0 / 24.0**2 + 1.0 / 36.0**2), rel=1e-5)
+    assert np.mean(errors) == pytest.approx(variance, rel=0.05)
 
 
 def test_an_example_weighs_one_in_the_second_exchange_too(digits: Dataset) -> None:
