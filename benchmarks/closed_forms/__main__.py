@@ -16,7 +16,7 @@ from benchmarks.closed_forms.sets import numbers_of
 from evaluation.files import atomic_write
 
 KEPT = Path(__file__).with_name("results.jsonl")
-FIRST_SEED, SETS = 60_000, 200
+FIRST_SEED, SETS = 80_000, 200
 _NEAR, _FAR, _SHOWN = 1.0, 3.0, 10
 
 

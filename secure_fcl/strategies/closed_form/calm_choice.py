@@ -18,7 +18,7 @@ from secure_fcl.features.kinds import kind_of
 SCATTER_SHARE = 0.3
 """Part of the budget that the second exchange gets."""
 
-DROWNED = 0.2
+DROWNED = 0.05
 """Noise of a slot's scatter times noise of its class means, each over what it hides, above which the means need it."""
 
 HOPELESS = 2.0

@@ -42,7 +42,7 @@ def test_the_sentence_says_how_many_examples_a_scatter_takes() -> None:
     told = calm.told(calm.build(calm.section, numbers), {"train": 3.0, "close": 5.0})
     assert isinstance(told, Calm)
     edge = 5.0 * np.sqrt(2 * 145)
-    needed = (edge * 145 * (3.0 * 2) ** 2 / (1 - 0.7**2) / 0.2) ** (1 / 3)
+    needed = (edge * 145 * (3.0 * 2) ** 2 / (1 - 0.7**2) / 0.05) ** (1 / 3)
     assert f"scatter of slots with about {needed:.0f} released examples or more" in told.choice
     assert "eigenvalues up to 85 examples" in told.choice
 
