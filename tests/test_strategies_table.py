@@ -43,7 +43,7 @@ def test_every_cell_is_a_configuration(cell: Cell) -> None:
     for row in cell.rows:
         section = config.section(row)
         assert (section.epsilon, section.noise) == (cell.epsilon, cell.noise)
-    assert config.training.features == config.calm.features == "refined"
+    assert (config.training.features, config.calm.features) == ("refined", "auto")
     assert config.memory.capacity == 200
 
 

@@ -93,6 +93,9 @@ def print_plan(forecast: Forecast, console: Console) -> None:
         console.print(f"better, {line}", highlight=False, markup=False)
     for line in (line for cost in forecast.rows for line in cost.norms):
         console.print(f"norms, {line}", highlight=False, markup=False)
+    for cost in forecast.rows:
+        if cost.choice:
+            console.print(f"choice, {cost.row}: {cost.choice}", highlight=False, markup=False)
     if forecast.alternatives:
         print_table(
             console, "One setting changed: epsilon at the planned noise, or the noise that keeps the budget",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crypto.protocols.outside import names_code
 from secure_fcl.features.general import general_features
-from secure_fcl.features.kinds import features, refined_features
+from secure_fcl.features.kinds import features, refined_features, rhythm_features
 from secure_fcl.features.own import OwnFeatures, own_features
 from secure_fcl.features.plain import Features
 
@@ -21,15 +21,18 @@ def feature_map(kind: str) -> FeatureMap:
     """Return the public features of a kind with their last two results remembered.
 
     Args:
-        kind: plain or refined, by kind of data; general, which knows no sensor; or `module:function` of one's own,
-            which is imported and called one example at a time.
+        kind: plain, refined or rhythm, by kind of data; general, which knows no sensor; or `module:function` of
+            one's own, which is imported and called one example at a time.
 
     Raises:
         secure_fcl.errors.ConfigInvalid: one's own cannot be imported.
     """
     if names_code(kind):
         return remembered(own_features(kind))
-    return remembered({"plain": features, "refined": refined_features, "general": general_features}[kind])
+    kinds = {
+        "plain": features, "refined": refined_features, "rhythm": rhythm_features, "general": general_features
+    }  # fmt: skip
+    return remembered(kinds[kind])
 
 
 def width_of(function: FeatureMap, shape: tuple[int, ...]) -> int:

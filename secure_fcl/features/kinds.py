@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 from secure_fcl.features.general import general_features
 from secure_fcl.features.plain import Features, hapt_features, image_features
-from secure_fcl.features.refined import refined_hapt_features, refined_image_features
+from secure_fcl.features.refined import refined_hapt_features, refined_image_features, rhythmic_hapt_features
+
+Kind = Literal["hapt", "grey", "other"]
 
 
 def features(x: npt.NDArray[np.floating]) -> Features:
     """Apply `hapt_features` to windows (n, 6, 64), `image_features` to grey images, `general_features` to the rest."""
-    match _kind(x):
+    match kind_of(x.shape[1:]):
         case "hapt":
             return hapt_features(x)
         case "grey":
@@ -23,7 +27,7 @@ def features(x: npt.NDArray[np.floating]) -> Features:
 
 def refined_features(x: npt.NDArray[np.floating]) -> Features:
     """Apply the refined features to windows (n, 6, 64) and to grey images, `general_features` to the rest."""
-    match _kind(x):
+    match kind_of(x.shape[1:]):
         case "hapt":
             return refined_hapt_features(x)
         case "grey":
@@ -32,7 +36,13 @@ def refined_features(x: npt.NDArray[np.floating]) -> Features:
             return general_features(x)
 
 
-def _kind(x: npt.NDArray[np.floating]) -> str:
-    if x.ndim == 3 and x.shape[1:] == (6, 64):
+def rhythm_features(x: npt.NDArray[np.floating]) -> Features:
+    """Apply `rhythmic_hapt_features` to windows (n, 6, 64) and the refined features to the rest."""
+    return rhythmic_hapt_features(x) if kind_of(x.shape[1:]) == "hapt" else refined_features(x)
+
+
+def kind_of(shape: tuple[int, ...]) -> Kind:
+    """Return the kind of data by the shape of one example."""
+    if shape == (6, 64):
         return "hapt"
-    return "grey" if x.ndim == 4 and x.shape[1] == 1 and min(x.shape[2:]) >= 4 else "other"
+    return "grey" if len(shape) == 3 and shape[0] == 1 and min(shape[1:]) >= 4 else "other"

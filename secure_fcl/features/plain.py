@@ -38,20 +38,19 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
+from secure_fcl.features.sensor import HAPT, Sensor
+
 Features = npt.NDArray[np.float64]
 
 HAPT_FEATURES = 123
 """Length of a vector from `hapt_features`."""
 
-_RATE_HZ = 25.0
-_TO_PHYSICAL = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])  # the data set's gyroscope unit is 2 rad/s
-_RANGE = 4.0  # of the sensor: 4 g and 8 rad/s
 _FLOOR = np.array([0.02] * 3 + [0.05] * 3)  # g, rad/s: a trunk at rest
 _UPRIGHT_HALF = np.array([0.8, 0.0, 0.0])  # gravity of a trunk that leans between upright and reclining
 _LEVEL_CENTRE = 1.5  # ln(20) / 2: half way between rest and a brisk gait, in multiples of the floor
 _BAND_CENTRE = 1.0  # the same, when the gait's energy is divided among four bands
 _BANDS_HZ = (0.3, 1.2, 2.4, 4.8, 13.0)  # posture and sway, step, its second harmonic, impacts
-_LAGS = (0, 4, -4, 8, -8)  # samples: 0, 0.16 and 0.32 s, fractions of a step
+_LAGS = (0, 4, -4, 8, -8)  # 25ths of a second: 0, 0.16 and 0.32 s, fractions of a step
 _TURN_RAD_S = 0.1  # mean rotation that a turn exceeds
 _W_GRAVITY, _W_LEVEL, _W_BAND, _W_CORRELATION = 2.0, 0.5, 0.25, 0.5
 _W_TURN, _W_SKEW, _W_CHANGE = 0.25, 0.25, 0.5
@@ -59,7 +58,7 @@ _IMAGES_AT_ONCE = 200  # their edges fit into a core's cache
 _SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
-def hapt_features(x: npt.NDArray[np.floating]) -> Features:
+def hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
     """Describe windows of movement by posture, energy, rhythm and how the axes move together.
 
     Groups: mean gravity (3), mean rotation (3), level of motion per channel (6), level in four frequency
@@ -67,8 +66,9 @@ def hapt_features(x: npt.NDArray[np.floating]) -> Features:
     changes within the window (6).
 
     Args:
-        x: (n, 6, 64), the units of `secure_fcl.data.load_hapt` (g and 2 rad/s, 25 Hz). n may be 0. Values are
-            cut to the sensor's range (4 units); NaN counts as 0, infinities as the range's ends.
+        x: (n, 6, 64). n may be 0. Values are cut to 4 g and 8 rad/s, with a warning where these are more than 1 %;
+            NaN counts as 0, infinities as the range's ends.
+        sensor: rate and units of x; those of `secure_fcl.data.load_hapt` (25 Hz, g and 2 rad/s) if left out.
 
     Returns:
         float64 (n, 123); each row has norm 1 up to rounding.
@@ -82,8 +82,8 @@ def hapt_features(x: npt.NDArray[np.floating]) -> Features:
     if x.ndim != 3 or x.shape[1:] != (6, 64):
         raise ValueError(f"x has shape {x.shape}, not (n, 6, 64); cut windows as load_hapt does")
     n = len(x)
-    clean = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=_RANGE, neginf=-_RANGE)
-    moved = np.clip(clean, -_RANGE, _RANGE) * _TO_PHYSICAL[:, None]
+    sensor.warn_of_cuts(x)
+    moved = sensor.physical(x)
     mean = moved.mean(axis=2)
     swing = moved - mean[:, :, None]
     variance = (swing**2).mean(axis=2)
@@ -93,8 +93,8 @@ def hapt_features(x: npt.NDArray[np.floating]) -> Features:
         _W_GRAVITY * (mean[:, :3] - _UPRIGHT_HALF),
         _W_TURN * np.arcsinh(mean[:, 3:] / _TURN_RAD_S),
         _W_LEVEL * level,
-        _W_BAND * _band_levels(swing).reshape(n, 24),
-        _W_CORRELATION * _correlations(swing / np.sqrt(variance + _FLOOR**2)[:, :, None]),
+        _W_BAND * _band_levels(swing, sensor.rate_hz).reshape(n, 24),
+        _W_CORRELATION * _correlations(swing / np.sqrt(variance + _FLOOR**2)[:, :, None], sensor),
         _W_SKEW * skew,
         _W_CHANGE * _posture_change(moved[:, :3]),
     ]
@@ -135,22 +135,22 @@ def image_features(x: npt.NDArray[np.floating]) -> Features:
     return out
 
 
-def _band_levels(swing: Features) -> Features:
+def _band_levels(swing: Features, rate_hz: float) -> Features:
     taper = np.hanning(swing.shape[2])
     power = np.abs(np.fft.rfft(swing * taper, axis=2)) ** 2 * 2.0 / (taper**2).sum() / swing.shape[2]
-    hertz = np.fft.rfftfreq(swing.shape[2], 1.0 / _RATE_HZ)
+    hertz = np.fft.rfftfreq(swing.shape[2], 1.0 / rate_hz)
     bands = [(hertz >= low) & (hertz < high) for low, high in itertools.pairwise(_BANDS_HZ)]
     energy = np.stack([power[:, :, band].sum(axis=2) for band in bands], axis=2)
     levels: Features = 0.5 * np.log1p(energy / (_FLOOR**2)[:, None]) - _BAND_CENTRE
     return levels
 
 
-def _correlations(scaled: Features) -> Features:
+def _correlations(scaled: Features, sensor: Sensor) -> Features:
     """Lagged products of the 15 pairs of channels, each within -1..1 as `scaled` has mean squares below 1."""
     length = scaled.shape[2]
     first, second = np.triu_indices(6, k=1)
     columns = []
-    for lag in _LAGS:
+    for lag in (min(length - 1, max(1 - length, sensor.samples(lag))) for lag in _LAGS):
         early, late = scaled[:, :, : length - abs(lag)], scaled[:, :, abs(lag) :]
         a, b = (late, early) if lag >= 0 else (early, late)
         products = np.einsum("nct,ndt->ncd", a, b, optimize=True) / length

@@ -18,26 +18,29 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fcl.features.plain import hapt_features, image_features
+from secure_fcl.features.sensor import HAPT, Sensor
 
 Features = npt.NDArray[np.float64]
 
 _TURNS_DEGREES = ((0, 30.0), (0, -30.0), (1, 15.0), (1, -15.0), (2, 15.0), (2, -15.0))
 """About which axis (0: upwards), by how much: a phone elsewhere on the belt, and one that tilts with clothes."""
 
-_TO_PHYSICAL = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
-_RANGE = 4.0
 _SENSOR_NOISE = np.array([0.004] * 3 + [0.01] * 3)  # g, rad/s: a phone on a table
 _FAINT_CENTRE = 2.16  # ln(75) / 2: half way from the sensor's noise to a brisk gait (0.3 g)
 _W_FAINT = 0.1  # against a unit vector of all other features
+_RHYTHM_FLOOR = np.array([0.02] * 3 + [0.05] * 3 + [0.02, 0.05])  # g, rad/s: a trunk at rest
+_RHYTHM_LAGS = (2, 8)  # 25ths of a second: 0.08 and 0.32 s, a jolt and half a step
+_W_RHYTHM = 0.3  # against a unit vector of all other features
 _IMAGES_AT_ONCE = 200
 _SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
-def refined_hapt_features(x: npt.NDArray[np.floating]) -> Features:
+def refined_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
     """Return `hapt_features` with six levels of faint motion after them.
 
     Args:
         x: (n, 6, 64) as for `hapt_features`. n may be 0.
+        sensor: rate and units of x.
 
     Returns:
         float64 (n, 129), each row of norm at most 1.
@@ -45,11 +48,38 @@ def refined_hapt_features(x: npt.NDArray[np.floating]) -> Features:
     Raises:
         ValueError: another shape.
     """
-    rows = hapt_features(x)
-    clean = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=_RANGE, neginf=-_RANGE)
-    variance = (np.clip(clean, -_RANGE, _RANGE) * _TO_PHYSICAL[:, None]).var(axis=2)
+    rows = hapt_features(x, sensor)
+    variance = sensor.physical(x).var(axis=2)
     faint = _W_FAINT * (0.5 * np.log1p(variance / _SENSOR_NOISE**2) - _FAINT_CENTRE)
     return _to_unit_norm(np.concatenate([rows, faint], axis=1))
+
+
+def rhythmic_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
+    """Return `refined_hapt_features` with each signal's own rhythm after them.
+
+    Eight signals: the six channels, and the lengths of acceleration and of rotation. Each is put in units of its own
+    deviation, down to that of a trunk at rest; its autocorrelations at two lags tell steps from sway, where the spectra
+    tell how strong both are.
+
+    Args:
+        x: (n, 6, 64) as for `hapt_features`. n may be 0.
+        sensor: rate and units of x.
+
+    Returns:
+        float64 (n, 145), each row of norm at most 1.
+
+    Raises:
+        ValueError: another shape.
+    """
+    rows = refined_hapt_features(x, sensor)
+    moved = sensor.physical(x)
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in (moved[:, :3], moved[:, 3:])]
+    signals = np.concatenate([moved, *lengths], axis=1)
+    swing = signals - signals.mean(axis=2, keepdims=True)
+    swing /= np.sqrt(swing.var(axis=2, keepdims=True) + _RHYTHM_FLOOR[:, None] ** 2)
+    lags = [min(x.shape[2] - 1, sensor.samples(lag)) for lag in _RHYTHM_LAGS]
+    lagged = [(swing[:, :, lag:] * swing[:, :, :-lag]).mean(axis=2) for lag in lags]
+    return _to_unit_norm(np.concatenate([rows, _W_RHYTHM * _to_unit_norm(np.concatenate(lagged, axis=1))], axis=1))
 
 
 def refined_image_features(x: npt.NDArray[np.floating]) -> Features:

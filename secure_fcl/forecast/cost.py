@@ -38,6 +38,8 @@ class RowCost:
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
     most (a client, where the unit is a person); None without noise. Bytes are payload of one client. `norms`: what
     bounds on norms enforce, in words. `people_over_noise`: n / (sigma' sqrt(K)), None where the unit is an example.
+    most; None without noise. Bytes are payload of one client. `norms`: what bounds on norms enforce, in words.
+    `choice`: what the strategy chose by a rule from public numbers, and why; empty for those that choose nothing.
     """
 
     row: str
@@ -55,6 +57,7 @@ class RowCost:
     bytes_in_all: int
     norms: tuple[str, ...] = ()
     people_over_noise: float | None = None
+    choice: str = ""
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
         """Return (arrival task, epsilon of its worst cohort of that fate), in order; of examples alone."""
@@ -137,6 +140,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         bytes_in_all=plan.client_bytes,
         norms=enforced_norms(plan),
         people_over_noise=people_over_noise(plan),
+        choice=getattr(plan.strategy, "choice", ""),
     )
 
 

@@ -39,6 +39,7 @@ def sums_strategy(
         examples=examples,
         noisy=noisy,
         persons=config.privacy.unit == "person",
+        planned=scenario.examples,
     )
     strategy: Strategy = entry.build(sums_section(config, name), numbers)
     return strategy

@@ -32,6 +32,8 @@ _YOUNGER = (
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
+#: What a default was when runs were recorded: said in its place in the key of runs without that row, where it is idle.
+_DEFAULTS_BEFORE = {"calm": {"features": "refined", "scatter_share": 0.1}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,11 @@ class Prepared:
             for key in _YOUNGER_OF_STRATEGIES if isinstance(section, dict) else ():
                 if section.get(key) == 0.0:
                     del section[key]
+        for row, before in _DEFAULTS_BEFORE.items():
+            fields = type(self.config.section(row)).model_fields
+            for key, value in before.items():
+                if row not in self.config.rows and settings[row][key] == fields[key].default:
+                    settings[row][key] = value
         # Other code under the same name may release something else.
         code = [f"{one.reference} {one.digest}" for one in described(settings)]
         return derive_key(secret, "run", self.scenario.digest, json.dumps(settings, sort_keys=True), *code)

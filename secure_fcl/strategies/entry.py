@@ -53,6 +53,7 @@ class SumsNumbers:
         examples: public bound on the examples of one chunk.
         noisy: whether noise is added inside the sums.
         persons: whether the unit is a client, whose whole contribution is then brought to norm 1 by the row.
+        planned: training examples of all clients; 0: not known.
     """
 
     name: str
@@ -62,6 +63,7 @@ class SumsNumbers:
     examples: int
     noisy: bool
     persons: bool = False
+    planned: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

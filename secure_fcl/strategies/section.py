@@ -30,6 +30,7 @@ def _features_of(*names: str) -> tuple[AfterValidator, Any]:
 
 
 PlainFeatures = Annotated[str, *_features_of("plain", "general")]
+CalmFeatures = Annotated[str, *_features_of("auto", "plain", "refined", "rhythm", "general")]
 RefinedFeatures = Annotated[str, *_features_of("plain", "refined", "general")]
 
 

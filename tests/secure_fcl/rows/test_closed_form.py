@@ -94,7 +94,14 @@ def test_features_and_variations_are_the_configured_ones(
         return strategy
 
     window = hapt_scenario.x[:1]
-    assert made().dimension == 129
+    assert made().dimension == 145
+    assert made("calm.features=refined").dimension == 129
+    silent = make_config("data.name=hapt", "calm.noise=none", "calm.epsilon=inf")
+    without = build_row(silent, hapt_scenario, "calm", 0.0).strategy
+    assert isinstance(without, Calm)
+    # Without noise Fourier features stand beside them, where there are examples for them.
+    assert hapt_scenario.examples > 2 * 645
+    assert without.dimension == 645
     assert made("calm.features=plain").dimension == 123
     assert len(list(made().variations(window))) == 7
     assert len(list(made("calm.variations=false").variations(window))) == 1

@@ -95,8 +95,7 @@ def test_noise_hurts_little_where_examples_are_many(digits: Dataset) -> None:
 def test_a_scatter_that_is_mostly_noise_is_left_out(digits: Dataset) -> None:
     s = calm(5.0)
     step = StepContext(slot=0, round=1, classes=(0, 1), seen=(), phase="close")
-    size = s.uploads["close"].length
-    diagonal = np.zeros(size)
+    diagonal = np.zeros(s.uploads["close"].parts[0].size)
     state = s.initial()
     first = diagonal.copy()
     first[0] = 500.0  # the first entry of a folded matrix lies on its diagonal
@@ -146,30 +145,31 @@ def test_means_of_small_classes_move_and_exact_ones_stay() -> None:
     true = np.eye(50)[:6] * 0.3 + 0.1
     counts = np.array([800, 800, 800, 800, 30, 30])
     noisy = true * counts[:, None] + rng.normal(scale=4.0, size=true.shape)
-    drawn = denoising.class_means(moments(noisy, counts, 16.0), counts.astype(float))
+    drawn, kept = denoising.class_means(moments(noisy, counts, 16.0), counts.astype(float))
+    assert kept[0] > 0.9 > 2.0 * kept[4]
     raw = noisy / counts[:, None]
     before, after = ((raw - true) ** 2).sum(axis=1), ((drawn - true) ** 2).sum(axis=1)
     assert (after[4:] < 0.5 * before[4:]).all()
     np.testing.assert_allclose(drawn[:4], raw[:4], atol=0.02)
-    exact = denoising.class_means(moments(true * counts[:, None], counts, 0.0), counts.astype(float))
+    exact, _ = denoising.class_means(moments(true * counts[:, None], counts, 0.0), counts.astype(float))
     np.testing.assert_allclose(exact, true, atol=1e-12)
 
 
-def test_precision_has_the_eigenvectors_and_the_trace_of_the_truth() -> None:
-    """Normal vectors of known covariance around nothing: with no noise the inverse covariance comes back in shape."""
+def test_covariance_has_the_eigenvectors_and_the_trace_of_the_truth() -> None:
+    """Normal vectors of known covariance around nothing: with no noise their covariance comes back in shape."""
     rng = np.random.default_rng(2)
     deviations = np.array([0.3, 0.2] + [0.05] * 18)
     rows = rng.normal(size=(20_000, 20)) * deviations
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     size = float((deviations**2).sum())
-    inverse = denoising.precision(units.T @ units, 0.0, float(np.sqrt(1 - size)))
-    values, vectors = np.linalg.eigh(np.linalg.inv(inverse))
+    values, vectors, trace = denoising.covariance(units.T @ units, 0.0, float(np.sqrt(1 - size)))
+    assert trace == pytest.approx(size)
     assert values.sum() == pytest.approx(size, rel=0.05)
     assert abs(vectors[0, -1]) > 0.99
     assert abs(vectors[1, -2]) > 0.99
     # Where noise hides everything, every direction counts the same.
-    hidden = denoising.precision(units.T @ units, 1e9, float(np.sqrt(1 - size)))
-    np.testing.assert_allclose(hidden, np.eye(20) * 20 / size, rtol=1e-6, atol=1e-9)
+    hidden, _, _ = denoising.covariance(units.T @ units, 1e9, float(np.sqrt(1 - size)))
+    np.testing.assert_allclose(hidden, hidden[0], rtol=1e-6)
 
 
 def test_vanishing_noise_is_no_noise(digits: Dataset) -> None:
@@ -189,3 +189,55 @@ def test_a_scatter_that_brings_more_noise_than_examples_stays_out(second: int, k
     for examples in (2_000, second):
         state = s.apply(state, close, {"scatter": fold(np.eye(s.dimension) * examples / s.dimension)}, 3)
     assert (state["scatter_releases"] == 2.0) == kept
+
+
+def test_class_rows_are_sent_again_where_their_scatter_would_drown_and_then_count_once(digits: Dataset) -> None:
+    """Two noisy sums of the same examples, by their precision: nearer to the truth than either, of known variance."""
+    s = replace(calm(), noise=(24.0, 36.0))
+    rng, index = np.random.default_rng(3), np.flatnonzero(digits.train & (digits.y < 3))
+    steps = [StepContext(slot=0, round=r, classes=(0, 1, 2), phase=p) for r, p in enumerate(("train", "close"))]  # type: ignore[arg-type]
+    errors, truth = [], np.zeros(0)
+    for _ in range(20):
+        state = s.initial()
+        for step, std in zip(steps, s.noise, strict=True):
+            parts = s.contribute(state, view(digits, index), step, bytes).parts
+            if step.phase == "close":
+                assert not parts["scatter"].any()
+                assert parts["again"].any()
+            truth = parts["sums"] if step.phase == "train" else truth
+            state = s.apply(state, step, {n: p + rng.normal(scale=std, size=p.shape) for n, p in parts.items()}, 1)
+        assert state["scatter_releases"] == 0
+        errors.append((state["sums"].sum(axis=0)[:3] - truth[:3]).var())
+    variance = 24.0**2 * float(state["class_releases"][0])
+    assert variance == pytest.approx(1.0 / (1.0 / 24.0**2 + 1.0 / 36.0**2), rel=1e-5)
+    assert np.mean(errors) == pytest.approx(variance, rel=0.05)
+
+
+def test_an_example_weighs_one_in_the_second_exchange_too(digits: Dataset) -> None:
+    s = calm(30.0)
+    step = StepContext(slot=0, round=1, classes=(0, 1, 2), phase="close")
+    state = s.initial()
+    state["class_releases"][:3] = 1.0
+    index = np.flatnonzero(digits.y < 3)[:6]
+    whole = s.contribute(state, view(digits, index), step, bytes).parts
+    for i in range(len(index)):
+        fewer = s.contribute(state, view(digits, np.delete(index, i)), step, bytes).parts
+        moved = np.concatenate([(whole[n] - fewer[n]).ravel() for n in whole])
+        assert 0.99 < np.linalg.norm(moved) <= 1.0
+        assert np.count_nonzero(moved) <= s.uploads["close"].sensitivity_entries
+
+
+def test_little_data_under_much_noise_is_left_to_class_sums_and_much_is_not(digits: Dataset) -> None:
+    """Accuracy of both exchanges is near that of class rows with the whole budget where the scatter shows nothing."""
+    found = {}
+    for share in (0.3, 0.01):
+        std = 12.0 / np.sqrt(np.array([1.0 - share, share]))
+        s = replace(calm(), noise=(float(std[0]), float(std[1])))
+        rights = []
+        for seed in range(6):
+            state = learn(s, digits, TASKS, 1, np.random.default_rng(seed))
+            assert state["scatter_releases"] == 0
+            rights.append((s.scores(state, digits.x[digits.test]).argmax(axis=1) == digits.y[digits.test]).mean())
+        found[share] = np.mean(rights)
+    assert found[0.3] > 0.5
+    assert abs(found[0.3] - found[0.01]) < 0.05
