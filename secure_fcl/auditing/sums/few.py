@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from secure_fcl.auditing.sums.items import rare_classes
 from secure_fcl.auditing.sums.released import Release
 from secure_fcl.auditing.sums.view import Attacked
 from secure_fcl.strategies.closed_form.class_rows import COUNT_WEIGHT, unfold
+from secure_fcl.strategies.closed_form.moments import MomentSums
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,11 +108,10 @@ def _products(attacked: Attacked, releases: list[Release], noisy: bool) -> list[
 
     Of the slot: who lies in the span of the products. Of the client, all others being known: the examples themselves.
     """
+    if not isinstance(attacked.row.plan.strategy, MomentSums):
+        return []
     found = []
     for release in releases:
-        parts = attacked.row.upload(release).split(np.zeros(len(release.total)))
-        if "gram" not in parts:
-            continue
         scale = attacked.deviation(release, noisy)
         noise = attacked.noise(release, noisy) * scale
         index = np.concatenate([attacked.row.members(release, int(k)) for k in release.clients])
@@ -154,19 +155,24 @@ def _cosines(left: Floats, right: Floats) -> Floats:
     return np.asarray(left @ right.T / np.where(lengths > 0.0, lengths, 1.0))
 
 
+def _weights(attacked: Attacked) -> tuple[float, float]:
+    """Return how a row of products scales its class rows and its products."""
+    strategy = attacked.row.plan.strategy
+    assert isinstance(strategy, MomentSums)  # no other row is asked
+    return math.sqrt(1.0 - strategy.gram_share), math.sqrt(strategy.gram_share)
+
+
 def _gram(attacked: Attacked, release: Release, vector: Floats) -> Floats:
     """Return the matrix of products in a release's vector, in the units of one example's features."""
-    weight = float(attacked.row.plan.strategy.gram_share) ** 0.5  # type: ignore[attr-defined]
     parts = attacked.row.upload(release).split(vector)
-    size = parts["sums"].shape[1] - 1
-    return unfold(parts["gram"] / weight, size)
+    return unfold(parts["gram"] / _weights(attacked)[1], parts["sums"].shape[1] - 1)
 
 
 def _rows_sum(attacked: Attacked, release: Release, vector: Floats) -> Floats:
     """Return the sum of all examples' features in a release's vector; each row's first entry counts."""
     parts = attacked.row.upload(release).split(vector)
-    weight = (1.0 - float(attacked.row.plan.strategy.gram_share)) ** 0.5  # type: ignore[attr-defined]
-    return np.asarray(parts["sums"][:, 1:].sum(axis=0) / (weight * (1.0 - COUNT_WEIGHT**2) ** 0.5))
+    weight = _weights(attacked)[0] * math.sqrt(1.0 - COUNT_WEIGHT**2)
+    return np.asarray(parts["sums"][:, 1:].sum(axis=0) / weight)
 
 
 def _features(attacked: Attacked, release: Release, example: int) -> Floats:
