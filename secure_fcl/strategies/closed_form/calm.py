@@ -191,7 +191,7 @@ class Calm(SummedOnce):
         lies in one of both parts, and its weight is at most 1.
         """
         slots = list(classes)
-        if not (state["class_releases"][slots] > 0).all():
+        if not slots or not (state["class_releases"][slots] > 0).all():
             return False
         releases = float(state["class_releases"][slots].mean())
         edge, noise = noise_edge(self.noise[1], self.dimension), self.noise[0] * math.sqrt(releases)
