@@ -18,6 +18,7 @@ from privacy.randomness import RandomBytes, uniforms
 _SMALL = 10.0
 _EXACT = 2.0**50
 _LARGEST_MEAN = 2.0**56
+_PIECE = 2**18
 
 
 def skellam_rdp(alpha: int, variance: float, l2: float, l1: float) -> float:
@@ -186,5 +187,13 @@ def sample_skellam(variance: float, count: int, random: RandomBytes) -> NDArray[
     Raises:
         InvalidParameter: the variance is negative, NaN, or 2^57 and more.
     """
+    if count > _PIECE:
+        # Sampling takes some twenty times the memory of what it returns.
+        sizes = [min(_PIECE, count - first) for first in range(0, count, _PIECE)]
+        whole, filled = np.empty(count, dtype=np.int64), 0
+        for size in sizes:
+            whole[filled : filled + size] = sample_skellam(variance, size, random)
+            filled += size
+        return whole
     half = sample_poisson(variance / 2.0, 2 * count, random)
     return half[:count] - half[count:]

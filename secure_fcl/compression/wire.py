@@ -93,13 +93,18 @@ class Carrier:
         made = wire.source.split(wire.source.flatten(parts))
         if self.map is not None:
             made = {
-                n: self.map.compress(a.ravel()) if self._shortens(a.size) else a * wire.unit(n) for n, a in made.items()
+                n: self.map.compress(a.ravel()) if self._shortens(a.size) else _times(a, wire.unit(n))
+                for n, a in made.items()
             }
         if wire._digits:
             bound = wire.sent.largest_bound
             beyond = int(np.count_nonzero(np.abs(made[_COUNTED]) > bound))
             made[_COUNT] = _digits(beyond, _steps(wire.sent), wire._digits) / wire.sent.scale
-        vector, _ = wire.sent.clip(wire.sent.flatten(made))
+        flat = wire.sent.flatten(made)
+        # Each is as large as the upload: what is not needed any more goes at once.
+        del made
+        vector, _ = wire.sent.clip(flat)
+        del flat
         if wire.norm:
             # Each part by itself: a projection of all together could move one part further than its example does.
             limit = wire.norm / math.sqrt(len(wire.sent.parts))
@@ -176,6 +181,10 @@ def with_norm(wire: Wire, norm: float) -> Wire:
 def as_declared(uploads: Mapping[Phase, UploadSpec]) -> dict[Phase, tuple[Wire, ...]]:
     """Return the ways of uploads that are sent as they are, in every slot."""
     return {phase: (wire_of(upload),) for phase, upload in uploads.items()}
+
+
+def _times(values: Values, factor: float) -> Values:
+    return values if factor == 1.0 else values * factor
 
 
 def _within(part: Values, limit: float) -> Values:

@@ -211,9 +211,11 @@ class ClientHost:
             made = dict(zip(views, found, strict=True))
         number = step.slot * plan.rounds_per_slot + step.round
         for party in parties:
-            if party in made:
-                carried: c.Arrays = made[party].carried
-                values, noise = self._encoded(row, party, carrier, made[party], step)
+            # Taken out, so that what a client made is gone when its vector is sent.
+            if (own := made.pop(party, None)) is not None:
+                carried: c.Arrays = own.carried
+                values, noise = self._encoded(row, party, carrier, own, step)
+                del own
             else:
                 values, noise, carried = _vector_of(attempts[party], wire.encoder.bound)
             row.devices[party].carried = dict(carried)

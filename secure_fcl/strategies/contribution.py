@@ -73,8 +73,13 @@ class UploadSpec:
 
     def clip(self, vector: Values) -> tuple[Values, int]:
         """Return the vector clipped to the declared bounds, and how many entries were beyond them."""
-        bounds = np.concatenate([np.full(part.size, part.bound) for part in self.parts])
-        return np.clip(vector, -bounds, bounds), int(np.count_nonzero(np.abs(vector) > bounds))
+        clipped, beyond, start = np.empty_like(vector), 0, 0
+        # Part by part: a vector of bounds, and others made of it, would each be as large as the upload.
+        for part in self.parts:
+            own, start = slice(start, start + part.size), start + part.size
+            np.clip(vector[own], -part.bound, part.bound, out=clipped[own])
+            beyond += int(np.count_nonzero(vector[own] > part.bound) + np.count_nonzero(vector[own] < -part.bound))
+        return clipped, beyond
 
     @property
     def largest_bound(self) -> float:

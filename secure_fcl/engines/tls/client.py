@@ -66,6 +66,7 @@ class Client:
         self._wire: Wire | None = None
         # The question that is worked on, the one that came meanwhile, and what was answered last, by number.
         self._working = b""
+        self._question = b""
         self._next: tuple[bytes, bytes] | None = None
         self._last: tuple[bytes, bytes] = (b"", b"")
         self._wanted = b""
@@ -165,29 +166,30 @@ class Client:
             if kind is Kind.PING:
                 await wire.send(Kind.PONG)
                 continue
-            number, question = frame[:ID_BYTES], frame[ID_BYTES:]
-            del frame
+            number = frame[:ID_BYTES]
             self._wanted = number
             if number == self._last[0]:
                 await wire.send(Kind.ANSWER, *self._last)
             elif number != self._working and not self._stopping.is_set():
-                self._next = (number, question)
+                self._next = (number, frame[ID_BYTES:])
+                # A question holds a model: nothing but the worker keeps it.
+                del frame
                 self._begin()
 
     def _begin(self) -> None:
         if self._working or self._next is None:
             return
-        (self._working, question), self._next = self._next, None
+        self._working = self._next[0]
+        self._question, self._next = self._next[1], None
         self._last = (b"", b"")
         self._done.clear()
         # Not an executor's: a process that is told to stop does not wait for a thread that hangs.
-        self._worker = threading.Thread(target=self._work, args=(self._working, question), daemon=True)
+        self._worker = threading.Thread(target=self._work, args=(self._working,), daemon=True)
         self._worker.start()
 
-    def _work(self, number: bytes, question: bytes) -> None:
+    def _work(self, number: bytes) -> None:
         """Answer one question, in a thread of its own so that signs of life go on."""
-        reply = self._reply(question)
-        del question
+        reply = self._reply()
         try:
             answer = to_frame(reply)
         except FrameRefused as error:
@@ -196,10 +198,12 @@ class Client:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._finish, number, answer)
 
-    def _reply(self, question: bytes) -> Reply:
+    def _reply(self) -> Reply:
         try:
+            question, self._question = self._question, b""
             simulated = set(self._dialling.kinds) - set(DEPLOYED_ASKS)
             ask = from_frame(question) if simulated else from_untrusted(question, self._dialling.kinds)
+            del question
             found = [one.reply for one in self._host.answer({self.party: _asked(ask)}) if one.party == self.party]
             if len(found) != 1:
                 raise RuntimeError(f"a host gave {len(found)} answers to one question")
