@@ -179,7 +179,10 @@ def test_what_the_table_spoils_is_sound_before(make: Spoil, tmp_path: Path) -> N
         (["data.source=lab:mine", "data.data_dir=x"], r"data_dir = 'x' means nothing to source = 'lab:mine'"),
         (["data.source=disk"], r"source = 'disk' is none of catalogue, folder and module:function"),
         (["data.name="], r"name = '' names no data set; see `secure-fcl data list`"),
-        (["calm.features=wavelets"], r"features = 'wavelets': use auto, plain, refined, rhythm, general, or module:function"),
+        (
+            ["calm.features=wavelets"],
+            r"features = 'wavelets': use auto, plain, refined, rhythm, general, or module:function",
+        ),
         (["class_sums.features=refined"], r"features = 'refined': use plain, general, or module:function"),
     ],
 )
