@@ -77,12 +77,12 @@ class Memory(Section):
 class Training(Section):
     """DP-SGD. Rates, steps and the denominator are public constants."""
 
-    schedule: Literal["auto", "given", "planned"] = Field(
-        "auto",
-        description="given: rounds, steps, rates, step sizes, denominator and bounds are those below; planned: those "
-        "left at their defaults follow by a rule from public numbers (examples, clients, budget, place of noise), and "
-        "a model that is not chosen is shown refined features; auto: planned for data of your own, given for the "
-        "catalogue's",
+    schedule: Literal["given", "planned", "written"] = Field(
+        "given",
+        description="given: rounds, steps, rates, step sizes, denominator and bounds are those below; planned: they "
+        "follow by a rule from public numbers (examples, clients, budget, place of noise) and are left at their "
+        "defaults; a model that is not chosen is then shown refined features; written: as a run's folder has what was "
+        "planned",
     )
     trainer: Literal["opacus", "stacked"] = Field(
         "opacus", description="opacus: client by client; stacked: all clients of a worker at once, for simulations"

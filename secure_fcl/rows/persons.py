@@ -47,6 +47,12 @@ def check_persons(config: Config, scenario: Scenario, name: str) -> None:
             f"privacy.delta = {privacy.delta:g} is above 1/(10 n) = {most:.3g} of n = {clients} people, which would "
             "allow to give one of them away; lower it"
         )
+    low = [bound for bound in config.section(name).norm_bounds.values() if 0.0 < bound < 1.0]
+    if low:
+        raise ConfigInvalid(
+            f"privacy.unit = 'person' brings what a person sends to norm 1, and {name}.norm_bound = {low[0]:g} would "
+            "cut it below the noise that is planned for it; set it to 1 or more, or to 0"
+        )
     if config.section(name).noise == "local":
         raise ConfigInvalid(
             f"privacy.unit = 'person' and {name}.noise = 'local' do not go together: local noise is sized for one "

@@ -19,13 +19,13 @@ from typing import Any
 from attacks.bounds.gaussian import gaussian_mu
 from secure_fcl.config import Config, Training, validate
 from secure_fcl.config.names import entry_of
-from secure_fcl.config.outside import names_code
 from secure_fcl.config.reading import key_path
-from secure_fcl.data.kept import ARRAYS
+from secure_fcl.data import load_chosen
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.gradient import gradient_section
 from secure_fcl.strategies.entry import GradientEntry
 from secure_fcl.strategies.section import GradientSection
-from secure_fcl.streams import Scenario
+from secure_fcl.streams import Scenario, build_scenario
 
 #: Steps a task of a row whose noise is shared in the sum (a round is one step), and rounds and steps of the others.
 SHARED_ROUNDS = 40
@@ -41,6 +41,11 @@ BOUND = 4
 LEAST_TIME = 20.0
 #: Budgets beyond it hold no rate down.
 LARGEST_EPSILON = 50.0
+#: Keys of [training] that the rule fills in or counts on.
+_PLANNED = (
+    "rounds", "steps", "learning_rate", "q_current", "q_memory", "denominator", "upload_clip", "upload_bits",
+    "sum_clip", "momentum", "optimizer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,32 +69,40 @@ class Held:
 
 
 def held_of(config: Config, scenario: Scenario) -> Held:
-    """Return the public numbers of a scenario."""
+    """Return the public numbers of a scenario; of examples only as much as a power of two tells."""
     t, persons = config.training, config.privacy.unit == "person"
+    each = max(1.0, scenario.examples / (scenario.clients * scenario.slots))
     return Held(
         clients=scenario.clients,
-        examples=1.0 if persons else max(1.0, scenario.examples / (scenario.clients * scenario.slots)),
+        examples=1.0 if persons else 2.0 ** math.floor(math.log2(each)),
         linear=t.features != "none" and t.model in ("auto", "softmax"),
         seen_once=scenario.seen_once,
         delta=config.privacy.delta,
     )
 
 
-def is_planned(config: Config) -> bool:
-    """Whether the rule is asked: by name, or for data that are not the catalogue's."""
-    data = config.data
-    own = data.source != "catalogue" or data.name == ARRAYS or names_code(data.name)
-    return config.training.schedule == "planned" or (config.training.schedule == "auto" and own)
+def written_out(config: Config) -> Config:
+    """Return the configuration as `with_schedule`; its data are read only if the rule is asked.
+
+    Raises:
+        SecureFclError: they cannot be read, or the rule does not fit.
+    """
+    if config.training.schedule != "planned":
+        return config
+    return with_schedule(config, build_scenario(load_chosen(config.data), config))
 
 
 def with_schedule(config: Config, scenario: Scenario) -> Config:
-    """Return the configuration with all numbers of training written out, by the rule where `is_planned`.
+    """Return the configuration with all numbers of training written out, where `training.schedule` asks for the rule.
 
-    A number that is not its key's default was chosen, and stays. What returns says `schedule = "given"` and passes
-    unchanged from then on; a configuration that does not ask for the rule is returned as it is.
+    What returns says `schedule = "written"` and passes unchanged from then on.
+
+    Raises:
+        ConfigInvalid: a number that the rule plans was chosen too.
     """
-    if not is_planned(config):
+    if config.training.schedule != "planned":
         return config
+    _refuse_chosen(config)
     t = config.training
     if t.model == "auto" and t.features == "none":
         # Few examples under noise do not teach a network what to look at; one who wants that names a model.
@@ -98,31 +111,49 @@ def with_schedule(config: Config, scenario: Scenario) -> Config:
     rate = min(1.0, BATCH / held.examples)
     batch = max(1.0, rate * held.examples)
     largest = 0.0
-    for name in config.rows:
-        entry = entry_of(name)
-        if not isinstance(entry, GradientEntry):
-            continue
-        section = gradient_section(config, name)
+    for name, entry, section in _trained(config):
         times = BOUND if entry.at_once and section.noise == "none" else 1
         rounds = times * (SHARED_ROUNDS if section.noise == "shared" and not held.seen_once else ROUNDS)
-        planned = times * learning_rate(held, section)
-        size = section.learning_rate or _chosen(config.training, "learning_rate") or planned
+        size = times * learning_rate(held, section)
         largest = max(largest, size)
         node = tree
         for part in key_path(f"{name}.rounds")[:-1]:
             # A strategy of the user's own has no table as long as all its settings are the defaults.
             node = node.setdefault(part, {})
-        node["rounds"] = section.rounds or _chosen(config.training, "rounds") or rounds
-        node["learning_rate"] = size
-    wanted = {
-        "rounds": ROUNDS, "steps": 1 if held.seen_once else STEPS, "q_current": rate, "q_memory": rate,
-        "denominator": batch, "upload_clip": max(_default("upload_clip"), largest), "upload_bits": 20,
-        "sum_clip": max(_default("sum_clip"), batch / 2.0),
+        node |= {"rounds": rounds, "learning_rate": size}
+    tree["training"] |= {
+        "schedule": "written", "rounds": ROUNDS, "steps": 1 if held.seen_once else STEPS, "q_current": rate,
+        "q_memory": rate, "denominator": batch, "upload_clip": max(t.upload_clip, largest), "upload_bits": 20,
+        "sum_clip": max(t.sum_clip, batch / 2.0),
     }  # fmt: skip
-    for key, value in wanted.items():
-        tree["training"][key] = _chosen(config.training, key) or value
-    tree["training"]["schedule"] = "given"
     return validate(tree)
+
+
+def _trained(config: Config) -> Iterator[tuple[str, GradientEntry[Any], GradientSection]]:
+    for name in config.rows:
+        entry = entry_of(name)
+        if isinstance(entry, GradientEntry):
+            yield name, entry, gradient_section(config, name)
+
+
+def _refuse_chosen(config: Config) -> None:
+    """Refuse two authorities over one number: a value that is not its key's default was chosen."""
+    chosen = [
+        f"training.{key} = {getattr(config.training, key)!r}"
+        for key in _PLANNED
+        if getattr(config.training, key) != Training.model_fields[key].default
+    ]
+    chosen += [
+        f"{name}.{key} = {getattr(section, key)!r}"
+        for name, _, section in _trained(config)
+        for key in ("rounds", "learning_rate")
+        if getattr(section, key)
+    ]
+    if chosen:
+        raise ConfigInvalid(
+            f"training.schedule = 'planned' and {chosen[0]} both say how to train; leave that key at its default, or "
+            "set training.schedule = 'given'"
+        )
 
 
 def learning_rate(held: Held, section: GradientSection) -> float:
@@ -139,10 +170,7 @@ def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
     if config.privacy.unit == "person":
         return
     held = held_of(config, scenario)
-    for name in config.rows:
-        if not isinstance(entry_of(name), GradientEntry):
-            continue
-        section = gradient_section(config, name)
+    for name, _, section in _trained(config):
         time = _time(held, section)
         if time < LEAST_TIME:
             more = math.ceil(held.examples * (LEAST_TIME / time))
@@ -169,13 +197,3 @@ def _time(held: Held, section: GradientSection) -> float:
         spread *= math.sqrt(_steps(held, section))
     mu = gaussian_mu(min(section.epsilon, LARGEST_EPSILON), held.delta)
     return NOISE_SHARE * mu * held.examples * held.clients / spread
-
-
-def _default(key: str) -> Any:
-    return Training.model_fields[key].default
-
-
-def _chosen(training: Training, key: str) -> Any:
-    """Return the number of a key that is not its default, else None."""
-    found = getattr(training, key)
-    return None if found == _default(key) else found

@@ -74,7 +74,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "protection": plan.config.protection,
         **parts_of_engine(plan.config.engine, plan.config.flower.nodes),
         "budget": parts.budget(plan),
-        "epsilon_of_what_ran": parts.epsilon_of_what_ran(plan, spent),
+        "epsilon_of_what_ran": parts.epsilon_of_what_ran(plan, ledger),
         "tolerated": parts.tolerated(plan),
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
@@ -131,6 +131,11 @@ def _public(plan: RowPlan) -> list[str]:
         facts.append(f"memory: {_memory(plan)}")
     if plan.config.scenario.partition == "pathological":
         facts.append("which classes a client may hold: dealt by the public seed")
+    if plan.config.training.schedule == "written" and not plan.persons:
+        facts.append(
+            "training examples of a client and task on average, rounded down to a power of two, from which rounds, "
+            "rates and bounds were planned: read off the data set and declared public"
+        )
     facts += parts.of_own_network(plan)
     facts += parts.of_public_inputs(plan)
     if not plan.scenario.dates.present.all():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crypto.protocols.catalogue import entry_of as protocol_entry
-from privacy import PrivacyError, statements, worst
+from privacy import Ledger, PrivacyError, statements, worst
 from privacy.cohorts import Spent
 from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
@@ -202,14 +202,19 @@ def certified(plan: RowPlan, spent: Spent) -> Spent:
     return spent if found is None else found.certified(spent)
 
 
-def epsilon_of_what_ran(plan: RowPlan, spent: Spent) -> float | None:
+def epsilon_of_what_ran(plan: RowPlan, ledger: Ledger) -> float | None:
     """Return epsilon of what was charged, where that is the schedule with every round once; else None.
 
     Then nothing was stopped, skipped, retired or charged twice: all of it was fixed before the run. A round repeated
     under its first charge was released once, as its devices signed. That no spare round was needed says that nothing
     crashed, or what came of it, and what a crash reveals is not covered by any epsilon.
     """
+    spent = ledger.spent()
     if not spent or planned_budget(plan) is None or spent != plan.scheduled():
+        return None
+    # A round charged twice and one that nobody was left for add up to the schedule and are not it.
+    charged = [(label.get("slot"), label.get("round")) for label in ledger.labels if "covered" not in label]
+    if len(charged) != len(set(charged)) or any("retired" in label for label in ledger.labels):
         return None
     bad = worst(statements(spent, plan.accounting_delta, accountant_of(plan.config.privacy.accountant)))
     return bad.epsilon if bad is not None and math.isfinite(bad.epsilon) else None
@@ -246,6 +251,8 @@ def tolerated(plan: RowPlan) -> str:
 def chosen_on_data(plan: RowPlan) -> list[str]:
     """Return which hyper-parameters were chosen by looking at data, charged or not."""
     defaults = "defaults of learning rate, rounds, model and rates: by trials on the shipped HAPT data, uncharged"
+    if plan.config.training.schedule == "written":
+        defaults = "constants of the rule that planned rounds, rates and bounds: on digits and made-up sets, uncharged"
     described = plan.scenario.description != "none" or not isinstance(plan.strategy, GradientStrategy)
     features = ["constants of the public features: on parts of HAPT and of MNIST themselves, uncharged"]
     weights = [

@@ -54,13 +54,20 @@ def evaluated_persons(plan: RowPlan) -> list[str]:
     """Return what evaluation releases about the persons who trained; nothing where the unit is an example."""
     if not plan.persons:
         return []
+    counts = (
+        "how many examples were trained on so far, which metrics name, and the digest of the scenario: released beside "
+        "the sums, charged to nobody and not covered by epsilon"
+    )
     if plan.config.scenario.partition != "natural":
         return [
-            "test examples are dealt to clients by the public seed: they are nobody's who trained, if the data say so"
+            counts,
+            "test examples are dealt to clients by the public seed: they are nobody's who trained unless the data "
+            "set's own persons are on several clients, about whom epsilon then says nothing",
         ]
     return [
+        counts,
         "accuracy on test windows of the very persons who trained: a release about these persons that is charged to "
-        "nobody and that epsilon does not cover"
+        "nobody and that epsilon does not cover",
     ]
 
 

@@ -219,9 +219,6 @@ class RunFolder:
         if _sha256(path.read_text(encoding="utf-8")) != self.identity("config_sha256"):
             raise RunFolderError(f"{path} was changed since the run began; restore it, or start a new run with it")
         config = load_config(path)
-        if "schedule" not in config.training.model_fields_set:
-            # Older than the rule: its numbers were those that it says.
-            config = config.model_copy(update={"training": config.training.model_copy(update={"schedule": "given"})})
         if config.data.name != kept.ARRAYS:
             return config
         # Wherever the folder was moved to: what was written names no place.

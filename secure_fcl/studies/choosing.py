@@ -23,6 +23,7 @@ from privacy.randomness import system_bytes
 from privacy.selection import draw_runs
 from privacy.skellam import sample_skellam
 from secure_fcl.errors import RunFolderError
+from secure_fcl.rows.schedule import written_out
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import prepare
 from secure_fcl.studies.bound import Bound, bound
@@ -226,7 +227,9 @@ class _Choosing:
     def _told(self, news: News) -> None:
         number = int(news.order.name)
         if news.kind == "started" and not (news.order.run / "state.json").exists():
-            without_hour(RunFolder.create(news.order.run.parent, self.cell(number).config, news.order.name))
+            without_hour(
+                RunFolder.create(news.order.run.parent, written_out(self.cell(number).config), news.order.name)
+            )
         elif news.kind in ("finished", "failed"):
             self.scores[number] = self._score(number) if news.kind == "finished" else None
             self.hidden.keep(self.scores)

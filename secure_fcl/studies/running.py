@@ -18,6 +18,7 @@ from privacy import PrivacyError
 from secure_fcl.auditing.ledger_check import require_ledger_holds
 from secure_fcl.config import dump_config
 from secure_fcl.errors import RunFolderError, RunInUse, SecureFclError
+from secure_fcl.rows.schedule import written_out
 from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.studies.crew import Crew, News, Order, shares
@@ -198,7 +199,7 @@ class _Work:
         if not (path / "state.json").exists():
             return None
         # What runs is the cell of the study file, so code is named by that, and not by the folder.
-        if read_text(path / "config.toml") != dump_config(cell.config):
+        if read_text(path / "config.toml") != dump_config(written_out(cell.config)):
             raise RunFolderError(f"{path / 'config.toml'} is not the cell of the study file; restore or delete the run")
         return RunFolder.existing(path, trust_code=True)
 
@@ -224,7 +225,7 @@ class _Work:
         if news.kind == "started":
             self._begun[key] = time.monotonic()
             if not (news.order.run / "state.json").exists():
-                RunFolder.create(news.order.run.parent, self._by_key[key].config, key)
+                RunFolder.create(news.order.run.parent, written_out(self._by_key[key].config), key)
                 self._fresh.add(key)
             self.say(f"{[*self._by_key].index(key) + 1}/{len(self.cells)} {key}")
             return

@@ -183,6 +183,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _public_of(path: Path) -> tuple[Config, PublicCalendar, Roster]:
     config, calendar = load_config(path / RUN), PublicCalendar.read(path / CALENDAR)
+    if config.training.schedule == "planned":
+        raise DeviceRefused(
+            f"{path / RUN} has training.schedule = 'planned', but a device takes numbers, which its digest is of; make "
+            "the deployment anew with that setting, and `secure-fcl deploy` writes them out"
+        )
     try:
         roster = Roster.from_json(read_text(path / ROSTER))
     except (EvaluationError, CryptoError) as error:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from secure_fcl.cli.commands import app
 
 #: Commands that print no table: a TOML file, paths, or sentences.
-WITHOUT = {"config", "keys", "data fetch", "data inspect", "export", "client", "deploy", "party", "server"}
+WITHOUT = {"config", "keys", "data fetch", "data inspect", "export", "client", "party", "server"}
 
 
 def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ import secure_fcl
 from attacks.bounds.gaussian import gaussian_epsilon
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.kinds import refined_features
 from secure_fcl.forecast.cost import plan_run
 from secure_fcl.rows.schedule import (
@@ -22,13 +23,12 @@ from secure_fcl.rows.schedule import (
     Held,
     learning_rate,
     with_schedule,
+    written_out,
 )
 from secure_fcl.runner import start
-from secure_fcl.running.folder import RunFolder
 from secure_fcl.strategies.section import GradientSection
 from secure_fcl.streams import Scenario
 
-PLANNED = "training.schedule=planned"
 HELD = st.builds(
     Held,
     clients=st.integers(2, 1000),
@@ -60,57 +60,63 @@ def test_a_larger_budget_never_trains_less(held: Held, mu: float, more: float) -
     assert rates[0] <= rates[1] <= learning_rate(held, GradientSection(epsilon=float("inf"), noise="none"))
 
 
-def test_what_was_chosen_stays_and_the_rest_is_planned(
-    make_config: Callable[..., Config], tiny_scenario: Scenario
-) -> None:
-    config = make_config(PLANNED, 'rows=["replay", "finetune"]', "finetune.noise=shared", "finetune.rounds=7")
+#: The tiny configuration has chosen two rounds.
+PLANNED = ("training.schedule=planned", "training.rounds=20")
+
+
+def test_the_plan_is_written_out_once(make_config: Callable[..., Config], tiny_scenario: Scenario) -> None:
+    config = make_config(*PLANNED, 'rows=["replay", "finetune"]', "finetune.noise=shared")
     found = with_schedule(config, tiny_scenario)
-    assert (found.training.model, found.training.features) == ("mlp", "none")
-    # The tiny configuration has chosen two rounds.
-    assert (found.training.rounds, found.replay.rounds, found.finetune.rounds) == (2, 2, 7)
-    assert found.training.steps == 4
-    assert found.training.q_current == found.training.q_memory == 1.0
+    assert (found.training.schedule, found.training.model, found.training.features) == ("written", "mlp", "none")
+    assert (found.training.rounds, found.replay.rounds, found.finetune.rounds) == (10, 10, SHARED_ROUNDS)
+    assert (found.training.steps, found.training.q_current, found.training.q_memory) == (4, 1.0, 1.0)
     assert 0.0 < found.replay.learning_rate <= OTHER_RATE
     assert with_schedule(found, tiny_scenario) == found
-    rounds = make_config(PLANNED, "training.rounds=20", 'rows=["finetune"]', "finetune.noise=shared")
-    assert with_schedule(rounds, tiny_scenario).finetune.rounds == SHARED_ROUNDS
+    given = make_config('rows=["finetune"]')
+    assert with_schedule(given, tiny_scenario) is given
 
 
-def test_the_catalogue_keeps_its_numbers_and_own_data_get_theirs(
+@pytest.mark.parametrize(
+    "chosen",
+    ["training.rounds=7", "training.q_current=0.1", "training.momentum=0.9", "finetune.rounds=3",
+     "finetune.learning_rate=0.1"],
+)  # fmt: skip
+def test_a_number_that_was_chosen_too_is_refused(
+    chosen: str, make_config: Callable[..., Config], tiny_scenario: Scenario
+) -> None:
+    key, _, value = chosen.partition("=")
+    with pytest.raises(ConfigInvalid, match=f"{key} = {value} both say how to train; leave"):
+        with_schedule(make_config(*PLANNED, 'rows=["finetune"]', chosen), tiny_scenario)
+
+
+def test_one_example_more_or_less_plans_the_same(make_config: Callable[..., Config], tiny_scenario: Scenario) -> None:
+    config = make_config(*PLANNED, 'rows=["finetune"]')
+    fewer = replace(tiny_scenario, held_out=tiny_scenario.held_out | (np.arange(len(tiny_scenario.held_out)) == 0))
+    data = replace(tiny_scenario.data, train=tiny_scenario.data.train & ~fewer.held_out)
+    fewer = replace(fewer, data=data)
+    assert fewer.examples < tiny_scenario.examples
+    assert with_schedule(config, fewer) == with_schedule(config, tiny_scenario)
+
+
+def test_workers_and_whoever_goes_on_read_what_was_planned(
     make_config: Callable[..., Config], digits: Dataset, tmp_path: Path
 ) -> None:
-    config = make_config('rows=["finetune"]')
-    catalogue, _ = start(config, tmp_path, "catalogue", data=None)
-    assert catalogue.config == config
+    config = make_config(*PLANNED, 'rows=["finetune"]')
+    prepared, folder = start(config, tmp_path, "catalogue")
+    assert folder.config() == prepared.config == written_out(config)
     own = config.model_copy(update={"data": config.data.model_copy(update={"name": "arrays"})})
     prepared, folder = start(own, tmp_path, "own", data=replace(digits, name="arrays"))
-    assert prepared.config.training.schedule == "given"
-    assert prepared.config.finetune.learning_rate > 0.0
-    # Workers, devices and whoever goes on read the numbers that were planned, and plan nothing.
+    assert prepared.config.training.schedule == "written"
     assert folder.config() == prepared.config
-    assert RunFolder.existing(folder.path).config() == prepared.config
 
 
-def test_a_folder_from_before_the_rule_has_the_numbers_it_says(
-    make_config: Callable[..., Config], tmp_path: Path
-) -> None:
-    _, folder = start(make_config('rows=["finetune"]'), tmp_path, "before")
-    place = folder.path / "config.toml"
-    text = "\n".join(line for line in place.read_text().splitlines() if not line.startswith("schedule"))
-    _, older = start(make_config('rows=["finetune"]'), tmp_path, "older")
-    assert older.config().training.schedule == "auto"
-    from secure_fcl.config import load_config
-
-    place.write_text(text)
-    assert "schedule" not in load_config(place).training.model_fields_set
-
-
-def test_at_the_defaults_joint_training_is_as_good_as_in_one_place_and_replay_remembers(
+def test_joint_training_by_the_rule_is_as_good_as_in_one_place_and_replay_remembers(
     digits: Dataset, tmp_path: Path
 ) -> None:
     run = secure_fcl.run(
         {
-            "protection": "plain", "rows": ["joint", "replay"], "attacks": {"enabled": False}, "workers": 1,
+            "protection": "plain", "rows": ["joint", "replay"], "training": {"schedule": "planned"},
+            "attacks": {"enabled": False}, "workers": 1,
             "scenario": {"clients": 8, "tasks": 5, "partition": "iid", "holdout": 0.0},
             "privacy": {"max_dropouts": 1}, "memory": {"capacity": 200}, "storage": {"budget_kib": 8192},
             "joint": {"epsilon": float("inf"), "noise": "none"}, "replay": {"epsilon": float("inf"), "noise": "none"},
