@@ -1,4 +1,4 @@
-"""A strategy with an upload of as many entries as is wanted, which computes next to nothing: the rest has the costs."""
+"""A strategy whose upload has as many entries as is wanted, and which computes next to nothing."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ server = flower_app.app
 
 
 CLIENT = (sys.executable, "-P", "-m", "secure_fcl", "client")
+NODE = ("flower-supernode",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +78,26 @@ class LocalFederation:
             the installed code; "stock": SuperNodes that run what the server ships.
         client: command of a client process, which is given its folder and its node; other in tests.
         app: text of the application for Flower; other in tests.
+        node: command of a SuperNode; other in tests, where it looks for messages more often.
 
     Raises:
         CarrierLost: a process ended, or Flower is missing or another release.
     """
 
     def __init__(
-        self, work: Path, devices: Mapping[Party, Path], nodes: Nodes, client: Sequence[str] = CLIENT, app: str = APP
+        self,
+        work: Path,
+        devices: Mapping[Party, Path],
+        nodes: Nodes,
+        client: Sequence[str] = CLIENT,
+        app: str = APP,
+        node: Sequence[str] = NODE,
     ) -> None:
         require_release()
         self._work = work
         self._devices = dict(devices)
         self._nodes = nodes
-        self._client, self._app = client, app
+        self._client, self._app, self._node = client, app, node
         self._flower = Flower(home=work / "home", logs=work / "logs")
         self._root: Path | None = None
         self._address = ""
@@ -147,7 +155,7 @@ class LocalFederation:
             if not secret.exists():
                 atomic_write(secret, secrets.token_bytes(32), mode=0o600)
         name = f"node-{party}"
-        self.processes[name] = self._flower.start(name, "flower-supernode", *place, *auth, *more)
+        self.processes[name] = self._flower.start(name, *self._node, *place, *auth, *more)
         if self._nodes == "own":
             own = ["--folder", str(self._devices[party]), "--supernode", f"127.0.0.1:{port}", "--secret", str(secret)]
             self.processes[party] = self._flower.start(party, *self._client, *own)

@@ -153,6 +153,7 @@ def test_a_device_counts_its_own_releases_and_refuses_one_more_than_planned(
         (("scenario.setting=cross-silo",), "class_sums", "cross-device"),
         (("drift.course=gradual",), "class_sums", "drift.course = 'none'"),
         (("engine=tls",), "class_sums", "engine = 'local'"),
+        (("protection=helper", "class_sums.norm_bound=0.5"), "class_sums", "set it to 1 or more"),
         ((), "finetune", "set finetune.noise = 'shared'"),
         (("replay.noise=shared",), "replay", "keeps examples"),
         (("fedcurv.noise=shared",), "fedcurv", "sends more than gradients"),

@@ -150,6 +150,28 @@ def test_all_that_a_budget_admits_is_certified_and_what_ran_only_where_it_is_the
     assert "every round once: epsilon" in render({"replay": whole}, []).replace("\n    ", " ")
 
 
+def test_a_round_charged_twice_and_one_with_nobody_left_are_no_schedule_that_ran(
+    digits: Dataset, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """They add up to it: a crash repeats the first round of the last task, and its last one then has nobody left."""
+    config = make_config("finetune.noise=shared")
+    plan, multiplier = calibrated_row(config, build_scenario(digits, config), "finetune")
+    *most, last = plan.schedule()
+    ran = [*most, most[-1]]
+    assert plan.charges(*last) == plan.charges(*most[-1])
+
+    def certificate(name: str, rounds: list[tuple[int, int]], **of_last: int) -> dict[str, object]:
+        with Ledger(tmp_path / name) as ledger:
+            for number, (slot, round) in enumerate(rounds):
+                more = of_last if number == len(rounds) - 1 else {}
+                ledger.charge(plan.charges(slot, round) if not more else (), slot=slot, round=round, **more)
+            return row_certificate(plan, ledger, multiplier)
+
+    assert certificate("whole", [*most, last])["epsilon_of_what_ran"] is not None
+    assert certificate("repeated", ran)["epsilon_of_what_ran"] is None
+    assert certificate("retired", [*ran, last], retired=1)["epsilon_of_what_ran"] is None
+
+
 @pytest.mark.parametrize("rounds", [1, -1])
 def test_a_stop_or_a_skip_certifies_no_less(certify: Certify, rounds: int) -> None:
     found = certify("replay", rounds=rounds)

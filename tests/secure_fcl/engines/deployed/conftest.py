@@ -23,6 +23,7 @@ from secure_fcl.engines.journals import HASH_BYTES, heads_bytes
 from secure_fcl.engines.parties import Answer, Party
 from secure_fcl.engines.sums import SecureSums, SumResult
 from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, RowLedger, planned_budget
+from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.prepare import prepare
 from secure_fcl.streams.public import PublicCalendar
 
@@ -121,10 +122,9 @@ def _here(plan: Plan, files: Mapping[str, Path], journals: Mapping[str, Path]) -
 class Bench:
     """A row of a deployment with a server of this process, round by round; client0 is mortal."""
 
-    def __init__(self, out: Path, config: Config, axe: Axe) -> None:
-        self.out, self.axe = out, axe
+    def __init__(self, out: Path, plan: RowPlan, axe: Axe) -> None:
+        self.out, self.axe, self.plan = out, axe, plan
         self.server = ServerFolder.read(out / "server")
-        self.plan, _ = prepare(config).rows[0]
         self.ledger = Ledger(out / "server" / "ledger.jsonl")
         self.row = RowLedger(self.plan, self.ledger, planned_budget(self.plan))
         self.mortal = Mortal(DeviceFolder.read(out / "client0"), axe)
@@ -178,27 +178,33 @@ def bench_config(make_config: Callable[..., Config]) -> Config:
 
 
 @pytest.fixture(scope="session")
-def bench_folders(tmp_path_factory: pytest.TempPathFactory, bench_config: Config) -> Path:
+def bench_plan(bench_config: Config) -> RowPlan:
+    """The row of all benches, calibrated once."""
+    return prepare(bench_config).rows[0][0]
+
+
+@pytest.fixture(scope="session")
+def bench_folders(tmp_path_factory: pytest.TempPathFactory, bench_config: Config, bench_plan: RowPlan) -> Path:
     """A deployment whose devices have joined its row: their noise is calibrated, their coins are drawn."""
     out = tmp_path_factory.mktemp("bench") / "out"
     prepared = prepare(bench_config.model_copy(update={"engine": "local"}))
     roles = roles_of(plan for plan, _ in prepared.rows)
     write_folders(out, bench_config, PublicCalendar.of(prepared.scenario), roles, prepared.scenario)
-    bench = Bench(out, bench_config, Axe())
+    bench = Bench(out, bench_plan, Axe())
     assert not [reply for reply in bench.join().values() if isinstance(reply, Failed)]
     bench.close()
     return out
 
 
 @pytest.fixture
-def make_bench(bench_folders: Path, bench_config: Config, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+def make_bench(bench_folders: Path, bench_plan: RowPlan, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """`make_bench(at)`: a bench on a copy of the folders, whose client0 is killed at the at-th disk operation."""
     made: list[Bench] = []
 
     def make(at: int = 0) -> Bench:
         out = tmp_path / f"bench-{len(made)}"
         shutil.copytree(bench_folders, out)
-        made.append(Bench(out, bench_config, Axe(at)))
+        made.append(Bench(out, bench_plan, Axe(at)))
         return made[-1]
 
     yield make
