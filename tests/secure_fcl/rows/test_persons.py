@@ -278,7 +278,8 @@ def test_the_accuracy_of_trained_persons_is_named_as_uncharged(
 
     settings = ("data.name=hapt", "scenario.partition=natural", "scenario.clients=30")
     config = make_config(*PERSONS, *settings)
-    (said,) = evaluated_persons(build_row(config, build_scenario(hapt, config), "class_sums", 1.0))
+    counts, said = evaluated_persons(build_row(config, build_scenario(hapt, config), "class_sums", 1.0))
+    assert "how many examples were trained on" in counts
     assert "the very persons who trained" in said
     assert "charged to nobody" in said
     config = make_config(*settings)
