@@ -24,7 +24,9 @@ last column of the second tables counts seeds.
   logistic regression on them. On raw windows a small network under the same budgets stays far below: ER 50.2 % of
   HAPT's windows and 46.9 % of MNIST at epsilon 1, shared, in one seed. CALM alone also averages over turned copies of
   HAPT's windows; without them (`calm.variations=false`) it has 88.2 / 64.8 at epsilon 1, shared, and 93.2 / 83.1
-  without noise (three seeds).
+  without noise (three seeds). CALM's cells are of the version before it chose features and exchanges by a rule, with
+  refined features; [its page](strategies-calm.md) has newer figures. CFeD, FedWeIT, SCAFFOLD and FedNTD are not here
+  yet: [literature.md](literature.md) has a first table.
 - ER, DER++ and Fed-A-GEM keep up to 200 examples on a device, by coin; no other row keeps any.
 - Learning rates, rounds and weights of the penalties were set on scikit-learn's digits and by the papers' defaults,
   those of CALM and of the features as [their page](strategies-calm.md) says. One more thing counts as chosen here,
