@@ -28,7 +28,7 @@ html_show_sourcelink = False
 
 # The pages stand here, and not in index.md, which is also read where such a block would show as code.
 _PAGES = {
-    "Concepts": ["concepts", "threat-models", "sharp-edges", "skellam", "decisions", "literature"],
+    "Concepts": ["concepts", "threat-models", "sharp-edges", "persons", "skellam", "decisions", "literature"],
     "How to": ["how-to/*"],
     "Strategies": ["strategies", "strategies-calm"],
     "Measured": ["benchmarks-*"],
