@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from crypto.protocols.outside import names_code
 from secure_fcl.features.general import general_features
 from secure_fcl.features.kinds import features, refined_features, rhythm_features
+from secure_fcl.features.norms import Features
 from secure_fcl.features.own import OwnFeatures, own_features
-from secure_fcl.features.plain import Features
 
 FeatureMap = Callable[[NDArray[np.floating]], Features]
 

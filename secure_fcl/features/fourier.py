@@ -14,13 +14,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from secure_fcl.features.plain import Features
+from secure_fcl.features.norms import Features, unit_rows
 
 WAVES = 500
 """Random features beside the others."""
 
 _WIDTH = 0.5  # of the Gaussian kernel, for rows of norm 1
-_SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,7 @@ class WithFourier:
         rows = self.inner(x)
         directions, phases = _drawn(rows.shape[1])
         waves = np.cos(rows @ directions + phases) * math.sqrt(2.0 / WAVES)
-        both = np.concatenate([rows, waves], axis=1)
-        norm = np.linalg.norm(both, axis=1, keepdims=True)
-        return np.asarray(both / np.where(norm > 0.0, norm, 1.0) * _SHRINK)
+        return unit_rows(np.concatenate([rows, waves], axis=1))
 
 
 @lru_cache(maxsize=4)

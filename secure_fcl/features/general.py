@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from secure_fcl.features.plain import Features, image_features
+from secure_fcl.features.norms import Features, at_most_unit, unit_rows
+from secure_fcl.features.plain import image_features
 
 MOST = 512
 """Longest row; more values are folded into as many by public signs."""
@@ -30,7 +31,6 @@ _W_MEAN, _W_LEVEL, _W_BAND, _W_CORRELATION, _W_CHANGE = 1.0, 0.5, 0.25, 0.5, 0.5
 _GRID = 3  # places at which an image's colours are averaged, per side
 _W_COLOUR = 0.5  # against a unit vector of edges
 _LEAST_SIDE = 4  # of an image with edges
-_SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
 def window_features(x: npt.NDArray[np.floating]) -> Features:
@@ -135,22 +135,6 @@ def folded(rows: Features) -> Features:
         digest = hashlib.sha256(f"secure-fcl fold 1|{value}".encode()).digest()
         mixing[value, int.from_bytes(digest[:4], "big") % MOST] = 1.0 if digest[4] & 1 else -1.0
     short: Features = rows @ mixing
-    return short
-
-
-def unit_rows(rows: Features) -> Features:
-    """Scale every row to norm 1 less rounding; a zero row stays zero."""
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Features = rows / np.where(norm > 0, norm, 1.0) * _SHRINK
-    return unit
-
-
-def at_most_unit(rows: Features) -> Features:
-    """Shorten rows longer than 1 to norm 1 less rounding, and leave the others as they are."""
-    # Divided by the largest entry first: the square of a huge one would overflow.
-    largest = np.abs(rows).max(axis=1, keepdims=True, initial=1.0)
-    norm = np.linalg.norm(rows / largest, axis=1, keepdims=True) * largest
-    short: Features = rows / np.maximum(norm, 1.0) * np.where(norm > 1.0 - 2.0**-40, _SHRINK, 1.0)
     return short
 
 

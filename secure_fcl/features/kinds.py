@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fcl.features.general import general_features
-from secure_fcl.features.plain import Features, hapt_features, image_features
+from secure_fcl.features.norms import Features
+from secure_fcl.features.plain import hapt_features, image_features
 from secure_fcl.features.refined import refined_hapt_features, refined_image_features, rhythmic_hapt_features
 
 Kind = Literal["hapt", "grey", "other"]

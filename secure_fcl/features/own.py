@@ -13,8 +13,7 @@ import numpy.typing as npt
 from crypto.errors import CodeNotFound
 from crypto.protocols.outside import file_of, load_code
 from secure_fcl.errors import ConfigInvalid, FeaturesRefused
-from secure_fcl.features.general import at_most_unit
-from secure_fcl.features.plain import Features
+from secure_fcl.features.norms import Features, at_most_unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,9 +38,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
+from secure_fcl.features.norms import Features, unit_rows
 from secure_fcl.features.sensor import HAPT, Sensor
-
-Features = npt.NDArray[np.float64]
 
 HAPT_FEATURES = 123
 """Length of a vector from `hapt_features`."""
@@ -55,7 +54,6 @@ _TURN_RAD_S = 0.1  # mean rotation that a turn exceeds
 _W_GRAVITY, _W_LEVEL, _W_BAND, _W_CORRELATION = 2.0, 0.5, 0.25, 0.5
 _W_TURN, _W_SKEW, _W_CHANGE = 0.25, 0.25, 0.5
 _IMAGES_AT_ONCE = 200  # their edges fit into a core's cache
-_SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
 def hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
@@ -98,7 +96,7 @@ def hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Feature
         _W_SKEW * skew,
         _W_CHANGE * _posture_change(moved[:, :3]),
     ]
-    return _to_unit_norm(np.concatenate(groups, axis=1))
+    return unit_rows(np.concatenate(groups, axis=1))
 
 
 def image_features(x: npt.NDArray[np.floating]) -> Features:
@@ -131,7 +129,7 @@ def image_features(x: npt.NDArray[np.floating]) -> Features:
         ink = np.clip(np.nan_to_num(x[part, 0].astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
         cells = np.sqrt((rows @ (_edges(ink) @ columns.T)).transpose(1, 2, 3, 0))
         usual = (cells.mean(axis=(1, 2), keepdims=True) + cells.mean(axis=3, keepdims=True)) / 2
-        out[part] = _to_unit_norm((cells - usual).reshape(len(ink), -1))
+        out[part] = unit_rows((cells - usual).reshape(len(ink), -1))
     return out
 
 
@@ -190,11 +188,3 @@ def _blend(side: int) -> Features:
     distance = np.abs(np.arange(side) + 0.5 - centres[:, None]) / (side / cells)
     weights: Features = np.maximum(0.0, 1.0 - distance)
     return weights
-
-
-def _to_unit_norm(rows: Features) -> Features:
-    """Scale every row to norm 1; a zero row stays zero."""
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    safe = np.where(norm > 0, norm, 1.0)
-    unit: Features = rows / safe * _SHRINK
-    return unit

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from secure_fcl.features.norms import Features, unit_rows
 from secure_fcl.features.plain import hapt_features, image_features
 from secure_fcl.features.sensor import HAPT, Sensor
-
-Features = npt.NDArray[np.float64]
 
 _TURNS_DEGREES = ((0, 30.0), (0, -30.0), (1, 15.0), (1, -15.0), (2, 15.0), (2, -15.0))
 """About which axis (0: upwards), by how much: a phone elsewhere on the belt, and one that tilts with clothes."""
@@ -32,7 +31,6 @@ _RHYTHM_FLOOR = np.array([0.02] * 3 + [0.05] * 3 + [0.02, 0.05])  # g, rad/s: a 
 _RHYTHM_LAGS = (2, 8)  # 25ths of a second: 0.08 and 0.32 s, a jolt and half a step
 _W_RHYTHM = 0.3  # against a unit vector of all other features
 _IMAGES_AT_ONCE = 200
-_SHRINK = 1.0 - 2.0**-40  # keeps the norm at most 1 after rounding
 
 
 def refined_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
@@ -51,7 +49,7 @@ def refined_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) ->
     rows = hapt_features(x, sensor)
     variance = sensor.physical(x).var(axis=2)
     faint = _W_FAINT * (0.5 * np.log1p(variance / _SENSOR_NOISE**2) - _FAINT_CENTRE)
-    return _to_unit_norm(np.concatenate([rows, faint], axis=1))
+    return unit_rows(np.concatenate([rows, faint], axis=1))
 
 
 def rhythmic_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -> Features:
@@ -79,7 +77,7 @@ def rhythmic_hapt_features(x: npt.NDArray[np.floating], sensor: Sensor = HAPT) -
     swing /= np.sqrt(swing.var(axis=2, keepdims=True) + _RHYTHM_FLOOR[:, None] ** 2)
     lags = [min(x.shape[2] - 1, sensor.samples(lag)) for lag in _RHYTHM_LAGS]
     lagged = [(swing[:, :, lag:] * swing[:, :, :-lag]).mean(axis=2) for lag in lags]
-    return _to_unit_norm(np.concatenate([rows, _W_RHYTHM * _to_unit_norm(np.concatenate(lagged, axis=1))], axis=1))
+    return unit_rows(np.concatenate([rows, _W_RHYTHM * unit_rows(np.concatenate(lagged, axis=1))], axis=1))
 
 
 def refined_image_features(x: npt.NDArray[np.floating]) -> Features:
@@ -153,9 +151,3 @@ def _sample(image: Features, row: Features, column: Features) -> Features:
     below = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
     out: Features = above * (1 - down) + below * down
     return out
-
-
-def _to_unit_norm(rows: Features) -> Features:
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Features = rows / np.where(norm > 0, norm, 1.0) * _SHRINK
-    return unit

@@ -463,8 +463,8 @@ SHARES_IN_SUMS = (
     Change(
         name="features beyond the unit norm",
         file="secure_fcl/features/plain.py",
-        old="out[part] = _to_unit_norm((cells - usual).reshape(len(ink), -1))",
-        new="out[part] = 1.5 * _to_unit_norm((cells - usual).reshape(len(ink), -1))",
+        old="out[part] = unit_rows((cells - usual).reshape(len(ink), -1))",
+        new="out[part] = 1.5 * unit_rows((cells - usual).reshape(len(ink), -1))",
         tests=(f"{SUMS}[local-class_sums]",),
     ),
     Change(
@@ -477,8 +477,8 @@ SHARES_IN_SUMS = (
     Change(
         name="directions longer than one",
         file=f"{CLOSED}calm.py",
-        old="np.where(norms > 0.0, norms, 1.0) * _SHRINK",
-        new="np.where(norms > 0.0, norms, 1.0) * 1.5",
+        old="directions = unit_rows(self.features(copy) - centres)",
+        new="directions = 1.5 * unit_rows(self.features(copy) - centres)",
         tests=(f"{SUMS}[local-calm]",),
     ),
 )

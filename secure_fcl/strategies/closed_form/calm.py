@@ -25,6 +25,7 @@ from pydantic import Field
 
 from privacy import RandomBytes
 from secure_fcl.features.choice import width_of
+from secure_fcl.features.norms import unit_rows
 from secure_fcl.features.refined import variations
 from secure_fcl.strategies.base import (
     Contribution,
@@ -52,8 +53,6 @@ from secure_fcl.strategies.closed_form.summed_once import SummedOnce
 from secure_fcl.strategies.contribution import Part, UploadSpec
 from secure_fcl.strategies.entry import SumsEntry, SumsNumbers
 from secure_fcl.strategies.section import OTHER_FEATURES, CalmFeatures, SumsSection
-
-_SHRINK = 1.0 - 2.0**-40  # keeps a direction's norm at most 1 after rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -159,7 +158,7 @@ class Calm(SummedOnce):
     def _scatter(self, x: Floats, centres: Values) -> Values:
         products, copies = np.zeros((self.dimension, self.dimension)), 0
         for copy in self.variations(x):
-            directions = _directions(self.features(copy) - centres)
+            directions = unit_rows(self.features(copy) - centres)
             products += directions.T @ directions
             copies += 1
         return fold(products / copies)
@@ -227,12 +226,6 @@ class Calm(SummedOnce):
         scatter = unfold(whole(state["scatter"]), self.dimension) if releases else np.eye(self.dimension)
         linear = discriminant(self._estimates(state), scatter, edge)
         return linear.scores(self.features(x), state["class_releases"] > 0)
-
-
-def _directions(rows: Values) -> Values:
-    """Return rows of norm 1 (less rounding); a zero row stays zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(norms > 0.0, norms, 1.0) * _SHRINK)
 
 
 def _own_means(rows: Values, labels: Ints) -> Values:
