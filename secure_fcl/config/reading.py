@@ -67,13 +67,27 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ConfigInvalid(f"--set {setting!r} is not of the form a.b=c")
+    try:
+        write_key(tree, key.strip(), _value(text.strip()))
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"--set {setting!r}: {error}") from None
+
+
+def write_key(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Write a value under a dotted key of nested dictionaries, with the sections that are not there yet.
+
+    A strategy of the user's own has no section as long as all its settings are the defaults.
+
+    Raises:
+        ConfigInvalid: a part of the key is a value.
+    """
     node = tree
-    *parents, leaf = key_path(key.strip())
-    for parent in parents:
-        node = node.setdefault(parent, {})
+    *sections, leaf = key_path(key)
+    for section in sections:
+        node = node.setdefault(section, {})
         if not isinstance(node, dict):
-            raise ConfigInvalid(f"--set {setting!r}: {parent!r} is a value, not a section")
-    node[leaf] = _value(text.strip())
+            raise ConfigInvalid(f"{section!r} is a value, not a section")
+    node[leaf] = value
 
 
 def key_path(key: str) -> list[str]:

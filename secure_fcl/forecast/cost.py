@@ -16,7 +16,7 @@ from privacy import PrivacyError, statements, worst
 from privacy.statement import CohortStatement
 from secure_fcl.config import Config, validate
 from secure_fcl.config.accountants import accountant_of
-from secure_fcl.config.reading import key_path
+from secure_fcl.config.reading import write_key
 from secure_fcl.data import Dataset, load_chosen
 from secure_fcl.errors import SecureFclError
 from secure_fcl.forecast.populations import recommendation
@@ -222,12 +222,7 @@ def with_setting(config: Config, key: str, value: float | int | str) -> Config:
         ConfigInvalid: the value does not fit the others.
     """
     tree: dict[str, Any] = config.model_dump(mode="python")
-    node = tree
-    *sections, leaf = key_path(key)
-    for section in sections:
-        # A strategy of the user's own has no table as long as all its settings are the defaults.
-        node = node.setdefault(section, {})
-    node[leaf] = value
+    write_key(tree, key, value)
     return validate(tree)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from attacks.bounds.gaussian import gaussian_mu
 from secure_fcl.config import Config, Training, validate
 from secure_fcl.config.names import entry_of
-from secure_fcl.config.reading import key_path
+from secure_fcl.config.reading import write_key
 from secure_fcl.data import load_chosen
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.rows.gradient import gradient_section
@@ -116,11 +116,8 @@ def with_schedule(config: Config, scenario: Scenario) -> Config:
         rounds = times * (SHARED_ROUNDS if section.noise == "shared" and not held.seen_once else ROUNDS)
         size = times * learning_rate(held, section)
         largest = max(largest, size)
-        node = tree
-        for part in key_path(f"{name}.rounds")[:-1]:
-            # A strategy of the user's own has no table as long as all its settings are the defaults.
-            node = node.setdefault(part, {})
-        node |= {"rounds": rounds, "learning_rate": size}
+        write_key(tree, f"{name}.rounds", rounds)
+        write_key(tree, f"{name}.learning_rate", size)
     tree["training"] |= {
         "schedule": "written", "rounds": ROUNDS, "steps": 1 if held.seen_once else STEPS, "q_current": rate,
         "q_memory": rate, "denominator": batch, "upload_clip": max(t.upload_clip, largest), "upload_bits": 20,

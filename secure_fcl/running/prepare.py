@@ -29,6 +29,7 @@ from secure_fcl.streams import Scenario, build_scenario
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
+    ("privacy", "accountant"),
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
@@ -59,9 +60,6 @@ class Prepared:
         # The numbers of training are what is released from, not who wrote them.
         written = {"data": {"data_dir": True}, "training": {"schedule": True}}
         settings = self.config.model_dump(mode="json", exclude={**local, **written})
-        if not self.config.privacy.accountant:
-            # The key is younger than recorded runs, whose noise must stay what it was.
-            del settings["privacy"]["accountant"]
         for name, key in _YOUNGER:
             held = getattr(self.config, name)
             if getattr(held, key) == type(held).model_fields[key].default:
