@@ -20,7 +20,7 @@ from attacks.games.views import SUMS_ONLY
 from attacks.sums.likelihood import ALL_BUT_ASKED, ALL_OTHERS, POPULATION, joint_scores, population_scores, shift_scores
 from attacks.sums.power import ShiftGame, shift_game
 from secure_fcl.auditing.sums.items import Item
-from secure_fcl.auditing.sums.view import Attacked
+from secure_fcl.auditing.sums.view import Attacked, said
 from secure_fcl.auditing.world import TOO_LITTLE, audit_delta
 from secure_fcl.randomness import public_generator, public_seed
 
@@ -92,7 +92,16 @@ def _population(attacked: Attacked, slot: int, classes: Sequence[int]) -> tuple[
     return units, np.array(labels, dtype=np.int64)
 
 
-def run_outcomes(attacked: Attacked, asked: Sequence[Asked], epsilon: float | None) -> list[Outcome]:
+@dataclass(frozen=True, kw_only=True)
+class RunGame:
+    """A game on the run itself: what the adversary knew, whether the noise counted (see `said`), and its outcome."""
+
+    known: str
+    noise: str
+    outcome: Outcome
+
+
+def run_games(attacked: Attacked, asked: Sequence[Asked], epsilon: float | None) -> list[RunGame]:
     """Return membership of items in the run itself, for two adversaries, all classes and rare ones, noise and without.
 
     Args:
@@ -100,24 +109,21 @@ def run_outcomes(attacked: Attacked, asked: Sequence[Asked], epsilon: float | No
         asked: its items.
         epsilon: what the ledger charged everything that one item's coin decides about; None without a guarantee.
     """
-    share, outcomes = attacked.row.plan.config.scenario.holdout, list[Outcome]()
+    share, games = attacked.row.plan.config.scenario.holdout, list[RunGame]()
     if not 0.0 < share < 1.0:
         return []
-    for noisy in _noises(attacked):
+    for noisy in attacked.row.noises:
         scores = {name: [_run_scores(attacked, one, name, noisy, 1.0 - share) for one in asked] for name in _KNOWN}
         for rare in (False, True):
             chosen = [np.array([one.rare or not rare for one in part.items], dtype=np.bool_) for part in asked]
             for name in _KNOWN:
                 found = _judged(attacked, asked, scores[name], chosen, (name, rare, noisy), epsilon)
-                outcomes += [] if found is None else [found]
-    return outcomes
+                if found is not None:
+                    games.append(RunGame(known=name, noise=said(noisy), outcome=found))
+    return games
 
 
 _KNOWN = (ALL_BUT_ASKED, POPULATION)
-
-
-def _noises(attacked: Attacked) -> tuple[bool, ...]:
-    return (True, False) if attacked.row.private else (False,)
 
 
 def _run_scores(attacked: Attacked, asked: Asked, known: str, noisy: bool, rate: float) -> Floats:
@@ -158,7 +164,7 @@ def _judged(
     if not items:
         return None
     what = "items of rare classes" if rare else "items"
-    target = f"{what} in the sums of {plan.name}, knowing {known}, noise {'as ran' if noisy else 'off'}"
+    target = f"{what} in the sums of {plan.name}, knowing {known}, noise {said(noisy)}"
     blocks = plan.scenario.units.largest_item > 1
     terms = Terms(
         target=target + (" (one coin per block of windows)" if blocks else ""),
@@ -205,7 +211,7 @@ def rehearse_one_example(attacked: Attacked, asked: Sequence[Asked], worlds: int
         return []
     picked = [windows[int(k)] for k in rng.permutation(len(windows))[:_SINGLE]]
     found = []
-    for noisy in _noises(attacked):
+    for noisy in attacked.row.noises:
         outside, inside = [], []
         for slot in sorted({slot for slot, _ in picked}):
             groups = [np.array([w], dtype=np.int64) for s, w in picked if s == slot]
@@ -216,7 +222,7 @@ def rehearse_one_example(attacked: Attacked, asked: Sequence[Asked], worlds: int
             outside.append(shift_scores(noise, directions[which]))
             inside.append(shift_scores(noise + directions[which], directions[which]))
         game = shift_game(np.concatenate(outside), np.concatenate(inside))
-        found.append(Rehearsal(question="one example", known=ALL_OTHERS, noise=_said(noisy), game=game))
+        found.append(Rehearsal(question="one example", known=ALL_OTHERS, noise=said(noisy), game=game))
     return found
 
 
@@ -228,7 +234,7 @@ def rehearse_rare_items(attacked: Attacked, asked: Sequence[Asked], worlds: int 
     """
     found = []
     rare = [part for part in asked if any(one.rare for one in part.items)]
-    for noisy in _noises(attacked) if rare else ():
+    for noisy in attacked.row.noises if rare else ():
         scores: dict[str, list[tuple[Floats, Floats]]] = {ALL_OTHERS: [], ALL_BUT_ASKED: [], POPULATION: []}
         for part in rare:
             for known, pair in _rare_worlds(attacked, part, noisy, worlds).items():
@@ -239,7 +245,7 @@ def rehearse_rare_items(attacked: Attacked, asked: Sequence[Asked], worlds: int 
             if usable.sum() < 2:
                 continue
             game = shift_game(outside[usable], inside[usable], known_law=False)
-            found.append(Rehearsal(question="item of a rare class", known=known, noise=_said(noisy), game=game))
+            found.append(Rehearsal(question="item of a rare class", known=known, noise=said(noisy), game=game))
     return found
 
 
@@ -265,7 +271,3 @@ def _rare_worlds(attacked: Attacked, asked: Asked, noisy: bool, worlds: int) -> 
         by_population = _by_population(attacked, here, sums + rest, own, noisy)
         found[POPULATION].append(by_population[np.arange(worlds), which])
     return {known: (pair[0], pair[1]) for known, pair in found.items()}
-
-
-def _said(noisy: bool) -> str:
-    return "as ran" if noisy else "off"

@@ -12,7 +12,7 @@ from attacks.sums.few import examples_from_moments, least_found, mean_likeness, 
 from evaluation.roc import auc
 from secure_fcl.auditing.sums.items import rare_classes
 from secure_fcl.auditing.sums.released import Release
-from secure_fcl.auditing.sums.view import Attacked
+from secure_fcl.auditing.sums.view import Attacked, said
 from secure_fcl.strategies.closed_form.class_rows import COUNT_WEIGHT, unfold
 from secure_fcl.strategies.closed_form.moments import MomentSums
 
@@ -27,7 +27,7 @@ def play_few(attacked: Attacked) -> dict[str, Any]:
 
     All on the run's own releases, with its noise and without.
     """
-    noises = (True, False) if attacked.row.private else (False,)
+    noises = attacked.row.noises
     first = [one for one in attacked.releases if attacked.row.plan.phase(one.in_slot) == "train"]
     return {
         "arrival": [_arrival(attacked, first, noisy) for noisy in noises],
@@ -81,7 +81,7 @@ def _arrival(attacked: Attacked, releases: list[Release], noisy: bool) -> dict[s
             held += len(_of_class(attacked, release, label)) > 0
             shown += float(rest[mine] @ along) > 1.645 * length
             least.append(least_found(length))
-    return {"noise": _said(noisy), "announced": announced, "there": held, "shown": shown,
+    return {"noise": said(noisy), "announced": announced, "there": held, "shown": shown,
             "least": max(least, default=None)}  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _means(attacked: Attacked, releases: list[Release], noisy: bool) -> list[dic
             mine, typical = own
             truth = attacked.row.added(release, index)
             likeness = mean_likeness((truth + noise)[mine], truth[mine], typical[mine])
-            found.append({"noise": _said(noisy), "class": int(label), "examples": len(index), "likeness": likeness})
+            found.append({"noise": said(noisy), "class": int(label), "examples": len(index), "likeness": likeness})
     return found
 
 
@@ -117,7 +117,7 @@ def _products(attacked: Attacked, releases: list[Release], noisy: bool) -> list[
         index = np.concatenate([attacked.row.members(release, int(k)) for k in release.clients])
         rank = rank_of(_gram(attacked, release, attacked.sums[release.number]))
         size = len(_gram(attacked, release, noise))
-        record: dict[str, Any] = {"noise": _said(noisy), "slot": release.slot, "examples": len(index), "rank": rank}
+        record: dict[str, Any] = {"noise": said(noisy), "slot": release.slot, "examples": len(index), "rank": rank}
         # As many directions as examples, and room for others: else everybody lies in the span.
         if rank == len(index) < size:
             strangers = np.concatenate(
@@ -178,7 +178,3 @@ def _rows_sum(attacked: Attacked, release: Release, vector: Floats) -> Floats:
 def _features(attacked: Attacked, release: Release, example: int) -> Floats:
     """Return the features of one example, as its class row has them."""
     return _rows_sum(attacked, release, attacked.row.added(release, np.array([example], dtype=np.int64)))
-
-
-def _said(noisy: bool) -> str:
-    return "as ran" if noisy else "off"

@@ -13,7 +13,7 @@ from attacks.sums.likelihood import ALL_OTHERS, POPULATION
 from attacks.sums.persons import PersonWorlds, counts_of_classes, knowing_others, knowing_population, person_auc
 from evaluation.intervals import clopper_pearson
 from secure_fcl.auditing.sums.released import Release
-from secure_fcl.auditing.sums.view import Attacked
+from secure_fcl.auditing.sums.view import Attacked, said
 from secure_fcl.randomness import public_generator, public_seed
 
 Floats = NDArray[np.float64]
@@ -40,13 +40,9 @@ def play_persons(attacked: Attacked, worlds: int = WORLDS) -> dict[str, Any]:
         return {"missing": f"persons: {len(persons)} clients have examples in training and others beside, not {FEWEST}"}
     parts = {one.number: _parts(attacked, one, persons) for one in releases}
     held = {one.number: np.stack([_held(attacked, one, k) for k in persons]) for one in releases}
-    games = [
-        game
-        for noisy in ((True, False) if row.private else (False,))
-        for game in _membership(attacked, releases, (parts, held), noisy, worlds)
-    ]
+    games = [game for noisy in (row.noises) for game in _membership(attacked, releases, (parts, held), noisy, worlds)]
     return {
-        "persons": len(persons), "worlds": worlds, "games": games, "group": _group(attacked, persons),
+        "persons": len(persons), "worlds": worlds, "games": games, "group": _group(attacked, releases, persons),
         "activity": _activity(attacked, releases, persons, parts),
     }  # fmt: skip
 
@@ -98,13 +94,13 @@ def _membership(
     for known, scores in played:
         area = person_auc(scores, public_seed(seed, "persons", known))
         found.append(
-            {"known": known, "noise": "as ran" if noisy else "off", "auc": area.value, "low": area.low,
+            {"known": known, "noise": said(noisy), "auc": area.value, "low": area.low,
              "high": area.high, "confidence": area.confidence}
         )  # fmt: skip
     return found
 
 
-def _group(attacked: Attacked, persons: list[int]) -> dict[str, Any] | None:
+def _group(attacked: Attacked, releases: tuple[Release, ...], persons: list[int]) -> dict[str, Any] | None:
     """Return what the ledger's mu allows about everything of the person with most examples, by group privacy.
 
     k examples in one release shift it k times as far at most, and an example is in one slot only: mu grows with the
@@ -113,8 +109,7 @@ def _group(attacked: Attacked, persons: list[int]) -> dict[str, Any] | None:
     row, mu = attacked.row, attacked.row.charged_mu
     if mu is None:
         return None
-    first = [one for one in row.releases if row.plan.phase(one.in_slot) == "train"]
-    counts = [[len(row.members(one, k)) for one in first] for k in persons]
+    counts = [[len(row.members(one, k)) for one in releases] for k in persons]
     grown = max(math.sqrt(sum(n * n for n in of_person)) for of_person in counts) * mu
     # Beyond this mu nothing is hidden, and the tail of a normal law underflows.
     epsilon = gaussian_epsilon(grown, row.plan.accounting_delta) if grown < _HOPELESS else math.inf
@@ -138,7 +133,7 @@ def _activity(
     truth, common = counts.argmax(axis=1), counts.sum(axis=0) - counts
     blind = int((common.argmax(axis=1) == truth).sum())
     found = []
-    for noisy in (True, False) if row.private else (False,):
+    for noisy in row.noises:
         guessed = np.zeros((len(persons), classes))
         for one in releases:
             scale = attacked.deviation(one, noisy)
@@ -151,7 +146,7 @@ def _activity(
         right = int((guessed.argmax(axis=1) == truth).sum())
         interval = clopper_pearson(right, len(persons))
         found.append(
-            {"noise": "as ran" if noisy else "off", "right": right / len(persons), "low": interval.low,
+            {"noise": said(noisy), "right": right / len(persons), "low": interval.low,
              "high": interval.high, "persons": len(persons), "blind": blind / len(persons)}
         )  # fmt: skip
     return found

@@ -21,10 +21,11 @@ from evaluation.power import auc_power
 from secure_fcl.auditing.sums.examples import (
     WORLDS,
     Rehearsal,
+    RunGame,
     asked_by_slot,
     rehearse_one_example,
     rehearse_rare_items,
-    run_outcomes,
+    run_games,
 )
 from secure_fcl.auditing.sums.few import play_few
 from secure_fcl.auditing.sums.items import Item, items_of
@@ -105,19 +106,19 @@ def _played(attacked: Attacked, items: Sequence[Item], worlds: int) -> SumsAudit
             return instead
 
     nothing: dict[str, Any] = {}
-    outcomes: list[Outcome] = tried("membership", lambda: run_outcomes(attacked, asked, epsilon), list[Outcome]())
+    games = tried("membership", lambda: run_games(attacked, asked, epsilon), list[RunGame]())
     single = tried("one example", lambda: rehearse_one_example(attacked, asked, worlds), list[Rehearsal]())
     of_rare = tried("items of rare classes", lambda: rehearse_rare_items(attacked, asked), list[Rehearsal]())
     record: dict[str, Any] = {
         "row": row.plan.name, "noise": row.plan.noise, "mu": mu_record(attacked),
-        "games": [*_of_the_run(outcomes), *map(_rehearsed, [*single, *of_rare])],
+        "games": [*_of_the_run(games), *map(_rehearsed, [*single, *of_rare])],
         "persons": tried("persons", lambda: play_persons(attacked), nothing),
         "few": tried("few examples", lambda: play_few(attacked), nothing),
     }  # fmt: skip
-    missing += _missing(attacked, outcomes)
+    missing += _missing(attacked, games)
     if "missing" in record["persons"]:
         missing.append(record["persons"].pop("missing"))
-    return SumsAudit(record | {"missing": missing}, tuple(outcomes))
+    return SumsAudit(record | {"missing": missing}, tuple(one.outcome for one in games))
 
 
 _MOST_MU = 38.0
@@ -164,30 +165,23 @@ def _honest(row: SumsRow) -> int:
     return noise.honest if row.plan.noise == "shared" else 1
 
 
-def _of_the_run(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _of_the_run(games: Sequence[RunGame]) -> list[dict[str, Any]]:
     """Return the games on the run itself with their verdicts, corrected for how many there are (Holm)."""
-    adjusted = {(d.attack, d.target): d.adjusted for d in discoveries(outcomes)}
+    adjusted = {(d.attack, d.target): d.adjusted for d in discoveries([game.outcome for game in games])}
     found = []
-    for one in outcomes:
+    for game in games:
+        one = game.outcome
         p = adjusted.get((one.attack, one.terms.target), one.p_value if one.terms.control == "without noise" else None)
         enough = auc_power(LEAK, one.n_members, one.n_nonmembers, level=LEVEL / max(len(adjusted), 1)) >= 0.95
         verdict = "void" if one.void else "found" if p is not None and p < LEVEL else (
             "not found" if enough else "could not have been found"
         )  # fmt: skip
         found.append(
-            {"question": one.terms.target, "known": _known(one), "stage": "run", "noise": _noise(one), "trials": 1,
+            {"question": one.terms.target, "known": game.known, "stage": "run", "noise": game.noise, "trials": 1,
              "members": one.n_members, "others": one.n_nonmembers, "auc": one.auc.value, "low": one.auc.low,
              "high": one.auc.high, "mu": None, "adjusted_p": p, "verdict": verdict, "curve": []}
         )  # fmt: skip
     return found
-
-
-def _known(outcome: Outcome) -> str:
-    return outcome.terms.target.split("knowing ")[1].split(", noise")[0]
-
-
-def _noise(outcome: Outcome) -> str:
-    return "as ran" if ", noise as ran" in outcome.terms.target else "off"
 
 
 def _rehearsed(one: Rehearsal) -> dict[str, Any]:
@@ -205,13 +199,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _missing(attacked: Attacked, outcomes: Sequence[Outcome]) -> list[str]:
+def _missing(attacked: Attacked, games: Sequence[RunGame]) -> list[str]:
     name, found = attacked.row.plan.name, [f"retained or merely seen: {attacked.row.plan.name} keeps no example"]
     if attacked.left_out:
         found.append(
             f"sums of {name}: {attacked.left_out} releases of a later exchange hold more than {attacked.most} examples "
             "and were not attacked, to save time"
         )
-    if not outcomes:
+    if not games:
         found.append(f"membership in the sums of {name} in the run itself: no coins held any item out")
     return found

@@ -114,6 +114,11 @@ class SumsRow:
         """Whether there is noise in the sums."""
         return bool(self.plan.noises)
 
+    @property
+    def noises(self) -> tuple[bool, ...]:
+        """Whether the noise counts, in each way the row is attacked: with it where there is any, and without."""
+        return (True, False) if self.private else (False,)
+
     def upload(self, release: Release) -> UploadSpec:
         """Return how a release was declared."""
         return self.plan.strategy.uploads[self.plan.phase(release.in_slot)]

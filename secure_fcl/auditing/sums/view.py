@@ -121,5 +121,10 @@ class Attacked:
         return np.concatenate([self.worlds(one, noisy, count, label) for one in self.of_slot(slot)], axis=1)
 
 
+def said(noisy: bool) -> str:
+    """Return how records call the noise of a game."""
+    return "as ran" if noisy else "off"
+
+
 #: Beyond it numpy draws no Poisson variables, and a normal law differs by less than a double shows.
 _LARGEST = 1e18
