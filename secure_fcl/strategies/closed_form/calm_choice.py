@@ -9,7 +9,6 @@ were found: docs/strategies-calm.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from secure_fcl.features.choice import FeatureMap, feature_map, remembered, width_of
 from secure_fcl.features.fourier import WAVES, WithFourier
@@ -49,7 +48,7 @@ def chosen_features(asked: str, shape: tuple[int, ...], planned: int, noisy: boo
     """
     if asked != "auto":
         return ChosenFeatures(features=feature_map(asked), why=f"{asked} features, as configured")
-    kind: Literal["hapt", "grey", "other"] = kind_of(shape)
+    kind = kind_of(shape)
     name, said = {
         "hapt": ("rhythm", "rhythm features, as these are windows of a phone"),
         "grey": ("plain", "plain features, as setting images upright helps handwriting alone"),

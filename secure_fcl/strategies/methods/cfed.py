@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -25,12 +25,14 @@ from secure_fcl.strategies.gradient.public_inputs import GENERATED
 from secure_fcl.strategies.gradient.uploads.choice import Uploads
 from secure_fcl.strategies.gradient.uploads.gradient_sum import GradientSumUpload
 from secure_fcl.strategies.gradient.uploads.update import UpdateUpload
-from secure_fcl.strategies.gradient.uploads.upload import ClientRound
+from secure_fcl.strategies.gradient.uploads.upload import ClientRound, Training
 from secure_fcl.strategies.gradient.uploads.visits import LocalVisits, Made
 from secure_fcl.strategies.section import GradientSection, Positive
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T", bound=Training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Cfed(Plain):
         if numbers.shared:
             reviewed = ReviewedSum(public, self.review, GradientSumUpload(numbers))
             return Uploads(reviewed.training, {"train": reviewed})
-        visits = ReviewingVisits(public, self.review, LocalVisits(numbers))
+        visits = ReviewingVisits(public, LocalVisits(numbers), self.review)
         return Uploads(visits, {"train": AnsweredUpdate(public, self.server_steps, visits)})
 
 
@@ -136,12 +138,11 @@ def _log_answers(outputs: torch.Tensor, head: Head, temperature: float) -> torch
 
 
 @dataclass(frozen=True, eq=False)
-class ReviewingVisits:
-    """Visits of learners as usual; a reviewer's is as many steps on public inputs, which the state decides alone."""
+class Reviewed(Generic[T]):
+    """The usual training, and in its arrays the old model's answers."""
 
     public: PublicAnswers
-    review: float
-    usual: LocalVisits
+    usual: T
 
     @property
     def carried(self) -> Mapping[str, tuple[int, ...]]:
@@ -149,12 +150,19 @@ class ReviewingVisits:
         return self.usual.carried
 
     def initial(self) -> State:
-        """Return the usual arrays, and the old model's answers."""
+        """See `Training.initial`."""
         return {**self.usual.initial(), "answers": np.zeros(self.public.shape, dtype=np.float32)}
 
     def prepared(self, visit: Visit, state: State, view: DeviceView) -> Visit:
         """See `Training.prepared`."""
         return self.usual.prepared(visit, state, view)
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewingVisits(Reviewed[LocalVisits]):
+    """Visits of learners as usual; a reviewer's is as many steps on public inputs, which the state decides alone."""
+
+    review: float
 
     def events(self, stratum: Stratum) -> Mapping[Event, int]:
         """Return what a learner's visit charges; a reviewer's would charge nothing."""
@@ -247,9 +255,9 @@ class ReviewedSum:
     usual: GradientSumUpload
 
     @property
-    def training(self) -> ReviewedTraining:
+    def training(self) -> Reviewed[GradientSumUpload]:
         """What a round needs beside what is sent."""
-        return ReviewedTraining(self.public, self.usual)
+        return Reviewed(self.public, self.usual)
 
     def declare(self) -> UploadSpec:
         """Return the gradient sum."""
@@ -279,27 +287,6 @@ class ReviewedSum:
         new, received = self.usual.read(state, step, total, clients)
         answers = self.public.of(received.after) if step.last else state["answers"]
         return {**new, "answers": answers}, received
-
-
-@dataclass(frozen=True, eq=False)
-class ReviewedTraining:
-    """The usual arrays of a gradient sum, and the old model's answers."""
-
-    public: PublicAnswers
-    usual: GradientSumUpload
-
-    @property
-    def carried(self) -> Mapping[str, tuple[int, ...]]:
-        """See `Training.carried`."""
-        return self.usual.carried
-
-    def initial(self) -> State:
-        """See `Training.initial`."""
-        return {**self.usual.initial(), "answers": np.zeros(self.public.shape, dtype=np.float32)}
-
-    def prepared(self, visit: Visit, state: State, view: DeviceView) -> Visit:
-        """See `Training.prepared`."""
-        return self.usual.prepared(visit, state, view)
 
 
 def _generated_or_code(name: str) -> str:
