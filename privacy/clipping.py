@@ -73,11 +73,6 @@ class ClippingState:
         self._random = random
         self.norm = norm
 
-    @property
-    def plain(self) -> bool:
-        """Whether the rule is flat with a fixed norm."""
-        return self._rule.kind == "flat"
-
     def factors(self, norms: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Return (L, B): what each example's gradient is multiplied by, tensor by tensor.
 

@@ -86,9 +86,9 @@ OWN_NOISE = (
     Change(
         name="the sum clipped instead of each example",
         file=OPTIMIZER,
-        old="            super().clip_and_accumulate()\n",
-        new="            for p in self.params: p.summed_grad = (lambda s: s / max(1.0, float(s.norm()) / "
-        "self.max_grad_norm))(self._get_flat_grad_sample(p).sum(0)).view_as(p)\n",
+        old="            factors = self._state.factors(norms, self.weights)\n",
+        new="            whole = torch.cat([s.sum(0) for s in samples]).norm()\n"
+        "            factors = (self.max_grad_norm / whole).clamp(max=1.0).expand(norms.shape)\n",
         tests=(f"{OWN}updates[opacus]",),
         # No run begins: the check of the network tries what the trainer clips.
         said="one example weighs",

@@ -81,6 +81,18 @@ def test_no_clipped_step_exceeds_the_clip(
     assert float(step(way, name, data, clip).norm()) <= clip * (1.0 + 2e-6)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0])
+def test_gradients_of_a_million_entries_keep_the_clip(spread: float) -> None:
+    """In float32 the norm of a million equal entries is .07 % short, and of a million random ones .001 %."""
+    trainer = DpSgdTrainer(nn.Linear(1000, 1000, bias=False), "hooks")
+    _, optimizer, _ = trainer._prepared(DpSgdPlan(**PLAN, clipping_norm=1.0), bytes)
+    (parameter,) = trainer._parameters
+    entries = torch.randn(1, 1000, 1000, generator=torch.Generator().manual_seed(4))
+    parameter.grad_sample = 0.1337 + spread * entries
+    optimizer.clip_and_accumulate()
+    assert float(parameter.summed_grad.double().norm()) <= 1.0 + 2e-6
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_ordinary_gradients_are_clipped_as_before(name: str) -> None:
     """The raise is a rounding where nothing cancels: ghost and stacked give what hooks give."""
