@@ -91,7 +91,7 @@ OWN_NOISE = (
         "            factors = (self.max_grad_norm / whole).clamp(max=1.0).expand(norms.shape)\n",
         tests=(f"{OWN}updates[opacus]",),
         # No run begins: the check of the network tries what the trainer clips.
-        said="one example weighs",
+        said="the network's clipped gradients are not those of its examples taken one by one",
     ),
     Change(
         name="noise a tenth too small in variance",
@@ -179,7 +179,7 @@ CLIPPING_AND_COINS = (
         old="for trace, g in zip(traces, grads, strict=True)]).sum(0)",
         new="for trace, g in zip(traces, grads, strict=True)][1:]).sum(0)",
         tests=(f"{SHARED}gradient_sums[stacked]",),
-        said="one example weighs",
+        said="the network's clipped gradients are not those of its examples taken one by one",
     ),
     Change(
         name="no stacked clipping",
@@ -187,7 +187,7 @@ CLIPPING_AND_COINS = (
         old="factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)",
         new="factors = torch.ones_like(squares)",
         tests=(f"{OWN}updates[stacked]",),
-        said="one example weighs",
+        said="the network's clipped gradients are not those of its examples taken one by one",
     ),
     Change(
         name="clipped to twice the norm",
@@ -215,7 +215,7 @@ CLIPPING_AND_COINS = (
         file=BATCHES,
         old="dtype=torch.float64) < s.q for s in strata]",
         new="dtype=torch.float64) < s.q * (1 + k) for k, s in enumerate(strata)]",
-        tests=(f"{SHARED}gradient_sums[stacked]",),
+        tests=(f"{OWN}updates[stacked]",),
     ),
     Change(
         name="one coin for a whole batch",
@@ -479,7 +479,7 @@ SHARES_IN_SUMS = (
         file=f"{CLOSED}calm.py",
         old="directions = unit_rows(self.features(copy) - centres)",
         new="directions = 1.5 * unit_rows(self.features(copy) - centres)",
-        tests=(f"{SUMS}[local-calm]",),
+        tests=(f"{SUMS}[local-calm-calm.epsilon=50]",),
     ),
 )
 

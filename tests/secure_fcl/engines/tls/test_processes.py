@@ -128,6 +128,8 @@ def test_five_devices_run_calm_to_the_end_with_one_killed_on_the_way(tmp_path: P
         all_of_them.kill("client2")
         assert all_of_them.until_finished(240) == 0, all_of_them.logs()
         ended = all_of_them.stop()
+        # The one that was killed may still be starting when the others are through: then the signal ends it at once.
+        assert ended.pop("client2") in (0, -signal.SIGTERM)
         assert {code for name, code in ended.items() if name != "server"} == {0}
         assert all_of_them.starts == dict.fromkeys(all_of_them.names, 1) | {"client2": 2}
         assert time.monotonic() - begun < 240
