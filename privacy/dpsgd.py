@@ -21,7 +21,13 @@ from privacy.errors import InvalidParameter, UnsuitableModel
 from privacy.events import Event, NonPrivate, SampledGaussian
 from privacy.ghost import accumulate_ghost, norms_in_double
 from privacy.network_check import architecture, batch_of, check_forward, made_up, made_up_loss, wrong_layer
-from privacy.per_example import bound_each_example, refuse_batch_statistics, reset_hooks, whole_network_gradients
+from privacy.per_example import (
+    bound_each_example,
+    inputs_without_gradients,
+    refuse_batch_statistics,
+    reset_hooks,
+    whole_network_gradients,
+)
 from privacy.randomness import RandomBytes, key_stream, seed64
 
 if TYPE_CHECKING:
@@ -305,7 +311,8 @@ class DpSgdTrainer:
     def _backward(self, batch: Batch, loss: ExampleLoss, optimizer: SecureNoiseOptimizer, state: ClippingState) -> None:
 
         if self._mode == "ghost":
-            accumulate_ghost(self._module, self._bare, self._parameters, batch, loss, state, self._round_off)
+            with inputs_without_gradients():
+                accumulate_ghost(self._module, self._bare, self._parameters, batch, loss, state, self._round_off)
             return
         self.take_gradients(batch, loss)
         optimizer.weights = batch.weight
@@ -324,7 +331,8 @@ class DpSgdTrainer:
         elif self._mode == "functorch":
             whole_network_gradients(self._bare, self._parameters, batch, loss)
         else:
-            torch.autograd.backward(loss(self._module(batch.x), batch).sum())
+            with inputs_without_gradients():
+                torch.autograd.backward(loss(self._module(batch.x), batch).sum())
         bound_each_example(self._parameters, len(batch))
 
     def _flat(self) -> torch.Tensor:

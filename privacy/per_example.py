@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from privacy.batches import Batch, ExampleLoss
@@ -10,6 +12,14 @@ from privacy.errors import UnsuitableModel
 
 if TYPE_CHECKING:
     import torch
+
+
+@contextmanager
+def inputs_without_gradients() -> Iterator[None]:
+    """Keep torch from saying that a first layer's inputs need no gradient: Opacus's hooks make it worth a line."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
+        yield
 
 
 def refuse_batch_statistics(model: torch.nn.Module) -> None:

@@ -46,8 +46,9 @@ def require_no_statistics(module: torch.nn.Module) -> None:
 def flat_weights(module: torch.nn.Module) -> NDArray[np.float32]:
     """The module's parameters, then its running statistics, as one vector, float32 (d,)."""
     tensors = [*module.parameters(), *running_statistics(module).values()]
-    parts = [tensor.detach().cpu().numpy().reshape(-1) for tensor in tensors]
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+    # NumPy has no bfloat16.
+    parts = [tensor.detach().cpu().float().numpy().reshape(-1) for tensor in tensors]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
 def named_weights(module: torch.nn.Module, weights: torch.Tensor) -> dict[str, torch.Tensor]:

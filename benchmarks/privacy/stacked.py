@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from rich.console import Console
@@ -20,7 +18,6 @@ CLIENTS, STEPS = 32, 5
 
 def main() -> None:
     """Print client-steps per second for two models, with and without noise."""
-    warnings.filterwarnings("ignore", message="Full backward hook")
     torch.set_num_threads(1)
     head = ["batch", "plain", "Opacus", "stacked, torch generator", "secure", "fast", "no noise", "fast / Opacus"]
     tables = []

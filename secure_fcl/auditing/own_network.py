@@ -17,7 +17,7 @@ from attacks.bounds.laws import ScoreLaw, drawn_counts, remainders, variance_p_v
 from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import AfterNoise, DistributedSum
 from privacy.batches import Batch
-from secure_fcl.auditing.bench import Floats, resized, summed, unhooked_inputs
+from secure_fcl.auditing.bench import Floats, resized, summed
 from secure_fcl.auditing.claims import Claim
 from secure_fcl.auditing.law_tests import LawTest, empty_laws, quiet_multiplier
 from secure_fcl.randomness import public_generator, public_seed
@@ -91,8 +91,7 @@ class OwnBench:
         strategy = self.strategy
         coins = KeyedStream(derive_key(b"the run's own network in an audit", str(number)))
         self.heard.heard.clear()
-        with unhooked_inputs():
-            made = strategy.contribute(strategy.initial(), self.view(current, memory), self.step, coins).parts
+        made = strategy.contribute(strategy.initial(), self.view(current, memory), self.step, coins).parts
         if strategy.shared:
             found = np.asarray(summed(strategy.uploads["train"], made, self.noise, coins)["gradient"])[None]
         else:

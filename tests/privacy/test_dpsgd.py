@@ -159,6 +159,14 @@ def test_float32_normals_would_be_cut_off() -> None:
     assert float(release_noise(1.0, (1,), lambda n: b"\xff" * n)) > 11.5
 
 
+@pytest.mark.parametrize("mode", ["hooks", "ghost"])
+def test_a_visit_warns_of_nothing(mode: str, keyed, recwarn: pytest.WarningsRecorder) -> None:
+    """Torch warns of hooks on layers whose inputs need no gradient, which no first layer's do."""
+    made = DpSgdTrainer(network(), mode)
+    made.visit(flat(network()), [stratum(8, 1.0)], plan(noise_multiplier=1.0), keyed(0))
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_the_input_is_neither_changed_nor_shared(trainer: DpSgdTrainer, keyed) -> None:
     weights = flat(network())
     before = weights.clone()

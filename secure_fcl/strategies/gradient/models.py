@@ -120,7 +120,8 @@ def load_vector(model: torch.nn.Module, vector: Floats) -> None:
     """Copy a flat vector into the model's trainable parameters."""
     import torch
 
-    flat = torch.from_numpy(np.ascontiguousarray(vector, dtype=np.float32))
+    # A copy: of a vector that may not be written torch would warn.
+    flat = torch.tensor(vector, dtype=torch.float32)
     parameters = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):

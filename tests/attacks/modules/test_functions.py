@@ -71,6 +71,15 @@ def test_wrong_lengths_are_refused() -> None:
         losses_of(normed)(parameters, x, y)
 
 
+def test_weights_of_half_the_bits_are_taken() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 2)
+    exact = flat_weights(module)
+    half = flat_weights(module.bfloat16())
+    assert half.dtype == np.float32
+    assert np.abs(half - exact).max() < 2.0**-8
+
+
 def _normed() -> torch.nn.Module:
     torch.manual_seed(3)
     module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
