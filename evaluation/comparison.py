@@ -85,11 +85,17 @@ def _facts(runs: dict[str, Run]) -> tuple[tuple[str, str], ...]:
 def _unlike(runs: dict[str, Run]) -> list[Banner]:
     entries = [mapping(run.guarantee(row)) for run in runs.values() for row in run.rows]
     digests = {str(entry.get("scenario_digest", "not stated")) for entry in entries}
+    found = []
     if len(digests) > 1:
-        return [Banner("The runs are not on the same stream of data: their figures must not be compared.", True)]
+        found.append(Banner("The runs are not on the same stream of data: their figures must not be compared.", True))
     if digests == {"not stated"}:
-        return [Banner("No certificate says whether the runs are on the same stream of data.", False)]
-    return []
+        found.append(Banner("No certificate says whether the runs are on the same stream of data.", False))
+    # A certificate's sentence goes on about readings and persons, with figures of its own run.
+    units = {str(entry["unit"]).partition(";")[0] for entry in entries if "unit" in entry}
+    if len(units) > 1:
+        named = ", ".join(sorted(units))
+        found.append(Banner(f"The runs protect different units ({named}): their epsilons must not be compared.", True))
+    return found
 
 
 def _of_runs(runs: dict[str, Run]) -> list[Banner]:

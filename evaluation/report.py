@@ -72,7 +72,9 @@ def _claims(entry: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _sentence(value: object) -> str:
-    """A mapping of purposes to bytes as one line; anything else as it prints."""
+    """A mapping of purposes to bytes as one line, a fraction to three digits, anything else as it prints."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if not isinstance(value, dict):
         return str(value)
     known = [(str(key), number(amount)) for key, amount in value.items()]

@@ -23,6 +23,7 @@ class ComparedLine:
         run: name of its folder; numbered where two are called alike.
         strategy: the row.
         noise: where its noise was added.
+        unit: whose presence the epsilon is about, an example or a person.
         epsilon: of the certificate; None: nothing is guaranteed, or there is no certificate.
         guarantee: stated, none, or not stated yet.
         all_windows: share right of all test windows.
@@ -37,6 +38,7 @@ class ComparedLine:
     run: str
     strategy: str
     noise: str
+    unit: str = "example"
     epsilon: float | None = shown_as("bound")
     guarantee: str = ""
     all_windows: float | None = shown_as("share")
@@ -108,7 +110,7 @@ def compare_runs(runs: Sequence[Run | Path | str]) -> Comparison:
     opened = tuple(run if isinstance(run, Run) else open_run(Path(run)) for run in runs)
     names = _names(opened)
     lines = [line for name, run in zip(names, opened, strict=True) for line in _lines(name, run)]
-    note = "strategies of different epsilon must not be ranked against each other"
+    note = "strategies of different epsilon or unit must not be ranked against each other"
     return Comparison(opened, Table("comparison", ComparedLine, tuple(lines), note), _different(opened))
 
 
@@ -122,6 +124,7 @@ def _lines(name: str, run: Run) -> list[ComparedLine]:
     forgot = {line.strategy: line for line in run.forgetting}
     costs = {line.strategy: line for line in run.cost}
     last = {line.strategy: line for line in run.accuracy}
+    unit = str(load_tree(run.folder / "config.toml").get("privacy", {}).get("unit", "example"))
     found = []
     for strategy in run.strategies:
         stated, accuracy = certified.get(strategy), last.get(strategy)
@@ -136,6 +139,7 @@ def _lines(name: str, run: Run) -> list[ComparedLine]:
                 run=name,
                 strategy=strategy,
                 noise=stated.noise if stated else accuracy.noise if accuracy else "?",
+                unit=unit,
                 epsilon=stated.epsilon if stated else None,
                 guarantee="not stated yet" if stated is None else "none" if stated.epsilon is None else "stated",
                 all_windows=accuracy.all_windows if accuracy else None,

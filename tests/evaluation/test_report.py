@@ -91,6 +91,14 @@ def test_a_non_private_part_alone_shows_in_a_banner(run_folder: Path) -> None:
     assert banner.text == "replay: not private: herding."
 
 
+def test_a_ratio_is_shown_to_three_digits(run_folder: Path, page: Callable) -> None:
+    certificate = read_json(run_folder / "certificate.json")
+    certificate["rows"]["replay"]["people_over_noise"] = 41.123456789
+    write_json(run_folder / "certificate.json", certificate)
+    words = page(render_report(run_folder)).words
+    assert "People over the noise of a sum 41.1 " in words
+
+
 def test_contradictions_show_in_banners(run_folder: Path) -> None:
     def edit(attacks: dict) -> None:
         attacks["outcomes"][0]["epsilon_lower"]["value"] = 3.456

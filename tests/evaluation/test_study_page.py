@@ -136,6 +136,13 @@ def test_a_comparison_says_what_differs(tmp_path: Path, page: Callable) -> None:
         certificate = read_json(folder / "certificate.json")
         certificate["rows"]["replay"]["scenario_digest"] = digest
         write_json(folder / "certificate.json", certificate)
-    assert "their figures must not be compared" in page(render_comparison(runs)).words
+    words = page(render_comparison(runs)).words
+    assert "their figures must not be compared" in words
+    assert "units" not in words
+    for unit, folder in zip(("one window; of several", "one client's whole stream; all of it"), runs, strict=True):
+        certificate = read_json(folder / "certificate.json")
+        certificate["rows"]["replay"]["unit"] = unit
+        write_json(folder / "certificate.json", certificate)
+    assert "different units (one client's whole stream, one window)" in page(render_comparison(runs)).words
     with pytest.raises(ComparisonError, match="1 runs leave nothing to compare"):
         render_comparison(runs[:1])

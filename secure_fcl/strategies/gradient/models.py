@@ -144,5 +144,5 @@ def logits(model: torch.nn.Module, x: Floats, batch: int = 2048) -> Floats:
 
     model.eval()
     with torch.no_grad():
-        parts = [model(torch.from_numpy(x[i : i + batch])).numpy() for i in range(0, max(len(x), 1), batch)]
+        parts = [model(torch.tensor(x[i : i + batch])).numpy() for i in range(0, max(len(x), 1), batch)]
     return np.concatenate(parts)

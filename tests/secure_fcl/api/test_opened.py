@@ -90,7 +90,12 @@ def test_runs_are_compared(opened: secure_fcl.Run, tmp_path: Path) -> None:
     stated = {(line.run, line.guarantee) for line in found.results}
     assert stated == {("run", "stated"), ("other", "not stated yet")}
     assert all(line.epsilon is None for line in found.results if line.run == "other")
+    assert {line.unit for line in found.results} == {"example"}
     assert found.to_json()["settings"] == [{"key": "seed", "run": "1", "other": "5"}]
+    persons = opened.config()
+    persons = persons.model_copy(update={"privacy": persons.privacy.model_copy(update={"unit": "person"})})
+    beside = secure_fcl.compare(opened, RunFolder.create(tmp_path, persons, "persons").path).results
+    assert {(line.run, line.unit) for line in beside} == {("run", "example"), ("persons", "person")}
     with pytest.raises(secure_fcl.api.comparing.InputRefused, match="name two or more"):
         secure_fcl.compare(opened)
 
