@@ -65,6 +65,7 @@ def run(
             _say_unpinned(folder)
         else:
             prepared, folder = start(load_config(config, settings or ()), runs, name, journals is not None)
+            _advise(prepared)
         _execute(prepared, folder, journals, as_json)
 
 
@@ -87,6 +88,14 @@ def _say_unpinned(folder: RunFolder) -> None:
 
     if (sentence := unpinned(folder)) is not None:
         typer.echo(f"secure-fcl: {sentence}", err=True)
+
+
+def _advise(prepared: Prepared) -> None:
+    """Say beforehand which rows will learn little, while it costs nothing to stop."""
+    from secure_fcl.rows.schedule import training_advice
+
+    for sentence in training_advice(prepared.config, prepared.scenario):
+        typer.echo(f"secure-fcl: better, {sentence}", err=True)
 
 
 def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_json: bool) -> None:

@@ -159,6 +159,12 @@ def learning_rate(held: Held, section: GradientSection) -> float:
     return min(most, _time(held, section) / _steps(held, section))
 
 
+def training_advice(config: Config, scenario: Scenario) -> Iterator[str]:
+    """Yield what to set instead, for every row of which a network would learn little: a sentence each."""
+    yield from too_noisy(config, scenario)
+    yield from too_short(config, scenario)
+
+
 def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
     """Yield a sentence for every row that trains a network under more noise than it could learn from.
 
@@ -176,6 +182,28 @@ def too_noisy(config: Config, scenario: Scenario) -> Iterator[str]:
                 f"{name}: epsilon = {section.epsilon:g} with {section.noise} noise leaves about {time:.2g} units of "
                 f"learning time (rate times steps) a task, and below {LEAST_TIME:g} networks hardly learn; use {shared}"
                 f"a larger epsilon, {more} examples a client and task in place of {held.examples:.0f}, or a row of sums"
+            )
+
+
+def too_short(config: Config, scenario: Scenario) -> Iterator[str]:
+    """Yield a sentence for every row whose chosen numbers train it for less time than networks need to learn at all.
+
+    Only where its budget would carry more, by the same rule; of plain SGD, whose time is known beforehand.
+    """
+    t, held = config.training, held_of(config, scenario)
+    if t.schedule != "given" or t.optimizer != "sgd" or config.privacy.unit == "person":
+        return
+    # A step moves by the rate times the mean gradient only as far as the denominator is what a batch has on average.
+    full = t.q_current * held.examples / t.denominator
+    for name, _, section in _trained(config):
+        rounds, rate = section.rounds or t.rounds, section.learning_rate or t.learning_rate
+        steps = 1 if section.noise == "shared" or held.seen_once else t.steps
+        time = rounds * steps * rate * full / (1.0 - t.momentum)
+        if time < LEAST_TIME <= _time(held, section):
+            yield (
+                f"{name}: rounds times steps times rate are {time:.2g} units of learning time a task, and below "
+                f"{LEAST_TIME:g} networks hardly learn; leave the keys of [training] at their defaults and set "
+                "training.schedule = 'planned', or raise them"
             )
 
 

@@ -57,11 +57,12 @@ def test_json_is_all_that_standard_output_holds(arguments: list[str], tmp_path: 
 
 
 def test_a_run_and_its_folder_as_json(tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
-    settings = [part for one in (*tiny_settings, 'rows=["class_sums"]') for part in ("--set", one)]
+    settings = [part for one in (*tiny_settings, 'rows=["class_sums","finetune"]') for part in ("--set", one)]
     made = CliRunner().invoke(app, ["run", "--runs", str(tmp_path), "--name", "run", "--json", *settings])
     assert made.exit_code == 0
     told = json.loads(made.stdout)
-    assert set(told["rows"]) == {"class_sums"}
+    assert set(told["rows"]) == {"class_sums", "finetune"}
+    assert "better, finetune: rounds times steps" in made.stderr
     assert told["rows"]["class_sums"]["Accuracy"]["value"].endswith("%")
     assert told["rows"]["class_sums"]["Leakage"]["verdict"] == "not measured"
     assert Path(told["report"]).is_file()

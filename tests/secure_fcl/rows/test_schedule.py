@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 import secure_fcl
 from attacks.bounds.gaussian import gaussian_epsilon
-from secure_fcl.config import Config
+from secure_fcl.config import Config, load_config
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.kinds import refined_features
@@ -136,8 +136,25 @@ def test_the_plan_says_when_a_budget_cannot_train_a_row(
     epsilon: str, advised: bool, make_config: Callable[..., Config]
 ) -> None:
     config = make_config('rows=["finetune", "class_sums"]', "finetune.noise=shared", f"finetune.epsilon={epsilon}")
-    found = [text for text in plan_run(config, alternatives=False).advice if "learning time" in text]
+    found = [text for text in plan_run(config, alternatives=False).advice if "noise leaves" in text]
     assert len(found) == advised
     for text in found:
         assert f"finetune: epsilon = {epsilon} with shared noise" in text
         assert "a larger epsilon" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "advised"),
+    [
+        ((), True),
+        (("training.rounds=200",), False),
+        (("training.schedule=planned",), False),
+        (("finetune.noise=shared", "finetune.epsilon=0.05"), False),
+    ],
+    ids=["defaults", "long", "planned", "too little budget"],
+)
+def test_whoever_chose_too_little_training_learns_of_the_rule(settings: tuple[str, ...], advised: bool) -> None:
+    digits = ("data.name=digits", "scenario.partition=iid", "scenario.clients=8", 'rows=["finetune", "class_sums"]')
+    config = load_config(None, (*digits, *settings))
+    found = [text for text in plan_run(config, alternatives=False).advice if "'planned'" in text]
+    assert [text.partition(":")[0] for text in found] == ["finetune"] * advised
