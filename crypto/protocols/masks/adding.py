@@ -116,7 +116,7 @@ class FusedSum:
         flat: list[object] = []
         for width in (64, 32, 16, 8, 4, 2, 1):
             view, offset = planes.get(width, none)
-            flat += [view.view(f"<u{max(8, width) // 8}"), np.uint64(offset)]
+            flat += [view.view(f"<u{max(8, width) // 8}"), np.uint32(offset)]
         self._add(self._total, whole, *flat)  # type: ignore[operator]
         self._total[whole:] += np.array(tail, dtype=self._total.dtype)
 

@@ -171,8 +171,8 @@ class Keyring:
         cohort, neighbours = tuple(sorted(offers)), self.setup.neighbours
         sent = []
         for index in cohort:
-            near = [offers[peer] for peer in neighbours[index] if peer in offers]
-            rows = [[o.dealer, o.record, *o.sealed_for(index), self._shown(o, index, disputed)] for o in near]
+            near = (offers[peer] for peer in neighbours[index] if peer in offers)
+            rows = [o.row_for(index, self._shown(o, index, disputed) if disputed else b"") for o in near]
             sent.append(self.message(index, "keys", SET_UP, write_keys(self._latest.number, cohort, rows)))
         return tuple(sent)
 
@@ -191,7 +191,7 @@ class Keyring:
 
     def _shown(self, offer: Offer, index: int, disputed: frozenset[tuple[int, int]]) -> bytes:
         """What shows a neighbour the other commitment to their secret, where the two differ."""
-        return offer.show_pair(index) if disputed and _pair(index, offer.dealer) in disputed else b""
+        return offer.show_pair(index) if _pair(index, offer.dealer) in disputed else b""
 
     def message(self, receiver: int, kind: str, place: Key, payload: bytes) -> Message:
         """A message to one client."""

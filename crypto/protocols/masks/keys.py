@@ -5,6 +5,7 @@ X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). An epo
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -29,9 +30,7 @@ def hkdf(secret: bytes, labels: Labels) -> bytes:
 
 def digest(labels: Labels) -> bytes:
     """SHA-256 of a list of labels; different lists give different inputs."""
-    hasher = hashes.Hash(hashes.SHA256())
-    hasher.update(encode_labels(labels))
-    return hasher.finalize()
+    return hashlib.sha256(encode_labels(labels)).digest()
 
 
 @holds_secrets

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -79,15 +79,6 @@ class Offer:
     dealt: Dealt
     boxes: Sequence[bytes]
 
-    def commitment(self, holder: int, kind: int) -> bytes:
-        """The commitment to one share.
-
-        Raises:
-            KeyError: somebody who holds none.
-        """
-        start = KEY_BYTES * (2 * self.places[holder] + kind)
-        return self.dealt.shares[start : start + KEY_BYTES]
-
     def show_pair(self, holder: int) -> bytes:
         """What shows one holder the commitment to the secret of their pair (`vault.read_pair`).
 
@@ -96,17 +87,17 @@ class Offer:
         """
         return self.dealt.show_pair(self.places[holder])
 
-    def sealed_for(self, holder: int) -> tuple[bytes, bytes, bytes]:
-        """What one holder gets: both commitments and the box.
+    def row_for(self, holder: int, shown: bytes) -> list[object]:
+        """What one holder gets: `requests.Entry` as it is written, from dealer to `shown`.
 
         Raises:
             KeyError: somebody who holds none.
         """
-        place = self.places[holder]
-        start = 2 * KEY_BYTES * place
-        middle = start + KEY_BYTES
-        shares = self.dealt.shares
-        return shares[start:middle], shares[middle : middle + KEY_BYTES], self.boxes[place]
+        # A server does this for each edge and sum.
+        place, shares = self.places[holder], self.dealt.shares
+        middle = (2 * place + 1) * KEY_BYTES
+        first, second = shares[middle - KEY_BYTES : middle], shares[middle : middle + KEY_BYTES]
+        return [self.dealer, self.record, first, second, self.boxes[place], shown]
 
 
 @dataclass(frozen=True)
@@ -121,8 +112,27 @@ class Preamble:
 
 def share_commitment(session: str, epoch: int, dealer: int, holder: int, kind: int, share: bytes) -> bytes:
     """Hiding, as a share is uniform over 2^256 values and more, and binding by SHA-256's collision resistance."""
-    # A server hashes one for each edge and sum: all parts but the last have a fixed size.
+    # All parts but the last have a fixed size.
     return hashlib.sha256(_share_label(session, epoch) + _PLACE.pack(dealer, holder, kind) + share).digest()
+
+
+def shares_fit(
+    session: str, offers: Mapping[int, Offer], holder: int, triples: Iterable[tuple[int, int, bytes]]
+) -> bool:
+    """Whether every (dealer, kind, share) of one holder fits the commitment in its dealer's offer.
+
+    Raises:
+        KeyError: a dealer without an offer, or one whose shares this holder does not hold.
+    """
+    # A server does this for each edge and sum, so `share_commitment` stands here once more.
+    hashed, place, size = hashlib.sha256, _PLACE.pack, KEY_BYTES
+    for dealer, kind, share in triples:
+        offer = offers[dealer]
+        start = size * (2 * offer.places[holder] + kind)
+        made = hashed(_share_label(session, offer.epoch) + place(dealer, holder, kind) + share).digest()
+        if made != offer.dealt.shares[start : start + size]:
+            return False
+    return True
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from crypto.protocols.masks.errors import FaultError
 from crypto.protocols.masks.evidence import fits, write_dealing
 from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import Setup
-from crypto.protocols.masks.offers import PAIR, SELF, Offer, share_commitment
+from crypto.protocols.masks.offers import PAIR, SELF, Offer, shares_fit
 from crypto.protocols.masks.shamir import lagrange_weights, recover
 from crypto.protocols.masks.stream import Ring, apply_masks
 from crypto.protocols.masks.vault import agreement_key, unlock
@@ -55,11 +55,8 @@ class Recovery:
         asked = [kind for _, kind, _ in triples] == [SELF if dealer in alive else PAIR for dealer, _, _ in triples]
         if not asked or dealers & set(bad) or dealers | set(bad) != held or holder in bad:
             raise FaultError(f"{self._name(holder)} sent other shares than those that were asked for")
-        session = self.plan.session
-        for dealer, kind, share in triples:
-            offer = offers[dealer]
-            if share_commitment(session, offer.epoch, dealer, holder, kind, share) != offer.commitment(holder, kind):
-                raise FaultError(f"{self._name(holder)} sent a false share")
+        if not shares_fit(self.plan.session, offers, holder, triples):
+            raise FaultError(f"{self._name(holder)} sent a false share")
         shares = self._shares
         for dealer, _, share in triples:
             shares[dealer][holder] = share

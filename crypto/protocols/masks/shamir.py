@@ -68,10 +68,7 @@ def lagrange_weights(points: Sequence[int], prime: int = PRIME) -> list[int]:
         ShareError: no points, equal points, or points outside 1 to 2^32.
     """
     _check_points(points)
-    whole = 1
-    for x in points:
-        whole = whole * x % prime
-    return _divide_by_all(whole, _products_of_differences(points), prime)
+    return _divide_by_all(math.prod(points) % prime, [x % prime for x in _products_of_differences(points)], prime)
 
 
 def combine(weights: Sequence[int], values: Sequence[int], prime: int = PRIME) -> int:

@@ -24,11 +24,21 @@ from crypto.errors import RandomnessError
 from crypto.keys.randomness import KEY_BYTES
 
 Ring = npt.NDArray[np.unsignedinteger]
-PIECE_BYTES = 1 << 17
+PIECE_BYTES = 1 << 18
 _MOST_STREAMS = 64
 # Bytes of key stream below which loading a compiled loop costs more than it saves.
 _WORTH_COMPILING = 1 << 23
-_ZEROS = bytes(PIECE_BYTES)
+_LINE = 64
+
+
+def _piece() -> memoryview:
+    """A piece of zeros that begins with a line of the cache: OpenSSL's AES reads and writes whole lines."""
+    room = np.zeros(PIECE_BYTES + _LINE, dtype=np.uint8)
+    start = -room.ctypes.data % _LINE
+    return room[start : start + PIECE_BYTES].data
+
+
+_ZEROS = _piece().toreadonly()
 
 
 def ring_dtype(bits: int) -> np.dtype[np.unsignedinteger]:
@@ -111,7 +121,7 @@ def by_counter(key: bytes) -> CipherContext:
 @cache
 def fastest() -> Callable[[bytes], CipherContext]:
     """Whichever of the two is faster on this processor, tried once for under a millisecond."""
-    room, spent = bytearray(PIECE_BYTES), {by_gcm: float("inf"), by_counter: float("inf")}
+    room, spent = _piece(), {by_gcm: float("inf"), by_counter: float("inf")}
     for _ in range(3):
         for make in spent:
             stream = make(bytes(KEY_BYTES))
@@ -128,12 +138,14 @@ def _apply(vector: Ring, signed: Sequence[tuple[bytes, bool]]) -> None:
     open_stream = fastest()
     ordered = sorted(signed, key=lambda each: each[1])
     streams = [(open_stream(key).update_into, added) for key, added in ordered]
-    step = PIECE_BYTES // vector.dtype.itemsize
-    buffers, zeros = [bytearray(PIECE_BYTES) for _ in range(at_once)], memoryview(_ZEROS)
+    # Several streams lie in cache beside the piece they are for, so pieces are smaller then.
+    size = PIECE_BYTES if fast is None else PIECE_BYTES // 2
+    step = size // vector.dtype.itemsize
+    buffers = [_piece()[:size] for _ in range(at_once)]
     drawn = [np.frombuffer(buffer, dtype=vector.dtype.newbyteorder("<")) for buffer in buffers]
     for start in range(0, vector.size, step):
         piece = vector[start : start + step]
-        plain, waiting = zeros[: piece.nbytes], 0
+        plain, waiting = _ZEROS[: piece.nbytes], 0
         for place, (draw, added) in enumerate(streams):
             draw(plain, buffers[waiting])
             waiting += 1

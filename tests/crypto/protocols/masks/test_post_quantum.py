@@ -221,7 +221,7 @@ def opened_box(cohort: Cohort, breaker: Breaker, dealer: int, holder: int, latti
         channel = by_hand(tried, ("masks channel 2", *ends, capsule))
         context = ("masks share box 1", cohort.plan.session, setup.digest, 0, dealer, holder)
         try:
-            offers.open_box(channel, offer.sealed_for(holder)[2], context)
+            offers.open_box(channel, offer.boxes[offer.places[holder]], context)
         except RecordError:
             continue
         return True
