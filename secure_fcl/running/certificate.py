@@ -201,6 +201,7 @@ def _evaluation(plan: RowPlan) -> list[str]:
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
         *units.evaluated_persons(plan),
+        *units.unseen_persons(plan),
     ]
     if plan.scenario.together > 1:
         found.append(

@@ -29,7 +29,7 @@ from secure_fcl.streams import Scenario, build_scenario
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
-    ("privacy", "accountant"),
+    ("privacy", "accountant"), ("data", "unseen_persons"),
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")

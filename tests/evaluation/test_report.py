@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation import tables
 from evaluation.errors import StorageError
 from evaluation.files import atomic_write, read_json, read_jsonl, write_json
 from evaluation.report import render_report
@@ -66,6 +67,16 @@ def test_the_page_holds_every_number_of_the_folder(run_folder: Path, page: Calla
     assert "must not be ranked" in words
     assert read_run(run_folder).certificate_text in render_report(run_folder).replace("&lt;", "<").replace("&gt;", ">")
     assert "Warning." not in words
+
+
+def test_persons_who_never_trained_have_a_column_and_a_word(run_folder: Path, page: Callable) -> None:
+    assert "persons who never trained" not in page(render_report(run_folder)).words
+    metrics = run_folder / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"worst_client"', '"unseen_micro": 0.4321, "worst_client"'))
+    words = page(render_report(run_folder)).words
+    assert "persons who never trained 43.2 %" in words
+    results = tables.results(read_run(run_folder))
+    assert {line[results.columns.index("unseen persons")] for line in results.rows} == {"43.2"}
 
 
 def test_a_protected_finished_audited_run_has_no_banner(run_folder: Path) -> None:
