@@ -102,6 +102,12 @@ def test_a_non_private_part_alone_shows_in_a_banner(run_folder: Path) -> None:
     assert banner.text == "replay: not private: herding."
 
 
+def test_doubts_show_in_a_banner_that_is_not_severe(run_folder: Path) -> None:
+    change(run_folder / "certificate.json", lambda c: c["rows"]["replay"].update(doubts=["units are in doubt"]))
+    (banner,) = banners(read_run(run_folder))
+    assert (banner.severe, banner.text) == (False, "replay: units are in doubt.")
+
+
 def test_contradictions_show_in_banners(run_folder: Path) -> None:
     def edit(attacks: dict) -> None:
         attacks["outcomes"][0]["epsilon_lower"]["value"] = 3.456
