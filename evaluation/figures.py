@@ -91,6 +91,8 @@ def _accuracy(run: Run, row: str) -> Figure:
         return UNKNOWN
     worst = number(found.get("worst_client"))
     more = "" if worst is None or math.isnan(worst) else f"worst client {percent(worst)} %"
+    if number(found.get("unseen_micro")) is not None:
+        more += f"{', ' if more else ''}persons who never trained {percent(found['unseen_micro'])} %"
     classes = len(mapping(found.get("per_class")))
     if classes < 2:
         return Figure(f"{percent(share)} %", "so far", "unknown", more)

@@ -113,8 +113,8 @@ def results(run: Run) -> Table:
     """One line per row: what it is, what it may claim, how good it is, what it forgot, what it cost."""
     costs = {bar.row: bar for bar in cost_bars(run)}
     columns = (
-        "row", "noise", "epsilon", "delta", "windows", "tasks", "classes", "worst client", "forgetting", "backward",
-        "incremental", "learning", "up per client", "seconds",
+        "row", "noise", "epsilon", "delta", "windows", "tasks", "classes", "worst client", "unseen persons",
+        "forgetting", "backward", "incremental", "learning", "up per client", "seconds",
     )  # fmt: skip
     lines = []
     for row in run.rows:
@@ -129,6 +129,7 @@ def results(run: Run) -> Table:
                 guarantee_text(run, row),
                 small(guarantee.get("delta")),
                 *(percent(found.get(key)) for key in ("micro", "task_mean", "class_mean", "worst_client")),
+                percent(found.get("unseen_micro")),
                 percent(found.get("forgetting")),
                 percent(found.get("backward_transfer"), signed=True),
                 *(percent(found.get(key)) for key in ("average_incremental_accuracy", "learning_accuracy")),
@@ -149,7 +150,7 @@ def _so_far(run: Run, row: str) -> dict[str, object]:
     tasks = list(run.tasks(row).values())
     matrix = run.matrix(row) or AccuracyMatrix.empty(1)
     return {
-        "micro": tasks[-1].get("micro") if tasks else None,
+        **{key: tasks[-1].get(key) if tasks else None for key in ("micro", "unseen_micro")},
         "task_mean": matrix.average_accuracy(),
         "forgetting": matrix.forgetting(),
         "backward_transfer": matrix.backward_transfer(),

@@ -56,6 +56,7 @@ def _row_banners(run: Run) -> list[Banner]:
             if "epsilon_built_in" in certified and number(certified.get("epsilon")) is not None:
                 found.append(_on_whose_word(row, certified))
             found += [Banner(f"{row}: not private: {part}.", True) for part in texts(certified.get("non_private"))]
+            found += [Banner(f"{row}: {part}.", False) for part in texts(certified.get("doubts"))]
         elif run.certificate is not None:
             found.append(Banner(f"{row}: the certificate does not mention this row; it claims nothing.", True))
         if final.get("noise") == "none" and number(mapping(entry).get("epsilon")) is not None:

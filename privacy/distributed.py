@@ -220,6 +220,26 @@ class ClippedGradients:
             total += _clipped_squares(samples, clipping_norm)
         return total
 
+    def magnitudes(
+        self,
+        weights: torch.Tensor,
+        strata: Sequence[Stratum],
+        clipping_norm: float,
+        random: RandomBytes,
+        loss: ExampleLoss = cross_entropy,
+    ) -> NDArray[np.float64]:
+        """Return one Poisson batch's sum of the absolute values of clipped gradients, float64 (dimension,).
+
+        An example adds |g|, which is as long as g, so it weighs at most clipping_norm in L2.
+
+        Raises:
+            InvalidParameter: as `sum`.
+        """
+        total = np.zeros(self.dimension)
+        for samples, _ in self._gradients(weights, strata, clipping_norm, random, loss, PIECE):
+            total += _clipped_sum(samples, clipping_norm, None, absolute=True)
+        return total
+
     def _gradients(
         self,
         weights: torch.Tensor,
@@ -251,13 +271,15 @@ class ClippedGradients:
 
 
 def _clipped_sum(
-    samples: Sequence[torch.Tensor], clipping_norm: float, weights: torch.Tensor | None
+    samples: Sequence[torch.Tensor], clipping_norm: float, weights: torch.Tensor | None, absolute: bool = False
 ) -> NDArray[np.float64]:
     import torch
 
     factors, samples = _factors(samples, clipping_norm)
     if weights is not None:
         factors = factors * weights
+    if absolute:
+        samples = [s.abs() for s in samples]
     return np.concatenate([(factors @ s.to(torch.float64)).numpy() for s in samples])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.strategies.bound import ROW, bound
-from benchmarks.strategies.cells import DATA, LEADING, OTHERS, SEEDS, cells
+from benchmarks.strategies.cells import DATA, LEADING, MORE_SEEDS, OTHERS, SEEDS, UNSEEN, cells
 from benchmarks.strategies.figure import plot
 from benchmarks.strategies.head import HEAD
 from benchmarks.strategies.runs import known, print_cell, run_all
@@ -26,7 +26,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def add_bounds(names: Sequence[str], results: Path, data_dir: str) -> list[str]:
     """Append the bound of central joint training where there is none yet; return what failed, in sentences."""
     failed = []
-    missing = [name for name in names if (f"{name}-{ROW}", ROW) not in known(results)]
+    missing = [name for name in names if name != UNSEEN and (f"{name}-{ROW}", ROW) not in known(results)]
     with JsonLines(results) as lines:
         for name in missing:
             print(f"{name}: central joint training", file=sys.stderr)
@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
     parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
     parser.add_argument("--rows", nargs="+", default=[*LEADING, *OTHERS], help="strategies; default: all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=sorted({*SEEDS, *sum(MORE_SEEDS.values(), ())}))
     parser.add_argument("--data-dir", default=os.environ.get("SECURE_FCL_DATA", ""), help="folder with MNIST's files")
     parser.add_argument(
         "--results", type=Path, default=DOCS / "benchmarks-strategies.jsonl", help="lines to go on with"

@@ -11,39 +11,43 @@ from dataclasses import dataclass, replace
 #: Shown at every budget; the others at infinity and 1.
 LEADING = ("joint", "finetune", "replay", "derpp", "fedagem", "class_sums", "slda", "calm")
 OTHERS = (
-    "local_only", "fedavg", "fedprox", "fedewc", "fedcurv", "fedsi", "fedssi", "fedlwf", "flwf2t", "glfc_safe",
-    "analytic",
+    "local_only", "fedavg", "fedprox", "scaffold", "fedewc", "fedcurv", "fedsi", "fedssi", "fedlwf", "flwf2t", "fedntd",
+    "cfed", "fedweit_safe", "glfc_safe", "analytic",
 )  # fmt: skip
 CLOSED = ("class_sums", "slda", "analytic", "calm")
 #: No sum leaves these devices, so no noise can be shared in one.
-WITHOUT_SUMS = ("local_only",)
+WITHOUT_SUMS = ("local_only", "fedweit_safe")
 EPSILONS = (math.inf, 8.0, 2.0, 1.0)
-SEEDS = (1, 2, 3)
+#: Of the leading rows; the others have the first three.
+SEEDS = (1, 2, 3, 4, 5)
+SEEDS_OF_OTHERS = SEEDS[:3]
+#: Of one row on one data set, without noise and where it is shared.
+MORE_SEEDS = {("hapt", "calm"): tuple(range(1, 11))}
+#: Lines of an earlier version of a strategy are not its lines, though their settings are the same.
+VERSIONS = {"calm": 2}
 
-#: Of every gradient strategy: logistic regression on the public features that CALM sees. Learning rates and rounds were
-#: tried on scikit-learn's digits, not on the table's data. With shared noise a round is one step: as many as the others
-#: have where there is little noise, half as many where there is more.
+#: The data set on which some persons never train, and the rows that are tried there, without noise and at 1, shared.
+UNSEEN = "hapt-unseen"
+ROWS_UNSEEN = ("joint", "replay", *CLOSED)
+
+#: Of every gradient strategy: logistic regression on refined features, trained by the rule for training.
 COMMON = (
     "protection=plain", "attacks.enabled=false", "transcript=latest", "workers=1", "scenario.holdout=0",
-    "training.trainer=stacked", "training.features=refined", "training.rounds=10", "training.steps=4",
-    "training.upload_clip=8", "training.upload_bits=20", "training.sum_clip=32",
+    "training.trainer=stacked", "training.features=refined", "training.schedule=planned",
     "memory.capacity=200", "storage.budget_kib=8192",
 )  # fmt: skip
-SHARED_ROUNDS = {8.0: 40, 2.0: 20, 1.0: 20}
-RATES = {"none": 8.0, "local": 4.0}
-SHARED_RATES = {8.0: 8.0, 2.0: 4.0, 1.0: 4.0}
-#: Joint training without noise is a bound: it gets more steps than the rows that it bounds.
-BOUND = ("joint.rounds=40", "joint.learning_rate=32")
 
 DATA = {
     "hapt": (
-        "data.name=hapt", "scenario.clients=30", "scenario.tasks=6", "privacy.max_dropouts=3",
-        "training.q_current=0.25", "training.q_memory=0.05", "training.denominator=16", "memory.keep=0.2",
+        "data.name=hapt", "scenario.clients=30", "scenario.tasks=6", "privacy.max_dropouts=3", "memory.keep=0.2",
+    ),
+    UNSEEN: (
+        "data.name=hapt", "data.unseen_persons=5", "scenario.clients=25", "scenario.tasks=6", "privacy.max_dropouts=3",
+        "memory.keep=0.2",
     ),
     "mnist": (
         "data.name=mnist", "scenario.partition=iid", "scenario.clients=10", "scenario.tasks=5",
-        "privacy.max_dropouts=1", "training.q_current=0.05", "training.q_memory=0.1", "training.denominator=64",
-        "memory.keep=0.1",
+        "privacy.max_dropouts=1", "memory.keep=0.1",
     ),
 }  # fmt: skip
 
@@ -65,13 +69,19 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the run's folder, without its strategies."""
+        """Name of the cell in results, without its strategies."""
         epsilon = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:g}"
         return f"{self.data}-eps{epsilon}-{self.noise}-seed{self.seed}"
 
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder: cells of the same key and other strategies run side by side."""
+        return f"{self.key}-{digest_of(self.settings())}"
+
     def digest(self, row: str) -> str:
         """Return a short digest of the settings of one of its rows: results of other settings are not its results."""
-        return digest_of(replace(self, rows=(row,)).settings())
+        settings: list[object] = [*replace(self, rows=(row,)).settings()]
+        return digest_of([*settings, VERSIONS[row]] if row in VERSIONS else settings)
 
     def settings(self) -> list[str]:
         """Return the `a.b=c` settings of the run."""
@@ -80,21 +90,42 @@ class Cell:
         budget = "inf" if math.isinf(self.epsilon) else str(self.epsilon)
         for row in self.rows:
             found += [f"{row}.epsilon={budget}", f"{row}.noise={self.noise}"]
-            if self.noise == "shared" and row not in CLOSED:
-                found.append(f"{row}.rounds={SHARED_ROUNDS[self.epsilon]}")
-        bound = BOUND if self.noise == "none" and "joint" in self.rows else ()
-        rate = SHARED_RATES[self.epsilon] if self.noise == "shared" else RATES[self.noise]
-        return [*found, *bound, f"training.learning_rate={rate}"]
+        return found
 
 
 def cells(data: tuple[str, ...], rows: tuple[str, ...], seeds: tuple[int, ...]) -> Iterator[Cell]:
-    """Yield the cells of a table: what tells most first, so that an interrupted table is worth reading."""
+    """Yield the cells of a table: what tells most first, so that an interrupted table is worth reading.
+
+    Sums, joint training and the rest are runs of their own: the rule for training gives joint training without noise
+    larger bounds on what a client sends, and one run has the same for all its rows.
+    """
     order = [(1.0, "shared"), (math.inf, "none"), (1.0, "local"), (8.0, "shared"), (2.0, "shared"), (8.0, "local"),
              (2.0, "local")]  # fmt: skip
-    for seed in seeds:
-        for epsilon, noise in order:
-            for name in data:
-                wanted = [row for row in rows if row in LEADING or epsilon in (math.inf, 1.0)]
-                kept = tuple(r for r in wanted if noise != "shared" or r not in WITHOUT_SUMS)
-                if kept:
-                    yield Cell(name, epsilon, noise, seed, kept)
+    kinds = (CLOSED, ("joint",), tuple(row for row in (*LEADING, *OTHERS) if row not in (*CLOSED, "joint")))
+    for kind in kinds:
+        for seed in seeds:
+            for epsilon, noise in order:
+                for name in data:
+                    kept = tuple(r for r in rows if r in kind and _asked(name, r, epsilon, noise, seed))
+                    if kept:
+                        yield Cell(name, epsilon, noise, seed, kept)
+
+
+def _asked(data: str, row: str, epsilon: float, noise: str, seed: int) -> bool:
+    """Return whether a row has a line at a budget, a place of noise and a seed."""
+    if noise == "shared" and row in WITHOUT_SUMS:
+        return False
+    if data == UNSEEN:
+        return row in ROWS_UNSEEN and seed in SEEDS and (epsilon, noise) in ((math.inf, "none"), (1.0, "shared"))
+    if noise != "local" and seed in MORE_SEEDS.get((data, row), ()):
+        return True
+    if row in LEADING:
+        return seed in SEEDS
+    return seed in SEEDS_OF_OTHERS and epsilon in (math.inf, 1.0)
+
+
+def current() -> dict[tuple[str, str], str]:
+    """Return the digest of settings that a line must have to be of today, by (cell, strategy)."""
+    seeds = tuple(sorted({*SEEDS, *(seed for more in MORE_SEEDS.values() for seed in more)}))
+    asked = cells(tuple(DATA), (*LEADING, *OTHERS), seeds)
+    return {(cell.key, row): cell.digest(row) for cell in asked for row in cell.rows}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.strategies.runs import Line
-from benchmarks.strategies.table import NAMES, TITLES
+from benchmarks.strategies.table import COLUMNS, NAMES, TITLES, chosen
 from evaluation.canvas import render, style_of
 from evaluation.files import atomic_write
 
@@ -28,9 +28,10 @@ def plot(lines: Sequence[Line], path: Path) -> None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(TITLES), squeeze=False)[0]
         for number, (data, title) in enumerate(TITLES.items()):
-            mine = [line for line in lines if line["data"] == data and line["noise"] in ("shared", "none")]
+            mine = [line for line in lines if line["data"] == data]
             for index, row in enumerate(SHOWN):
-                _curve(axes[number], [line for line in mine if line["row"] == row], row, index)
+                shown = [chosen(mine, row, *column) for column in COLUMNS if column[1] != "local"]
+                _curve(axes[number], [line for cell in shown for line in cell], row, index)
             axes[number].set(xscale="log", xlabel="epsilon", title=title.partition(":")[0])
             axes[number].set_xticks([1.0, 2.0, 8.0, NO_NOISE], ["1", "2", "8", "no noise"])
             axes[number].minorticks_off()

@@ -28,7 +28,7 @@ def known(results: Path) -> dict[tuple[str, str], Line]:
 
 def run_cell(cell: Cell, data_dir: str, runs: Path) -> list[Line]:
     """Run or go on with one cell in this process; return a line for each strategy."""
-    place, begun = runs / cell.key, time.monotonic()
+    place, begun = runs / cell.folder, time.monotonic()
     config = load_config(None, [*cell.settings(), f"data.data_dir={data_dir}"])
     if (place / "config.toml").exists() and resume(place)[0].config == config:
         prepared, folder = resume(place)
@@ -52,6 +52,7 @@ def _line(cell: Cell, row: str, place: Path, seconds: float) -> Line:
         "seed": cell.seed,
         "target": None if math.isinf(cell.epsilon) else cell.epsilon, "epsilon": certificate["epsilon"],
         "micro": final["micro"], "task_mean": final["task_mean"], "forgetting": final["forgetting"],
+        **{key: final[key] for key in ("unseen_micro", "unseen_task_mean") if key in final},
         "bytes_up": sum(c["bytes_up"] for c in costs) / costs[0]["clients"],
         "bytes_down": sum(c["bytes_down"] for c in costs) / costs[0]["clients"],
         "rounds": len(costs), "seconds": round(sum(c["wall"] for c in costs), 1), "cell_seconds": round(seconds, 1),

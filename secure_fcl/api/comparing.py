@@ -29,6 +29,7 @@ class ComparedLine:
         all_windows: share right of all test windows.
         class_mean: mean over classes.
         worst_client: of the client that is served worst.
+        unseen_persons: share right of the test windows of persons who never trained (`data.unseen_persons`).
         forgetting: as in `Run.forgetting`.
         highest_auc: the largest AUC of an attack that is no control and not void; None: no audit of this strategy.
         highest_of: the game it is of; different games must not be ranked against each other.
@@ -44,6 +45,7 @@ class ComparedLine:
     all_windows: float | None = shown_as("share")
     class_mean: float | None = shown_as("share")
     worst_client: float | None = shown_as("share")
+    unseen_persons: float | None = shown_as("share")
     forgetting: float | None = shown_as("share")
     highest_auc: float | None = shown_as("number")
     highest_of: str = ""
@@ -145,6 +147,7 @@ def _lines(name: str, run: Run) -> list[ComparedLine]:
                 all_windows=accuracy.all_windows if accuracy else None,
                 class_mean=accuracy.class_mean if accuracy else None,
                 worst_client=accuracy.worst_client if accuracy else None,
+                unseen_persons=accuracy.unseen_persons if accuracy else None,
                 forgetting=forgot[strategy].forgetting if strategy in forgot else None,
                 highest_auc=highest[0],
                 highest_of=highest[1],

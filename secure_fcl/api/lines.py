@@ -26,6 +26,7 @@ class AccuracyLine:
         tasks: share right of each task's test windows.
         class_mean: mean over classes; after the last task only.
         worst_client: of the client that is served worst; after the last task only.
+        unseen_persons: share right of the test windows of persons who never trained, which the others leave out.
     """
 
     strategy: str
@@ -36,6 +37,7 @@ class AccuracyLine:
     tasks: tuple[float | None, ...] = each("share", "task")
     class_mean: float | None = shown_as("share")
     worst_client: float | None = shown_as("share")
+    unseen_persons: float | None = shown_as("share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +185,7 @@ def accuracy(run: Files) -> Table[AccuracyLine]:
                     tasks=tuple(number(share) for share in shares) if isinstance(shares, list) else (),
                     class_mean=number(final.get("class_mean")) if last else None,
                     worst_client=number(final.get("worst_client")) if last else None,
+                    unseen_persons=number(record.get("unseen_micro")),
                 )
             )
     return Table("accuracy", AccuracyLine, tuple(lines), _unfinished(run))

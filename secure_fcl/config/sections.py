@@ -29,6 +29,12 @@ class Data(Section):
         "with another source",
     )
     data_dir: str = Field("", description="folder of data files; empty: $SECURE_FCL_DATA, then the cache folder")
+    unseen_persons: int = Field(
+        0,
+        ge=0,
+        description="so many persons, drawn by the seed, never train; accuracy on their test examples is reported "
+        "beside that on the persons who train",
+    )
 
     @property
     def label(self) -> str:

@@ -45,13 +45,17 @@ class Sensor:
     def _scale(self) -> npt.NDArray[np.float64]:
         return np.array([self.acceleration_g] * 3 + [self.rotation_rad_s] * 3)[:, None]
 
+    def cuts(self, x: npt.NDArray[np.floating]) -> bool:
+        """Return whether more than 1 % of the values of windows (n, 6, time) are beyond 4 g or 8 rad/s."""
+        moved = x.astype(np.float64) * self._scale
+        return bool(np.count_nonzero(np.abs(moved) > _RANGE[:, None]) > _MOST_CUT * x.size)
+
     def warn_of_cuts(self, x: npt.NDArray[np.floating]) -> None:
         """Warn where more than 1 % of the values are cut: they are in other units than declared, most likely.
 
         The warning stays where the examples are, and says of them no more than that.
         """
-        moved = x.astype(np.float64) * self._scale
-        if x.size and np.count_nonzero(np.abs(moved) > _RANGE[:, None]) > _MOST_CUT * x.size:
+        if self.cuts(x):
             warnings.warn(
                 f"more than 1 % of the values are beyond 4 g or 8 rad/s and were cut; if the windows are not in units "
                 f"of {self.acceleration_g:g} g and {self.rotation_rad_s:g} rad/s, convert them or declare a Sensor",

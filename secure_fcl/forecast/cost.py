@@ -25,6 +25,7 @@ from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.rows.persons import people_over_noise
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import training_advice, with_schedule
+from secure_fcl.rows.values_cut import all_values_cut
 from secure_fcl.streams import Scenario, build_scenario
 
 #: Budgets of the curve over epsilon.
@@ -115,7 +116,8 @@ def plan_run(config: Config, alternatives: bool = True, data: Dataset | None = N
             others += [_alternative(config, scenario, plan, multiplier, *c) for c in _choices(config, plan)]
             curves[plan.name] = tuple(_curve(config, scenario, plan))
     better = recommendation(config.protection, scenario.clients)
-    advice = (*training_advice(config, scenario), *(() if better is None else (better,)))
+    doubts = all_values_cut(plan for plan, _ in planned)
+    advice = (*training_advice(config, scenario), *doubts, *(() if better is None else (better,)))
     return Forecast(rows, tuple(others), curves, advice)
 
 

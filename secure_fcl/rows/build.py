@@ -81,7 +81,10 @@ def gradient_row(
         noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
         if "close" in wires:
             ratio = config.training.fisher_noise
-            noises["close"] = distributed_noise(config, scenario, wires["close"], norm**2, ratio * noise_multiplier)
+            # What one example adds is squared for Fisher information, and not for MAS.
+            most = strategy.uploads["close"].sensitivity_l2
+            assert most is not None
+            noises["close"] = distributed_noise(config, scenario, wires["close"], most, ratio * noise_multiplier)
     return RowPlan(name, config, scenario, strategy, memory, storage, noises, wires)
 
 

@@ -19,6 +19,7 @@ from secure_fcl.engines.journals import SAME
 from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.audited import audited, viewed
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.values_cut import values_cut
 from secure_fcl.running import certificate_parts as parts
 from secure_fcl.running import certificate_units as units
 from secure_fcl.running.bonds import files_of, require_not_lower, rollback, signed_heads
@@ -84,6 +85,8 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "ledger_head": ledger.last_hash,
         "storage": plan.storage.table() | {"budget": plan.storage.budget},
     }
+    if doubts := values_cut(plan):
+        found["doubts"] = doubts
     if repeated := counted(ledger):
         found["repeated_uncharged"] = {"rounds": repeated["all"], "sent_again": repeated[SAME]}
         found["assumptions"] = [*_assumptions(plan), parts.uncharged(repeated["all"], repeated[SAME])]
@@ -201,6 +204,7 @@ def _evaluation(plan: RowPlan) -> list[str]:
         "accuracies on test windows",
         "hold-out and retention coins, kept in the folder 'simulation' to score the games",
         *units.evaluated_persons(plan),
+        *units.unseen_persons(plan),
     ]
     if plan.scenario.together > 1:
         found.append(
@@ -343,7 +347,7 @@ def render(
             lines.append(_line(key.replace("_", " "), str(row[key])))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "not_checked", "assumptions"):
             lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
-        lines += [_line("norms", entry) for entry in row.get("norms", ())]
+        lines += [_line(key, entry) for key in ("norms", "doubts") for entry in row.get(key, ())]
         lines.append(_line("ledger", f"{row['ledger_entries']} entries, head {row['ledger_head']}"))
         for c in row["cohorts"]:
             epsilon = "no guarantee" if not math.isfinite(c["epsilon"]) else f"epsilon {c['epsilon']:.4g}"

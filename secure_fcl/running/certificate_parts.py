@@ -12,6 +12,7 @@ from privacy.cohorts import Spent
 from privacy.groups import group_epsilon
 from privacy.statement import CohortStatement
 from secure_fcl.config.accountants import accountant_of
+from secure_fcl.config.names import entry_of
 from secure_fcl.config.outside import names_code
 from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.audited import audited
@@ -259,7 +260,9 @@ def chosen_on_data(plan: RowPlan) -> list[str]:
         "norm 1 for what a person sends: by a trial on the test sets of MNIST and HAPT; calm's directions from a "
         "person's own means: on held-out training examples of both; uncharged"
     ]
+    declared = entry_of(plan.name).chosen_on.get(plan.scenario.data.name)
     return [
+        *([] if declared is None else [f"{plan.name}'s constants on {plan.scenario.data.name}: {declared}; uncharged"]),
         defaults,
         *(features if described else []),
         *(weights if plan.persons else []),

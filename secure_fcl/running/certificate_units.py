@@ -71,6 +71,17 @@ def evaluated_persons(plan: RowPlan) -> list[str]:
     ]
 
 
+def unseen_persons(plan: RowPlan) -> list[str]:
+    """Return what is said of persons who never train; nothing where all of them do."""
+    count = plan.config.data.unseen_persons
+    if not count:
+        return []
+    return [
+        f"accuracy on test windows of {count} persons who never train, drawn by the public seed: none of their "
+        "examples is in any sum, so no epsilon is about them, and this accuracy is charged to nobody"
+    ]
+
+
 def of_persons(plan: RowPlan) -> dict[str, Any]:
     """Return the entries that only a person's certificate has, or what stands for them under the other unit."""
     if not plan.persons:

@@ -40,6 +40,7 @@ class Measure:
         self._y = scenario.data.y[test]
         self._part = scenario.part[test]
         self._owner = scenario.owner[test]
+        self._unseen = scenario.unseen_indices()
         # Every k-th window: a fixed probe of all tasks for the progress display.
         self._probe = np.arange(0, len(test), max(1, len(test) // PROBE_EXAMPLES))
 
@@ -62,16 +63,16 @@ class Measure:
 
     def _tally(self, state: State, x: NDArray[np.float32], index: NDArray[np.int64]) -> Tally:
         y, models = self._y[index], self._models(state)
-        correct = np.concatenate([self._predict(own, x, index) == y for own in models])
+        correct = np.concatenate([self._predict(own, x, self._part[index]) == y for own in models])
         owners = np.repeat(np.arange(len(models)), len(y)) if self._plan.own_models else self._owner[index]
         labels, parts = (np.tile(each, len(models)) for each in (y, self._part[index]))
         return Tally(correct, labels, parts, owners)
 
-    def _predict(self, state: State, x: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _predict(self, state: State, x: NDArray[np.float32], part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class of the highest score; inside the window's own task where the test names it."""
         scores = self._plan.strategy.scores(state, x)
         if self._plan.scenario.kind == "task":
-            inside = _membership(self._plan.scenario)[self._part[index]]
+            inside = _membership(self._plan.scenario)[part]
             # Below every score that a strategy may give, -inf for classes never released included.
             return np.asarray(np.where(inside, np.maximum(scores, _LOWEST), -np.inf).argmax(axis=1))
         return np.asarray(scores.argmax(axis=1))
@@ -96,11 +97,28 @@ class Measure:
             "micro": tally.micro,
             "seen": tally.where(_as_many(seen, tally)).micro,
             "samples": scenario.released_examples(slot),
+            **self._of_unseen(state),
         }
         if scenario.drift.course != "none":
             now = self._tally(state, scenario.inputs_now(self._test, slot), np.arange(len(self._y)))
             record["now"] = now.where(_as_many(seen, now)).micro
         return record, tally
+
+    def _of_unseen(self, state: State) -> dict[str, float | None]:
+        """Return accuracies on the persons who never trained; nothing where all did.
+
+        Where clients have models of their own, each is tried on every window, and these are means over clients.
+        """
+        if not len(self._unseen):
+            return {}
+        scenario, index = self._plan.scenario, self._unseen
+        shares = []
+        for own in self._models(state):
+            right = self._predict(own, scenario.x[index], scenario.part[index]) == scenario.data.y[index]
+            tally = Tally(right, scenario.data.y[index], scenario.part[index], scenario.data.client[index])
+            shares.append((tally.micro or 0.0, tally.task_mean or 0.0))
+        micro, task_mean = np.mean(shares, axis=0)
+        return {"unseen_micro": float(micro), "unseen_task_mean": float(task_mean)}
 
     def final(self, tally: Tally, slots: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the closing record: `slots` and `rounds` are the records of all slots and rounds, in order.
@@ -123,6 +141,7 @@ class Measure:
             "task_mean": tally.task_mean,
             "class_mean": tally.class_mean,
             "worst_client": tally.worst_client,
+            **{key: slots[-1][key] for key in ("unseen_micro", "unseen_task_mean") if key in slots[-1]},
             "per_class": {names[c]: share for c, share in classes.items()},
             "per_client": {str(k): share for k, share in tally.per_client(range(scenario.clients)).items()},
             **_over_time(matrix, scenario),

@@ -29,9 +29,9 @@ from secure_fcl.streams import Scenario, build_scenario
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
-    ("privacy", "accountant"),
+    ("privacy", "accountant"), ("data", "unseen_persons"),
 )  # fmt: skip
-_YOUNGER_STRATEGIES = ("cfed", "fedntd", "fedweit", "fedweit_safe", "scaffold")
+_YOUNGER_STRATEGIES = ("cfed", "fedmas", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
 #: What a default was when runs were recorded: said in its place in the key of runs without that row, where it is idle.
 _DEFAULTS_BEFORE = {"calm": {"features": "refined", "scatter_share": 0.1}}

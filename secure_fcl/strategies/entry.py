@@ -7,7 +7,7 @@ package; any other is named in the configuration as `module:name` of an entry, w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from secure_fcl.strategies.base import Phase, Strategy
@@ -30,6 +30,8 @@ class GradientEntry(Generic[G]):
         at_once: whether all tasks are put together, as a bound.
         channels: names of the side channels it sends, as `side_channels` of the configuration allows them.
         check: refuses numbers that do not fit the learning rate in force, with `secure_fcl.errors.ConfigInvalid`.
+        chosen_on: by data set, which of the strategy's constants were chosen on its examples: a declaration for the
+            certificate and tables, which decides nothing.
     """
 
     section: G
@@ -39,6 +41,7 @@ class GradientEntry(Generic[G]):
     at_once: bool = False
     channels: tuple[str, ...] = ()
     check: Callable[[G, float], None] = lambda section, rate: None
+    chosen_on: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ class SumsEntry(Generic[S]):
             clients present, in units of the sensitivity. What is told is public.
         attackable: whether the audit can attack it.
         channels: see `GradientEntry`.
+        chosen_on: see `GradientEntry`.
     """
 
     section: S
@@ -89,3 +93,4 @@ class SumsEntry(Generic[S]):
     told: Callable[[Any, Mapping[Phase, float]], Strategy] = lambda strategy, std: strategy
     attackable: bool = True
     channels: tuple[str, ...] = ()
+    chosen_on: Mapping[str, str] = field(default_factory=dict)

@@ -24,18 +24,21 @@ def partition(
     *,
     alpha: float = 0.5,
     classes_per_client: int = 2,
+    unseen: Ints | None = None,
 ) -> Ints:
     """Return the client of every example, int64 (n,), in 0..clients-1; a unit is never split.
 
     iid: each unit to a uniform client. dirichlet: per class, shares drawn from Dirichlet(alpha) (Hsu et al. 2019,
     section 3); a client may own nothing. pathological: each client holds `classes_per_client` classes (McMahan et
-    al. 2017, section 3). Test examples are dealt by the same rule.
+    al. 2017, section 3). Test examples are dealt by the same rule. What belongs to an `unseen` person is nobody's,
+    NO_CLIENT; the others are dealt as they were without it, or under natural clients move up.
 
     Raises:
         ConfigInvalid: natural clients asked of a data set that has none, or more clients than it has.
     """
+    absent = np.zeros(0, dtype=np.int64) if unseen is None else unseen
     if kind == "natural":
-        return _natural(data, clients)
+        return _natural(data, clients, absent)
     first = np.unique(unit, return_index=True)[1]
     label = data.y[first]
     match kind:
@@ -48,19 +51,20 @@ def partition(
                 owner[mine] = rng.choice(clients, size=len(mine), p=rng.dirichlet(np.full(clients, alpha)))
         case "pathological":
             owner = _pathological(label, len(data.classes), clients, classes_per_client, rng)
-    return np.asarray(owner, dtype=np.int64)[unit]
+    return np.where(np.isin(data.client, absent), NO_CLIENT, np.asarray(owner, dtype=np.int64)[unit])
 
 
-def _natural(data: Dataset, clients: int) -> Ints:
+def _natural(data: Dataset, clients: int, absent: Ints) -> Ints:
     if (data.client == NO_CLIENT).any():
         raise ConfigInvalid(
             f"scenario.partition = 'natural': data set {data.name!r} has no natural clients; "
             "choose iid, dirichlet or pathological"
         )
-    names = data.clients
+    names = [name for name in data.clients if name not in absent]
     if clients > len(names):
+        more = f" beside {len(absent)} unseen persons" if len(absent) else ""
         raise ConfigInvalid(
-            f"scenario.clients = {clients}: data set {data.name!r} has {len(names)} natural clients; lower it"
+            f"scenario.clients = {clients}: data set {data.name!r} has {len(names)} natural clients{more}; lower it"
         )
     # With fewer clients than people, the others' examples belong to nobody (NO_CLIENT) and are left out.
     place = {name: k for k, name in enumerate(names[:clients])}

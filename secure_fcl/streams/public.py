@@ -197,7 +197,7 @@ class PublicCalendar:
             held_out=np.zeros(n, dtype=np.bool_), dates=dates, release=release, groups=group_names(dates, release),
             waits=self.waits, source_classes=self.source_classes, largest_place=self.largest_place,
             shuffled=self.shuffled, segments=self.segments, drift=self.drift, undrifted=found.get("undrifted", data.x),
-            facts=self.facts,
+            unseen=data.test & (owner == NO_CLIENT) if data.test.any() else None, facts=self.facts,
         )  # fmt: skip
 
     def _tree(self) -> dict[str, Any]:
@@ -243,8 +243,11 @@ def own_part(data: Dataset, calendar: PublicCalendar) -> dict[str, NDArray[Any]]
 
 
 def test_of(scenario: Scenario) -> dict[str, NDArray[Any]]:
-    """Return the test examples as arrays: `TEST_ARRAYS`, and `undrifted` where the inputs drift."""
-    test = scenario.test_indices()
+    """Return the test examples as arrays: `TEST_ARRAYS`, and `undrifted` where the inputs drift.
+
+    Those of persons who never train are the ones whose owner is nobody.
+    """
+    test = np.concatenate([scenario.test_indices(), scenario.unseen_indices()])
     found: dict[str, NDArray[Any]] = {
         "x": scenario.x[test],
         "y": scenario.data.y[test],

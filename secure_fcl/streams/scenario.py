@@ -22,6 +22,7 @@ from secure_fcl.streams.drift import drifted
 from secure_fcl.streams.partition import dealt_classes, partition
 from secure_fcl.streams.tasks import Groups, Tasks, make_tasks
 from secure_fcl.streams.units import Units, held_out, make_units
+from secure_fcl.streams.unseen import unseen_persons
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -91,6 +92,7 @@ class Scenario:
         together: slots of the calendar that were put into one (`all_at_once`); 1: none.
         drift: the configuration's section; `undrifted` are the inputs without it.
         description: what the inputs are of an example: the example itself, or its public features.
+        unseen: test examples of persons who never train, bool (n,); None: there are none.
         facts: what stands in for the examples that are not here (`secure_fcl.streams.public`); None: all are here.
     """
 
@@ -116,6 +118,7 @@ class Scenario:
     undrifted: Floats = field(repr=False)
     together: int = 1
     description: Description = "none"
+    unseen: Bools | None = None
     facts: Facts | None = None
 
     @property
@@ -225,6 +228,10 @@ class Scenario:
         """Return the test examples that belong to a client, in order."""
         return np.flatnonzero(self.data.test & (self.owner != NO_CLIENT) & (self.part != IDLE))
 
+    def unseen_indices(self) -> Ints:
+        """Return the test examples of persons who never train, in order; they are nobody's of `test_indices`."""
+        return np.flatnonzero(np.zeros(len(self.data)) if self.unseen is None else self.unseen)
+
     def inputs_now(self, index: Ints, slot: int) -> Floats:
         """Return inputs as the drift shows them at the end of a slot, float32 (len(index), ...)."""
         time = np.full(len(index), (slot + 1) / self.slots)
@@ -308,10 +315,14 @@ def build_scenario(data: Dataset, config: Config) -> Scenario:
         ConfigInvalid: tasks, classes or clients that the data set cannot give, or a minimum cohort never reached.
     """
     wanted = config.scenario
+    unseen = unseen_persons(data, config.data.unseen_persons, config.seed)
+    if len(unseen):
+        # Units, tasks and their digest stay those of the whole data set.
+        data = replace(data, train=data.train & ~np.isin(data.client, unseen))
     units = make_units(data)
     owner = partition(
         data, units.unit, wanted.partition, wanted.clients, public_generator(config.seed, "partition"),
-        alpha=wanted.alpha, classes_per_client=wanted.classes_per_client,
+        alpha=wanted.alpha, classes_per_client=wanted.classes_per_client, unseen=unseen,
     )  # fmt: skip
     tasks = make_tasks(data, units, config)
     dealt = dealt_classes(
@@ -339,6 +350,7 @@ def build_scenario(data: Dataset, config: Config) -> Scenario:
         waits=waited, source_classes=data.classes, largest_place=1,
         shuffled=wanted.order == "shuffle",
         segments=config.online.segments if wanted.kind == "online" else 1, drift=config.drift, undrifted=tasks.x,
+        unseen=tasks.data.test & np.isin(data.client, unseen) & (tasks.part != IDLE) if len(unseen) else None,
     )  # fmt: skip
     scenario = replace(scenario, largest_place=_largest_place(scenario))
     if config.drift.course == "none":

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation import tables
 from evaluation.errors import StorageError
 from evaluation.files import atomic_write, read_json, read_jsonl, write_json
 from evaluation.report import render_report
@@ -68,6 +69,16 @@ def test_the_page_holds_every_number_of_the_folder(run_folder: Path, page: Calla
     assert "Warning." not in words
 
 
+def test_persons_who_never_trained_have_a_column_and_a_word(run_folder: Path, page: Callable) -> None:
+    assert "persons who never trained" not in page(render_report(run_folder)).words
+    metrics = run_folder / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"worst_client"', '"unseen_micro": 0.4321, "worst_client"'))
+    words = page(render_report(run_folder)).words
+    assert "persons who never trained 43.2 %" in words
+    results = tables.results(read_run(run_folder))
+    assert {line[results.columns.index("unseen persons")] for line in results.rows} == {"43.2"}
+
+
 def test_a_protected_finished_audited_run_has_no_banner(run_folder: Path) -> None:
     assert banners(read_run(run_folder)) == ()
 
@@ -97,6 +108,12 @@ def test_a_ratio_is_shown_to_three_digits(run_folder: Path, page: Callable) -> N
     write_json(run_folder / "certificate.json", certificate)
     words = page(render_report(run_folder)).words
     assert "People over the noise of a sum 41.1 " in words
+
+
+def test_doubts_show_in_a_banner_that_is_not_severe(run_folder: Path) -> None:
+    change(run_folder / "certificate.json", lambda c: c["rows"]["replay"].update(doubts=["units are in doubt"]))
+    (banner,) = banners(read_run(run_folder))
+    assert (banner.severe, banner.text) == (False, "replay: units are in doubt.")
 
 
 def test_contradictions_show_in_banners(run_folder: Path) -> None:

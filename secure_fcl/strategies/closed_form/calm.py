@@ -36,7 +36,12 @@ from secure_fcl.strategies.base import (
     State,
     StepContext,
 )
-from secure_fcl.strategies.closed_form.calm_choice import SCATTER_SHARE, chosen_features, examples_for_scatter
+from secure_fcl.strategies.closed_form.calm_choice import (
+    CHOSEN_ON,
+    SCATTER_SHARE,
+    chosen_features,
+    examples_for_scatter,
+)
 from secure_fcl.strategies.closed_form.class_rows import (
     Values,
     class_rows,
@@ -275,4 +280,5 @@ calm = SumsEntry(
     build=_calm,
     ratios=_shares,
     told=lambda strategy, std: replace(strategy, noise=(std["train"], std["close"])),
+    chosen_on=CHOSEN_ON,
 )

@@ -193,6 +193,16 @@ class Networks:
             return self.stacked.squares(start, visit.strata, clipping_norm, visit.coins, loss).numpy()
         return self._clipped.squares(start, visit.strata, clipping_norm, visit.coins, loss)
 
+    def magnitudes(self, weights: Floats, visit: Visit, clipping_norm: float, loss: ExampleLoss) -> Vector:
+        """Return the sum of absolute clipped gradients of one Poisson batch, without noise, float64 (P,).
+
+        Client by client whatever the trainer is: it is taken once a task.
+        """
+        import torch
+
+        start = torch.from_numpy(weights).to(self.torch_device)
+        return self._clipped.magnitudes(start, visit.strata, clipping_norm, visit.coins, loss)
+
     @cached_property
     def _evaluator(self) -> torch.nn.Module:
         return self.fresh()

@@ -7,6 +7,7 @@ from secure_fcl.strategies.methods.cfed import Cfed
 from secure_fcl.strategies.methods.distillation import LwF, TwoTeachers
 from secure_fcl.strategies.methods.fedweit import FedWeit, FedWeitWithTransfer
 from secure_fcl.strategies.methods.glfc import Glfc, GlfcWithProxy
+from secure_fcl.strategies.methods.memory_aware import MemoryAware
 from secure_fcl.strategies.methods.not_true import NotTrue
 from secure_fcl.strategies.methods.regularisation import (
     Curvature,
@@ -30,6 +31,7 @@ __all__ = [
     "Glfc",
     "GlfcWithProxy",
     "LwF",
+    "MemoryAware",
     "NotTrue",
     "Proximal",
     "Scaffold",

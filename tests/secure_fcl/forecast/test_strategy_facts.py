@@ -42,6 +42,7 @@ def test_only_published_glfc_and_fedweit_send_more_than_sums(sheets: dict[str, F
         ("fedavg", 9, 3, 0),  # a number of examples in each of three rounds
         ("fedewc", 7, 1, 0),  # Fisher information
         ("fedcurv", 7, 1, 0),
+        ("fedmas", 7, 1, 0),  # importances
         ("fedsi", 6, 0, 0),
         ("fedssi", 12, 6, 0),  # the surrogate's visits
         ("fedagem", 6, 0, 9),  # the memory's reference in each round

@@ -8,6 +8,7 @@ from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.rows.build import calibrated_row
 from secure_fcl.running.certificate import render, row_certificate, write_certificate
+from secure_fcl.strategies.catalogue import ENTRIES
 from secure_fcl.streams import Scenario, build_scenario
 
 Certify = Callable[..., dict[str, object]]
@@ -183,6 +184,21 @@ def test_a_stop_or_a_skip_certifies_no_less(certify: Certify, rounds: int) -> No
 def test_choices_on_data_are_declared(certify: Certify) -> None:
     found = certify("class_sums", 'privacy.chosen_on_data=["bounds: by a look at client 3"]', rounds=0)
     assert any("bounds: by a look at client 3" in str(line) for line in found["chosen_on_data"])  # type: ignore[attr-defined]
+
+
+def test_a_strategy_declares_on_whose_data_its_constants_were_chosen(certify: Certify) -> None:
+    """By data set: these digits are one that CALM was settled on, and class sums declare none."""
+    said = {row: str(certify(row, rounds=0)["chosen_on_data"]) for row in ("calm", "class_sums")}
+    assert "calm's constants on digits: " in said["calm"]
+    assert "chosen on its training data" in said["calm"]
+    assert "constants on digits" not in said["class_sums"]
+    assert "session 1, over persons" in ENTRIES["calm"].chosen_on["hapt"]
+
+
+def test_doubts_about_units_are_on_the_certificate(certify: Certify, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "doubts" not in certify("class_sums", rounds=0)
+    monkeypatch.setattr("secure_fcl.running.certificate.values_cut", lambda plan: [f"{plan.name} cuts"])
+    assert certify("class_sums", rounds=0)["doubts"] == ["class_sums cuts"]
 
 
 def test_what_a_window_means_for_one_reading(

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,14 +36,30 @@ class Oracle:
 
 @pytest.fixture
 def make(digits: Dataset, make_config: Callable[..., Config]) -> Callable[..., RowPlan]:
-    def plan(*settings: str) -> RowPlan:
+    def plan(*settings: str, data: Dataset = digits) -> RowPlan:
         config = make_config("scenario.class_order=[1, 2, 3, 4, 5, 6]", "scenario.partition=iid", *settings)
-        scenario = build_scenario(digits, config)
+        scenario = build_scenario(data, config)
         row = build_row(config, scenario, "finetune", 1.0)
         object.__setattr__(row, "strategy", Oracle(scenario, config.training.rounds))
         return row
 
     return plan
+
+
+def test_persons_who_never_train_are_measured_apart(make: Callable[..., RowPlan], digits: Dataset) -> None:
+    people = replace(digits, client=np.arange(len(digits)) % 5, digest="")
+    plan = make("scenario.tasks=3", "data.unseen_persons=2", data=people)
+    # The oracle knows the test examples of those who train alone, and says 0 to everybody else's.
+    measure, state = Measure(plan), knows(0, 1, 2)
+    record, tally = measure.after_slot(state, 2)
+    assert (record["micro"], record["accuracy"]) == (1.0, [1.0, 1.0, 1.0])
+    assert (record["unseen_micro"], record["unseen_task_mean"]) == (0.0, 0.0)
+    assert tally.windows == len(plan.scenario.test_indices())
+    rounds = [measure.after_round(state, slot) for slot in range(3) for _ in range(plan.rounds_per_slot)]
+    final = measure.final(tally, [record] * 3, rounds)
+    assert (final["micro"], final["unseen_micro"], final["unseen_task_mean"]) == (1.0, 0.0, 0.0)
+    everyone = Measure(make("scenario.tasks=3", data=people)).after_slot(state, 2)[0]
+    assert "unseen_micro" not in everyone
 
 
 def knows(*tasks: int) -> dict[str, np.ndarray]:

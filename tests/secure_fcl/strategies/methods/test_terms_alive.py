@@ -15,6 +15,7 @@ from secure_fcl.strategies.methods import (
     DarkReplay,
     ElasticWeights,
     LwF,
+    MemoryAware,
     NotTrue,
     Proximal,
     Scaffold,
@@ -38,6 +39,7 @@ TERMS: dict[str, tuple[Method, Method]] = {
     "fedssi": (SurrogateIntelligence(strength=1.0), SurrogateIntelligence(strength=1e-12)),
     "fedssi's surrogate": (SurrogateIntelligence(strength=1.0), SynapticIntelligence(strength=1.0)),
     "fedssi's pull": (SurrogateIntelligence(strength=1.0, mix=0.2), SurrogateIntelligence(strength=1.0, mix=1.0)),
+    "fedmas": (MemoryAware(strength=300.0), MemoryAware(strength=1e-12)),
     "scaffold": (Scaffold(), Scaffold(correction=1e-12)),
     "fedntd": (NotTrue(weight=2.0), NotTrue(weight=1e-12)),
     "fedlwf": (LwF(weight=1.0), Plain()),
@@ -93,7 +95,7 @@ def test_two_teachers_with_shared_noise_are_averaging_of_scaled_losses(make: Mak
     assert distance(teachers, alone, course(alone)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["fedewc", "fedsi", "fedlwf", "derpp, stored outputs", "fedagem"])
+@pytest.mark.parametrize("name", ["fedewc", "fedsi", "fedmas", "fedlwf", "derpp, stored outputs", "fedagem"])
 def test_the_others_act_with_shared_noise_too(make: Make, course: Courses, name: str) -> None:
     on, off = (make(method, shared=True, q=0.9, q_memory=0.3) for method in TERMS[name])
     check_alive(on, off, course(off))
