@@ -119,24 +119,42 @@ def wrong_layer(
     sizes = sorted({1, 2, 3, *(size for size in shape if 1 < size <= _LARGEST)})
     for size in sizes:
         x = made_up_inputs(model, shape, dtype, size)
-        rows = [_gradient(model, x[i : i + 1]) for i in range(size)]
-        norms = torch.stack([row.double().norm() for row in rows])
+        # One gradient at a time: all of them in double precision take gigabytes at a million weights.
+        norms = torch.stack([_gradient(model, x[i : i + 1]).double().norm() for i in range(size)])
         middle = float(norms.median())
         if not middle > 0.0:
             continue
-        for relative in _CLIPS:
-            clip = relative * middle
-            factors = (clip / norms).clamp(max=1.0).nan_to_num(nan=1.0)
-            clipped = factors.unsqueeze(1) * torch.stack(rows).double()
-            wanted = clipped.sum(0)
+        clips = [relative * middle for relative in _CLIPS]
+        for clip, (wanted, largest) in zip(clips, _clipped_one_by_one(model, x, norms, clips), strict=True):
             found = clipped_sum(x, clip).double()
             if size == 1 and float(found.norm()) > clip * (1.0 + _OVER):
                 return f"one example weighs {float(found.norm()) / clip:.3g} times the clipping norm"
             off = (found - wanted).abs()
             # Over the largest term: a sum of few entries may cancel whole. NaN differs from everything.
-            if not bool((off <= _ROUNDING * clipped.abs().max()).all()):
+            if not bool((off <= _ROUNDING * largest).all()):
                 return f"{_layer_of(model, int(torch.nan_to_num(off, nan=torch.inf).argmax()))}, a batch of {size}"
     return None
+
+
+def _clipped_one_by_one(
+    model: torch.nn.Module, x: torch.Tensor, norms: torch.Tensor, clips: Sequence[float]
+) -> list[tuple[torch.Tensor, float]]:
+    """Return for each clip the examples' clipped gradients' sum, float64 (P,), and their largest entry's size."""
+    import torch
+
+    sums: list[torch.Tensor] = []
+    largest = [0.0] * len(clips)
+    for i, norm in enumerate(norms):
+        row = _gradient(model, x[i : i + 1]).double()
+        if not sums:
+            sums = [torch.zeros_like(row) for _ in clips]
+        entry = row.abs().max()
+        for place, clip in enumerate(clips):
+            factor = (clip / norm).clamp(max=1.0).nan_to_num(nan=1.0)
+            sums[place].add_(factor * row)
+            # Not max(): NaN must stay, so that it differs from everything.
+            largest[place] = float(torch.maximum(torch.tensor(largest[place], dtype=torch.float64), factor * entry))
+    return list(zip(sums, largest, strict=True))
 
 
 def made_up_inputs(model: torch.nn.Module, shape: Sequence[int], dtype: torch.dtype, count: int) -> torch.Tensor:

@@ -56,14 +56,14 @@ REWRITES = (
     Change(
         name="noise as a difference of two",
         file=GAUSSIAN,
-        old="return gaussian(part, shape, random).add_(gaussian(part, shape, random))",
-        new="return gaussian(part, shape, random).sub_(gaussian(part, shape, random))",
+        old="return _sum_of_normals(std * math.sqrt(0.5), shape, random, 2)",
+        new="part = std * math.sqrt(0.5)\n    return gaussian(part, shape, random).sub_(gaussian(part, shape, random))",
         tests=(f"{OWN}updates[stacked]", f"{OWN}fisher_information[opacus]"),
     ),
     Change(
         name="normals by numpy",
         file=GAUSSIAN,
-        old="return gaussian(part, shape, random).add_(gaussian(part, shape, random))",
+        old="return _sum_of_normals(std * math.sqrt(0.5), shape, random, 2)",
         new="return gaussian(0.0, shape, random) + np.random.default_rng(list(random(32))).normal(0.0, std, "
         "tuple(shape))",
         tests=(f"{OWN}updates[stacked]", STEPS),

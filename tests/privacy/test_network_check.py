@@ -203,3 +203,34 @@ def test_a_network_of_one_or_two_weights_is_right(trained: str, bias: bool) -> N
     model = nn.Sequential(nn.Linear(1, 1, bias=bias))
     trainer = StackedTrainer(model) if trained == "stacked" else DpSgdTrainer(model, trained)  # type: ignore[arg-type]
     trainer.check(torch.Size((1,)), torch.float32)
+
+
+def test_gradients_are_compared_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All 64 of an axis of 64 entries, in double precision, would take gigabytes at a million weights."""
+    import weakref
+
+    from privacy import network_check
+
+    taken: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+    real = network_check._gradient
+
+    def watched(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        nonlocal most
+        found = real(model, x).double()
+        taken.append(weakref.ref(found))
+        most = max(most, sum(ref() is not None for ref in taken))
+        return found
+
+    monkeypatch.setattr(network_check, "_gradient", watched)
+    model = nn.Linear(64, 3)
+
+    def sums(x: torch.Tensor, clip: float) -> torch.Tensor:
+        rows = torch.stack([real(model, x[i : i + 1]) for i in range(len(x))]).double()
+        return ((clip / rows.norm(dim=1)).clamp(max=1.0).unsqueeze(1) * rows).sum(0)
+
+    assert network_check.wrong_layer(model, sums, (64,), torch.float32) is None
+    assert len(taken) == 2 * (1 + 2 + 3 + 64)
+    # The last one still has its name when the next is taken.
+    assert most <= 2
+    assert network_check.wrong_layer(model, lambda x, clip: 1.01 * sums(x, clip), (64,), torch.float32) is not None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest, norm
 
 from privacy.errors import InvalidParameter
+from privacy.randomness import RandomBytes, key_stream, uniforms
 from privacy.secure_gaussian import discrete_gaussian, exact_discrete_gaussian, gaussian, release_noise
 
 
@@ -162,3 +163,19 @@ def test_opacus_with_secure_noise(batch: int, keyed) -> None:
     noise = (ours(1.5) - clean) * 4 / (1.5 * 0.5)
     assert kstest(noise.numpy(), norm.cdf).pvalue > 1e-6
     assert torch.equal(ours(1.5), ours(1.5))
+
+
+@pytest.mark.parametrize("count", [1, 7, 32_767, 32_769, 70_001])
+def test_blocks_do_not_change_the_map(count: int) -> None:
+    """Inversion of `uniforms`, term after term from one stream, whatever is done at once."""
+
+    def stream() -> RandomBytes:
+        return key_stream(lambda n: b"\x07" * n)
+
+    def inverted(random: RandomBytes, std: float) -> torch.Tensor:
+        centred = torch.from_numpy(uniforms(random, (count,))).mul_(2.0).sub_(1.0)
+        return centred.erfinv_().mul_(math.sqrt(2.0) * std)
+
+    assert torch.equal(gaussian(1.7, (count,), stream()), inverted(stream(), 1.7))
+    both, half = stream(), 1.7 * math.sqrt(0.5)
+    assert torch.equal(release_noise(1.7, (count,), stream()), inverted(both, half) + inverted(both, half))
