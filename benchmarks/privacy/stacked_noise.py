@@ -90,7 +90,7 @@ def _steps() -> tuple[str, list[str], list[list[str]]]:
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             for _ in range(STEPS):
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(model(a), b).backward()
+                torch.autograd.backward(torch.nn.functional.cross_entropy(model(a), b))
                 optimizer.step()
 
     runs = {
