@@ -47,8 +47,8 @@ _SECTIONS = {
         "What cipher noise adds to a stack",
         "stacked_noise",
         "CPU milliseconds of a client's step in one process, and times plain SGD without privacy. *As before* is the "
-        "same numbers, made through new arrays; `privacy.secure_gaussian` now goes over each block in place. The goal, 1.6 "
-        "times, is not reached: what remains is named below, and two variables a release are what keeps its tail "
+        "same numbers, made through new arrays; `privacy.secure_gaussian` now goes over each block in place. The goal, "
+        "1.6 times, is not reached: what remains is named below, and two variables a release are what keeps its tail "
         "without gaps (`release_noise`).",
     ),
     "noise": ("Noise", "noise", "Milliseconds for a million values."),
