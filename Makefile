@@ -80,6 +80,7 @@ bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.hapt_curve
 	$(BIN)/python -m benchmarks.privacy.accounting
 	$(BIN)/python -m benchmarks.privacy.stacked
+	$(BIN)/python -m benchmarks.privacy.stacked_noise
 	$(BIN)/python -m benchmarks.privacy.noise
 	$(BIN)/python -m benchmarks.privacy.skellam
 	$(BIN)/python -m benchmarks.privacy.streams
