@@ -137,4 +137,8 @@ def test_the_page_is_that_of_its_results() -> None:
     lines = read_jsonl(DOCS / "benchmarks-forgetting.jsonl").records
     rows, memories = [one for one in lines if "row" in one], [one for one in lines if "rule" in one]
     assert (DOCS / "forgetting-and-leakage.md").read_text(encoding="utf-8") == page(rows, memories)
-    assert "epsilon 8" in plot(rows)
+    figure = plot(rows)
+    budgets = {(one["data"], one["epsilon"]) for one in rows}
+    named = {"hapt": "HAPT", "mnist": "split-MNIST"}
+    for name, epsilon in budgets:
+        assert f"{named[name]}, {'no noise' if epsilon is None else 'epsilon 8'}" in figure

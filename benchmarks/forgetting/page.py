@@ -76,7 +76,8 @@ def page(lines: Sequence[Line], memories: Sequence[Line]) -> str:
     references = max(line["references"] for line in lines)
     parts = [
         _HEAD.format(what=counts, clients=lines[0]["clients"], references=references),
-        "## The answer\n", f"{_summary(lines)}\n", *(f"- {sentence}" for sentence in answers(lines)), *_not_run(lines), "",
+        "## The answer\n", f"{_summary(lines)}\n",
+        *(f"- {sentence}" for sentence in answers(lines)), *_not_run(lines), "",
         "![Accuracy on old tasks and membership of old examples, by strategy](images/forgetting-and-leakage.svg)\n",
         "A line leads from the model after each task (small) to the last one; filled: not dominated.\n",
     ]  # fmt: skip
