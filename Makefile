@@ -11,7 +11,7 @@ TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-poisoning bench-privacy bench-reproduce bench-scale bench-strategies clean
+.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-forgetting bench-poisoning bench-privacy bench-reproduce bench-scale bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -60,6 +60,9 @@ bench-attacks: setup
 
 bench-bytes: setup
 	$(BIN)/python -m benchmarks.bytes --write $(BENCH_ARGS)
+
+bench-forgetting: setup
+	$(BIN)/python -m benchmarks.forgetting --write $(BENCH_ARGS)
 
 bench-poisoning: setup
 	$(BIN)/python -m benchmarks.poisoning --write $(BENCH_ARGS)

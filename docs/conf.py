@@ -31,7 +31,7 @@ _PAGES = {
     "Concepts": ["concepts", "threat-models", "sharp-edges", "persons", "skellam", "decisions", "literature"],
     "How to": ["how-to/*"],
     "Strategies": ["strategies", "strategies-calm"],
-    "Measured": ["benchmarks-*"],
+    "Measured": ["forgetting-and-leakage", "benchmarks-*"],
     "Reference": ["configuration", "files", "api/*"],
 }
 
