@@ -81,7 +81,7 @@ def check_persons(config: Config, scenario: Scenario, name: str) -> None:
 
 
 def check_trained_for_persons(config: Config, name: str, method: Method, at_once: bool) -> None:
-    """Refuse a row that trains a network in another way than by one clipped gradient sum of each client.
+    """Refuse a row that trains a network in another way than by one clipped vector of each client.
 
     Raises:
         ConfigInvalid: names what would have to be clipped beside that sum, or what else does not fit.
@@ -89,8 +89,8 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
     place = config.section(name).noise
     if place != "shared":
         raise ConfigInvalid(
-            f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only a "
-            f"gradient sum of each client is clipped as a whole; set {name}.noise = 'shared'"
+            f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only what each client sends to "
+            f"a sum with noise inside is clipped as a whole; set {name}.noise = 'shared'"
         )
     sends_more = bool(method.beside) or method.channel is not None or isinstance(method, SendsOwn)
     if method.memory or sends_more or at_once:
@@ -102,6 +102,17 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
         raise ConfigInvalid(
             f"privacy.unit = 'person' sends gradients whole, not as compression.kind = {config.compression.kind!r} and "
             "its like would; leave [compression] at its defaults"
+        )
+    t, bound = config.training, config.section(name).norm_bound
+    if t.keep_moments:
+        raise ConfigInvalid(
+            "privacy.unit = 'person' keeps no optimizer's moments between rounds: under training.keep_moments = true a "
+            "client would store them for nothing; set it to false"
+        )
+    if t.clipping == "learnt" and 0.0 < bound < math.sqrt(2.0):
+        raise ConfigInvalid(
+            f"{name}.norm_bound = {bound:g} is shared by the vector and the count of training.clipping = 'learnt', and "
+            "below sqrt(2) = 1.42 would cut the vector below the noise that is planned for it; raise it, or set it to 0"
         )
     if config.scenario.kind == "online":
         raise ConfigInvalid(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from lawbench import LawRun, Round, Sum, Values, broken, noise_laws
+from lawbench import LawRun, Round, Sum, Values, broken, classes, clipped, gradients_by_hand, noise_laws, rate_laws
 
 from secure_fcl.strategies import DeviceView, Examples
 
@@ -48,3 +48,48 @@ def test_sums_of_persons(row: str, law_run: Callable[..., dict[str, LawRun]]) ->
         )  # fmt: skip
     for phase, sums in found.items():
         assert not list(broken(noise_laws(sums))), phase
+
+
+def own_difference(run: LawRun, one: Round, client: int) -> Values:
+    """One client's model after full steps by the mean loss, less the round's model; by hand."""
+    plan, t = run.plan, run.plan.config.training
+    index = [e.index for e in run.examples if e.client == client and e.task == one.slot and e.chunk is not None]
+    x = plan.scenario.x[index].reshape(len(index), -1).astype(np.float64)
+    start = one.state["weights"].astype(np.float64)
+    weights = start.copy()
+    for _ in range(t.steps):
+        gradients = gradients_by_hand(weights, x, plan.scenario.data.y[index], classes(plan))
+        weights -= t.learning_rate * gradients.mean(axis=0)
+    return weights - start
+
+
+RATE = 0.75
+DIFFERENCES = (
+    "privacy.unit=person", "finetune.noise=shared", "finetune.epsilon=24", "training.sends=difference",
+    "training.steps=3", f"training.q_current={RATE}", "training.clipping_norm=0.25", "training.learning_rate=0.1",
+    "training.rounds=6", "privacy.delta=0.01",
+)  # fmt: skip
+
+
+def test_model_differences_of_persons(law_run: Callable[..., dict[str, LawRun]]) -> None:
+    """A sum is the clipped differences of those whose coin fell so, and noise as charged; read back from the files."""
+    run, sums, sizes = law_run("finetune", settings=DIFFERENCES)["finetune"], [], []
+    norm = run.plan.config.training.clipping_norm
+    for one in run.rounds:
+        (events,) = one.charged.values()
+        ((_, numbers),) = events
+        event = dict(numbers)
+        assert event["q"] == RATE
+        assert event["l2"] >= LARGEST
+        vectors = np.array([own_difference(run, one, client) for client in range(CLIENTS)])
+        sizes += np.linalg.norm(vectors, axis=1).tolist()
+        sums.append(
+            Sum(
+                value=one.parts["difference"] / norm, directions=clipped(vectors, norm) / norm,
+                rates=np.full(CLIENTS, RATE), steps=1, clients=np.arange(CLIENTS),
+                variance=(event["variance"] * CLIENTS / HONEST + CLIENTS / 12.0) / LARGEST**2,
+            )
+        )  # fmt: skip
+    # The norm bites, and not always.
+    assert min(sizes) < norm < max(sizes)
+    assert not list(broken(noise_laws(sums) | rate_laws(sums)))
