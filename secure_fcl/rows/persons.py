@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from privacy import DistributedSum
 from secure_fcl.config import Compression, Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.memory import StoragePlan, StoredItem
@@ -155,6 +156,20 @@ def people_over_noise(plan: RowPlan) -> float | None:
     """
     found = [people / deviation for people, deviation, _ in _people_and_deviation(plan)]
     return min(found, default=None)
+
+
+def said_of_the_norm(plan: RowPlan) -> str:
+    """Return what a learnt clipping norm costs and how exactly it is counted, in words; empty where none is learnt."""
+    learnt, noise = plan.learnt_norm, plan.train_noise
+    if learnt is None or not isinstance(noise, DistributedSum):
+        return ""
+    people = math.sqrt(noise.parties * noise.share_variance) / (plan.wire("train").sent.scale * learnt.weight)
+    return (
+        f"the norm starts at {plan.config.training.clipping_norm:g} and follows the {learnt.target:g} quantile; its count "
+        f"takes {100.0 * learnt.share:.3g} % of a round's budget (of 1 / multiplier^2), for which the noise on what is "
+        f"summed beside it is {1.0 / math.sqrt(1.0 - learnt.share):.4g} times that of a given norm; the noise of a count "
+        f"is {people:.3g} people"
+    )
 
 
 def require_people(plan: RowPlan) -> None:

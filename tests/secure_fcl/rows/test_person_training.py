@@ -1,5 +1,6 @@
 """Rows that train a network for persons by model differences, or by a norm that is learnt: charges and refusals."""
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import pld_privacy_accountant as pld
+from rich.console import Console
 from scipy.special import i0e
 from scipy.stats import norm
 
 from privacy import Ledger, SampledSkellam
+from secure_fcl.cli.plan_tables import print_plan
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.errors import ConfigInvalid, SecureFclError
+from secure_fcl.forecast.cost import plan_run
 from secure_fcl.rows.build import build_row
 from secure_fcl.rows.schedule import with_schedule
 from secure_fcl.running.prepare import prepare
@@ -102,3 +106,44 @@ def test_the_new_keys_leave_the_noise_of_other_runs_alone(digits: Dataset, make_
         for more in ((), ("training.sends=gradient", "training.clipping=given"), ("training.sends=difference",))
     )
     assert usual == named != other
+
+
+LEARNT = (*PERSONS, *TRAINED, "training.clipping=learnt", "training.clipping_share=0.05", "training.q_current=0.5")
+
+
+def test_a_learnt_norm_is_charged_beside_what_is_summed(run_tiny: Callable[..., Any]) -> None:
+    """Two events in every round, and the budget is that of both: by the accountant of another library."""
+    run = run_tiny(*LEARNT, "training.rounds=3")
+    with Ledger(next((run.path / "ledger").glob("*.jsonl"))) as ledger:
+        ((_, events),) = ledger.spent().items()
+    summed, counted = sorted(events, key=multiplier)
+    assert set(events.values()) == {2 * 3}
+    assert (summed.q, counted.q) == (0.5, 0.5)
+    assert (summed.variance, summed.l2 / 2**14) == (counted.variance, pytest.approx(1.0, rel=0.01))
+    # 1 / z^2 of the count is a twentieth of that of both.
+    assert multiplier(counted) ** -2 / (multiplier(counted) ** -2 + multiplier(summed) ** -2) == pytest.approx(
+        0.05, rel=0.01
+    )
+    accountant = pld.PLDAccountant(value_discretization_interval=1e-3)
+    for event in (summed, counted):
+        one = dp_event.PoissonSampledDpEvent(0.5, dp_event.GaussianDpEvent(multiplier(event)))
+        accountant.compose(dp_event.SelfComposedDpEvent(one, 6))
+    certificate = run.certificate("finetune")
+    assert certificate["epsilon"] == pytest.approx(accountant.get_epsilon(DELTA), rel=0.01)
+    assert "0.05 of a round's budget" in certificate["mechanism"]
+    assert "follows the 0.5 quantile" in certificate["mechanism"]
+
+
+def test_a_plan_says_what_of_the_budget_a_learnt_norm_takes(make_config: Callable[..., Config]) -> None:
+    console = Console(file=io.StringIO(), width=400)
+    print_plan(plan_run(make_config(*LEARNT, "training.rounds=3"), alternatives=False), console)
+    assert isinstance(console.file, io.StringIO)
+    assert "clipping, finetune: the norm starts at 1 and follows the 0.5 quantile; its count takes 5 % of a round" in (
+        console.file.getvalue()
+    )
+
+
+def test_a_bound_on_norms_leaves_room_for_vector_and_count(digits: Dataset, make_config: Callable[..., Config]) -> None:
+    config = make_config(*LEARNT, "finetune.norm_bound=1.2", "protection=helper")
+    with pytest.raises(ConfigInvalid, match="shared by the vector and the count"):
+        build_row(config, build_scenario(digits, config), "finetune", 1.0)

@@ -8,10 +8,12 @@ import pytest
 
 from crypto.keys.randomness import KeyedStream, derive_key
 from privacy import DpSgdPlan
+from privacy.batches import cross_entropy
 from secure_fcl.strategies import DeviceView, Examples, GradientStrategy, StepContext
-from secure_fcl.strategies.gradient.networks import Networks
+from secure_fcl.strategies.gradient.networks import Networks, Visit
 from secure_fcl.strategies.gradient.numbers import LearntNorm, Rates
-from secure_fcl.strategies.gradient.uploads.persons import within
+from secure_fcl.strategies.gradient.uploads.persons import PersonUpload, within
+from secure_fcl.strategies.gradient.uploads.upload import ClientRound
 from secure_fcl.strategies.methods.regularisation import Proximal
 
 SHAPE, CLASSES, NORM = (1, 4, 4), 3, 0.05
@@ -117,3 +119,75 @@ def test_the_server_moves_by_the_mean_over_the_people_expected_and_keeps_its_mom
 def test_within_makes_silence_of_what_has_no_norm() -> None:
     assert not within(np.array([1.0, math.nan]), 1.0).any()
     assert within(np.array([3.0, 4.0]), 1.0) == pytest.approx([0.6, 0.8])
+
+
+def test_a_count_splits_the_noise_as_published() -> None:
+    """Andrew et al. 2021: z_sum = (1 / z^2 - 1 / (2 sigma_b)^2)^(-1/2), sigma_b the noise of a count of halves."""
+    learnt, z_sum = LearntNorm(target=0.5, share=0.05), 3.0
+    # An entry has the noise z_sum, where one client changes the sum by 1; in people, it is over the weight of a bit.
+    sigma_b = z_sum / learnt.weight
+    z = (1.0 / z_sum**2 + 1.0 / (2.0 * sigma_b) ** 2) ** -0.5
+    assert z_sum == pytest.approx((z**-2 - (2.0 * sigma_b) ** -2) ** -0.5)
+    assert (1.0 / (2.0 * sigma_b) ** 2) / (1.0 / z**2) == pytest.approx(0.05)
+    assert z_sum == pytest.approx(z / math.sqrt(1.0 - 0.05))
+
+
+@pytest.mark.parametrize("target", [0.5, 0.2, 0.9])
+def test_a_bit_changes_the_count_by_no_more_than_is_charged(target: float) -> None:
+    learnt = LearntNorm(target=target, share=0.1)
+    bits = [learnt.counted(True), learnt.counted(False)]
+    assert bits[0] > 0.0 > bits[1]
+    assert max(map(abs, bits)) == pytest.approx(learnt.most) == pytest.approx(1.0 / 3.0)
+
+
+class Given:
+    """A trainer that makes of every client's visit the vector it was given."""
+
+    def __init__(self, vectors: list[np.ndarray]) -> None:
+        self._vectors = vectors
+
+    def sums(self, weights: object, visits: object, clipping_norm: float, loss: object) -> list[np.ndarray]:
+        return self._vectors
+
+
+@pytest.mark.parametrize(("start", "rate"), [(0.01, 1.0), (500.0, 1.0), (1.0, 0.5)])
+def test_a_learnt_norm_ends_where_its_share_of_those_who_hold_data_lies_within(start: float, rate: float) -> None:
+    """Whoever is silent by its coin, or holds nothing, does not move it; nor does what it starts from."""
+    sizes = np.geomspace(0.5, 8.0, 20)
+    plan = DpSgdPlan(steps=1, denominator=1.0, clipping_norm=start, noise_multiplier=1.0, learning_rate=0.1)
+    made = strategy(sends="gradient", learnt=LearntNorm(target=0.75, rate=0.3), dpsgd=plan, rates=Rates(current=rate))
+    upload = PersonUpload(made.numbers)
+    # Every other client holds nothing, and the trainer makes a zero of it.
+    views = [view(3), view(0)] * 20
+    vectors = [np.full(made.size, size / math.sqrt(made.size)) * one for size in sizes for one in (1.0, 0.0)]
+    state, norms = made.initial(), []
+    for number in range(240):
+        visits = [Visit((), coins(number * 40 + k)) for k in range(40)]
+        round = ClientRound(
+            trainer=Given(vectors), state=state, step=STEP, views=views, visits=visits, loss=cross_entropy  # type: ignore[arg-type]
+        )  # fmt: skip
+        sent = [one.parts for one in upload.fill(round)]
+        assert max(np.linalg.norm(parts["gradient"]) for parts in sent) <= 1.0
+        total = {name: np.sum([parts[name] for parts in sent], axis=0) for name in sent[0]}
+        state = {**state, "norm": upload.read(state, STEP, total, len(views))[0]["norm"]}
+        norms.append(float(state["norm"][0]))
+    assert np.quantile(sizes, 0.65) <= np.median(norms[-80:]) <= np.quantile(sizes, 0.85)
+
+
+def test_bit_and_vector_have_coins_of_their_own() -> None:
+    """Under one coin they would be one release of the joint norm, and two charges of the ledger would be too little."""
+    made, held = strategy(learnt=LearntNorm(), rates=Rates(current=0.5)), view(20)
+    pairs = set()
+    for number in range(60):
+        parts = made.contribute(made.initial(), held, STEP, coins(number)).parts
+        pairs.add((bool(parts["difference"].any()), bool(parts["within"].any())))
+    assert pairs == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_what_is_summed_under_a_learnt_norm_is_multiplied_with_it_again() -> None:
+    made, held = strategy(learnt=LearntNorm()), view(30)
+    state = made.initial() | {"norm": np.array([0.02], dtype=np.float32)}
+    parts = made.contribute(state, held, STEP, coins(0)).parts
+    assert np.linalg.norm(parts["difference"]) == pytest.approx(1.0, abs=1e-6)
+    moved = made.apply(state, STEP, parts, 1)["weights"] - state["weights"]
+    assert float(np.linalg.norm(moved)) == pytest.approx(0.02, rel=1e-4)
