@@ -89,6 +89,8 @@ def print_plan(forecast: Forecast, console: Console) -> None:
             "clients is not covered",
             highlight=False, markup=False,
         )  # fmt: skip
+    for cost in (cost for cost in forecast.rows if cost.clipping):
+        console.print(f"clipping, {cost.row}: {cost.clipping}", highlight=False, markup=False)
     for line in forecast.advice:
         console.print(f"better, {line}", highlight=False, markup=False)
     for line in (line for cost in forecast.rows for line in cost.norms):

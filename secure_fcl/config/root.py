@@ -108,6 +108,17 @@ class _Run(Section):
         return self
 
     @model_validator(mode="after")
+    def _whole_vectors_are_of_persons(self) -> Self:
+        t = self.training
+        for key, value, usual in (("sends", t.sends, "gradient"), ("clipping", t.clipping, "given")):
+            if value != usual and self.privacy.unit != "person":
+                raise ValueError(
+                    f"training.{key} = {value!r} is about one vector of each person: set privacy.unit = 'person', or "
+                    f"training.{key} = {usual!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _moments_are_there(self) -> Self:
         t = self.training
         if t.keep_moments and t.optimizer == "sgd" and not t.momentum:

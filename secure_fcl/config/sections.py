@@ -119,12 +119,35 @@ class Training(Section):
         lt=1.0,
         description="of SGD; a client's starts from zero at every visit unless kept, a server's goes on",
     )
+    sends: Literal["gradient", "difference"] = Field(
+        "gradient",
+        description="what a client sends where the noise is shared: gradient: its clipped gradient sum, with which the "
+        "server steps; difference: its whole model after `steps` steps of its own less the round's model, clipped as a "
+        "whole (DP-FedAvg), for privacy.unit = 'person' alone; a step reads all of its current examples, and "
+        "`momentum` is the server's",
+    )
     keep_moments: bool = Field(
         False,
         description="a client's optimizer goes on where its last visit ended (not a surrogate's, and not with shared "
         "noise, where no client steps); its moments count as storage",
     )
-    clipping_norm: Positive = Field(1.0, description="Euclidean norm to which an example's gradient is clipped")
+    clipping_norm: Positive = Field(
+        1.0,
+        description="Euclidean norm to which an example's gradient is clipped; where the unit is a person, also its "
+        "whole vector",
+    )
+    clipping: Literal["given", "learnt"] = Field(
+        "given",
+        description="learnt: the norm of a person's vector starts at clipping_norm and follows a private quantile of "
+        "all persons' norms, which is charged (privacy.unit = 'person' alone); given: it stays",
+    )
+    clipping_target: float = Field(
+        0.5, gt=0.0, lt=1.0, description="share of the persons whose norm a learnt one is to be above"
+    )
+    clipping_rate: Positive = Field(0.2, description="a learnt norm moves by a factor of at most exp of it in a round")
+    clipping_share: float = Field(
+        0.02, gt=0.0, lt=1.0, description="of a round's budget (of 1 / multiplier^2) for the count a norm is learnt by"
+    )
     q_current: Probability = Field(0.25, description="Poisson sampling rate of the current data")
     q_memory: Probability = Field(0.05, description="Poisson sampling rate of the memory")
     denominator: Positive = Field(16.0, description="public constant the noisy sum is divided by")

@@ -22,7 +22,7 @@ from secure_fcl.errors import SecureFclError
 from secure_fcl.forecast.populations import recommendation
 from secure_fcl.rows.build import build_row, calibrated_row
 from secure_fcl.rows.enforced import enforced_norms
-from secure_fcl.rows.persons import people_over_noise
+from secure_fcl.rows.persons import people_over_noise, said_of_the_norm
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import training_advice, with_schedule
 from secure_fcl.rows.values_cut import all_values_cut
@@ -39,7 +39,7 @@ class RowCost:
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
     most (a client, where the unit is a person); None without noise. Bytes are payload of one client. `norms`: what
     bounds on norms enforce, in words. `people_over_noise`: n / (sigma' sqrt(K)), None where the unit is an example.
-    most; None without noise. Bytes are payload of one client. `norms`: what bounds on norms enforce, in words.
+    `clipping`: what a learnt clipping norm costs, empty where none is.
     `choice`: what the strategy chose by a rule from public numbers, and why; empty for those that choose nothing.
     """
 
@@ -58,6 +58,7 @@ class RowCost:
     bytes_in_all: int
     norms: tuple[str, ...] = ()
     people_over_noise: float | None = None
+    clipping: str = ""
     choice: str = ""
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
@@ -142,6 +143,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         bytes_in_all=plan.client_bytes,
         norms=enforced_norms(plan),
         people_over_noise=people_over_noise(plan),
+        clipping=said_of_the_norm(plan),
         choice=getattr(plan.strategy, "choice", ""),
     )
 

@@ -77,7 +77,7 @@ def gradient_row(
     wires = bounded(config, name, strategy.uploads, training_wires(config, strategy))
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
-        norm = strategy.dpsgd.clipping_norm
+        norm = strategy.numbers.unit
         noises["train"] = distributed_noise(config, scenario, wires["train"], norm, noise_multiplier)
         if "close" in wires:
             ratio = config.training.fisher_noise

@@ -10,6 +10,7 @@ from secure_fcl.config import Config, Training
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, Rates
 from secure_fcl.strategies.entry import GradientEntry
+from secure_fcl.strategies.gradient.numbers import LearntNorm
 from secure_fcl.strategies.gradient.public_inputs import PublicInputs, public_inputs
 from secure_fcl.strategies.methods.averaging import WeightedSection
 from secure_fcl.strategies.section import GradientSection
@@ -86,6 +87,8 @@ def gradient_strategy(
         ),
         shared=row.noise == "shared",
         persons=config.privacy.unit == "person",
+        sends=t.sends,
+        learnt=_learnt(t),
         groups=_groups(scenario),
         last_from={"all": None, "last": 0, "last_later": 1}[config.compression.trained],
         keep_moments=t.keep_moments,
@@ -104,10 +107,16 @@ def _groups(scenario: Scenario) -> tuple[int, ...] | None:
     return tuple(task_of.get(label, -1) for label in range(len(scenario.data.classes)))
 
 
+def _learnt(t: Training) -> LearntNorm | None:
+    if t.clipping == "given":
+        return None
+    return LearntNorm(target=t.clipping_target, rate=t.clipping_rate, share=t.clipping_share)
+
+
 def _visit(t: Training, row: GradientSection, noise_multiplier: float) -> DpSgdPlan:
-    shared = row.noise == "shared"
+    by_gradients = row.noise == "shared" and t.sends == "gradient"
     return DpSgdPlan(
-        steps=1 if shared else t.steps, denominator=t.denominator, clipping_norm=t.clipping_norm,
+        steps=1 if by_gradients else t.steps, denominator=t.denominator, clipping_norm=t.clipping_norm,
         noise_multiplier=noise_multiplier, learning_rate=row.learning_rate or t.learning_rate,
         momentum=t.momentum, optimizer=t.optimizer,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from privacy import DistributedSum, Event, SkellamSum
@@ -28,6 +29,19 @@ def event_inside(noise: SumNoise, rate: float) -> Event:
             return noise.event
         case _:
             raise ConfigInvalid(f"a sum over examples sampled at rate {rate} has no event; use DistributedSum")
+
+
+def counted_inside(noise: SumNoise, rate: float, most: float) -> Event:
+    """Return what one round charges for an entry that one client changes by at most `most`, where its coin says so.
+
+    `most` is in units of what the rest of the vector changes by; the entry is one, and its coin its own.
+
+    Raises:
+        ConfigInvalid: a mechanism for sums over all examples.
+    """
+    if not isinstance(noise, DistributedSum):
+        raise ConfigInvalid(f"a count sampled at rate {rate} has no event in a sum over all; use DistributedSum")
+    return replace(noise, dimension=1).event(rate, most)
 
 
 def distributed_noise(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from privacy import DistributedSum
 from secure_fcl.config import Compression, Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.memory import StoragePlan, StoredItem
@@ -81,7 +82,7 @@ def check_persons(config: Config, scenario: Scenario, name: str) -> None:
 
 
 def check_trained_for_persons(config: Config, name: str, method: Method, at_once: bool) -> None:
-    """Refuse a row that trains a network in another way than by one clipped gradient sum of each client.
+    """Refuse a row that trains a network in another way than by one clipped vector of each client.
 
     Raises:
         ConfigInvalid: names what would have to be clipped beside that sum, or what else does not fit.
@@ -89,8 +90,8 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
     place = config.section(name).noise
     if place != "shared":
         raise ConfigInvalid(
-            f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only a "
-            f"gradient sum of each client is clipped as a whole; set {name}.noise = 'shared'"
+            f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only what each client sends to "
+            f"a sum with noise inside is clipped as a whole; set {name}.noise = 'shared'"
         )
     sends_more = bool(method.beside) or method.channel is not None or isinstance(method, SendsOwn)
     if method.memory or sends_more or at_once:
@@ -102,6 +103,17 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
         raise ConfigInvalid(
             f"privacy.unit = 'person' sends gradients whole, not as compression.kind = {config.compression.kind!r} and "
             "its like would; leave [compression] at its defaults"
+        )
+    t, bound = config.training, config.section(name).norm_bound
+    if t.keep_moments:
+        raise ConfigInvalid(
+            "privacy.unit = 'person' keeps no optimizer's moments between rounds: under training.keep_moments = true a "
+            "client would store them for nothing; set it to false"
+        )
+    if t.clipping == "learnt" and 0.0 < bound < math.sqrt(2.0):
+        raise ConfigInvalid(
+            f"{name}.norm_bound = {bound:g} is shared by the vector and the count of training.clipping = 'learnt', and "
+            "below sqrt(2) = 1.42 would cut the vector below the noise that is planned for it; raise it, or set it to 0"
         )
     if config.scenario.kind == "online":
         raise ConfigInvalid(
@@ -144,6 +156,20 @@ def people_over_noise(plan: RowPlan) -> float | None:
     """
     found = [people / deviation for people, deviation, _ in _people_and_deviation(plan)]
     return min(found, default=None)
+
+
+def said_of_the_norm(plan: RowPlan) -> str:
+    """Return what a learnt clipping norm costs and how exactly it is counted, in words; empty where none is learnt."""
+    learnt, noise = plan.learnt_norm, plan.train_noise
+    if learnt is None or not isinstance(noise, DistributedSum):
+        return ""
+    people = math.sqrt(noise.parties * noise.share_variance) / (plan.wire("train").sent.scale * learnt.weight)
+    return (
+        f"the norm starts at {plan.config.training.clipping_norm:g} and follows the {learnt.target:g} quantile; its count "
+        f"takes {100.0 * learnt.share:.3g} % of a round's budget (of 1 / multiplier^2), for which the noise on what is "
+        f"summed beside it is {1.0 / math.sqrt(1.0 - learnt.share):.4g} times that of a given norm; the noise of a count "
+        f"is {people:.3g} people"
+    )
 
 
 def require_people(plan: RowPlan) -> None:

@@ -18,16 +18,18 @@ from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
 from privacy.cohorts import Spent
 from secure_fcl.compression import Wire
 from secure_fcl.config import Config
+from secure_fcl.errors import ConfigInvalid
 from secure_fcl.memory import (
     OVERFLOW_PROBABILITY,
     MemoryPolicy,
     StoragePlan,
     ThresholdMemory,
 )
-from secure_fcl.rows.noise import SumNoise, event_inside
+from secure_fcl.rows.noise import SumNoise, counted_inside, event_inside
 from secure_fcl.rows.norms import noise_norm_bound
 from secure_fcl.strategies import GradientStrategy, Phase, State, StepContext, Strategy, Stratum
 from secure_fcl.strategies.base import Floats
+from secure_fcl.strategies.gradient.numbers import LearntNorm
 from secure_fcl.strategies.side_channels import SideChannel, side_channels
 from secure_fcl.streams import Absences, Absent, Scenario
 
@@ -217,7 +219,24 @@ class RowPlan:
         noise = self.noises.get(phase)
         if noise is not None:
             events.update(event_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
+            if self.learnt_norm is not None and stratum == "current":
+                events[self.of_the_count(noise)] += 1
         return events
+
+    @property
+    def learnt_norm(self) -> LearntNorm | None:
+        """How the norm of a person's vector is learnt; None where it is given, or the row trains no network."""
+        return self.strategy.learnt if isinstance(self.strategy, GradientStrategy) else None
+
+    def of_the_count(self, noise: SumNoise) -> Event:
+        """Return what a round charges for the count by which a norm is learnt: of a coin of its own, at the same rate.
+
+        Raises:
+            ConfigInvalid: no norm is learnt, or the noise is another mechanism's.
+        """
+        if not isinstance(self.strategy, GradientStrategy) or self.strategy.learnt is None:
+            raise ConfigInvalid(f"{self.name} counts nothing: its clipping norm is given; set training.clipping")
+        return counted_inside(noise, self.strategy.q_current, self.strategy.learnt.most)
 
     def _current_events(self, round: int) -> Mapping[Event, int]:
         events: Counter[Event] = Counter(self.events("current", self.phase(round)))

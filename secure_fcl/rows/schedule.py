@@ -44,7 +44,7 @@ LARGEST_EPSILON = 50.0
 #: Keys of [training] that the rule fills in or counts on.
 _PLANNED = (
     "rounds", "steps", "learning_rate", "q_current", "q_memory", "denominator", "upload_clip", "upload_bits",
-    "sum_clip", "momentum", "optimizer",
+    "sum_clip", "momentum", "optimizer", "sends",
 )  # fmt: skip
 
 

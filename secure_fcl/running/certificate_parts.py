@@ -18,7 +18,12 @@ from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.audited import audited
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
-from secure_fcl.running.certificate_units import ONE_PERSON, not_checked_of_persons, sampling_of_persons
+from secure_fcl.running.certificate_units import (
+    ONE_PERSON,
+    not_checked_of_persons,
+    sampling_of_persons,
+    trained_vector,
+)
 from secure_fcl.strategies import GradientStrategy
 from secure_fcl.strategies.gradient.models import is_own
 
@@ -82,11 +87,9 @@ def mechanism(plan: RowPlan) -> str:
         if plan.noise == "none":
             what = f"training without noise ({by})"
         elif strategy.shared:
-            whole = " of each client, clipped as a whole" if plan.persons else ""
-            what = (
-                f"one clipped gradient sum{whole} a round (central DP-SGD without a curator; {by}), Skellam noise in "
-                f"integers, {_COUNTED}"
-            )
+            summed = trained_vector(plan) if plan.persons else "one clipped gradient sum a round"
+            curator = "" if plan.persons else "central DP-SGD without a curator; "
+            what = f"{summed} ({curator}{by}), Skellam noise in integers, {_COUNTED}"
         else:
             what = f"DP-SGD ({by}), Gaussian noise"
         if is_own(plan.config.training.model):

@@ -36,6 +36,26 @@ def sampling_of_persons(plan: RowPlan) -> str:
     )
 
 
+def trained_vector(plan: RowPlan) -> str:
+    """Return what a person sends in a round of training, and what its norm is."""
+    strategy = plan.strategy
+    assert isinstance(strategy, GradientStrategy)
+    steps = strategy.dpsgd.steps
+    vector = (
+        "one gradient sum of each client, clipped as a whole, a round (FedSGD)"
+        if strategy.sends == "gradient"
+        else f"one model difference of each client after {steps} steps of its own without noise, clipped as a whole, a "
+        "round (DP-FedAvg)"
+    )
+    if strategy.learnt is None:
+        return f"{vector}, to a given norm of {strategy.dpsgd.clipping_norm:g}"
+    return (
+        f"{vector}, to a norm that follows the {strategy.learnt.target:g} quantile of the clients' norms by a noisy "
+        f"count, one more release in the same sum ({strategy.learnt.share:.3g} of a round's budget, by a private coin "
+        "of its own)"
+    )
+
+
 def largest_streams(plan: RowPlan) -> str:
     """Return what is taken as public of the sizes of streams."""
     if plan.persons:

@@ -2,7 +2,11 @@
 
 from planting import Change
 
-GRADIENT = "secure_fcl/strategies/gradient/uploads/gradient_sum.py"
+WHOLE = "secure_fcl/strategies/gradient/uploads/persons.py"
+CLIPPED = "            parts: dict[str, Values] = {n.sends: within(vector, norm) * (joined * n.unit / norm)}\n"
+COIN = "            joined = float(joins and has)\n"
+UPLOADS = "tests/secure_fcl/strategies/gradient/test_person_uploads.py::test_"
+DIFFERENCES = "tests/laws/test_persons.py::test_model_differences_of_persons"
 SUMS, PLAN = "secure_fcl/strategies/closed_form/persons.py", "secure_fcl/rows/row_plan.py"
 KEEPS = "tests/secure_fcl/strategies/closed_form/test_persons.py::test_whatever_a_client_holds_its_whole_vector_keeps"
 LEDGER = "tests/secure_fcl/rows/test_persons.py::test_a_ledger_is_the_composition_by_hand_over_all_tasks_of_a_person"
@@ -70,18 +74,73 @@ PERSONS = (
     ),
     Change(
         name="a client's gradients clipped one by one alone",
-        file=GRADIENT,
-        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
-        new='yield Contribution({"gradient": own * float(joins)})',
+        file=WHOLE,
+        old=CLIPPED,
+        new=CLIPPED.replace("within(vector, norm)", "vector"),
         tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[opacus]",),
         where="run",
     ),
     Change(
         name="a client in every round that is charged for some",
-        file=GRADIENT,
-        old='yield Contribution({"gradient": within(own, norm) * float(joins)})',
-        new='yield Contribution({"gradient": within(own, norm)})',
+        file=WHOLE,
+        old=COIN,
+        new="            joined = float(has)\n",
         tests=(f"{ROWS}a_gradient_sum_of_a_client_keeps_the_clipping_norm_as_a_whole[stacked]",),
+        where="run",
+    ),
+    Change(
+        name="a client's difference not clipped",
+        file=WHOLE,
+        old=CLIPPED,
+        new=CLIPPED.replace("within(vector, norm)", "vector"),
+        tests=(DIFFERENCES,),
+    ),
+    Change(
+        name="a difference of everybody in every round",
+        file=WHOLE,
+        old=COIN,
+        new="            joined = float(has)\n",
+        tests=(DIFFERENCES,),
+    ),
+    Change(
+        name="a difference clipped tensor by tensor",
+        file=WHOLE,
+        old=CLIPPED,
+        new="            ends = np.cumsum([math.prod(shape) for shape in n.networks.shapes])[:-1]\n"
+        "            whole = np.concatenate([within(part, norm) for part in np.split(vector, ends)])\n"
+        + CLIPPED.replace("within(vector, norm)", "whole"),
+        tests=(f"{UPLOADS}a_difference_is_that_of_its_own_steps_drawn_to_the_norm_as_a_whole[30-stacked]",),
+        where="run",
+    ),
+    Change(
+        name="a count without noise",
+        file="secure_fcl/engines/host.py",
+        old='noise.share(len(values), row.coins.stream(*labels, "noise")) if noise else None',
+        new='(lambda s: (s.__setitem__(-1, 0), s)[1])(noise.share(len(values), row.coins.stream(*labels, "noise")))',
+        tests=("tests/laws/test_persons.py::test_counts_by_which_persons_learn_a_norm",),
+    ),
+    Change(
+        name="a count that is not charged",
+        file=PLAN,
+        old="                events[self.of_the_count(noise)] += 1\n",
+        new="                events[self.of_the_count(noise)] += 0\n",
+        tests=("tests/secure_fcl/rows/test_person_training.py::test_a_learnt_norm_is_charged_beside_what_is_summed",),
+        where="run",
+    ),
+    Change(
+        name="one coin for bit and vector",
+        file=WHOLE,
+        old="uniforms(visit.coins, (2,)) < n.rates.current\n",
+        new="uniforms(visit.coins, (1,)).repeat(2) < n.rates.current\n",
+        tests=(f"{UPLOADS}bit_and_vector_have_coins_of_their_own",),
+        where="run",
+    ),
+    Change(
+        name="silent clients that count as beyond the norm",
+        file=WHOLE,
+        old="np.array([bit * float(counts and has)])",
+        new="np.array([bit])",
+        tests=(f"{UPLOADS}a_learnt_norm_ends_where_its_share_of_those_who_hold_data_lies_within",),
         where="run",
     ),
 )

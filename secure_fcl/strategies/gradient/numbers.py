@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from privacy import DpSgdPlan
 from secure_fcl.strategies.base import Floats
@@ -11,6 +13,12 @@ from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Method
 from secure_fcl.strategies.gradient.networks import Networks
 from secure_fcl.strategies.gradient.public_inputs import PublicInputs, made_up
+
+Sends = Literal["gradient", "difference"]
+"""What a client sends where the noise is shared: a gradient sum, or its model less the round's."""
+
+#: A learnt norm stays between this and its inverse, so that noise alone never leads it out of the floats.
+_LARGEST_NORM = 2.0**40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,44 @@ class Encoding:
     fisher_bits: int = 24
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearntNorm:
+    """How a clipping norm follows a private quantile (Andrew et al. 2021, arXiv 1905.03871); their rate and target.
+
+    Attributes:
+        target: share of the persons whose norm it is to be above.
+        rate: logarithm of the most that it moves by in a round.
+        share: of a round's budget that the count takes, of 1 / z^2 for the multiplier z of both releases together.
+    """
+
+    target: float = 0.5
+    rate: float = 0.2
+    share: float = 0.02
+
+    @property
+    def most(self) -> float:
+        """Most that one client changes the count by, where it changes what is summed beside it by at most 1.
+
+        Gaussian releases compose by 1 / z^2 = 1 / z_sum^2 + (change / z_sum)^2, so that the count's part is `share`. In
+        the paper's letters, target 1/2: change = z_sum / (2 sigma_b) and z_sum = (1 / z^2 - 1 / (2 sigma_b)^2)^(-1/2).
+        """
+        return math.sqrt(self.share / (1.0 - self.share))
+
+    @property
+    def weight(self) -> float:
+        """What a bit less its target is multiplied by, so that it is at most `most`."""
+        return self.most / max(self.target, 1.0 - self.target)
+
+    def counted(self, within: bool) -> float:
+        """Return what a client adds that has a vector: whose norm lies within the clipping norm, or not."""
+        return self.weight * (float(within) - self.target)
+
+    def moved(self, norm: float, count: float, people: float) -> float:
+        """Return the next round's norm, by the noisy count of about so many people; a silent one leaves it alone."""
+        above = min(1.0 - self.target, max(-self.target, count / self.weight / people))
+        return min(_LARGEST_NORM, max(1.0 / _LARGEST_NORM, norm * math.exp(-self.rate * above)))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Numbers:
     """What both ends of an upload read of their strategy; nothing in it is private.
@@ -58,6 +104,8 @@ class Numbers:
         slots: of the calendar.
         last_from: the slot from which only the last layer is trained; None: never.
         persons: whether the unit is a client: its sum is clipped as a whole, and `rates.current` is its own coin's.
+        sends: what a client sends where the noise is shared; a difference for persons alone.
+        learnt: how the norm of a person's vector is learnt; None: it is `dpsgd.clipping_norm` throughout.
     """
 
     name: str
@@ -76,6 +124,13 @@ class Numbers:
     slots: int
     last_from: int | None
     persons: bool = False
+    sends: Sends = "gradient"
+    learnt: LearntNorm | None = None
+
+    @property
+    def unit(self) -> float:
+        """The norm that a clipped vector travels with: a learnt one is the server's to multiply with again."""
+        return self.dpsgd.clipping_norm if self.learnt is None else 1.0
 
     @cached_property
     def public(self) -> Floats:

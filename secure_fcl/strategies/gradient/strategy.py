@@ -25,7 +25,7 @@ from secure_fcl.strategies.gradient.last_layer import LastLayer
 from secure_fcl.strategies.gradient.losses import Head
 from secure_fcl.strategies.gradient.method import Method, Plain
 from secure_fcl.strategies.gradient.networks import Networks, Trainer, Visit
-from secure_fcl.strategies.gradient.numbers import Encoding, Numbers, Rates
+from secure_fcl.strategies.gradient.numbers import Encoding, LearntNorm, Numbers, Rates, Sends
 from secure_fcl.strategies.gradient.public_inputs import PublicInputs
 from secure_fcl.strategies.gradient.uploads.choice import Uploads, chosen
 from secure_fcl.strategies.gradient.uploads.upload import ClientRound
@@ -49,6 +49,8 @@ class GradientStrategy:
         keep_moments: whether a client's optimizer goes on at its next visit; its moments are then kept on the device.
         persons: whether the unit is a client. It joins a round by one coin of its own, of the current rate, with all
             of its current examples.
+        sends: what it sends where the noise is shared; a difference for persons alone, after `dpsgd.steps` steps.
+        learnt: how the norm of a person's vector is learnt; None: it is given.
         public: the run's public inputs, for methods that read them; None: made up for the networks' own inputs.
         slots: of the calendar, for methods that keep something of each.
 
@@ -71,6 +73,8 @@ class GradientStrategy:
     last_from: int | None = None
     keep_moments: bool = False
     persons: bool = False
+    sends: Sends = "gradient"
+    learnt: LearntNorm | None = None
     public: PublicInputs | None = None
     slots: int = 2
     once_per_chunk: bool = field(default=False, init=False)
@@ -106,6 +110,8 @@ class GradientStrategy:
             groups=self.groups,
             keep_moments=self.keep_moments,
             persons=self.persons,
+            sends=self.sends,
+            learnt=self.learnt,
             given=self.public,
             slots=self.slots,
             last_from=self.last_from,
@@ -188,7 +194,7 @@ class GradientStrategy:
 
         teachers = self.method.teacher_weights(state, view.carried)
 
-        def stratum(examples: Examples, q: float) -> Stratum:
+        def stratum(examples: Examples, q: float, weight: float = 1.0) -> Stratum:
             taught = [self.networks.outputs(weights, examples.x) for weights in teachers]
             if self.method.stored:
                 nothing = np.zeros((len(examples), self.columns), dtype=np.float32)
@@ -196,11 +202,14 @@ class GradientStrategy:
             extra = torch.from_numpy(np.concatenate(taught, axis=1)) if taught else None
             x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
             device = self.networks.torch_device
-            return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra.to(device) if extra is not None else None)
+            extra = extra.to(device) if extra is not None else None
+            return Stratum(x=x.to(device), y=y.to(device), q=q, extra=extra, weight=weight)
 
         # A client's one coin is tossed where its sum is made.
         current = 1.0 if self.persons else self.rates.current
-        strata = [stratum(view.current, current), stratum(view.memory, self.rates.memory)]
+        # Steps of its own follow the mean of its own examples: nothing leaves but what is clipped as a whole.
+        mean = 1.0 / max(1, len(view.current)) if self.sends == "difference" else 1.0
+        strata = [stratum(view.current, current, mean), stratum(view.memory, self.rates.memory)]
         return self._sent.training.prepared(Visit(strata, coins), state, view)
 
     @property

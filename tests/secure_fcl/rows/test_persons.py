@@ -38,7 +38,7 @@ from secure_fcl.strategies import DeviceView, Examples, GradientStrategy
 from secure_fcl.strategies.catalogue import ENTRIES
 from secure_fcl.strategies.closed_form.persons import PersonSums
 from secure_fcl.strategies.gradient.uploads.choice import SendsOwn
-from secure_fcl.strategies.gradient.uploads.gradient_sum import within
+from secure_fcl.strategies.gradient.uploads.persons import within
 from secure_fcl.streams import IDLE, build_scenario
 
 DELTA = 1e-5

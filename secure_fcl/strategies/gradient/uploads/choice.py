@@ -10,6 +10,7 @@ from secure_fcl.strategies.base import Phase
 from secure_fcl.strategies.gradient.numbers import Numbers
 from secure_fcl.strategies.gradient.uploads.fisher import FisherSumUpload, FisherUpload
 from secure_fcl.strategies.gradient.uploads.gradient_sum import GradientSumUpload
+from secure_fcl.strategies.gradient.uploads.persons import PersonUpload
 from secure_fcl.strategies.gradient.uploads.update import NothingUpload, UpdateUpload
 from secure_fcl.strategies.gradient.uploads.upload import SummedUpload, Training
 from secure_fcl.strategies.gradient.uploads.visits import LocalVisits
@@ -37,6 +38,9 @@ def chosen(numbers: Numbers) -> Uploads:
     if isinstance(method, SendsOwn):
         return method.uploads(numbers)
     fisher = "fisher" in numbers.method.beside
+    if numbers.shared and numbers.persons:
+        whole = PersonUpload(numbers)
+        return Uploads(whole, {"train": whole})
     if numbers.shared:
         sums = GradientSumUpload(numbers)
         return Uploads(sums, {"train": sums, "close": FisherSumUpload(numbers)} if fisher else {"train": sums})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from privacy import Event
-from privacy.randomness import uniforms
 from secure_fcl.strategies.base import Contribution, DeviceView, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
 from secure_fcl.strategies.gradient.method import Received
@@ -26,14 +24,7 @@ class GradientSumUpload:
 
     Costs one release for each part that reads an example's stratum, by `sampled`: no client adds noise of its own.
     It is the whole of `Training` too: devices keep nothing, and the momentum is the server's.
-
-    Where the unit is a client (`Numbers.persons`) its sum over all of its current examples is clipped as a whole to the
-    clipping norm C, and its own private coin, of rate q, chooses between that vector and silence, which is the zero
-    vector; it always sends. *Guarantee*: replacing the client's stream by silence changes a round's sum by at most C,
-    whatever its data, and only where its coin fell so: a round is one Poisson-sampled release of sensitivity C and rate
-    q. Over a stream of T rounds the joint bound is that of T such releases composed, as in
-    `secure_fcl.strategies.closed_form.persons.PersonSums`. The sum is computed whatever the coin says, so that a silent
-    round takes a device as long.
+    Where the unit is a client, `secure_fcl.strategies.gradient.uploads.persons.PersonUpload` stands in its place.
     """
 
     numbers: Numbers
@@ -46,11 +37,9 @@ class GradientSumUpload:
         """Return the gradient sum, and the memory's own if the method asks for it."""
         n = self.numbers
         norm = n.dpsgd.clipping_norm
-        gradient = Part("gradient", (n.size,), norm if n.persons else n.encoding.sum_clip * norm)
+        gradient = Part("gradient", (n.size,), n.encoding.sum_clip * norm)
         parts = (gradient, *(each.declare() for each in self._beside))
         unit = "one example adds one gradient clipped to the clipping norm, in each part that reads its stratum"
-        if n.persons:
-            unit = "one client's whole gradient sum is clipped to the clipping norm"
         return UploadSpec(
             name=n.name,
             parts=parts,
@@ -90,10 +79,6 @@ class GradientSumUpload:
         norm = self.numbers.dpsgd.clipping_norm
         sums = round.trainer.sums(round.state["weights"], round.visits, norm, round.loss)
         for visit, own in zip(round.visits, sums, strict=True):
-            if self.numbers.persons:
-                joins = float(uniforms(visit.coins, (1,))[0]) < self.numbers.rates.current
-                yield Contribution({"gradient": within(own, norm) * float(joins)})
-                continue
             yield Contribution({"gradient": own, **{each.name: each.fill(round, visit) for each in self._beside}})
 
     def read(
@@ -102,14 +87,10 @@ class GradientSumUpload:
         """Return the weights after one step with the noisy mean gradient, and what else the method learns."""
         n = self.numbers
         before = state["weights"].astype(np.float64)
-        share = (n.rates.current if n.persons else n.dpsgd.denominator) * clients
+        share = n.dpsgd.denominator * clients
         noisy = total["gradient"] / share
         means: Means = {each.name: each.read(total[each.name], share) for each in self._beside}
-        gradient = self._changed(noisy, before, state, means)
-        new: State = {}
-        if n.dpsgd.momentum:
-            gradient = n.dpsgd.momentum * state["velocity"].astype(np.float64) + gradient
-            new["velocity"] = gradient.astype(np.float32)
+        gradient, new = with_velocity(n, state, with_what_follows_the_noise(n, noisy, before, state, means))
         after = before - n.dpsgd.learning_rate * gradient
         if "path" in n.method.beside:
             # All clients stand at the server's weights: the path is that of its step, and no client sends one.
@@ -117,27 +98,23 @@ class GradientSumUpload:
         weights = after.astype(np.float32)
         return {"weights": weights, **new}, Received(state["weights"], weights, means, n.dpsgd.learning_rate)
 
-    def _changed(self, noisy: Values, before: Values, state: State, means: Means) -> Values:
-        """Return the noisy gradient with what the method does after the noise."""
-        import torch
 
-        # The reference of this very round, not of the one before: both were summed at the same weights.
-        known: State = {name: mean for name, mean in means.items() if name in state}
-        change = self.numbers.method.after({**state, **known}, {})
-        if change is None:
-            return noisy
-        learning_rate = self.numbers.dpsgd.learning_rate
-        moved: Values = change(torch.from_numpy(noisy), torch.from_numpy(before), learning_rate).numpy()
-        return moved
+def with_velocity(numbers: Numbers, state: State, gradient: Values) -> tuple[Values, State]:
+    """Return what the server moves by, and its new velocity if it has momentum."""
+    if not numbers.dpsgd.momentum:
+        return gradient, {}
+    moved: Values = numbers.dpsgd.momentum * state["velocity"].astype(np.float64) + gradient
+    return moved, {"velocity": moved.astype(np.float32)}
 
 
-def within(vector: Values, norm: float) -> Values:
-    """Return a vector (n,) drawn to a Euclidean norm of at most `norm`; one that is not finite becomes zero.
+def with_what_follows_the_noise(numbers: Numbers, noisy: Values, before: Values, state: State, means: Means) -> Values:
+    """Return the noisy gradient at the weights `before` with what the method does after the noise."""
+    import torch
 
-    *Guarantee*: the norm of the result is at most `norm`, whatever the vector.
-    """
-    size = float(np.linalg.norm(vector))
-    if not math.isfinite(size):
-        return np.zeros_like(vector)
-    # A hair less, so that rounding to doubles does not lead beyond it.
-    return vector if size <= norm else np.asarray(vector * (norm / size * (1.0 - 2.0**-40)))
+    # The reference of this very round, not of the one before: both were summed at the same weights.
+    known: State = {name: mean for name, mean in means.items() if name in state}
+    change = numbers.method.after({**state, **known}, {})
+    if change is None:
+        return noisy
+    moved: Values = change(torch.from_numpy(noisy), torch.from_numpy(before), numbers.dpsgd.learning_rate).numpy()
+    return moved
