@@ -29,8 +29,8 @@ from secure_fcl.streams import Scenario, build_scenario
 _YOUNGER = (
     ("training", "replace_layers"), ("attacks", "own"), ("data", "source"), ("class_sums", "features"),
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
-    ("privacy", "accountant"), ("data", "unseen_persons"), ("training", "sends"), ("training", "clipping"), ("training", "clipping_target"),
-    ("training", "clipping_rate"), ("training", "clipping_share"),
+    ("privacy", "accountant"), ("data", "unseen_persons"), ("training", "sends"), ("training", "clipping"),
+    ("training", "clipping_target"), ("training", "clipping_rate"), ("training", "clipping_share"),
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedmas", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -23,14 +24,20 @@ BOX_OVERHEAD = NONCE_BYTES + 16
 Labels = tuple[str | int | bytes, ...]
 
 
-def hkdf(secret: bytes, labels: Labels) -> bytes:
-    """Derive 32 bytes for the purpose that `labels` names (empty salt)."""
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=encode_labels(labels)).derive(secret)
+@lru_cache(maxsize=64)
+def head(*labels: str | int | bytes) -> bytes:
+    """Public labels that thousands of lists begin with, encoded: lists, encoded, are simply joined."""
+    return encode_labels(labels)
 
 
-def digest(labels: Labels) -> bytes:
-    """SHA-256 of a list of labels; different lists give different inputs."""
-    return hashlib.sha256(encode_labels(labels)).digest()
+def hkdf(secret: bytes, labels: Labels, before: bytes = b"") -> bytes:
+    """Derive 32 bytes for the purpose that `labels` names (empty salt); `before`: labels in front, encoded."""
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=before + encode_labels(labels)).derive(secret)
+
+
+def digest(labels: Labels, before: bytes = b"") -> bytes:
+    """SHA-256 of a list of labels, `before` as that of `hkdf`; different lists give different inputs."""
+    return hashlib.sha256(before + encode_labels(labels)).digest()
 
 
 @holds_secrets
@@ -44,8 +51,10 @@ class AgreementKey:
         self._key: X25519PrivateKey | None = X25519PrivateKey.from_private_bytes(private)
         self.public = self._key.public_key().public_bytes_raw()
 
-    def agree(self, peer: bytes, labels: Labels, secret: bytes = b"") -> bytes:
+    def agree(self, peer: bytes, labels: Labels, secret: bytes = b"", before: bytes = b"") -> bytes:
         """Derive the 32-byte key shared with the holder of `peer` for one purpose, from another shared `secret` too.
+
+        `labels` and `before` as those of `hkdf`.
 
         The other secret goes first, as NIST SP 800-56C rev. 2, section 2, has it for a hybrid of a standard and
         another secret; it always has the same length for one purpose.
@@ -60,27 +69,27 @@ class AgreementKey:
             shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError as error:
             raise RecordError("a public key is not a usable X25519 key") from error
-        return hkdf(secret + shared, labels)
+        return hkdf(secret + shared, labels, before)
 
     def erase(self) -> None:
         """Forget the key."""
         self._key = None
 
 
-def seal(key: bytes, plaintext: bytes, context: Labels, random: RandomBytes) -> bytes:
-    """Encrypt and authenticate `plaintext`, and authenticate `context`; `BOX_OVERHEAD` bytes longer."""
+def seal(key: bytes, plaintext: bytes, context: Labels, random: RandomBytes, before: bytes = b"") -> bytes:
+    """Encrypt and authenticate `plaintext`, and authenticate `context` after `before`; `BOX_OVERHEAD` bytes longer."""
     nonce = random(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plaintext, encode_labels(context))
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, before + encode_labels(context))
 
 
-def open_box(key: bytes, box: bytes, context: Labels) -> bytes:
+def open_box(key: bytes, box: bytes, context: Labels, before: bytes = b"") -> bytes:
     """Return what was sealed.
 
     Raises:
         RecordError: box, key and context do not belong together.
     """
     try:
-        return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], encode_labels(context))
+        return AESGCM(key).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], before + encode_labels(context))
     except (InvalidTag, ValueError) as error:
         raise RecordError("a sealed share does not open: altered, or for another holder or epoch") from error
 
@@ -100,10 +109,13 @@ class MaskContext:
     upload: str
     model: bytes
 
+    @cached_property
+    def _place(self) -> Labels:
+        return (self.protocol, self.session, self.setup, self.epoch, self.round, self.upload, self.model)
+
     def labels(self, purpose: str, *names: str | bytes) -> Labels:
         """The HKDF labels of one purpose, names and keys in the order given."""
-        place: Labels = (self.protocol, self.session, self.setup, self.epoch, self.round, self.upload, self.model)
-        return ("masks 3", purpose, *place, *names)
+        return ("masks 3", purpose, *self._place, *names)
 
     def pair_key(self, mine: AgreementKey, peer: bytes, first: str, second: str, secret: bytes | None) -> bytes:
         """The mask key of the pair; `first` comes before `second` in the plan and adds, `second` subtracts.
@@ -112,7 +124,8 @@ class MaskContext:
         committed to different ones, of which one end is corrupt.
         """
         purpose = "disputed pair" if secret is None else "pair"
-        return mine.agree(peer, self.labels(purpose, first, second, *sorted((mine.public, peer))), secret or b"")
+        labels = (first, second, *sorted((mine.public, peer)))
+        return mine.agree(peer, labels, secret or b"", head("masks 3", purpose, *self._place))
 
     def self_key(self, seed: bytes, name: str) -> bytes:
         """The key of a client's own mask, from its 32-byte seed."""

@@ -21,7 +21,7 @@ from crypto.keys.roster import Identity, Trust
 from crypto.keys.secrecy import holds_secrets
 from crypto.planning.plans import Plan
 from crypto.protocols.masks.errors import FaultError, RecordError
-from crypto.protocols.masks.keys import Labels, digest, open_box, seal
+from crypto.protocols.masks.keys import digest, head, open_box, seal
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.records import read_record, unpack, write_record
 from crypto.protocols.masks.shamir import SHARE_BYTES, split
@@ -169,8 +169,8 @@ def make_offer(
         if holder == dealer:
             keys.own_shares = (pair[SELF], pair[PAIR])
         if holder in channels:
-            context = _box_context(plan, setup, epoch, dealer, holder)
-            boxes.append(seal(channels[holder], pair[SELF] + pair[PAIR], context, random))
+            context = _box_context(plan, setup, epoch)
+            boxes.append(seal(channels[holder], pair[SELF] + pair[PAIR], (dealer, holder), random, context))
         else:
             boxes.append(b"")
     dealt = _deal(plan, setup, dealer, keys, channels, b"".join(commitments), random)
@@ -263,7 +263,7 @@ def open_shares(
     """
     dealer, holder = ends
     *commitments, box = sealed
-    plain = open_box(sealing, box, _box_context(plan, setup, preamble.epoch, dealer, holder))
+    plain = open_box(sealing, box, ends, _box_context(plan, setup, preamble.epoch))
     if len(plain) != 2 * SHARE_BYTES:
         raise RecordError("a sealed share has the wrong size")
     pair = (plain[:SHARE_BYTES], plain[SHARE_BYTES:])
@@ -273,5 +273,5 @@ def open_shares(
     return pair
 
 
-def _box_context(plan: Plan, setup: Setup, epoch: int, dealer: int, holder: int) -> Labels:
-    return ("masks share box 1", plan.session, setup.digest, epoch, dealer, holder)
+def _box_context(plan: Plan, setup: Setup, epoch: int) -> bytes:
+    return head("masks share box 1", plan.session, setup.digest, epoch)

@@ -11,7 +11,7 @@ import hashlib
 from crypto.errors import MessageError
 from crypto.keys.roster import PROOF_BYTES, Identity, Trust
 from crypto.protocols.masks.errors import FaultError
-from crypto.protocols.masks.keys import digest
+from crypto.protocols.masks.keys import digest, head
 from crypto.wire.values import unpack_sparse
 
 
@@ -45,4 +45,4 @@ def unpack(data: bytes) -> object:
 
 
 def _statement(session: str, kind: str, sender: str, body: bytes) -> bytes:
-    return digest(("masks record 1", session, kind, sender, hashlib.sha256(body).digest()))
+    return digest((sender, hashlib.sha256(body).digest()), head("masks record 1", session, kind))

@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from crypto.keys.randomness import KEY_BYTES, RandomBytes
 from crypto.protocols.masks import listing
 from crypto.protocols.masks.errors import RecordError
-from crypto.protocols.masks.keys import BOX_OVERHEAD, AgreementKey, digest, hkdf, open_box, seal
+from crypto.protocols.masks.keys import BOX_OVERHEAD, AgreementKey, digest, head, hkdf, open_box, seal
 
 
 def pair_secret(channel: bytes, session: str, setup: bytes, epoch: int, ends: tuple[int, int]) -> bytes:
     """The secret of one pair and epoch, from the 32-byte key of its channel; the same at both ends."""
-    return hkdf(channel, ("masks pair secret 1", session, setup, epoch, *sorted(ends)))
+    return hkdf(channel, (min(ends), max(ends)), head("masks pair secret 1", session, setup, epoch))
 
 
 def pair_commitment(session: str, epoch: int, ends: tuple[int, int], secret: bytes) -> bytes:
     """What both ends say of it: hiding, as the secret is pseudo-random, and binding by SHA-256."""
-    return digest(("masks pair commitment 1", session, epoch, *sorted(ends), secret))
+    return digest((min(ends), max(ends), secret), head("masks pair commitment 1", session, epoch))
 
 
 def agreement_key(root: bytes) -> AgreementKey:

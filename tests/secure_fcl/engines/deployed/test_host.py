@@ -13,7 +13,7 @@ from privacy import Ledger
 from secure_fcl.config import Config
 from secure_fcl.engines import commands as c
 from secure_fcl.engines.deployed.claims import ClaimBook
-from secure_fcl.engines.deployed.folder import DeviceFolder
+from secure_fcl.engines.deployed.folder import DeviceFolder, ServerFolder
 from secure_fcl.engines.deployed.host import DeployedHost
 from secure_fcl.engines.deployed.state import ChargedBudget
 from secure_fcl.engines.deployed.vault import SealedLog, Vault, state_key
@@ -72,6 +72,21 @@ def test_another_configuration_is_refused_by_its_class(make_bench: Callable[...,
     assert refused(host, replace(ask, digest=bench.server.digest, run="../../up"), "client1") == "DeviceRefused"
     assert refused(host, replace(ask, digest=bench.server.digest, row="calm"), "client1") == "DeviceRefused"
     assert refused(host, c.Keys(plan=bench.plan.secure_plan(0), items=()), "client0") == "DeviceRefused"
+
+
+def test_a_folder_whose_numbers_a_rule_would_still_choose_is_refused(make_bench: Callable[..., Any]) -> None:
+    out = make_bench().out
+    for party, read in (("client1", DeviceFolder.read), ("server", ServerFolder.read)):
+        run = out / party / "run.toml"
+        told = run.read_text()
+        read(out / party)
+        run.write_text(told.replace('schedule = "given"', 'schedule = "planned"'))
+        assert run.read_text() != told
+        with pytest.raises(DeviceRefused, match=r"schedule = 'planned', but a device takes numbers.*writes them out"):
+            read(out / party)
+        # Numbers that the rule chose and `deploy` wrote out are numbers.
+        run.write_text(told.replace('schedule = "given"', 'schedule = "written"'))
+        assert read(out / party).config.training.schedule == "written"
 
 
 def test_a_plan_of_the_servers_own_making_is_refused(make_bench: Callable[..., Any]) -> None:
