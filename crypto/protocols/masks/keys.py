@@ -124,7 +124,7 @@ class MaskContext:
         committed to different ones, of which one end is corrupt.
         """
         purpose = "disputed pair" if secret is None else "pair"
-        labels = (first, second, *sorted((mine.public, peer)))
+        labels: Labels = (first, second, *sorted((mine.public, peer)))
         return mine.agree(peer, labels, secret or b"", head("masks 3", purpose, *self._place))
 
     def self_key(self, seed: bytes, name: str) -> bytes:
