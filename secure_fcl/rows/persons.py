@@ -166,9 +166,9 @@ def said_of_the_norm(plan: RowPlan) -> str:
     people = math.sqrt(noise.parties * noise.share_variance) / (plan.wire("train").sent.scale * learnt.weight)
     return (
         f"the norm starts at {plan.config.training.clipping_norm:g} and follows the {learnt.target:g} quantile; its "
-        f"count takes {100.0 * learnt.share:.3g} % of a round's budget (of 1 / multiplier^2), for which the noise on what is "
-        f"summed beside it is {1.0 / math.sqrt(1.0 - learnt.share):.4g} times that of a given norm; the noise of a "
-        f"count is {people:.3g} people"
+        f"count takes {100.0 * learnt.share:.3g} % of a round's budget (of 1 / multiplier^2), for which the noise on "
+        f"what is summed beside it is about {1.0 / math.sqrt(1.0 - learnt.share):.4g} times that of a given norm; the "
+        f"noise of a count is {people:.3g} people"
     )
 
 

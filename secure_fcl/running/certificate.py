@@ -79,7 +79,7 @@ def row_certificate(plan: RowPlan, ledger: Ledger, multiplier: float) -> dict[st
         "tolerated": parts.tolerated(plan),
         "max_dropouts": plan.config.privacy.max_dropouts,
         "colluders": plan.config.privacy.colluders,
-        **units.of_persons(plan),
+        **units.of_persons(plan, certified),
         "scenario_digest": plan.scenario.digest,
         "ledger_entries": len(ledger),
         "ledger_head": ledger.last_hash,
@@ -334,6 +334,7 @@ def render(
         for key in (
             "unit",
             "relation",
+            "implied",
             "mechanism",
             "sampling",
             "sent",
@@ -344,7 +345,8 @@ def render(
             "keys",
             "tolerated",
         ):
-            lines.append(_line(key.replace("_", " "), str(row[key])))
+            told = row[key]["said"] if key == "implied" else row[key]
+            lines.append(_line(key.replace("_", " "), str(told)))
         for key in ("public", "held_back", "non_private", "chosen_on_data", "evaluation", "not_checked", "assumptions"):
             lines += [_line(key.replace("_", "-"), entry) for entry in row[key]]
         lines += [_line(key, entry) for key in ("norms", "doubts") for entry in row.get(key, ())]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.tasks import task_name
+from privacy import Event
+from privacy.cohorts import Spent
+from privacy.groups import stepwise_epsilon
 from secure_fcl.rows.persons import people_over_noise
-from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
 from secure_fcl.strategies import GradientStrategy
+
+#: An epsilon that follows and is larger is not stated: it would allow odds to grow five hundred million fold.
+LARGEST_IMPLIED = 20.0
 
 ONE_PERSON = (
     "one client's whole stream over all tasks; a person is a client here, and one person on two clients is not covered"
@@ -102,11 +109,71 @@ def unseen_persons(plan: RowPlan) -> list[str]:
     ]
 
 
-def of_persons(plan: RowPlan) -> dict[str, Any]:
-    """Return the entries that only a person's certificate has, or what stands for them under the other unit."""
+def of_persons(plan: RowPlan, certified: Spent) -> dict[str, Any]:
+    """Return the entries that only a person's certificate has, or what stands for them under the other unit.
+
+    `certified`: the events of each cohort that are claimed.
+    """
+    found: dict[str, Any] = {"implied": implied(plan, certified)}
     if not plan.persons:
-        return {"most_examples_of_one_person": plan.scenario.most_examples_of_one_client}
-    return {"people_over_noise": people_over_noise(plan)}
+        return {"most_examples_of_one_person": plan.scenario.most_examples_of_one_client} | found
+    return {"people_over_noise": people_over_noise(plan)} | found
+
+
+def implied(plan: RowPlan, certified: Spent) -> dict[str, Any]:
+    """Return what follows for the unit that is not charged: its epsilon, None where nothing is claimed, and in words.
+
+    - Persons charged, an example asked for: one example more, less or other puts one stream in the place of another,
+      which is two steps of the relation (out with the one, in with the other), so that it costs more than a person who
+      is there or silent.
+    - Examples charged, a person asked for: as many steps as the largest stream of one client holds, which is public.
+
+    *Guarantee*: never below what is charged, since it takes one step or more of it. The probability of an overflow, or
+    of noise beyond its field, counts for both ends, as in `RowPlan.noise_excess`.
+    """
+    steps = 2 if plan.persons else plan.scenario.most_examples_of_one_client
+    epsilon = math.inf
+    if plan.protected and any(certified.values()) and not plan.config.privacy.accountant:
+        kinds = {frozenset(events.items()) for events in certified.values()}
+        epsilon = _between(plan, [dict(kind) for kind in kinds], steps)
+    claimed = epsilon if epsilon <= LARGEST_IMPLIED else None
+    unit = "example" if plan.persons else "person"
+    return {"unit": unit, "steps": steps, "epsilon": claimed, "said": _said(plan, steps, claimed)}
+
+
+def _between(plan: RowPlan, histories: Sequence[Mapping[Event, int]], steps: int) -> float:
+    """Return epsilon of so many steps at the plan's delta; inf where it is more than would be stated."""
+    delta, budget = plan.config.privacy.delta, plan.config.section(plan.name).epsilon
+    unlikely = plan.overflow + plan.noise_excess / (1.0 + math.exp(min(budget, LARGEST_EPSILON)))
+    left = delta
+    while left > 0.0:
+        epsilon = stepwise_epsilon(histories, steps, left, LARGEST_IMPLIED)
+        if not epsilon <= LARGEST_IMPLIED:
+            return math.inf
+        # What is unlikely weighs by the epsilon that is found.
+        fits = delta - (1.0 + math.exp(epsilon)) * unlikely
+        if left <= fits:
+            return epsilon
+        left = 0.98 * fits
+    return math.inf
+
+
+def _said(plan: RowPlan, steps: int, epsilon: float | None) -> str:
+    if plan.persons:
+        claim = "nothing is claimed" if epsilon is None else f"epsilon {epsilon:.4g} follows"
+        return (
+            f"about one example {claim}: one more, less or other puts one stream in the place of another, which is two "
+            "steps of the relation above; it is not charged beside it"
+        )
+    if epsilon is None:
+        return (
+            f"about persons nothing is claimed: one owns up to {steps} examples, and so many steps of the relation "
+            "above cost too much to say anything"
+        )
+    return (
+        f"about a person's whole stream epsilon {epsilon:.4g} follows: {steps} examples at most, a step of the "
+        "relation above each; it is not charged beside it, and holds while nobody owns more"
+    )
 
 
 def not_checked_of_persons(plan: RowPlan) -> list[str]:

@@ -123,7 +123,7 @@ PERSONS = (
         name="a count that is not charged",
         file=PLAN,
         old="                events[self.of_the_count(noise)] += 1\n",
-        new="                events[self.of_the_count(noise)] += 0\n",
+        new="                self.of_the_count(noise)\n",
         tests=("tests/secure_fcl/rows/test_person_training.py::test_a_learnt_norm_is_charged_beside_what_is_summed",),
         where="run",
     ),
@@ -141,6 +141,17 @@ PERSONS = (
         old="np.array([bit * float(counts and has)])",
         new="np.array([bit])",
         tests=(f"{UPLOADS}a_learnt_norm_ends_where_its_share_of_those_who_hold_data_lies_within",),
+        where="run",
+    ),
+    Change(
+        name="an example that costs what its person does",
+        file="secure_fcl/running/certificate_units.py",
+        old="    steps = 2 if plan.persons else",
+        new="    steps = 1 if plan.persons else",
+        tests=(
+            "tests/secure_fcl/running/test_certificate_units.py::"
+            "test_an_example_of_a_person_costs_two_steps_and_not_one",
+        ),
         where="run",
     ),
 )

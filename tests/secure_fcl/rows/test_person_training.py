@@ -116,6 +116,7 @@ def test_a_learnt_norm_is_charged_beside_what_is_summed(run_tiny: Callable[..., 
     run = run_tiny(*LEARNT, "training.rounds=3")
     with Ledger(next((run.path / "ledger").glob("*.jsonl"))) as ledger:
         ((_, events),) = ledger.spent().items()
+    assert len(events) == 2
     summed, counted = sorted(events, key=multiplier)
     assert set(events.values()) == {2 * 3}
     assert (summed.q, counted.q) == (0.5, 0.5)
