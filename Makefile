@@ -11,7 +11,7 @@ TORCH_ARGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-forgetting bench-poisoning bench-privacy bench-reproduce bench-scale bench-strategies clean
+.PHONY: setup demo test test-slow campaign lint format docs bench bench-attacks bench-bytes bench-crypto bench-dropouts bench-forgetting bench-poisoning bench-privacy bench-reproduce bench-scale bench-strategies clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -63,6 +63,9 @@ bench-bytes: setup
 
 bench-forgetting: setup
 	$(BIN)/python -m benchmarks.forgetting --write $(BENCH_ARGS)
+
+bench-dropouts: setup
+	$(BIN)/python -m benchmarks.dropouts --write $(BENCH_ARGS)
 
 bench-poisoning: setup
 	$(BIN)/python -m benchmarks.poisoning --write $(BENCH_ARGS)
