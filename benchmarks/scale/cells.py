@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,18 @@ Line = dict[str, Any]
 SMALL, LARGE = 187, 13_333
 MASKS = "secagg+"
 
+#: Runs on HAPT, by kind of cell: settings beside the product's own.
+HAPT = {"hapt": ()}
+HAPT_ROUNDS = 300
+
+#: Rounds of the longer run, ours and Flower's.
+_RACES = {(SMALL, "plain"): (42, 13), (SMALL, MASKS): (12, 3), (LARGE, "plain"): (4, 3), (LARGE, MASKS): (4, 2)}
+_ECHO = "benchmarks.scale.echo:echo"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run. `what`: scale, race (ours), peer (Flower's)."""
+    """One run. `what`: scale, race and echo (ours), peer (Flower's), or a key of `HAPT`, whose `hidden` is 0."""
 
     what: str
     clients: int
@@ -41,13 +49,16 @@ def cells(peer: bool) -> Iterator[Cell]:
             yield Cell(what="scale", clients=clients, protection=protection, hidden=SMALL, rounds=2)
     for clients, protection in ((10, "secagg"), (30, "secagg"), (100, "secagg"), (100, MASKS), (1_000, MASKS)):
         yield Cell(what="scale", clients=clients, protection=protection, hidden=SMALL, rounds=2)
-    for hidden, most in ((SMALL, 12), (LARGE, 4)):
+    for what in HAPT:
         for protection in ("plain", MASKS):
-            # Two lengths of run: what one more round costs is their difference.
+            yield Cell(what=what, clients=30, protection=protection, hidden=0, rounds=HAPT_ROUNDS)
+    for (hidden, protection), (most, theirs) in _RACES.items():
+        # Two lengths of run: what one more round costs is their difference.
+        for what in ("race", "echo"):
             for rounds in (2, most):
-                yield Cell(what="race", clients=100, protection=protection, hidden=hidden, rounds=rounds)
-            for rounds in (1, 3 if hidden == SMALL or protection == "plain" else 2) if peer else ():
-                yield Cell(what="peer", clients=100, protection=protection, hidden=hidden, rounds=rounds)
+                yield Cell(what=what, clients=100, protection=protection, hidden=hidden, rounds=rounds)
+        for rounds in (1, theirs) if peer else ():
+            yield Cell(what="peer", clients=100, protection=protection, hidden=hidden, rounds=rounds)
 
 
 def run_missing(path: Path, peer: str) -> dict[str, Line]:
@@ -77,9 +88,17 @@ def _name_of(line: Mapping[str, Any]) -> str:
 
 
 def _measured(cell: Cell, peer: str) -> Line:
+    if cell.what in HAPT:
+        ours = [sys.executable, "-m", "benchmarks.scale.hapt_run", cell.protection, str(cell.rounds)]
+        return _watched([*ours, *HAPT[cell.what]])
     arguments = [str(cell.clients), cell.protection, str(cell.hidden), str(cell.rounds)]
     script = str(Path(__file__).with_name("flower_run.py"))
     command = [peer, script] if cell.what == "peer" else [sys.executable, "-m", "benchmarks.scale.one_run"]
-    done = watched([*command, *arguments])
+    echo = [f'rows=["{_ECHO}"]', f"{_ECHO}.noise=none", f"{_ECHO}.epsilon=inf"] if cell.what == "echo" else []
+    return _watched([*command, *arguments, *echo])
+
+
+def _watched(command: Sequence[str]) -> Line:
+    done = watched(command)
     measured: Line = json.loads(done.output.splitlines()[-1])
     return measured | {"cpu_s": done.cpu_s, "peak_bytes": done.peak_bytes}
