@@ -44,11 +44,12 @@ READING = """## How to read this
   vector take here when they do nothing else. The floor leaves out what every sum costs besides: signatures of all
   shares and of the keys for the next sum, commitments, key agreements and secrets.
 - With numba, masks and tags take less than that floor: additions of eight streams are one pass. What the server still
-  costs above it is, of a sum of 1000 clients on an idle machine: 0.3 s for adding the vectors that come (one pass each,
-  bound by memory), 0.3 s for 2,000 signatures to check and as many to make, 0.15 s of X25519 with the neighbours of
-  the dropped, and some 0.8 s in Python: secrets from their shares, the hashes of 67,000 shares, offers to read, and the
-  keys of the next sum to write. So 1.2 times the floor is missed. Adding two vectors in one pass is no faster, and
-  pieces of a stream of other sizes are slower.
+  costs above it is, of a sum of 1000 clients, estimated from timings of its parts on a shared machine: 0.3 s for
+  adding the vectors that come (one pass each, bound by memory), 0.3 s for 2,000 signatures to check and as many to
+  make, 0.15 s of X25519 with the neighbours of the dropped, and some 0.8 s in Python: secrets from their shares, the
+  hashes of 67,000 shares, offers to read, and the keys of the next sum to write. In all 1.55 times the floor (one run
+  at a load of 4), so 1.2 is missed. Adding two vectors in one pass is no faster; pieces of a stream of 96 to 160 KB are
+  alike.
 - Rounding coins come from an AES-256-CTR stream whose key comes from the system.
 - The norm check runs in processes of their own: two computing servers, the dealer and the server. Its CPU time is of
   all of them together, counted by the system in hundredths of a second; clients run in the benchmark's process.
