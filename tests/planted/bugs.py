@@ -179,7 +179,7 @@ CLIPPING_AND_COINS = (
         old="for trace, g in zip(traces, grads, strict=True)]).sum(0)",
         new="for trace, g in zip(traces, grads, strict=True)][1:]).sum(0)",
         tests=(f"{SHARED}gradient_sums[stacked]",),
-        said="the network's clipped gradients are not those of its examples taken one by one",
+        said="one example weighs",
     ),
     Change(
         name="no stacked clipping",
@@ -187,7 +187,7 @@ CLIPPING_AND_COINS = (
         old="factors = (clipping_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)",
         new="factors = torch.ones_like(squares)",
         tests=(f"{OWN}updates[stacked]",),
-        said="the network's clipped gradients are not those of its examples taken one by one",
+        said="one example weighs",
     ),
     Change(
         name="clipped to twice the norm",
