@@ -119,7 +119,7 @@ def test_every_strategy_runs_on_another_shape(
     model: str, own_config: Callable[..., Config], settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     rows = list(ENTRIES)
-    assert len(rows) == 25
+    assert len(rows) == 26
     channels = sorted({channel for entry in ENTRIES.values() for channel in entry.channels})
     config = own_config(*settings, f"rows={rows}", f"training.model={model}", f"side_channels={channels}")
     finished(run(config, tmp_path), rows)
