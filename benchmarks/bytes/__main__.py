@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.bytes.cells import cells
 from benchmarks.bytes.page import page, plot
-from benchmarks.bytes.runs import run_missing
+from benchmarks.bytes.runs import run, told
+from benchmarks.resumable import run_missing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=DOCS / "benchmarks-bytes.jsonl", help="lines to go on with")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-bytes.md and its figure")
     options = parser.parse_args()
-    lines = run_missing(list(cells(tuple(options.seeds))), options.results)
+    lines = run_missing(list(cells(tuple(options.seeds))), options.results, run, told)
     print(page(lines))
     if options.write:
         (DOCS / "benchmarks-bytes.md").write_text(page(lines), encoding="utf-8")

@@ -1,20 +1,18 @@
-"""One run of a cell, and the file of results that lets the next start go on."""
+"""One run of a cell."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bytes.cells import Cell
+from benchmarks.resumable import Line
 from evaluation.files import read_jsonl
 from secure_fcl.config import load_config
 from secure_fcl.runner import train
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.prepare import prepare
-
-Line = dict[str, Any]
 
 
 def run(cell: Cell) -> Line:
@@ -37,16 +35,6 @@ def run(cell: Cell) -> Line:
     }  # fmt: skip
 
 
-def run_missing(cells: list[Cell], results: Path) -> list[Line]:
-    """Run what the file of results lacks, a line each; return the lines of all cells."""
-    results.touch()
-    known = {line["key"]: line for line in read_jsonl(results).records}
-    for cell in cells:
-        if cell.key in known:
-            continue
-        line = {"key": cell.key, **run(cell)}
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        known[cell.key] = line
-        print(f"{cell.key}: {100 * line['micro']:.1f} %, {line['bytes'] / 1024:.0f} KiB", flush=True)
-    return [known[cell.key] for cell in cells]
+def told(line: Line) -> str:
+    """Return what is printed of a finished cell."""
+    return f"{100 * line['micro']:.1f} %, {line['bytes'] / 1024:.0f} KiB"

@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.dropouts.cells import CLOSED, DATA, TRAINED, cells
 from benchmarks.dropouts.page import page
-from benchmarks.dropouts.runs import refusal, run_missing
+from benchmarks.dropouts.runs import refusal, run, told
+from benchmarks.resumable import run_missing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-dropouts.md")
     options = parser.parse_args()
     wanted = cells(tuple(options.data), tuple(options.rows), tuple(options.seeds))
-    lines = run_missing(list(wanted), options.results)
+    lines = run_missing(list(wanted), options.results, run, told)
     text = page(lines, refusal())
     print(text)
     if options.write:

@@ -1,4 +1,4 @@
-"""One run of a cell, clients that fall silent on their own, and the file of results that lets the next start go on."""
+"""One run of a cell, clients that fall silent on their own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.dropouts.cells import Cell
 from benchmarks.poisoning.attack import HereParties
+from benchmarks.resumable import Line
 from evaluation.files import read_jsonl
 from secure_fcl.config import load_config
 from secure_fcl.engines import commands as c
@@ -24,8 +24,6 @@ from secure_fcl.errors import ConfigInvalid, SumAborted
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Job
 from secure_fcl.running.prepare import Prepared, prepare
-
-Line = dict[str, Any]
 
 
 class SilentAtTimes:
@@ -104,16 +102,6 @@ def refusal() -> str:
     raise RuntimeError("a run with more clients away than it is planned for was not refused")
 
 
-def run_missing(wanted: list[Cell], results: Path) -> list[Line]:
-    """Run what the file of results lacks, a line each; return the lines of all cells."""
-    results.touch()
-    known = {line["key"]: line for line in read_jsonl(results).records}
-    for cell in wanted:
-        if cell.key in known:
-            continue
-        line = {"key": cell.key, **run(cell)}
-        with results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        known[cell.key] = line
-        print(f"{cell.key}: {100 * line['micro']:.1f} %, {line['aborted']} aborted, {line['wall_s']:.0f} s", flush=True)
-    return [known[cell.key] for cell in wanted]
+def told(line: Line) -> str:
+    """Return what is printed of a finished cell."""
+    return f"{100 * line['micro']:.1f} %, {line['aborted']} aborted, {line['wall_s']:.0f} s"

@@ -11,7 +11,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.poisoning.page import page, plot
-from benchmarks.poisoning.runs import ROWS, cells, run_missing
+from benchmarks.poisoning.runs import ROWS, cells, run, told
+from benchmarks.resumable import run_missing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=DOCS / "benchmarks-poisoning.jsonl", help="lines to go on with")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-poisoning.md and its figure")
     options = parser.parse_args()
-    lines = run_missing(list(cells(tuple(options.seeds), tuple(options.rows))), options.results)
+    lines = run_missing(list(cells(tuple(options.seeds), tuple(options.rows))), options.results, run, told)
     print(page(lines))
     if options.write:
         (DOCS / "benchmarks-poisoning.md").write_text(page(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is run, one run of a cell, and the file of results that lets the next start go on."""
+"""What is run, and one run of a cell."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.poisoning.attack import Attack, poisoned_run, thousandfold, within_the_check
+from benchmarks.resumable import Line
 from crypto.errors import CryptoError
 from evaluation.files import read_jsonl
 from secure_fcl.config import load_config
 from secure_fcl.errors import SecureFclError
 from secure_fcl.running.prepare import prepare
 
-Line = dict[str, Any]
 COMMON = (
     "protection=mpc", "attacks.enabled=false", "transcript=latest", "replay_noise=true", "data.name=hapt",
     "scenario.clients=30", "scenario.tasks=6", "training.trainer=stacked", "storage.budget_kib=8192",
@@ -94,16 +93,6 @@ def run(cell: Cell) -> Line:
     }  # fmt: skip
 
 
-def run_missing(wanted: list[Cell], results: Path) -> list[Line]:
-    """Run what the file of results lacks, a line each; return the lines of all cells."""
-    results.touch()
-    known = {line["key"]: line for line in read_jsonl(results).records}
-    for cell in wanted:
-        if cell.key in known:
-            continue
-        line = {"key": cell.key, **run(cell)}
-        with results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        known[cell.key] = line
-        print(f"{cell.key}: {line.get('stopped') or format(line['micro'], '.3f')}", flush=True)
-    return [known[cell.key] for cell in wanted]
+def told(line: Line) -> str:
+    """Return what is printed of a finished cell."""
+    return line.get("stopped") or format(line["micro"], ".3f")
