@@ -124,13 +124,11 @@ def shares_fit(
     Raises:
         KeyError: a dealer without an offer, or one whose shares this holder does not hold.
     """
-    # A server does this for each edge and sum, so `share_commitment` stands here once more.
-    hashed, place, size = hashlib.sha256, _PLACE.pack, KEY_BYTES
     for dealer, kind, share in triples:
         offer = offers[dealer]
-        start = size * (2 * offer.places[holder] + kind)
-        made = hashed(_share_label(session, offer.epoch) + place(dealer, holder, kind) + share).digest()
-        if made != offer.dealt.shares[start : start + size]:
+        start = KEY_BYTES * (2 * offer.places[holder] + kind)
+        made = share_commitment(session, offer.epoch, dealer, holder, kind, share)
+        if made != offer.dealt.shares[start : start + KEY_BYTES]:
             return False
     return True
 

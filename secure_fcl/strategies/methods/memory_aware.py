@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from privacy import AfterNoise, Batch, Event, NonPrivate, Quadratic, SampledGaussian
+from privacy import AfterNoise, Batch, Event, NonPrivate, SampledGaussian
 from privacy.secure_gaussian import release_noise
 from secure_fcl.strategies.base import Contribution, Floats, State, StepContext, Stratum
 from secure_fcl.strategies.contribution import Part, UploadSpec, Values
@@ -21,6 +21,7 @@ from secure_fcl.strategies.gradient.uploads.gradient_sum import GradientSumUploa
 from secure_fcl.strategies.gradient.uploads.update import UpdateUpload
 from secure_fcl.strategies.gradient.uploads.upload import ClientRound, Means
 from secure_fcl.strategies.gradient.uploads.visits import LocalVisits
+from secure_fcl.strategies.methods.regularisation import anchored
 from secure_fcl.strategies.section import GradientSection, Positive
 
 if TYPE_CHECKING:
@@ -61,12 +62,7 @@ class MemoryAware(Plain):
 
     def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
-        import torch
-
-        if not state["importance"].any():
-            return None
-        importance, anchor = (torch.from_numpy(state[name]) for name in ("importance", "anchor"))
-        return Quadratic.around(anchor, 2.0 * self.strength * importance)
+        return anchored(state, self.strength)
 
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """See `Method.absorb`."""

@@ -16,6 +16,16 @@ from secure_fcl.strategies.gradient.method import Beside, Plain, Received, own_o
 from secure_fcl.strategies.section import GradientSection, Positive, Probability
 
 
+def anchored(state: State, strength: float) -> AfterNoise | None:
+    """Return the pull of strength * Omega (w - w*)^2, Omega and w* as the server holds them; None while Omega is 0."""
+    import torch
+
+    if not state["importance"].any():
+        return None
+    importance, anchor = (torch.from_numpy(state[name]) for name in ("importance", "anchor"))
+    return Quadratic.around(anchor, 2.0 * strength * importance)
+
+
 @dataclass(frozen=True)
 class Proximal(Plain):
     """FedProx: mu / 2 |w - server's weights|^2 on every local step (Li et al. 2020, arXiv 1812.06127, equation 2).
@@ -112,12 +122,7 @@ class SynapticIntelligence(Plain):
 
     def after(self, state: State, carried: Mapping[str, Floats]) -> AfterNoise | None:
         """See `Method.after`."""
-        import torch
-
-        if not state["importance"].any():
-            return None
-        importance, anchor = (torch.from_numpy(state[name]) for name in ("importance", "anchor"))
-        return Quadratic.around(anchor, 2.0 * self.strength * importance)
+        return anchored(state, self.strength)
 
     def absorb(self, state: State, step: StepContext, received: Received) -> State:
         """See `Method.absorb`."""
