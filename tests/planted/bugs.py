@@ -331,14 +331,14 @@ CHARGES = (
     Change(
         name="Fisher information with half its noise",
         file=f"{UPLOADS}fisher.py",
-        old="release_noise(n.fisher_noise * n.dpsgd.clipping_norm**2, (n.size,), visit.coins)",
-        new="release_noise(n.fisher_noise / 2.0 * n.dpsgd.clipping_norm**2, (n.size,), visit.coins)",
+        old="release_noise(std, (n.size,), visit.coins)",
+        new="release_noise(std / 2.0, (n.size,), visit.coins)",
         tests=(f"{OWN}fisher_information[opacus]",),
     ),
     Change(
         name="Fisher information of all examples",
         file=f"{UPLOADS}fisher.py",
-        old="replace(visit.strata[0], q=n.rates.fisher)",
+        old="replace(visit.strata[0], q=numbers.rates.fisher)",
         new="replace(visit.strata[0], q=1.0)",
         tests=(f"{OWN}fisher_information[stacked]",),
     ),

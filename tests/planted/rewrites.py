@@ -151,8 +151,8 @@ REWRITES = (
     Change(
         name="Fisher's noise by number of entries",
         file=f"{UPLOADS}fisher.py",
-        old="release_noise(n.fisher_noise * n.dpsgd.clipping_norm**2, (n.size,), visit.coins).numpy()",
-        new="n.fisher_noise * n.dpsgd.clipping_norm**2 * release_noise(1.0, (n.size,), visit.coins).numpy()",
+        old="release_noise(std, (n.size,), visit.coins).numpy()",
+        new="std * release_noise(1.0, (n.size,), visit.coins).numpy()",
         tests=(f"{OWN}fisher_information[opacus]",),
     ),
 )

@@ -40,7 +40,7 @@ def play_persons(attacked: Attacked, worlds: int = WORLDS) -> dict[str, Any]:
         return {"missing": f"persons: {len(persons)} clients have examples in training and others beside, not {FEWEST}"}
     parts = {one.number: _parts(attacked, one, persons) for one in releases}
     held = {one.number: np.stack([_held(attacked, one, k) for k in persons]) for one in releases}
-    games = [game for noisy in (row.noises) for game in _membership(attacked, releases, (parts, held), noisy, worlds)]
+    games = [game for noisy in row.noises for game in _membership(attacked, releases, (parts, held), noisy, worlds)]
     return {
         "persons": len(persons), "worlds": worlds, "games": games, "group": _group(attacked, releases, persons),
         "activity": _activity(attacked, releases, persons, parts),

@@ -15,8 +15,9 @@ from secure_fcl.rows.build import build_row
 from secure_fcl.strategies import Examples, GradientStrategy, Plain, StepContext
 from secure_fcl.strategies.course import Course, play
 from secure_fcl.strategies.gradient.method import Received
+from secure_fcl.strategies.gradient.uploads.fisher import FisherUpload
 from secure_fcl.strategies.methods import MemoryAware
-from secure_fcl.strategies.methods.memory_aware import ImportanceUpload
+from secure_fcl.strategies.methods.memory_aware import IMPORTANCE
 from secure_fcl.streams import build_scenario
 from tests.secure_fcl.strategies.methods.two_tasks import ends
 
@@ -72,7 +73,7 @@ def test_one_example_weighs_the_clipping_norm_and_is_charged_once(make: Make) ->
     assert shared.uploads["close"].sensitivity_l2 == 0.5
     assert local.uploads["close"].sensitivity_l2 is None
     numbers = local.numbers
-    upload = ImportanceUpload(numbers)
+    upload = FisherUpload(numbers, IMPORTANCE)
     assert upload.events("current") == {SampledGaussian(q=1.0, noise_multiplier=numbers.fisher_noise): 1}
     assert upload.events("memory") == {}
 
