@@ -35,8 +35,9 @@ def values_cut(plan: RowPlan) -> list[str]:
 
 
 def all_values_cut(plans: Iterable[RowPlan]) -> tuple[str, ...]:
-    """Return what `values_cut` says of the rows, once."""
-    return tuple(dict.fromkeys(said for plan in plans for said in values_cut(plan)))
+    """Return what `values_cut` says of the rows of one run, which have their test windows in common: looked at once."""
+    first = next(filter(_knows_the_sensor, plans), None)
+    return () if first is None else tuple(values_cut(first))
 
 
 def _knows_the_sensor(plan: RowPlan) -> bool:
