@@ -196,7 +196,7 @@ class Envelope:
 
 @runtime_checkable
 class TakesNoise(Protocol):
-    """A client of a protocol in which noise can travel apart from the vector."""
+    """A client of a protocol that takes noise apart: it travels so, or the two are never added but in the ring."""
 
     def submit_apart(
         self,
@@ -313,7 +313,7 @@ class SealedClient:
         check_apart(self._plan, round, upload, vector, noise)
         if noise is None:
             sent = self._inner.submit(round, upload, vector, model)
-        elif isinstance(self._inner, TakesNoise) and self._plan.find(upload).noise_norm_bound:
+        elif isinstance(self._inner, TakesNoise):
             sent = self._inner.submit_apart(round, upload, vector, noise, model)
         else:
             sent = self._inner.submit(round, upload, vector + noise, model)

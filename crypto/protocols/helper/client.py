@@ -37,7 +37,7 @@ from crypto.protocols.helper.statements import (
 )
 from crypto.protocols.masks.bits import pack_bits
 from crypto.protocols.masks.journal import MemoryJournal
-from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
+from crypto.protocols.masks.stream import apply_masks, ring_of
 from crypto.wire.messages import Input, Item, Message
 from crypto.wire.values import pack_value, unpack_value
 
@@ -121,8 +121,10 @@ class HelperClient:
         noise: npt.NDArray[np.int64],
         model: bytes = b"",
     ) -> tuple[Message, ...]:
-        """The same with a noise share whose norm is proven apart from the vector's."""
-        return self._submit(round, upload, (vector, noise), model)
+        """The same with a noise share: its norm, if bounded, is proven apart; else the two are added in the ring."""
+        declared = self._plan.find(upload)
+        apart = bool(declared.noise_norm_bound) or not declared.norm_bound
+        return self._submit(round, upload, (vector, noise) if apart else (vector + noise,), model)
 
     def _submit(
         self, round: int, upload: str, parts: Sequence[npt.NDArray[np.int64]], model: bytes
@@ -146,7 +148,7 @@ class HelperClient:
             statement = replace(statement, joint=joint)
         else:
             bits = self._plan.ring_bits(upload)
-            ring: Ring = parts[0].astype(ring_dtype(bits))
+            ring = ring_of(parts, bits)
             apply_masks(ring, pads, ())
             packed = bytes(pack_bits(ring, bits))
         blinder = self._random(KEY_BYTES)

@@ -7,6 +7,8 @@ offer for the next (see `crypto.protocols.masks.offers`), so a steady sum takes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -117,15 +119,31 @@ class MaskClient:
 
     def submit(self, round: int, upload: str, vector: npt.NDArray[np.int64], model: bytes = b"") -> tuple[Message, ...]:
         """See `ClientSession.submit`: one message of `ring_bits` bits an entry."""
+        return self._submit(round, upload, (vector,), model)
+
+    def submit_apart(
+        self,
+        round: int,
+        upload: str,
+        vector: npt.NDArray[np.int64],
+        noise: npt.NDArray[np.int64],
+        model: bytes = b"",
+    ) -> tuple[Message, ...]:
+        """The same for a vector and its noise share, whose sum is only made in the ring."""
+        return self._submit(round, upload, (vector, noise), model)
+
+    def _submit(
+        self, round: int, upload: str, parts: Sequence[npt.NDArray[np.int64]], model: bytes
+    ) -> tuple[Message, ...]:
         if self._epoch is None or not self.ready:
             raise SubmissionRefused(
                 f"{self.name!r} has no unused keys: it missed the set-up or the last sum, and sits this one out"
             )
-        self._submissions.check(round, upload, vector, model)
+        self._submissions.check(round, upload, parts[0], model)
         if not self._claim(f"{self._epoch.number} sent"):
             raise SubmissionRefused(f"the journal shows that the keys of epoch {self._epoch.number} were used")
         try:
-            packed = self._epoch.mask(round, upload, model, vector)
+            packed = self._epoch.mask(round, upload, model, parts)
         except CryptoError as error:
             raise SubmissionRefused(str(error)) from error
         return (self._message("masked", (round, upload), write_masked(self._epoch.number, model, packed)),)

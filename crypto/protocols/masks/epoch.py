@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from crypto.protocols.masks.keys import MaskContext
 from crypto.protocols.masks.members import Setup, mask_parameters
 from crypto.protocols.masks.offers import PAIR, SELF, EpochKeys, SharePair, open_shares, read_preamble
 from crypto.protocols.masks.requests import KeyList
-from crypto.protocols.masks.stream import Ring, apply_masks, ring_dtype
+from crypto.protocols.masks.stream import apply_masks, ring_of
 from crypto.protocols.masks.vault import read_pair
 
 Stage = Literal["ready", "sent", "confirmed", "answered"]
@@ -95,8 +95,8 @@ class ClientEpoch:
             raise RecordError(f"{self._plan.clients[peer]!r} committed to the pair's secret, and no dispute is due")
         self._disputed.add(peer)
 
-    def mask(self, round: int, upload: str, model: bytes, vector: npt.NDArray[np.int64]) -> bytearray:
-        """Return the masked vector, packed; the secrets behind the masks are erased.
+    def mask(self, round: int, upload: str, model: bytes, parts: Sequence[npt.NDArray[np.int64]]) -> bytearray:
+        """Return the masked sum of `parts`, a vector and perhaps its noise, packed; the masks' secrets are erased.
 
         Raises:
             RecordError: the epoch was used, or a neighbour's public key is not usable.
@@ -122,7 +122,7 @@ class ClientEpoch:
             else:
                 subtract.append(context.pair_key(self._keys.pair, public, name, me, secret))
         bits = plan.ring_bits(upload)
-        ring: Ring = vector.astype(ring_dtype(bits))
+        ring = ring_of(parts, bits)
         apply_masks(ring, add, subtract)
         self._keys.erase()
         self.stage, self.context = "sent", context

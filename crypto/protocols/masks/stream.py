@@ -48,6 +48,17 @@ def ring_dtype(bits: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype(np.uint32) if bits <= 32 else np.dtype(np.uint64)
 
 
+def ring_of(parts: Sequence[npt.NDArray[np.int64]], bits: int) -> Ring:
+    """Return the sum of flat vectors of one length, at least one, as elements of the ring of `bits` bits.
+
+    Beside the parts it takes the memory of what it returns: their sum in int64 is never there.
+    """
+    ring: Ring = parts[0].astype(ring_dtype(bits))
+    for part in parts[1:]:
+        np.add(ring, part, out=ring, dtype=ring.dtype, casting="unsafe")
+    return ring
+
+
 def apply_masks(vector: Ring, add: Sequence[bytes], subtract: Sequence[bytes], threads: int = 1) -> None:
     """Add the streams of the keys `add` to `vector` and take off those of `subtract`, in place.
 

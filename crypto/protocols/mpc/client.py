@@ -83,8 +83,10 @@ class MpcClient:
     def submit_apart(
         self, round: int, upload: str, vector: Vector, noise: Vector, model: bytes = b""
     ) -> tuple[Message, ...]:
-        """The same with a noise share that is split and checked apart from the vector."""
+        """The same with a noise share; one whose norm is bounded is split and checked apart from the vector."""
         declared = self._plan.find(upload)
+        if not declared.noise_norm_bound:
+            return self.submit(round, upload, vector + noise, model)
         if not isinstance(noise, np.ndarray) or noise.dtype != np.int64 or noise.shape != (declared.length,):
             raise SubmissionRefused(f"the noise of {upload!r} is not int64 of shape ({declared.length},); make it so")
         _within(noise, declared.noise_norm_bound, "noise share")

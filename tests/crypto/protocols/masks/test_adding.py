@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from crypto.protocols.masks import fused, stream
 from crypto.protocols.masks.adding import AddedAside, FusedSum, PlaneSum, vector_sum
 from crypto.protocols.masks.bits import pack_bits
-from crypto.protocols.masks.stream import accelerator, apply_masks, ring_dtype
+from crypto.protocols.masks.stream import accelerator, apply_masks, ring_dtype, ring_of
 
+SIGNED = st.integers(-(2**63), 2**63 - 1)
 LENGTHS = st.sampled_from([1, 7, 8, 9, 64, 1003, (1 << 16) + 24])
 
 
@@ -53,6 +54,24 @@ def test_a_thousand_vectors_of_all_ones() -> None:
     for bits in (9, 10, 15, 23, 24, 26, 33, 40):
         packed = bytes(pack_bits(np.full(16, (1 << bits) - 1, dtype=ring_dtype(bits)), bits))
         assert summed(PlaneSum(16, bits), [packed] * 1000, bits) == [-1000 % (1 << bits)] * 16
+
+
+@given(bits=st.integers(1, 64), pair=st.lists(st.tuples(SIGNED, SIGNED), min_size=1, max_size=40))
+def test_parts_are_added_in_the_ring(bits: int, pair: list[tuple[int, int]]) -> None:
+    vector, noise = (np.array(part, dtype=np.int64) for part in zip(*pair, strict=True))
+    ring = ring_of((vector, noise), bits)
+    assert ring.dtype == ring_dtype(bits)
+    assert [int(entry) % (1 << bits) for entry in ring] == [(a + b) % (1 << bits) for a, b in pair]
+    assert (vector.tolist(), noise.tolist()) == tuple(map(list, zip(*pair, strict=True)))
+
+
+def test_parts_are_added_without_a_sum_of_them() -> None:
+    parts = [np.ones(1 << 20, dtype=np.int64)] * 2
+    tracemalloc.start()
+    ring = ring_of(parts, 24)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.1 * ring.nbytes
 
 
 @pytest.mark.parametrize("bits", [9, 15, 16, 17, 23, 24, 26, 31, 32, 33, 48])
