@@ -76,12 +76,15 @@ def _gaussian(bound: object) -> str:
     return epsilon_below(known.get("epsilon")) if known else MISSING
 
 
-def adjusted_p(run: Run, outcome: dict[str, object]) -> float | None:
-    """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games."""
+def adjusted_p(run: Run, outcome: dict[str, object], key: str = "adjusted") -> float | None:
+    """The p-value of "better than chance" after Holm over all games of the run; None for controls and void games.
+
+    With `key` "either_way" the two-sided one.
+    """
     names = ("game", "attack", "target")
     for found in objects(mapping(run.attacks).get("discoveries")):
-        if not outcome.get("control") and all(found.get(key) == outcome.get(key) for key in names):
-            return number(found.get("adjusted"))
+        if not outcome.get("control") and all(found.get(name) == outcome.get(name) for name in names):
+            return number(found.get(key))
     return None
 
 
@@ -89,6 +92,10 @@ def _p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "<0.001" if value < 0.001 else f"{math.ceil(value * 1000 - 1e-9) / 1000:.3f}"
+
+
+def _yes_or_no(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else MISSING
 
 
 def _game(outcome: dict[str, object]) -> str:
@@ -106,7 +113,8 @@ def attacks(run: Run) -> Table:
     """One line per attack over all tasks: what the adversary saw, how well it did, and a guess that saw nothing."""
     columns = (
         "game", "on", "attack", "adversary saw", "target", "members / others", "AUC", "blind AUC",
-        "adjusted p", "found at false alarms of", "epsilon shown", "if Gaussian", "epsilon spent",
+        "adjusted p", "either way", "found at false alarms of", "epsilon shown", "if Gaussian", "epsilon spent",
+        "could contradict",
     )  # fmt: skip
     lines = [
         (
@@ -117,10 +125,12 @@ def attacks(run: Run) -> Table:
             with_interval(o.get("auc"), o.get("auc_low"), o.get("auc_high")),
             with_interval(o.get("blind_auc"), o.get("blind_low"), o.get("blind_high")),
             _p_value(adjusted_p(run, o)),
+            _p_value(adjusted_p(run, o, "either_way")),
             _rates(o.get("tpr")),
             _lower(o.get("epsilon_lower")),
             _gaussian(o.get("gaussian")),
             MISSING if number(o.get("ledger_epsilon")) is None else epsilon_above(o.get("ledger_epsilon")),
+            _yes_or_no(o.get("could_contradict")),
         )
         for o in _outcomes(run)
         if _task(o) is None

@@ -11,6 +11,8 @@ from evaluation.run_folder import Run, mapping, number, objects, texts
 from evaluation.sums_tables import sums_of
 from evaluation.tables import epsilon_above, epsilon_below, epsilon_of, p_text, percent, quantity, small
 
+#: Rate of false alarms at which a run says whether it could have told members.
+_RATE = 0.01
 _OLDER = (
     "The audit is of an older version and does not say which of its games were about canaries, staged rounds or one "
     "task; all are shown as games about the run. Play it again with: secure-fcl audit."
@@ -208,6 +210,49 @@ def _rows_in_words(run: Run) -> list[str]:
     return sentences
 
 
+def _reversed_in_words(run: Run, outcomes: list[dict[str, object]]) -> list[str]:
+    """Return how many of the attacks tell members by ranking them last."""
+    found = [
+        one
+        for one in outcomes
+        if (number(one.get("auc")) or 1.0) < 0.5 and (p := adjusted_p(run, one, "either_way")) is not None
+        if p < SIGNIFICANT
+    ]
+    if not found:
+        return []
+    return [f"{len(found)} of them did worse than chance, which tells as much to whom reads the score the other way."]
+
+
+def _reach_in_words(run: Run) -> list[str]:
+    """Return how many games could not have contradicted the ledger, however wrong it were."""
+    reach = mapping(mapping(run.attacks).get("reach"))
+    games, able = number(reach.get("games")), number(reach.get("could_contradict"))
+    if not games or able is None:
+        return []
+    return [f"{games - able:.0f} of {games:.0f} games could not have contradicted the ledger, whatever they found."]
+
+
+def _few_in_words(run: Run) -> list[str]:
+    """Return what it takes to tell members found at one false alarm in a hundred, where the run held out too few."""
+    lacking = [
+        (wanted, held, told)
+        for outcome in objects(mapping(run.attacks).get("outcomes"))
+        if outcome.get("stage") == "run" and not outcome.get("control") and outcome.get("game") == "membership"
+        for rate in objects(outcome.get("tpr"))
+        if rate.get("fpr") == _RATE and (told := number(rate.get("told"))) is not None
+        if (wanted := number(mapping(rate.get("needed")).get("nonmembers"))) is not None
+        if (held := number(outcome.get("nonmember_units"))) is not None and wanted > held
+        if outcome.get("task") is None
+    ]
+    if not lacking:
+        return []
+    wanted, held, told = min(lacking, key=lambda one: one[0])
+    return [
+        f"To tell whether {percent(told)} % of members are found at {percent(_RATE)} % false alarms takes about "
+        f"{wanted:.0f} independent held-out examples, and {held:.0f} were held out."
+    ]
+
+
 def _staged_in_words(run: Run, outcomes: list[dict[str, object]]) -> list[str]:
     """Return what staged rounds found: of the mechanism, not of this run."""
     found = [o for o in outcomes if not o.get("void") and (p := adjusted_p(run, o)) is not None and p < SIGNIFICANT]
@@ -270,6 +315,7 @@ def _attacks_in_words(run: Run) -> list[str]:
     judged = len(tested) or len(counted)
     if len(outcomes) > judged:
         sentences.append(f"{len(outcomes) - judged} more are void or without interval.")
+    sentences += _reversed_in_words(run, counted) + _reach_in_words(run) + _few_in_words(run)
     sentences += _staged_in_words(run, [o for o in every if is_staged(o)]) + _sums_in_words(run)
     for r in objects(run.attacks.get("reconstructions")):
         low, blind = number(r.get("low")), number(r.get("blind_high"))

@@ -23,6 +23,7 @@ from attacks.games.judging import (
     auc_score,
     guess_counts,
     p_value,
+    p_value_either_way,
     stream_seed,
     true_positive_rates,
 )
@@ -61,7 +62,8 @@ alone."""
 class Outcome:
     """What one attack achieved in one game: scores with intervals, a bound on epsilon with its ceiling.
 
-    `roc` holds points (false positive rate, true positive rate) for a figure (`evaluation.roc.roc_curve`).
+    `roc` holds points (false positive rate, true positive rate) for a figure (`evaluation.roc.roc_curve`);
+    `member_units` and `nonmember_units` are the numbers of clusters of either truth, what powers are computed from.
     """
 
     game: str
@@ -70,6 +72,8 @@ class Outcome:
     n_members: int
     n_nonmembers: int
     n_clusters: int
+    member_units: int
+    nonmember_units: int
     auc: Score
     blind: Score
     tpr: tuple[TprAtFpr, ...]
@@ -77,6 +81,7 @@ class Outcome:
     terms: Terms
     guesses: GuessCounts | None = None
     p_value: float | None = None
+    p_either_way: float | None = None
     roc: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -149,6 +154,8 @@ def judge(
         n_members=int(coins.sum()),
         n_nonmembers=int((~coins).sum()),
         n_clusters=len(np.unique(candidates.cluster)),
+        member_units=len(np.unique(candidates.cluster[coins])),
+        nonmember_units=len(np.unique(candidates.cluster[~coins])),
         auc=auc_score(scores, coins, candidates.cluster, terms),
         blind=blind or blind_baseline(candidates, coins, terms),
         tpr=true_positive_rates(scores, coins, candidates.cluster, terms),
@@ -156,6 +163,7 @@ def judge(
         terms=terms,
         guesses=counts,
         p_value=p_value(scores, coins, candidates.cluster, terms),
+        p_either_way=p_value_either_way(scores, coins, candidates.cluster, terms),
         roc=roc_curve(scores, coins),
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from attacks.errors import GameInvalid, LedgerContradicted
 from attacks.games.play import Outcome
+from evaluation.evidence import LowerBound
 from evaluation.intervals import holm
 
 LOUD = 0.999
@@ -44,33 +45,69 @@ def contradictions(outcomes: Sequence[Outcome], confidence: float = LOUD) -> tup
     Raises:
         GameInvalid: confidence is outside (0, 1).
     """
+    return tuple(
+        Contradiction(
+            game=outcome.game,
+            attack=outcome.attack,
+            target=outcome.terms.target,
+            bound=bound,
+            ledger_epsilon=_ledger(outcome),
+            confidence=confidence,
+        )
+        for outcome, bound in _stepped_down(outcomes, confidence, lambda bound: bound.value)
+    )
+
+
+def could_contradict(outcomes: Sequence[Outcome], confidence: float = LOUD) -> tuple[bool, ...]:
+    """Whether each outcome could have contradicted the ledger, had every attack guessed without a fault.
+
+    The step-down of `contradictions` with the ceilings of all bounds in place of the bounds: a game for which this is
+    False would have been silent about any ledger, however wrong, and says nothing for it.
+
+    Raises:
+        GameInvalid: confidence is outside (0, 1).
+    """
+    able = {id(outcome) for outcome, _ in _stepped_down(outcomes, confidence, lambda bound: bound.ceiling)}
+    return tuple(id(outcome) in able for outcome in outcomes)
+
+
+def why_silent(outcome: Outcome) -> str:
+    """Why a game that could not have contradicted the ledger could not, in words."""
+    if outcome.terms.control is not None:
+        return f"a control ({outcome.terms.control})"
+    if outcome.void:
+        return "void"
+    if outcome.terms.ledger_epsilon is None:
+        return "the ledger states no epsilon for what the game varies"
+    if outcome.guesses is None:
+        return "no independent coins of a declared rate"
+    return "even faultless guesses on so few coins show less than the ledger's epsilon"
+
+
+def _stepped_down(
+    outcomes: Sequence[Outcome], confidence: float, read: Callable[[LowerBound], float]
+) -> list[tuple[Outcome, float]]:
+    """Return the outcomes, in the order found, whose bound as read at Holm's level exceeds the ledger's epsilon."""
     if not 0.0 < confidence < 1.0:
         raise GameInvalid(f"confidence={confidence} must lie strictly between 0 and 1")
-    open_, found = [o for o in outcomes if _counts(o)], list[Contradiction]()
+    open_, found = [o for o in outcomes if _counts(o)], list[tuple[Outcome, float]]()
     while open_:
         level = 1.0 - (1.0 - confidence) / len(open_)
         left = []
         for outcome in open_:
-            terms = outcome.terms
-            shown = outcome.guesses.bound(terms.delta, level).value if outcome.guesses is not None else 0.0
-            ledger = terms.ledger_epsilon if terms.ledger_epsilon is not None else math.inf
-            if shown > ledger:
-                found.append(
-                    Contradiction(
-                        game=outcome.game,
-                        attack=outcome.attack,
-                        target=terms.target,
-                        bound=shown,
-                        ledger_epsilon=ledger,
-                        confidence=confidence,
-                    )
-                )
+            shown = read(outcome.guesses.bound(outcome.terms.delta, level)) if outcome.guesses is not None else 0.0
+            if shown > _ledger(outcome):
+                found.append((outcome, shown))
             else:
                 left.append(outcome)
         if len(left) == len(open_):
             break
         open_ = left
-    return tuple(found)
+    return found
+
+
+def _ledger(outcome: Outcome) -> float:
+    return outcome.terms.ledger_epsilon if outcome.terms.ledger_epsilon is not None else math.inf
 
 
 def _counts(outcome: Outcome) -> bool:
@@ -97,7 +134,7 @@ def require_consistent(outcomes: Sequence[Outcome], confidence: float = LOUD) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """One game's test of AUC = .5 against more, before and after Holm."""
+    """One game's test of AUC = .5 against more, before and after Holm, and against either side after Holm."""
 
     game: str
     attack: str
@@ -105,12 +142,15 @@ class Discovery:
     auc: float
     p_value: float
     adjusted: float
+    either_way: float | None = None
 
 
 def discoveries(outcomes: Sequence[Outcome]) -> tuple[Discovery, ...]:
     """Holm-adjusted p-values for "the attack does better than chance", over all outcomes but controls and void games.
 
-    The p-value is the outcome's own (`judging.p_value`); outcomes without one are left out.
+    The p-value is the outcome's own (`judging.p_value`); outcomes without one are left out. `either_way` adjusts the
+    two-sided p-values (`judging.p_value_either_way`) among themselves; an outcome without one takes part with twice its
+    one-sided one.
     """
     rows = [
         (outcome, outcome.p_value)
@@ -118,9 +158,16 @@ def discoveries(outcomes: Sequence[Outcome]) -> tuple[Discovery, ...]:
         if outcome.terms.control is None and not outcome.void and outcome.p_value is not None
     ]
     adjusted = holm([value for _, value in rows])
+    both = holm([min(1.0, 2.0 * value) if o.p_either_way is None else o.p_either_way for o, value in rows])
     return tuple(
         Discovery(
-            game=o.game, attack=o.attack, target=o.terms.target, auc=o.auc.value, p_value=value, adjusted=float(after)
+            game=o.game,
+            attack=o.attack,
+            target=o.terms.target,
+            auc=o.auc.value,
+            p_value=value,
+            adjusted=float(after),
+            either_way=float(either),
         )
-        for (o, value), after in zip(rows, adjusted, strict=True)
+        for (o, value), after, either in zip(rows, adjusted, both, strict=True)
     )

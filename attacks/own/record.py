@@ -49,6 +49,19 @@ def versions() -> dict[str, str]:
     return found
 
 
+def commit_of_code(file: Path) -> str | None:
+    """Commit of the work tree that a file of code is tracked in, as `commit_of`; None where it is installed."""
+    # A virtual environment may lie inside somebody's work tree, which ignores it.
+    try:
+        tracked = subprocess.run(
+            ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name],
+            capture_output=True, timeout=20, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit_of(file.parent) if tracked.returncode == 0 else None
+
+
 def commit_of(folder: Path) -> str | None:
     """Commit of the git work tree around a folder, marked where files differ from it; None without one."""
 

@@ -13,6 +13,7 @@ from evaluation.errors import EvaluationError
 from evaluation.strict_json import to_json
 from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.channels import play_channels
+from secure_fcl.auditing.described import described
 from secure_fcl.auditing.inversion import play_inversion
 from secure_fcl.auditing.ledger_check import beyond_reach
 from secure_fcl.auditing.membership import play_membership
@@ -78,6 +79,7 @@ def audit(
         document = _of_sums(plan, next((found for found in sums if found.record["row"] == plan.name), None))
     document |= {"sums": [found.record for found in sums], "shadows": count}
     document["not_tested"] += [*_OF_NO_ROW, *(sentence for found in sums for sentence in found.record["missing"])]
+    document = described(prepared.config.seed) | document
     document |= {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
     folder.publish(ATTACKS, to_json(document, indent=2) + "\n")
     return document
@@ -95,7 +97,9 @@ def _of_sums(plan: RowPlan, found: SumsAudit | None) -> dict[str, Any]:
     missing = [] if found is not None else [f"row {plan.name}: its releases are no plain sums over examples"]
     if plan.config.attacks.own:
         missing.append(f"attacks of your own: they are asked of networks, and {plan.name} trains none")
-    document = audit_document(seconds=0.0, row=plan.name, outcomes=outcomes, not_tested=missing)
+    document = audit_document(
+        seconds=0.0, row=plan.name, outcomes=outcomes, not_tested=missing, tasks=plan.scenario.task_names
+    )
     return document | _NOTHING | {"inputs": plan.scenario.description}
 
 
@@ -124,6 +128,7 @@ def _of_a_network(world: AuditWorld, say: Say) -> dict[str, Any]:
         outcomes=outcomes,
         reconstructions=[*rebuilt, *exemplars],
         not_tested=[*missing, *beyond_reach(outcomes)],
+        tasks=world.plan.scenario.task_names,
     )
     document |= _NOTHING | {"memory": memory, "failed": [sentence for part in played for sentence in part.failed]}
     document |= {key: value for part in played for key, value in part.more}

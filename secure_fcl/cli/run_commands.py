@@ -133,11 +133,25 @@ def _show(folder: Path, report: Path, console: Console, as_json: bool, details: 
     print_line(console, f"report: {report}")
 
 
+def _print_schema(wanted: bool) -> None:
+    if wanted:
+        from evaluation.audit_schema import SCHEMA
+
+        typer.echo(SCHEMA.read_text(encoding="utf-8"), nl=False)
+        raise typer.Exit
+
+
 def audit(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     shadows: Annotated[
         int | None, typer.Option(help="Shadow models for the strongest attacks, e.g. 24; default: attacks.shadows.")
     ] = None,
+    schema: Annotated[  # noqa: ARG001 - its callback ends the command
+        bool,
+        typer.Option(
+            "--schema", is_eager=True, callback=_print_schema, help="Print the JSON schema of attacks.json and exit."
+        ),
+    ] = False,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:

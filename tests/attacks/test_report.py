@@ -16,7 +16,8 @@ OUTCOME_KEYS = {
     "game", "attack", "view", "target", "n_members", "n_nonmembers", "auc", "auc_low", "auc_high",
     "confidence",
     "blind_auc", "blind_low", "blind_high", "void", "tpr", "epsilon_lower",
-    "gaussian", "ledger_epsilon", "control", "about", "task",
+    "gaussian", "ledger_epsilon", "control", "about", "task", "stage", "task_name", "member_units", "nonmember_units",
+    "p_either_way", "could_contradict", "why_not",
 }  # fmt: skip
 RECONSTRUCTION_KEYS = {
     "world", "noise", "clients", "n", "correlation", "low", "high", "blind", "blind_low", "blind_high",
@@ -41,12 +42,14 @@ def test_an_audit_is_strict_json_with_the_agreed_keys(member_world: ControlWorld
     read = json.loads(json.dumps(document, allow_nan=False))
     assert read == document
     assert set(read) == {
-        "seconds", "row", "outcomes", "reconstructions", "not_tested", "contradictions", "discoveries",
+        "seconds", "row", "outcomes", "reconstructions", "not_tested", "reach", "contradictions", "discoveries",
     }  # fmt: skip
     assert all(set(entry) == OUTCOME_KEYS for entry in read["outcomes"])
     assert set(read["reconstructions"][0]) == RECONSTRUCTION_KEYS
     assert [entry["control"] for entry in read["outcomes"]] == [None, "positive", "negative", None]
     assert read["reconstructions"][0]["low"] is None
+    assert [entry["stage"] for entry in read["outcomes"]] == ["run", "control", "control", "run"]
+    assert all((entry["why_not"] is None) == entry["could_contradict"] for entry in read["outcomes"])
 
 
 def test_an_outcome_record_says_what_the_outcome_says(member_world: ControlWorld) -> None:
@@ -60,6 +63,32 @@ def test_an_outcome_record_says_what_the_outcome_says(member_world: ControlWorld
     assert "non-members" in record["tpr"][2]["reason"]
     assert outcome.epsilon_lower is not None
     assert record["epsilon_lower"]["ceiling"] == outcome.epsilon_lower.ceiling
+
+
+def test_a_record_names_its_task_and_says_what_it_would_take(member_world: ControlWorld) -> None:
+    terms = Terms(target="task 0", task=1)
+    world = member_world
+    played = play(MEMBERSHIP, LossScore(world.losses), world.view, world.candidates, world.truth, terms)
+    record = outcome_record(played, ("walking", "sitting"))
+    assert record["task_name"] == "task 2 (sitting)"
+    assert record["tpr"][0]["measured_fpr"] == played.tpr[0].measured_fpr
+    (tenth, hundredth, _) = record["tpr"]
+    assert hundredth["told"] == 0.03
+    assert hundredth["value"] is None
+    assert hundredth["needed"]["nonmembers"] >= 1000
+    assert tenth["needed"]["members"] >= record["member_units"]
+    assert outcome_record(replace(played, terms=replace(terms, task=None)))["task_name"] is None
+
+
+def test_a_record_says_what_was_attacked(member_world: ControlWorld) -> None:
+    world = member_world
+    played = play(MEMBERSHIP, LossScore(world.losses), world.view, world.candidates, world.truth, Terms(target="t"))
+    for about, control, stage in (
+        ("run", None, "run"), ("run", "without noise", "run"), ("staged", None, "rehearsal"),
+        ("canaries", None, "rehearsal"), ("run", "negative", "control"),
+    ):  # fmt: skip
+        terms = Terms(target="t", about=about, control=control)  # type: ignore[arg-type]
+        assert outcome_record(replace(played, terms=terms))["stage"] == stage
 
 
 def test_a_reconstruction_record_says_what_the_reconstruction_says() -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from evaluation.errors import SampleError
-from evaluation.rank_test import rank_p_value
+from evaluation.rank_test import rank_p_value, rank_p_value_either_way
 
 
 @pytest.mark.parametrize(("m", "n"), [(1, 3), (3, 3), (5, 7), (13, 36), (20, 430), (49, 60)])
@@ -69,6 +69,18 @@ def test_small_p_values_are_as_rare_as_they_say_without_a_leak() -> None:
         for level in (0.05, 0.01):
             # One-sided, at 1e-5.
             assert np.sum(np.array(values) <= level) <= stats.binom.isf(1e-5, 2000, level)
+
+
+@pytest.mark.parametrize(("m", "n"), [(5, 7), (13, 36), (80, 90)])
+def test_the_two_sided_value_is_the_same_for_a_score_and_its_negative(m: int, n: int) -> None:
+    random, truth = np.random.default_rng(m * n), np.repeat([True, False], [m, n])
+    method = "exact" if min(m, n) < 50 else "asymptotic"
+    for shift in (-2.0, 0.0, 0.7):
+        scores = random.normal(size=m + n) + shift * truth
+        known = stats.mannwhitneyu(scores[truth], scores[~truth], alternative="two-sided", method=method).pvalue
+        found = rank_p_value_either_way(scores, truth, seed=0)
+        assert found == pytest.approx(known, rel=1e-6)
+        assert rank_p_value_either_way(-scores, truth, seed=0) == pytest.approx(found, rel=1e-9)
 
 
 def test_unusable_samples_are_refused() -> None:

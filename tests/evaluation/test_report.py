@@ -162,6 +162,49 @@ def test_the_verdict_counts_what_is_left_after_correction(run_folder: Path) -> N
     assert "by their own interval (not corrected" in verdict(read_run(run_folder))
 
 
+def test_the_verdict_counts_games_that_could_not_have_contradicted_the_ledger(run_folder: Path) -> None:
+    said = "17 of 22 games could not have contradicted the ledger"
+    assert "could not have contradicted" not in verdict(read_run(run_folder))
+    change(run_folder / "attacks.json", lambda a: a.update(reach={"games": 22, "could_contradict": 5}))
+    assert said in verdict(read_run(run_folder))
+    assert said in render_report(run_folder)
+
+
+def test_the_verdict_says_how_many_held_out_examples_a_rate_would_take(run_folder: Path) -> None:
+    rate = {"fpr": 0.01, "told": 0.03, "needed": {"members": 9000, "nonmembers": 1734}}
+
+    def edit(held: int) -> None:
+        change(
+            run_folder / "attacks.json",
+            lambda a: a["outcomes"][0].update(
+                game="membership", stage="run", control=None, task=None, nonmember_units=held, tpr=[rate]
+            ),
+        )
+
+    edit(137)
+    assert "about 1734 independent held-out examples, and 137 were held out" in verdict(read_run(run_folder))
+    edit(1734)
+    assert "held-out examples" not in verdict(read_run(run_folder))
+
+
+def test_the_verdict_counts_attacks_that_rank_members_last(run_folder: Path) -> None:
+    def edit(auc: float, p: float) -> None:
+        def change_both(attacks: dict) -> None:
+            one = attacks["outcomes"][0]
+            one["auc"] = auc
+            names = {key: one[key] for key in ("game", "attack", "target")}
+            attacks["discoveries"] = [names | {"auc": auc, "p_value": 0.999, "adjusted": 1.0, "either_way": p}]
+
+        change(run_folder / "attacks.json", change_both)
+
+    edit(0.31, 0.001)
+    assert "1 of them did worse than chance" in verdict(read_run(run_folder))
+    edit(0.31, 0.06)
+    assert "worse than chance" not in verdict(read_run(run_folder))
+    edit(0.69, 0.001)
+    assert "worse than chance" not in verdict(read_run(run_folder))
+
+
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [

@@ -10,6 +10,7 @@ import pytest
 from attacks import LedgerContradicted, contradictions, discoveries, require_consistent
 from attacks.controls.planted import Bug, PlantedSchedule, planted_outcome, planted_two_run
 from attacks.errors import AuditInvalid, ControlFailed
+from attacks.games.simultaneous import could_contradict, why_silent
 from attacks.testing import check_accountant
 from privacy import PldAccountant, RdpAccountant, SampledGaussian
 
@@ -69,6 +70,31 @@ def test_holm_spares_the_weak_and_keeps_the_strong() -> None:
     unknown = replace(broken, terms=replace(broken.terms, ledger_epsilon=None))
     assert contradictions([control, unknown]) == ()
     assert contradictions([]) == ()
+
+
+def test_whatever_contradicts_could_have_and_what_could_not_says_why() -> None:
+    plan = PlantedSchedule(noise_multiplier=4.0, canaries=400)
+    honest, broken = (planted_outcome(plan, bug, 1.3, delta=1e-8) for bug in (Bug.NONE, Bug.NO_NOISE))
+    few = planted_outcome(replace(plan, canaries=12), Bug.NO_NOISE, 1.3, delta=1e-8)
+    large = replace(broken, terms=replace(broken.terms, ledger_epsilon=50.0))
+    unknown = replace(broken, terms=replace(broken.terms, ledger_epsilon=None))
+    control = replace(broken, terms=replace(broken.terms, control="negative"))
+    played = [honest, broken, few, large, unknown, control]
+    # An honest game of many coins could have accused: that it did not is what speaks for its ledger.
+    assert could_contradict(played) == (True, True, False, False, False, False)
+    assert [c.target for c in contradictions(played)] == [broken.terms.target]
+    assert [why_silent(one).split()[0] for one in played[2:]] == ["even", "even", "the", "a"]
+
+
+def test_more_games_leave_less_room_for_each() -> None:
+    """The ceiling at Holm's level, not that of the game by itself, decides."""
+    plan = PlantedSchedule(noise_multiplier=4.0, canaries=400)
+    alone = planted_outcome(plan, Bug.NONE, 1.0, delta=1e-5)
+    assert alone.guesses is not None
+    ceiling = alone.guesses.bound(1e-5, 0.999).ceiling
+    tight = replace(alone, terms=replace(alone.terms, ledger_epsilon=ceiling - 0.01))
+    assert could_contradict([tight]) == (True,)
+    assert could_contradict([tight] + [replace(tight, terms=replace(tight.terms, ledger_epsilon=50.0))] * 9)[0] is False
 
 
 def test_discoveries_are_adjusted_for_all_that_was_tried() -> None:
