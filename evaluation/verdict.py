@@ -215,7 +215,9 @@ def _reversed_in_words(run: Run, outcomes: list[dict[str, object]]) -> list[str]
     found = [
         one
         for one in outcomes
-        if (number(one.get("auc")) or 1.0) < 0.5 and (p := adjusted_p(run, one, "either_way")) is not None
+        if (auc := number(one.get("auc"))) is not None
+        and auc < 0.5
+        and (p := adjusted_p(run, one, "either_way")) is not None
         if p < SIGNIFICANT
     ]
     if not found:
