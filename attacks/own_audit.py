@@ -19,6 +19,7 @@ from attacks.games.swaps import SWAPPED, play_swaps
 from attacks.games.views import ALL_MODELS, FINAL_MODEL, Capability, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED, RATIO
 from attacks.membership.history import curve_record, forgetting_curve, history_scores, loss_history
+from attacks.membership.quantile import QuantileMembership, fewest
 from attacks.membership.retained import RetainedDifference, RetainedLoss, RetainedSlope
 from attacks.membership.scores import (
     CheckpointDifference,
@@ -36,6 +37,8 @@ from attacks.shadows.models import ShadowModels
 if TYPE_CHECKING:
     import torch
 
+#: Rate of false alarms that quantile regression is asked to fix; the order of its scores is the same for all.
+_ALPHA = 0.05
 _NEVER_TESTED = (
     "gradients and sums: they are not in checkpoints; see attacks.reconstruct_best and attacks.isolated_clients",
     "an active server, colluding clients and side channels",
@@ -54,7 +57,8 @@ class Subject:
         candidates: members and non-members of the same tasks and classes, by coin.
         trained: bool (n,), the coins.
         kept: bool (n,), what the replay memory still held; None without a memory.
-        population: examples that nobody trained on and no game asks about, which RMIA compares with; None plays none.
+        population: examples that nobody trained on and no game asks about, which RMIA compares with and quantile
+            regression learns from; None plays neither.
     """
 
     module: torch.nn.Module
@@ -110,9 +114,9 @@ def audit(
 ) -> dict[str, Any]:
     """Plays every game that the subject allows and returns the audit as a JSON-ready document.
 
-    Games: membership by loss, by difference and ratio of checkpoints, by the mean over the sequence, and with shadow
-    models (BaVarIA on the last and on all checkpoints, LiRA, the ratio, and with a population RMIA) if given, the last
-    three also without IN models; retained or merely seen by loss,
+    Games: membership by loss, by difference and ratio of checkpoints, by the mean over the sequence, by quantile
+    regression if there is a population, and with shadow models (BaVarIA on the last and on all checkpoints, LiRA, the
+    ratio, and with a population RMIA) if given, the last three also without IN models; retained or merely seen by loss,
     difference, slope and shadow models, and in pairs for a memory of fixed size; curves of forgetting; controls. What
     could not be played is said under "not_tested".
 
@@ -225,7 +229,9 @@ def _lacking(subject: Subject, shadows: ShadowModels | None) -> list[str]:
     said, copies = [], int(repeated(subject.candidates).sum())
     if shadows is None:
         said.append("shadow models (LiRA, RMIA, BaVarIA): none were given; a failed loss attack proves no privacy")
-    elif subject.population is None:
+    if subject.population is None or len(subject.population) < fewest(_ALPHA):
+        said.append(f"quantile regression: it takes a population of {fewest(_ALPHA)} examples (Subject.population)")
+    if shadows is not None and subject.population is None:
         said.append("RMIA: the subject has no population to compare with (Subject.population)")
     if copies:
         said.append(
@@ -240,6 +246,8 @@ def _member_attacks(losses: Losses, shadows: ShadowModels | None, population: Ca
         Standardised(OddsScore(losses)), CheckpointDifference(losses), Standardised(CheckpointRatio(losses)),
         SequenceMean(losses),
     ]  # fmt: skip
+    if population is not None and len(population) >= fewest(_ALPHA):
+        member.append(QuantileMembership(losses, population, _ALPHA))
     if shadows is not None:
         member += [ShadowMembership(shadows, family) for family in (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline(), RATIO)]
         member += [ShadowMembership(shadows, RATIO.offline()), ShadowMembership(shadows, BAVARIA, "all")]

@@ -14,16 +14,18 @@ from attacks.games.play import MEMBERSHIP, Outcome, blind_baseline, play
 from attacks.games.views import ALL_MODELS, FINAL_MODEL, ThreatModel, View
 from attacks.membership.families import BAVARIA, LIRA_FIXED
 from attacks.membership.history import ForgettingCurve, curve_record, forgetting_curve, history_scores, loss_history
+from attacks.membership.quantile import QuantileMembership, fewest, strangers_of
 from attacks.membership.scores import CheckpointDifference, CheckpointRatio, OddsScore, SequenceMean, Standardised
-from attacks.membership.shadow import Rmia, ShadowMembership
+from attacks.membership.shadow import OFFLINE_RMIA, Rmia, ShadowMembership
 from evaluation.tasks import task_name
 from secure_fcl.auditing.charges import spent_by_item, spent_by_slot
 from secure_fcl.auditing.leakage import FEWEST_BLOCKS, leakage
 from secure_fcl.auditing.own_attacks import play_own
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Bools, Ints, Played
 
-#: Examples nobody trained on that RMIA compares with.
+#: Examples nobody trained on that RMIA compares with, and that quantile regression learns from.
 _POPULATION = 1000
+_QUANTILE, _ALPHA = "quantile regression", 0.05
 
 
 def play_membership(world: AuditWorld) -> Played:
@@ -40,9 +42,10 @@ def play_membership(world: AuditWorld) -> Played:
     candidates = world.candidates(pool)
     terms = world.terms(f"training data of {world.plan.name}", 1.0 - share, spent_by_item(world))
     blind = blind_baseline(candidates, truth, terms)
+    population = strangers_of(_population(world), candidates)
     outcomes = [
         play(MEMBERSHIP, attack, View.of(threat, world.transcript), candidates, truth, terms, blind)
-        for attack, threat in _attacks(world)
+        for attack, threat in _attacks(world, population)
     ]
     own, unplayed = play_own(MEMBERSHIP, world, candidates, truth, terms, blind)
     by_task, missing = _by_task(world, candidates, truth, terms)
@@ -50,7 +53,8 @@ def play_membership(world: AuditWorld) -> Played:
         ("leakage", _matrix(world, pool, candidates, terms)),
         ("history", [curve_record(curve) for curve in _curves(world, candidates, truth)]),
     )
-    return Played((*outcomes, *own, *by_task), (*missing, *twice, *unplayed), more)
+    few = () if _enough(population) else (f"{_QUANTILE}: fewer than {fewest(_ALPHA)} test examples to learn it from",)
+    return Played((*outcomes, *own, *by_task), (*missing, *twice, *unplayed, *few), more)
 
 
 def asked_once(world: AuditWorld, pool: Ints) -> tuple[Ints, tuple[str, ...]]:
@@ -64,7 +68,7 @@ def asked_once(world: AuditWorld, pool: Ints) -> tuple[Ints, tuple[str, ...]]:
     return pool[~copies], (left,)
 
 
-def _attacks(world: AuditWorld) -> list[tuple[Attack, ThreatModel]]:
+def _attacks(world: AuditWorld, population: Candidates) -> list[tuple[Attack, ThreatModel]]:
     losses, shadows = world.losses(), world.shadows
     played: list[tuple[Attack, ThreatModel]] = [
         (Standardised(OddsScore(losses)), FINAL_MODEL),
@@ -72,19 +76,28 @@ def _attacks(world: AuditWorld) -> list[tuple[Attack, ThreatModel]]:
         (Standardised(CheckpointRatio(losses)), ALL_MODELS),
         (SequenceMean(losses), ALL_MODELS),
     ]
+    if _enough(population):
+        played.append((QuantileMembership(losses, population, _ALPHA), FINAL_MODEL))
     if shadows is None:
         return played
     families = (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline())
     played += [(ShadowMembership(shadows, family), FINAL_MODEL) for family in families]
-    played.append((Rmia(shadows, _population(world)), FINAL_MODEL))
+    played.append((Rmia(shadows, population), FINAL_MODEL))
+    played.append((Rmia(shadows, population, offline=OFFLINE_RMIA), FINAL_MODEL))
     played.append((ShadowMembership(shadows, history="all"), ALL_MODELS))
     return played
 
 
 def _population(world: AuditWorld) -> Candidates:
-    """Test windows: nobody trained on them, and no game asks about them."""
+    """Test windows: nobody trained on them, and no game asks about them. Clusters are units, straddlers included."""
     test = np.flatnonzero(~world.plan.scenario.data.train)
-    return world.candidates(test[:: max(1, len(test) // _POPULATION)])
+    chosen = test[:: max(1, len(test) // _POPULATION)]
+    return replace(world.candidates(chosen), cluster=world.plan.scenario.units.unit[chosen])
+
+
+def _enough(population: Candidates) -> bool:
+    """Return whether quantile regression can learn from a population that holds no candidate."""
+    return len(population) >= fewest(_ALPHA) and len(np.unique(population.cluster)) >= FEWEST_BLOCKS
 
 
 def _by_task(

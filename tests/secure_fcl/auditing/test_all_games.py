@@ -60,7 +60,7 @@ def test_every_game_is_played(document) -> None:  # type: ignore[no-untyped-def]
     assert {o["view"] for o in own} == {
         "final model", "all models", "sums only", "one client in the clear", "all clients in the clear",
     }  # fmt: skip
-    assert len(about_the_run(document, "membership")) == 4
+    assert len(about_the_run(document, "membership")) == 5
     assert len(about_the_run(document, "retained or merely seen")) == 3
     assert len({(o["game"], o["attack"], o["target"]) for o in document["outcomes"]}) == len(document["outcomes"])
 
