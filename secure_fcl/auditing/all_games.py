@@ -19,6 +19,7 @@ from secure_fcl.auditing.membership import play_membership
 from secure_fcl.auditing.memory import play_retained
 from secure_fcl.auditing.memory_check import check_memory
 from secure_fcl.auditing.positive_control import overfit_control
+from secure_fcl.auditing.run_canaries import laws_of, without
 from secure_fcl.auditing.servers import probe_servers
 from secure_fcl.auditing.shadows import shadow_models
 from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
@@ -43,6 +44,7 @@ _NOT_TESTED = (
     "for a perceptron",
     "persons: every guarantee, and every game on a network, is about windows or blocks of windows, not about people",
 )
+_NO_SUMS = "they went through the run, and their scores on a row that is not of sums alone are not judged yet"
 _OF_NO_ROW = ("colluding clients, and seizure of a device",)
 
 
@@ -76,8 +78,13 @@ def audit(
         document = _of_a_network(_with_shadows(open_world(prepared, folder), count, say), say)
     else:
         document = _of_sums(plan, next((found for found in sums if found.record["row"] == plan.name), None))
-    document |= {"sums": [found.record for found in sums], "shadows": count}
+    canaries = [found.canaries for found in sums if found.canaries is not None]
+    if prepared.scenario.canaries is not None:
+        canaries += [without(one, _NO_SUMS) for one, _ in prepared.rows if not sums_alone(one)]
+    document |= {"sums": [found.record for found in sums], "shadows": count, "canaries": canaries}
+    document["laws"] = [*document["laws"], *laws_of(canaries)]
     document["not_tested"] += [*_OF_NO_ROW, *(sentence for found in sums for sentence in found.record["missing"])]
+    document["not_tested"] += [sentence for record in canaries for sentence in record["missing"]]
     document |= {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
     folder.publish(ATTACKS, to_json(document, indent=2) + "\n")
     return document
