@@ -99,6 +99,14 @@ CANARIES = (
         where="run",
     ),
     Change(
+        name="updates scored the wrong way round",
+        file="secure_fcl/auditing/gradient_canaries.py",
+        old='if "gradient" in parts else (-1.0, "update")',
+        new='if "gradient" in parts else (1.0, "update")',
+        tests=(f"{RUN}gradients_of_those_who_were_in_are_found_where_there_is_next_to_no_noise[local]",),
+        where="run",
+    ),
+    Change(
         name="guesses of one direction judged twice",
         file="attacks/bounds/recorded.py",
         old='("out", -1.0, ~truth, outward)',

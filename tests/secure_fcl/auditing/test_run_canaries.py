@@ -10,6 +10,7 @@ import pytest
 
 from attacks.errors import LedgerContradicted
 from secure_fcl.auditing import audit, require_ledger_holds
+from secure_fcl.auditing.gradient_canaries import judge_gradients
 from secure_fcl.auditing.memory_check import check_memory
 from secure_fcl.auditing.run_canaries import declared, laws_of
 from secure_fcl.auditing.sums.recorded import judge_sums
@@ -159,3 +160,57 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_canaries(
     canaries = held[held >= plan.scenario.canaries.index[0]]  # type: ignore[union-attr]
     assert len(canaries) > 0
     assert set(canaries.tolist()) <= set(inside.tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("noise", "count", "least"), [("local", 200, 0.6), ("shared", 500, 0.54)], ids=["local", "shared"]
+)
+def test_gradients_of_those_who_were_in_are_found_where_there_is_next_to_no_noise(
+    noise: str,
+    count: int,
+    least: float,
+    monkeypatch: pytest.MonkeyPatch,
+    make_config: Callable[..., Config],
+    tmp_path: Path,
+) -> None:
+    settings = (
+        'rows=["finetune"]', f"attacks.canaries={count}", "scenario.partition=iid", f"finetune.noise={noise}",
+        "finetune.epsilon=500", "training.rounds=6", "training.q_current=0.9", "training.steps=1",
+    )  # fmt: skip
+    prepared = prepare(make_config(*settings))
+    folder = RunFolder.create(tmp_path, prepared.config, "run")
+    with folder.locked():
+        train(prepared, folder)
+    told: list[Any] = []
+    monkeypatch.setattr("secure_fcl.auditing.gradient_canaries.judged", lambda plan, one, *rest: told.append(one) or {})
+    judge_gradients(prepared.rows[0][0], folder)
+    (one,) = told
+    above = one.scores[one.truth][:, None] > one.scores[~one.truth]
+    # Local .82 with a deviation of .03 by chance, shared .67 with .025: five deviations and more above these.
+    assert above.mean() > least
+
+
+def test_rows_that_train_a_network_are_judged_by_fate(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    settings = ('rows=["replay"]', "attacks.canaries=120", "memory.keep=0.9", "scenario.partition=iid")
+    prepared = prepare(make_config(*settings))
+    folder = RunFolder.create(tmp_path, prepared.config, "run")
+    with folder.locked():
+        train(prepared, folder)
+    record: dict[str, Any] = dict(judge_gradients(prepared.rows[0][0], folder))
+    assert record["missing"] == []
+    assert record["family"] is None
+    assert record["inserted"] + record["left_out"] == 120
+    assert {test["fate"] for test in record["curves"]} <= {"kept", "discarded"}
+    assert sum(test["canaries"] for test in record["curves"]) in range(2 * 110, 2 * 120 + 1)
+    assert not any(test["rejected"] for test in record["curves"])
+    assert record["ledger_epsilon"] > 0.0
+
+
+def test_a_row_without_noise_has_no_curve(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    prepared = prepare(
+        make_config('rows=["finetune"]', "attacks.canaries=20", "finetune.noise=none", "finetune.epsilon=inf")
+    )
+    record = judge_gradients(prepared.rows[0][0], RunFolder.create(tmp_path, prepared.config, "run"))
+    assert record["missing"] == ["canaries of finetune: it has no guarantee, so there is no trade-off curve to test"]
+    assert record["curves"] == []
