@@ -82,21 +82,33 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
     return float(optimize.brentq(gap, 0.0, _LARGEST_MU, xtol=1e-10))
 
 
-def _refuted(mu: float, correct: int, guessed: int, candidates: int, alpha: float) -> bool:
-    """Whether so many correct guesses have probability below alpha for every mu-GDP mechanism.
+def refuted(least: Callable[[float], float], correct: int, guessed: int, *, candidates: int, alpha: float) -> bool:
+    """Return whether so many correct guesses have probability below alpha for every mechanism of a trade-off curve.
 
     Mahloujifar et al. 2025 (arXiv 2410.22235), algorithm for two alternatives: r bounds the chance of exactly the next
     count being right, h of being wrong; each step back in the count relates them by the trade-off curve.
+
+    Args:
+        least: of a power in [0, 1], the least rate of false alarms that the curve lets a test of it have.
+        correct, guessed, candidates: 0 <= correct <= guessed <= candidates, guessed at least 1.
+        alpha: in (0, 1).
     """
     right = alpha * correct / candidates
     wrong = alpha * (guessed - correct) / candidates
     for count in range(correct - 1, -1, -1):
-        bound = float(special.ndtr(special.ndtri(min(right, 1.0)) - mu))
+        bound = least(min(right, 1.0))
         if bound <= wrong:
             break
         right = min(right + count / (guessed - count) * (bound - wrong), 1.0)
         wrong = bound
     return right + wrong > guessed / candidates
+
+
+def _refuted(mu: float, correct: int, guessed: int, candidates: int, alpha: float) -> bool:
+    return refuted(
+        lambda power: float(special.ndtr(special.ndtri(power) - mu)),
+        correct, guessed, candidates=candidates, alpha=alpha,
+    )  # fmt: skip
 
 
 def gaussian_mu_lower(correct: int, guessed: int, *, candidates: int, confidence: float = 0.95) -> float:

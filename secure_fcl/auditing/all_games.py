@@ -14,12 +14,14 @@ from evaluation.strict_json import to_json
 from secure_fcl.auditing.canaries import play_canaries
 from secure_fcl.auditing.channels import play_channels
 from secure_fcl.auditing.described import described
+from secure_fcl.auditing.gradient_canaries import judge_gradients
 from secure_fcl.auditing.inversion import play_inversion
 from secure_fcl.auditing.ledger_check import beyond_reach
 from secure_fcl.auditing.membership import play_membership
 from secure_fcl.auditing.memory import play_retained
 from secure_fcl.auditing.memory_check import check_memory
 from secure_fcl.auditing.positive_control import overfit_control
+from secure_fcl.auditing.run_canaries import laws_of
 from secure_fcl.auditing.servers import probe_servers
 from secure_fcl.auditing.shadows import shadow_models
 from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
@@ -77,8 +79,15 @@ def audit(
         document = _of_a_network(_with_shadows(open_world(prepared, folder), count, say), say)
     else:
         document = _of_sums(plan, next((found for found in sums if found.record["row"] == plan.name), None))
-    document |= {"sums": [found.record for found in sums], "shadows": count}
+    canaries = [found.canaries for found in sums if found.canaries is not None]
+    if prepared.scenario.canaries is not None:
+        for one in (one for one, _ in prepared.rows if not sums_alone(one)):
+            say(f"canaries of {one.name}")
+            canaries.append(judge_gradients(one, folder))
+    document |= {"sums": [found.record for found in sums], "shadows": count, "canaries": canaries}
+    document["laws"] = [*document["laws"], *laws_of(canaries)]
     document["not_tested"] += [*_OF_NO_ROW, *(sentence for found in sums for sentence in found.record["missing"])]
+    document["not_tested"] += [sentence for record in canaries for sentence in record["missing"]]
     document = described(prepared.config.seed) | document
     document |= {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
     folder.publish(ATTACKS, to_json(document, indent=2) + "\n")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.bounds.laws import LAW_LEVEL, uniformity_p_value
-from secure_fcl.engines.simulation import SIMULATION, file_stem, load_arrays
+from secure_fcl.engines.simulation import SIMULATION, coins_path, file_stem, inserted_canaries, load_arrays
 from secure_fcl.memory import EverythingMemory, Held, HerdingMemory, OwnMemory, ThresholdMemory
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
@@ -27,18 +27,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Device:
-    """One client's public timetable and its keys, by item; `held` is what it should hold, example numbers."""
+    """One client's public timetable, its keys by item, and which canaries it put in."""
 
     plan: RowPlan
     client: int
     keys: dict[int, float]
+    inside: Ints
 
     def arrivals(self, slot: int) -> list[Ints]:
         """Return the examples with an item that each of the slot's tasks brings, in the order of the tasks."""
         scenario = self.plan.scenario
         found = []
         for task in scenario.released(self.client, slot):
-            index = scenario.experience(self.client, task).index
+            index = scenario.experience(self.client, task, self.inside).index
             found.append(index[scenario.units.item[index] != NO_ITEM])
         return found
 
@@ -88,11 +89,12 @@ def _held(plan: RowPlan, folder: RunFolder, slot: int) -> list[Ints]:
 
 def _devices(plan: RowPlan, folder: RunFolder) -> tuple[list[_Device], list[str]]:
     """Return every device with its keys, and what is wrong with the keys themselves."""
-    stored = load_arrays(folder.path / SIMULATION / f"coins-{file_stem(plan.name)}.npz")
-    devices, every, wrong = [], [], list[str]()
+    stored = load_arrays(coins_path(folder.path, plan.name))
+    inside, devices, every, wrong = inserted_canaries(plan, folder.path), [], [], list[str]()
     for client in range(plan.scenario.clients):
         keys, items = stored.get(f"keys{client}", np.empty(0)), stored.get(f"items{client}", np.empty(0))
-        device = _Device(plan, client, dict(zip(items.astype(np.int64).tolist(), keys.tolist(), strict=False)))
+        by_item = dict(zip(items.astype(np.int64).tolist(), keys.tolist(), strict=False))
+        device = _Device(plan, client, by_item, inside)
         met = {
             item
             for slot in range(plan.scenario.slots)
@@ -176,7 +178,8 @@ def _why(device: _Device, example: int, threshold: float) -> str:
     """Return one example with the numbers that decide about it."""
     scenario = device.plan.scenario
     item, owner = int(scenario.units.item[example]), int(scenario.owner[example])
-    if owner != device.client or scenario.held_out[example] or not scenario.data.train[example]:
+    trained = scenario.data.train[example] or example in device.inside
+    if owner != device.client or scenario.held_out[example] or not trained:
         return f"example {example} is not this client's to train on"
     if item == NO_ITEM:
         return f"example {example} straddles two items and is never kept"

@@ -142,6 +142,22 @@ class _Run(Section):
         return self
 
     @model_validator(mode="after")
+    def _canaries_are_of_simulations(self) -> Self:
+        if not self.attacks.canaries:
+            return self
+        for key, value, needed, why in (
+            ("engine", self.engine, "local", "made-up examples are put into the streams of a simulation alone"),
+            ("privacy.unit", self.privacy.unit, "example", "a canary is one example, and the unit is a whole person"),
+            ("transcript", self.transcript, "full", "the audit of canaries reads all sums"),
+        ):
+            if value != needed:
+                raise ValueError(
+                    f"attacks.canaries = {self.attacks.canaries} beside {key} = {value!r}: {why}; set {key} = "
+                    f"{needed!r}, or attacks.canaries = 0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _attacks_need_the_transcript(self) -> Self:
         if self.attacks.enabled and self.transcript != "full":
             raise ValueError(

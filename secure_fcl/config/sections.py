@@ -233,6 +233,12 @@ class Attacks(Section):
         le=1000,
         description="shadow models for the strongest attacks, e.g. 24 (minutes); 0: none; else 4 or more",
     )
+    canaries: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="declared canaries that go through the run itself, each in or out by a coin of its device",
+    )
     inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
         True, description="have one clear update of `client` written to a file marked simulation"

@@ -15,6 +15,7 @@ from secure_fcl.randomness import Coins
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import DeviceView, Examples, State
 from secure_fcl.streams import NEVER, NO_ITEM
+from secure_fcl.streams.canaries import NOTHING
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -32,13 +33,26 @@ class Device:
     memory can be scored. Poisson sampling coins are never stored.
     """
 
-    def __init__(self, plan: RowPlan, client: int, coins: Coins, draws: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self,
+        plan: RowPlan,
+        client: int,
+        coins: Coins,
+        draws: NDArray[np.float64] | None = None,
+        inserted: NDArray[np.bool_] | None = None,
+    ) -> None:
         self._plan = plan
         self.client = client
+        declared = NOTHING if plan.scenario.canaries is None else plan.scenario.canaries.of(client)
+        if inserted is None:
+            inserted = uniforms(coins.stream(plan.name, "canaries", client), (len(declared),)) < 0.5
+        #: Which of its canaries the device put into its stream: from here on they are examples like all others.
+        self.inserted = inserted
         released = np.flatnonzero(plan.scenario.release[client] != NEVER).tolist()
-        self.experiences = {t: plan.scenario.experience(client, t) for t in released}
+        self.experiences = {t: plan.scenario.experience(client, t, declared[inserted]) for t in released}
         items = plan.scenario.units.item
-        mine = np.concatenate([np.empty(0, dtype=np.int64), *(e.index for e in self.experiences.values())])
+        # Canaries that are out have keys as well: whose keys a device keeps tells no coin.
+        mine = np.concatenate([declared, *(e.index for e in self.experiences.values())])
         self.items = np.unique(items[mine][items[mine] != NO_ITEM])
         drawn = uniforms(coins.stream(plan.name, "retention", client), (len(self.items),)) if draws is None else draws
         self.draws = drawn

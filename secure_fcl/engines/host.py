@@ -294,7 +294,8 @@ class ClientHost:
     def _restore(self, party: Party, ask: c.Restore) -> None:
         row = self._current()
         if ask.coins:
-            row.devices[party] = Device(row.plan, row.numbers[party], row.coins, ask.coins["keys"])
+            keys, inserted = ask.coins["keys"], ask.coins.get("canaries")
+            row.devices[party] = Device(row.plan, row.numbers[party], row.coins, keys, inserted)
         if ask.kept:
             row.devices[party].restore(ask.kept)
 
@@ -304,7 +305,8 @@ class ClientHost:
         device = row.devices[party]
         match ask:
             case c.GiveCoins():
-                return {"keys": device.draws, "items": device.items}
+                found = {"keys": device.draws, "items": device.items}
+                return found if row.plan.scenario.canaries is None else found | {"canaries": device.inserted}
             case c.GiveHeld():
                 return {"held": device.held.index}
             case c.GiveKept():

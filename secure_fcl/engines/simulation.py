@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.files import atomic_write
 from privacy import RandomBytes
@@ -28,6 +29,47 @@ def file_stem(row: str) -> str:
 def clear_update_path(folder: Path, row: str) -> Path:
     """Return where the declared one-client view of a row lies."""
     return folder / SIMULATION / f"clear-update-{file_stem(row)}.npz"
+
+
+def coins_path(folder: Path, row: str) -> Path:
+    """Return where a row's devices of a simulation keep their coins: the disk that they have none of."""
+    return folder / SIMULATION / f"coins-{file_stem(row)}.npz"
+
+
+def canaries_path(folder: Path, row: str) -> Path:
+    """Return where the declared canaries of a row lie, as its clients were handed them."""
+    return folder / SIMULATION / f"canaries-{file_stem(row)}.npz"
+
+
+def declared_canaries(plan: RowPlan) -> dict[str, np.ndarray]:
+    """Return what the transcript says of a row's canaries: all but their coins; nothing where there are none."""
+    canaries, scenario = plan.scenario.canaries, plan.scenario
+    if canaries is None:
+        return {}
+    index = canaries.index
+    public = {"index": index, "client": canaries.client, "task": canaries.task, "place": canaries.place}
+    return public | {"x": scenario.x[index], "y": scenario.data.y[index]}
+
+
+def inserted_canaries(plan: RowPlan, folder: Path) -> NDArray[np.int64]:
+    """Return the example numbers of the canaries that a row's devices put into their streams; the run has ended.
+
+    Raises:
+        RunFolderError: the file of coins is missing or damaged, or has no coin for every canary.
+    """
+    canaries = plan.scenario.canaries
+    if canaries is None:
+        return np.empty(0, dtype=np.int64)
+    path = coins_path(folder, plan.name)
+    stored, found = load_arrays(path), [np.empty(0, dtype=np.int64)]
+    for client in range(plan.scenario.clients):
+        mine, coins = canaries.of(client), stored.get(f"canaries{client}", np.empty(0, dtype=np.bool_))
+        if len(coins) != len(mine):
+            raise RunFolderError(
+                f"{path} has {len(coins)} coins for the {len(mine)} canaries of client {client}; restore it"
+            )
+        found.append(mine[coins])
+    return np.sort(np.concatenate(found))
 
 
 def save_arrays(path: Path, mode: int = 0o666, /, **arrays: np.ndarray) -> str:

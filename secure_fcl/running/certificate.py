@@ -220,6 +220,12 @@ def _evaluation(plan: RowPlan) -> list[str]:
     if plan.scenario.kind == "online":
         found.append("number of examples and classes arrived per segment, for accuracy over classes seen so far")
     attacks = plan.config.attacks
+    if attacks.canaries:
+        found.append(
+            f"{attacks.canaries} declared canaries beside the clients' data: made-up examples that went through the "
+            "run, each in or out by its device's coin, kept in the folder 'simulation'; they are nobody's, so epsilon "
+            "is not about them, and accuracies are those of a model that saw them"
+        )
     if audited(plan):
         found.append("the attacks read training data to score their guesses")
     if viewed(plan):

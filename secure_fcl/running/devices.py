@@ -16,7 +16,16 @@ from secure_fcl.engines.disclosures import collect, disclosures_path
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import heads_bytes
 from secure_fcl.engines.parties import Answer, Party
-from secure_fcl.engines.simulation import SIMULATION, clear_update_path, file_stem, load_arrays, save_arrays
+from secure_fcl.engines.simulation import (
+    SIMULATION,
+    canaries_path,
+    clear_update_path,
+    coins_path,
+    declared_canaries,
+    file_stem,
+    load_arrays,
+    save_arrays,
+)
 from secure_fcl.errors import JournalRefused, QuorumMissing, RunFolderError, SecureFclError
 from secure_fcl.rows.audited import viewed
 from secure_fcl.rows.budgets import charges_of
@@ -80,15 +89,21 @@ class Devices:
         """Bring devices to where they were: coins of an earlier start, and what they held."""
         assert self._lab is not None
         plan = self._plan
-        path = self._folder / f"coins-{file_stem(plan.name)}.npz"
+        path, declared = coins_path(self._run.path, plan.name), canaries_path(self._run.path, plan.name)
         coins: PerClient = {}
         if path.exists():
             known = load_arrays(path)
-            coins = {k: {"keys": known[f"keys{k}"]} for k in range(plan.scenario.clients) if f"keys{k}" in known}
+            names = ("keys",) if plan.scenario.canaries is None else ("keys", "canaries")
+            clients = [k for k in range(plan.scenario.clients) if f"keys{k}" in known]
+            coins = {k: {name: known[f"{name}{k}"] for name in names} for k in clients}
         self._lab.restore(coins, self._saved(done))
         if not coins:
             save_arrays(path, **{f"{name}{k}": a for k, own in self._lab.coins().items() for name, a in own.items()})
         self._run.pin(path)
+        if canaries := declared_canaries(plan):
+            if not declared.exists():
+                save_arrays(declared, **canaries)
+            self._run.pin(declared)
         if not plan.keeps:
             # Memories follow from the coins alone; whatever else devices keep was handed to them. What they held was
             # written when the slots were closed, and is pinned: it is not written again.

@@ -31,6 +31,7 @@ _YOUNGER = (
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
     ("privacy", "accountant"), ("data", "unseen_persons"), ("training", "sends"), ("training", "clipping"),
     ("training", "clipping_target"), ("training", "clipping_rate"), ("training", "clipping_share"),
+    ("attacks", "canaries"),
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedmas", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")
@@ -98,11 +99,17 @@ def prepare_deployed(config: Config, scenario: Scenario) -> Prepared:
     """Check what a deployment's server can check before a run: it has the calendar and the test set, no more.
 
     Raises:
-        ConfigInvalid: the attacks, which read training data, are on, or `identities` names no roster.
+        ConfigInvalid: the attacks, which read training data, are on, canaries are declared, or `identities` names no
+            roster.
         SecureFclError, privacy.PrivacyError, crypto.CryptoError: as `prepare`.
     """
     if config.attacks.enabled:
         raise ConfigInvalid("attacks.enabled = true reads training data, which a server has not; set it to false")
+    if config.attacks.canaries:
+        raise ConfigInvalid(
+            f"attacks.canaries = {config.attacks.canaries} puts made-up examples into the streams of a simulation, and "
+            "these are people's devices; set it to 0"
+        )
     if not config.identities:
         raise ConfigInvalid("identities = '' makes keys in a simulation alone; name the folder of a roster")
     return prepare_scenario(config, scenario)

@@ -17,6 +17,7 @@ from secure_fcl.errors import ConfigInvalid
 from secure_fcl.features.kinds import features, refined_features
 from secure_fcl.randomness import public_generator
 from secure_fcl.streams.calendar import IDLE, Calendar, group_names, make_calendar
+from secure_fcl.streams.canaries import NOTHING, Canaries, declared
 from secure_fcl.streams.cohorts import NEVER, Wait, met_slots, most_waiting, release_slots, waits
 from secure_fcl.streams.drift import drifted
 from secure_fcl.streams.partition import dealt_classes, partition
@@ -93,6 +94,7 @@ class Scenario:
         drift: the configuration's section; `undrifted` are the inputs without it.
         description: what the inputs are of an example: the example itself, or its public features.
         unseen: test examples of persons who never train, bool (n,); None: there are none.
+        canaries: that are declared (`secure_fcl.streams.canaries`), behind all other examples; None: there are none.
         facts: what stands in for the examples that are not here (`secure_fcl.streams.public`); None: all are here.
     """
 
@@ -119,6 +121,7 @@ class Scenario:
     together: int = 1
     description: Description = "none"
     unseen: Bools | None = None
+    canaries: Canaries | None = None
     facts: Facts | None = None
 
     @property
@@ -174,13 +177,16 @@ class Scenario:
         counts = [(self.release == slot).sum(axis=1).max(initial=0) for slot in range(self.slots)]
         return max(1, *(int(count) for count in counts))
 
-    def experience(self, client: int, task: int) -> Experience:
-        """Return what `client` meets of `task`; it may be empty."""
+    def experience(self, client: int, task: int, inside: Ints = NOTHING) -> Experience:
+        """Return what `client` meets of `task`; it may be empty. `inside`: numbers of its canaries that are in."""
         order, owners, tasks = self._by_owner
         first, last = np.searchsorted(owners, (client, client + 1))
         first, last = first + np.searchsorted(tasks[first:last], (task, task + 1))
         mine = order[first:last]
-        return Experience(mine, _places(self.units.unit[mine]))
+        place = _places(self.units.unit[mine])
+        if self.canaries is not None:
+            mine, place = self.canaries.placed(mine, place, client, task, inside)
+        return Experience(mine, place)
 
     @cached_property
     def _by_owner(self) -> tuple[Ints, Ints, Ints]:
@@ -353,9 +359,24 @@ def build_scenario(data: Dataset, config: Config) -> Scenario:
         unseen=tasks.data.test & np.isin(data.client, unseen) & (tasks.part != IDLE) if len(unseen) else None,
     )  # fmt: skip
     scenario = replace(scenario, largest_place=_largest_place(scenario))
-    if config.drift.course == "none":
-        return scenario
-    return replace(scenario, x=drifted(tasks.x, _times(scenario, tasks), config.drift))
+    if config.drift.course != "none":
+        scenario = replace(scenario, x=drifted(tasks.x, _times(scenario, tasks), config.drift))
+    return _with_canaries(scenario, config) if config.attacks.canaries else scenario
+
+
+def _with_canaries(scenario: Scenario, config: Config) -> Scenario:
+    test, unseen = scenario.data.test, scenario.unseen
+    made = declared(
+        config.attacks.canaries, config.seed, release=scenario.release, classes=scenario.task_classes,
+        places=scenario.largest_place, tests=(scenario.x[test], scenario.data.y[test]), first=len(test),
+    )  # fmt: skip
+    return replace(
+        scenario, canaries=made.canaries, data=made.grown(scenario.data), units=made.units(scenario.units),
+        x=made.behind(scenario.x), undrifted=made.behind(scenario.undrifted),
+        owner=np.append(scenario.owner, made.canaries.client), task=np.append(scenario.task, made.canaries.task),
+        part=made.filled(scenario.part, IDLE), largest_place=scenario.largest_place + made.most,
+        held_out=made.nowhere(scenario.held_out), unseen=None if unseen is None else made.nowhere(unseen),
+    )  # fmt: skip
 
 
 def _largest_place(scenario: Scenario) -> int:

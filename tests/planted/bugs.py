@@ -4,6 +4,7 @@ None is found by comparing source, digests, recorded numbers or outputs of a fix
 by one, and `rewrites.py` holds changes of the same places that change no behaviour.
 """
 
+from canary_bugs import CANARIES
 from choices import CHOICES
 from gdp_bugs import GAUSSIANS
 from norm_bugs import NORMS
@@ -615,5 +616,5 @@ UNCHARGED = (
 
 BUGS = (
     *OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS, *GAUSSIANS,
-    *PERSONS,
+    *PERSONS, *CANARIES,
 )  # fmt: skip

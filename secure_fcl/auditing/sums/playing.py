@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from attacks.games.simultaneous import LOUD, discoveries
 from attacks.sums.power import composed, noise_found
 from evaluation.errors import EvaluationError
 from evaluation.power import auc_power
+from secure_fcl.auditing.run_canaries import without
 from secure_fcl.auditing.sums.examples import (
     WORLDS,
     Rehearsal,
@@ -30,6 +31,7 @@ from secure_fcl.auditing.sums.examples import (
 from secure_fcl.auditing.sums.few import play_few
 from secure_fcl.auditing.sums.items import Item, items_of
 from secure_fcl.auditing.sums.persons import play_persons
+from secure_fcl.auditing.sums.recorded import judge_sums
 from secure_fcl.auditing.sums.released import NotReadable, Release, SumsRow
 from secure_fcl.auditing.sums.view import MOST, Attacked
 from secure_fcl.rows.row_plan import RowPlan
@@ -44,10 +46,17 @@ LEAK, LEVEL = 0.6, 0.05
 
 @dataclass(frozen=True, eq=False)
 class SumsAudit:
-    """What the attacks on a closed-form row found: its record, and the outcomes that all games are judged with."""
+    """What the attacks on a closed-form row found.
+
+    Attributes:
+        record: of its games.
+        outcomes: that all games are judged with.
+        canaries: the record of its canaries; None where none were declared.
+    """
 
     record: dict[str, Any]
     outcomes: tuple[Outcome, ...] = ()
+    canaries: dict[str, Any] | None = None
 
 
 def audit_sums(
@@ -70,8 +79,12 @@ def audit_sums(
         items = items_of(row, slot_of)
         require_additive(attacked, items)
         played = _played(attacked, items, worlds)
+        if plan.scenario.canaries is not None:
+            played = replace(played, canaries=judge_sums(attacked))
     except NotReadable as reason:
-        return SumsAudit({"row": plan.name, "missing": [f"sums of {plan.name}: {reason}"]})
+        canaries = None if plan.scenario.canaries is None else without(plan, str(reason))
+        missing = [f"sums of {plan.name}: {reason}"]
+        return SumsAudit({"row": plan.name, "missing": missing}, canaries=canaries)
     played.record["cpu_seconds"] = time.process_time() - begun
     return played
 

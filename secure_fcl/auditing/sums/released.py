@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evaluation.files import read_jsonl
 from privacy import Event, Ledger
 from privacy.skellam_gdp import dominating
+from secure_fcl.engines.simulation import inserted_canaries
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.folder import RunFolder
 from secure_fcl.strategies import DeviceView, Examples
@@ -109,6 +110,11 @@ class SumsRow:
             found.append(clients)
         return found
 
+    @cached_property
+    def inserted(self) -> Ints:
+        """Numbers of the canaries that were in the run, by the coins of its devices."""
+        return inserted_canaries(self.plan, self.folder.path)
+
     @property
     def private(self) -> bool:
         """Whether there is noise in the sums."""
@@ -135,11 +141,11 @@ class SumsRow:
         return Examples(self.plan.scenario.x[index], self.plan.scenario.data.y[index])
 
     def members(self, release: Release, client: int) -> Ints:
-        """Return the numbers of a client's examples that a release holds."""
+        """Return the numbers of a client's examples that a release holds, canaries that were in included."""
         scenario, storage = self.plan.scenario, self.plan.storage
         chunk = self.plan.chunk(release.in_slot)
         held = [
-            scenario.experience(client, task).chunk(chunk, storage.places_per_chunk)
+            scenario.experience(client, task, self.inserted).chunk(chunk, storage.places_per_chunk)
             for task in scenario.released(client, release.slot)
         ]
         return np.concatenate([*held, np.empty(0, dtype=np.int64)]).astype(np.int64)
@@ -148,11 +154,15 @@ class SumsRow:
     def charged_mu(self) -> float | None:
         """Mu of what the ledger charged the example that paid most; None without a guarantee."""
         with Ledger(self.folder.ledger_path(self.plan.name)) as ledger:
-            return max((_mu(history) for history in ledger.spent().values()), default=0.0) if self.private else None
+            return max((mu_of(history) for history in ledger.spent().values()), default=0.0) if self.private else None
 
 
-def _mu(history: Mapping[Event, int]) -> float:
-    """Return mu of a history of sums over all examples: Skellam releases, each dominated by a Gaussian one."""
+def mu_of(history: Mapping[Event, int]) -> float:
+    """Return mu of a history of sums over all examples: Skellam releases, each dominated by a Gaussian one.
+
+    Raises:
+        NotReadable: the noise's variance is outside the range in which its law is known.
+    """
     found = dominating(history)
     if found is None:
         raise NotReadable("the noise's variance is outside the range in which its law is known")
