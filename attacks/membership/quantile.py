@@ -56,8 +56,8 @@ class QuantileMembership:
 
     losses: Losses = field(repr=False)
     population: Candidates = field(repr=False)
-    alpha: float = 0.05
-    seed: int = 0
+    alpha: float = field(default=0.05, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
     name: str = "quantile regression"
     requires: frozenset[Capability] = frozenset({Capability.FINAL_MODEL})
 
