@@ -247,7 +247,7 @@ def _member_attacks(losses: Losses, shadows: ShadowModels | None, population: Ca
         SequenceMean(losses),
     ]  # fmt: skip
     if population is not None and len(population) >= fewest(_ALPHA):
-        member.append(QuantileMembership(losses, population, _ALPHA))
+        member.append(QuantileMembership(losses, population, alpha=_ALPHA))
     if shadows is not None:
         member += [ShadowMembership(shadows, family) for family in (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline(), RATIO)]
         member += [ShadowMembership(shadows, RATIO.offline()), ShadowMembership(shadows, BAVARIA, "all")]

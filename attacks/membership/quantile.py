@@ -48,7 +48,6 @@ class QuantileMembership:
         population: non-members of the same distribution as the candidates, at least `fewest(alpha)`. No shadow model
             and no knowledge of how the model was trained is needed. Candidates among them are left out.
         alpha: rate of false alarms at a score of 0, in (0, 0.5].
-        seed: public seed of the folds.
 
     *Guarantee*: none in theory for cross-fitted margins; measured, candidates that are no members and come from the
     population's distribution score above 0 at the rate alpha.
@@ -57,7 +56,6 @@ class QuantileMembership:
     losses: Losses = field(repr=False)
     population: Candidates = field(repr=False)
     alpha: float = 0.05
-    seed: int = 0
     name: str = "quantile regression"
     requires: frozenset[Capability] = frozenset({Capability.FINAL_MODEL})
 
@@ -92,7 +90,7 @@ class QuantileMembership:
         """Return the (1 - alpha) quantile of a non-member's log odds for every candidate, (n,)."""
         labels = np.unique(strangers.y)
         features, asked = (_features(part, labels) for part in (strangers, candidates))
-        random = np.random.default_rng(purpose_seed(self.seed, "attacks.membership.quantile"))
+        random = np.random.default_rng(purpose_seed(0, "attacks.membership.quantile"))
         # Whole clusters: windows that share readings would make what the trees miss look small.
         cluster = np.unique(strangers.cluster, return_inverse=True)[1]
         fold = random.permutation(int(cluster.max()) + 1)[cluster] % _FOLDS

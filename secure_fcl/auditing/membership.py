@@ -77,7 +77,7 @@ def _attacks(world: AuditWorld, population: Candidates) -> list[tuple[Attack, Th
         (SequenceMean(losses), ALL_MODELS),
     ]
     if _enough(population):
-        played.append((QuantileMembership(losses, population, _ALPHA), FINAL_MODEL))
+        played.append((QuantileMembership(losses, population, alpha=_ALPHA), FINAL_MODEL))
     if shadows is None:
         return played
     families = (BAVARIA, LIRA_FIXED, LIRA_FIXED.offline())
