@@ -8,8 +8,9 @@ in the same commit, and says there which numbers moved and why; any other change
 renamed key of the configuration is of the first kind: repeatable noise follows from all settings of a run.
 
 Recordings belong to the machine they were made on: integer totals are rounded floats, and another processor or another
-version of torch may round one of them differently. `recorded with` says on what; elsewhere, first record the commit
-before the change (`--out` a folder of your own), then compare with that.
+version of torch may round one of them differently. `recorded with` says on what; elsewhere everything is compared to
+1e-6, weights to 1e-4, sums of integers to one in a hundred entries, and what attacks find to .05. To know it exactly
+there, first record the commit before the change (`--out` a folder of your own), then compare with that.
 """
 
 import copy
@@ -38,37 +39,60 @@ def load(folder: Path, name: str) -> Recording:
     return found
 
 
-def same(old: Any, new: Any, exact: bool) -> bool:
-    """Two leaves: floats to the tolerance unless `exact`, anything else equal and of one type."""
+def close(part: str, here: bool) -> float:
+    """How far two numbers of a part may lie apart: 0 for charges, more for what another processor computed."""
+    if here:
+        return 0.0 if part in EXACT else TOLERANCE
+    # Where two scores are all but equal, another processor ranks them the other way round; weights follow from sums of
+    # integers that it rounded otherwise.
+    return {"attacks": 0.05, "transcript": 1e-4}.get(part, TOLERANCE)
+
+
+def same(old: Any, new: Any, tolerance: float) -> bool:
+    """Two leaves: floats to the tolerance, anything else equal and of one type."""
     if not isinstance(old, float) or not isinstance(new, float):
         return type(old) is type(new) and old == new
     if math.isnan(old) or math.isnan(new):
         return math.isnan(old) and math.isnan(new)
-    return old == new or (not exact and math.isclose(old, new, rel_tol=TOLERANCE, abs_tol=TOLERANCE))
+    return old == new or math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def differences(old: Any, new: Any, exact: bool, where: str) -> Iterator[str]:
+def differences(old: Any, new: Any, tolerance: float, where: str) -> Iterator[str]:
     """Every place where two values differ, in the order of the recording."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             if key not in old or key not in new:
                 yield f"{where} {key}: {'recorded, and gone' if key in old else 'not recorded, and new'}"
             else:
-                yield from differences(old[key], new[key], exact, f"{where} {key}")
+                yield from differences(old[key], new[key], tolerance, f"{where} {key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for n, (left, right) in enumerate(zip(old, new, strict=True)):
-            yield from differences(left, right, exact, f"{where} [{n}]")
-    elif not same(old, new, exact):
+            yield from differences(left, right, tolerance, f"{where} [{n}]")
+    elif not same(old, new, tolerance):
         yield f"{where}: recorded {old!r}, now {new!r}"
 
 
+def rounded_alike(old: Any, new: Any) -> Any:
+    """The new array of integers, or the old one where both may be the same floats of two processors, rounded.
+
+    One entry in a hundred may be rounded the other way: the digest then differs, and the sum by as many at most.
+    """
+    if not (isinstance(old, dict) and isinstance(new, dict) and "sha256" in old and "sha256" in new):
+        return new
+    alike = all(old[key] == new[key] for key in ("dtype", "shape"))
+    return old if alike and abs(old["sum"] - new["sum"]) <= 1 + math.prod(old["shape"]) / 100 else new
+
+
 def compare(old: Recording, new: Recording) -> list[str]:
-    """The first difference of each part of a recording."""
+    """The first difference of each part of a recording; less strict where they are of two machines."""
+    here = old.get("recorded with") == new.get("recorded with")
+    if not here:
+        new = {key: rounded_alike(old.get(key), value) for key, value in new.items()}
     found = []
     parts = dict.fromkeys(key.partition("/")[0] for key in [*old, *new])
     for part in parts.keys() - {"recorded with"}:
         left, right = ({k: v for k, v in all_.items() if k.partition("/")[0] == part} for all_ in (old, new))
-        found += [line.strip() for line in list(differences(left, right, part in EXACT, ""))[:1]]
+        found += [line.strip() for line in list(differences(left, right, close(part, here), ""))[:1]]
     return sorted(found)
 
 
@@ -95,7 +119,7 @@ def test_every_configuration_is_recorded_and_compared() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_recordings_are_small_and_hold_no_secret_and_no_place(name: str) -> None:
     text = (HERE / f"{name}.json").read_text(encoding="utf-8")
-    assert len(text) < 60_000
+    assert len(text) < 80_000
     assert hashlib.sha256(b"tests/recorded").hexdigest() not in text
     assert not [place for place in ('"/', "/tmp", "/home", str(Path.home())) if place in text]
 
@@ -150,6 +174,23 @@ def test_other_changes_are_seen(name: str) -> None:
         assert line.startswith(where)
     (line,) = compare(old, {key: value for key, value in old.items() if key != total})
     assert line == f"{total}: recorded, and gone"
+
+
+def test_another_processor_may_round_otherwise_and_no_more() -> None:
+    array = {"dtype": "int64", "shape": [1000], "sum": 5_000, "sha256": "0" * 64}
+    old = {"recorded with": {"vectors": "AVX2"}, "transcript/a/0/total": array, "ledger/a/0": {"variance": 1.0, "n": 3}}
+    there = {"recorded with": {"vectors": "AVX512"}}
+    rounded = {"transcript/a/0/total": array | {"sum": 5_011, "sha256": "1" * 64}}
+    last_digit = {"ledger/a/0": {"variance": 1.0 + 1e-15, "n": 3}}
+    for changed, seen in (
+        (rounded, 1), (there | rounded, 0),
+        (last_digit, 1), (there | last_digit, 0),
+        (there | {"ledger/a/0": {"variance": 1.001, "n": 3}}, 1),
+        (there | {"ledger/a/0": {"variance": 1.0, "n": 4}}, 1),
+        (there | {"transcript/a/0/total": array | {"sum": 5_012}}, 1),
+        (there | {"transcript/a/0/total": array | {"shape": [999]}}, 1),
+    ):  # fmt: skip
+        assert len(compare(old, old | changed)) == seen, changed
 
 
 def test_not_a_number_equals_itself_only() -> None:
