@@ -12,7 +12,7 @@ from crypto.protocols.masks.errors import RecordError
 from crypto.protocols.masks.gathering import Gathering, Sent
 from crypto.protocols.masks.members import Setup
 from crypto.protocols.masks.offers import Offer, read_offer
-from crypto.protocols.masks.requests import write_keys, write_number
+from crypto.protocols.masks.requests import write_cohort, write_keys, write_number
 from crypto.wire.messages import Message
 
 SERVER = "server"
@@ -169,11 +169,11 @@ class Keyring:
         self._latest = Epoch(self.next_number, offers, disputed)
         self._offers = {}
         cohort, neighbours = tuple(sorted(offers)), self.setup.neighbours
-        sent = []
+        sent, beginning = [], write_cohort(self._latest.number, cohort)
         for index in cohort:
             near = (offers[peer] for peer in neighbours[index] if peer in offers)
             rows = [o.row_for(index, self._shown(o, index, disputed) if disputed else b"") for o in near]
-            sent.append(self.message(index, "keys", SET_UP, write_keys(self._latest.number, cohort, rows)))
+            sent.append(self.message(index, "keys", SET_UP, write_keys(beginning, rows)))
         return tuple(sent)
 
     def _disputed(self, offers: Mapping[int, Offer]) -> frozenset[tuple[int, int]]:

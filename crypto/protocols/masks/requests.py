@@ -9,6 +9,7 @@ import operator
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from crypto.protocols.bookkeeping import MAX_MODEL
 from crypto.protocols.masks.errors import FaultError
@@ -47,7 +48,7 @@ class KeyList:
     def to_bytes(self) -> bytes:
         """Write it."""
         rows = [[entry.dealer, entry.record, *entry.sealed, entry.shown] for entry in self.entries]
-        return write_keys(self.epoch, self.cohort, rows)
+        return write_keys(write_cohort(self.epoch, self.cohort), rows)
 
     @staticmethod
     def from_bytes(data: bytes) -> KeyList:
@@ -58,9 +59,16 @@ class KeyList:
         raise FaultError("a key list is malformed")
 
 
-def write_keys(epoch: int, cohort: Sequence[int], rows: Sequence[Sequence[object]]) -> bytes:
-    """A key list from the rows of its entries: a server writes thousands of entries a sum, and keeps none."""
-    return pack_value([epoch, list(cohort), rows])
+def write_cohort(epoch: int, cohort: Sequence[int]) -> bytes:
+    """What all key lists of an epoch begin with: a list of three in msgpack, of which the third is missing."""
+    return b"\x93" + pack_value(epoch) + pack_value(list(cohort))
+
+
+def write_keys(beginning: bytes, rows: Sequence[Sequence[object]]) -> bytes:
+    """A key list from its `write_cohort` and the rows of its entries: a server writes thousands of entries a sum, and
+    keeps none; the cohort is the same for all its clients, and is written once.
+    """
+    return beginning + pack_value(rows)
 
 
 def _entry(row: object) -> Entry:
@@ -180,7 +188,7 @@ def indices(values: Sequence[object]) -> tuple[int, ...]:
     """Check that the values are clients' places, ascending and each once."""
     # A server and its clients do this for every list of clients, thousands of times a sum.
     if set(map(type, values)) <= {int}:
-        found = tuple(value for value in values if isinstance(value, int))
+        found = cast(tuple[int, ...], tuple(values))
         if not found or (found[0] >= 0 and all(map(operator.lt, found, found[1:]))):
             return found
     raise FaultError("a list of clients is not of places in ascending order")

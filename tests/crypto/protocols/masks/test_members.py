@@ -33,6 +33,8 @@ from crypto.protocols.masks.requests import (
     read_masked,
     read_number,
     read_survivors,
+    write_cohort,
+    write_keys,
 )
 from crypto.wire.messages import Message
 from crypto.wire.values import pack_value, unpack_value
@@ -173,6 +175,15 @@ def test_malformed_records_are_refused(make_masks: Callable[..., Any]) -> None:
     for payload in (write_directory(0, backwards), write_directory(attempts(plan), others), b"\xc0", b""):
         with pytest.raises(RecordError):
             read_directory(plan, payload, trust)
+
+
+@pytest.mark.parametrize("epoch", [0, 127, 1 << 20])
+@pytest.mark.parametrize("cohort", [(), (0, 5), tuple(range(1000))])
+def test_key_lists_of_a_cohort_written_once_are_lists_of_three(epoch: int, cohort: tuple[int, ...]) -> None:
+    rows: list[list[object]] = [[3, b"record", b"one", b"other", b"box", b""]]
+    written = write_keys(write_cohort(epoch, cohort), rows)
+    assert written == pack_value([epoch, list(cohort), rows])
+    assert KeyList.from_bytes(written).to_bytes() == written
 
 
 @pytest.mark.parametrize(
