@@ -17,6 +17,9 @@ Line = dict[str, Any]
 SMALL, LARGE = 187, 13_333
 MASKS = "secagg+"
 
+#: Every protection, and up to how many clients its runs are measured.
+MOST = {"plain": 10_000, "helper": 10_000, "bfv": 1_000, MASKS: 1_000, "secagg": 300, "mpc": 1_000}
+
 #: Runs on HAPT, by kind of cell: settings beside the product's own.
 HAPT = {"hapt": ()}
 HAPT_ROUNDS = 300
@@ -44,11 +47,11 @@ class Cell:
 
 def cells(peer: bool) -> Iterator[Cell]:
     """Yield every cell, small ones first; Flower's only where there is a Python that has it."""
-    for clients in (1_000, 10_000):
-        for protection in ("plain", "helper"):
-            yield Cell(what="scale", clients=clients, protection=protection, hidden=SMALL, rounds=2)
-    for clients, protection in ((10, "secagg"), (30, "secagg"), (100, "secagg"), (100, MASKS), (1_000, MASKS)):
-        yield Cell(what="scale", clients=clients, protection=protection, hidden=SMALL, rounds=2)
+    # All protections of as many clients one after the other, so that their ratios are of one stretch of time.
+    for clients in (10, 30, 100, 300, 1_000, 10_000):
+        for protection, most in MOST.items():
+            if clients <= most:
+                yield Cell(what="scale", clients=clients, protection=protection, hidden=SMALL, rounds=2)
     for what in HAPT:
         for protection in ("plain", MASKS):
             yield Cell(what=what, clients=30, protection=protection, hidden=0, rounds=HAPT_ROUNDS)
