@@ -10,7 +10,8 @@ Usable alone. Knows gradients, mechanisms, events and ledgers; nothing of client
 - dpsgd, clipping, ghost: DP-SGD through Opacus; stacked: many clients in one batch of matrix products
 - distributed, per_client, noise_shares, skellam: integer noise inside a secure sum, per example or per client;
   skellam_gdp: the Gaussian noise that dominates it
-- matrix, ftrl, tree_shares: streams used once, on one device and across secure sums
+- matrix, ftrl, tree_shares: streams used once or as often as planned, on one device and across secure sums;
+  participation: how often, and whoever holds examples to it
 - statistics, allocator: sums with a count, means, covariances, quantiles; a budget split over tasks
 - testing: the laws that accountants and mechanisms must keep, as checks for your own
 """

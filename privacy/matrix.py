@@ -19,6 +19,7 @@ from scipy.signal import fftconvolve
 
 from privacy.errors import InvalidParameter, PrivacyError
 from privacy.events import SampledGaussian
+from privacy.participation import ONCE, Participation
 from privacy.randomness import RandomBytes
 
 Floats = NDArray[np.float64]
@@ -37,6 +38,16 @@ class Factor(Protocol):
 
     def sensitivity(self) -> float:
         """Largest column norm of C: what an example of norm 1 that takes part in one step changes in C g."""
+
+    def repeated_sensitivity(self, times: int, separation: int) -> float:
+        """Return a bound on what an example of norm 1 changes in C g that takes part as a `Participation` allows.
+
+        The contributions of its steps may be any vectors g_i of norm at most 1: no two columns of C have a negative
+        product, so |sum C_i g_i|^2 = sum <C_i, C_j> <g_i, g_j> is largest where all g_i are equal.
+
+        Raises:
+            InvalidParameter: times or separation is below 1.
+        """
 
     def prefix_errors(self) -> Floats:
         """Return (steps,): standard deviation of each prefix sum's noise, for z of standard deviation 1."""
@@ -95,8 +106,7 @@ class RootToeplitz:
         Raises:
             InvalidParameter: times or separation is below 1.
         """
-        if times < 1 or separation < 1:
-            raise InvalidParameter(f"times={times} and separation={separation} must be at least 1")
+        Participation(times=times, separation=separation)
         column, total = toeplitz_root(self.steps), np.zeros(self.steps)
         for start in range(0, min(self.steps, times * separation), separation):
             total[start:] += column[: self.steps - start]
@@ -138,6 +148,20 @@ class BinaryTree:
     def sensitivity(self) -> float:
         """See `Factor.sensitivity`: the square root of `levels`."""
         return math.sqrt(self.levels)
+
+    def repeated_sensitivity(self, times: int, separation: int) -> float:
+        """See `Factor.repeated_sensitivity`: a bound, exact where the separation is a power of 2 that divides steps.
+
+        A node that an example is in h times changes by h, so the square is the sum of h^2 over nodes. A node of w steps
+        is met at most ceil(w / separation) times, the nodes of one level together at most as often as the example takes
+        part: of such numbers the sum of squares is largest where as many as possible are as large as possible.
+        """
+        plan, square = Participation(times=times, separation=separation), 0
+        for level in range(self.levels):
+            most = plan.most(1 << level)
+            left = min(plan.most(self.steps), (self.steps >> level) * most)
+            square += left // most * most**2 + (left % most) ** 2
+        return math.sqrt(square)
 
     def prefix_errors(self) -> Floats:
         """See `Factor.prefix_errors`: the square root of the number of ones of the prefix's length."""
@@ -184,8 +208,9 @@ class BinaryTree:
 class PrefixStream:
     """Noisy prefix sums of one pass over a stream: mechanism and event made together.
 
-    *Guarantee*: an example that adds at most `clipping_norm` (L2) to one step's sum, added or removed, costs `event`
-    for the whole stream, whatever order the data came in.
+    *Guarantee*: an example that adds at most `clipping_norm` (L2) to the sum of every step that it takes part in, added
+    or removed, costs `event` for the whole stream, whatever order the data came in. It takes part as `participation`
+    says; whoever feeds the stream holds examples to that (`privacy.participation.Attendance`; `FtrlTrainer` does).
 
     Raises:
         InvalidParameter: the clipping norm or the multiplier is not positive and finite.
@@ -194,6 +219,7 @@ class PrefixStream:
     factor: Factor
     clipping_norm: float
     noise_multiplier: float
+    participation: Participation = ONCE
 
     def __post_init__(self) -> None:
         if not 0 < self.clipping_norm < math.inf or not 0 < self.noise_multiplier < math.inf:
@@ -210,7 +236,10 @@ class PrefixStream:
     @property
     def std(self) -> float:
         """Standard deviation of the independent normals."""
-        return self.noise_multiplier * self.clipping_norm * self.factor.sensitivity()
+        plan = self.participation
+        return (
+            self.noise_multiplier * self.clipping_norm * self.factor.repeated_sensitivity(plan.times, plan.separation)
+        )
 
     def noise(self, dimension: int, random: RandomBytes) -> Floats:
         """Return the noise of every prefix sum, float64 (steps, dimension); drawn once, before the first step.

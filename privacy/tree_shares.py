@@ -8,7 +8,7 @@ device keeps raw sums of the open nodes between rounds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from privacy.distributed import DistributedSum
 from privacy.errors import InvalidParameter
 from privacy.events import Event
 from privacy.matrix import BinaryTree, StreamEnded
+from privacy.participation import ONCE, Attendance
 from privacy.randomness import RandomBytes
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,8 @@ class TreeShares:
 
     *Guarantee*: an example that adds at most `node.clipping_norm` to one client's sum of one step, added or removed,
     is in one node per level, so the whole stream costs `events`, whatever order the data came in. Holds under the
-    dropouts and colluders of `node`; a client that missed a node takes part in the others as before.
+    dropouts and colluders of `node`; a client that missed a node takes part in the others as before. An example takes
+    part in one step alone: `DeviceTree` refuses a second one, which could meet it in the same nodes.
     """
 
     tree: BinaryTree
@@ -42,7 +44,10 @@ class TreeShares:
 
     @property
     def storage_bytes(self) -> int:
-        """Bytes of raw node sums that a device keeps between rounds: one vector of doubles per level."""
+        """Bytes of raw node sums that a device keeps between rounds: one vector of doubles per level.
+
+        Beside them it keeps 24 bytes for each example that took part.
+        """
         return 8 * self.node.dimension * self.tree.levels
 
     def prefix(self, steps: int, released: Mapping[Node, Floats]) -> Floats:
@@ -62,26 +67,31 @@ class TreeShares:
 class DeviceTree:
     """One client's open nodes. They are raw sums of its data: they stay on the device and count as its storage.
 
-    Raises nothing itself; see `push`.
+    So do the numbers of the examples that took part. Raises nothing itself; see `push`.
     """
 
     def __init__(self, plan: TreeShares) -> None:
         self._plan = plan
         self._open = np.zeros((plan.tree.levels, plan.node.dimension))
         self._step = 0
+        self._attendance = Attendance(ONCE)
 
     @property
     def nbytes(self) -> int:
         """Bytes kept now."""
-        return self._open.nbytes
+        return self._open.nbytes + self._attendance.nbytes
 
-    def push(self, clipped_sum: Floats, random: RandomBytes) -> dict[Node, NDArray[np.int64]]:
+    def push(
+        self, clipped_sum: Floats, random: RandomBytes, *, examples: Iterable[int]
+    ) -> dict[Node, NDArray[np.int64]]:
         """Take the next step's clipped sum and return the integers to send for each node that ends with it.
 
-        A step without examples pushes zeros, and is sent like any other.
+        A step without examples pushes zeros, and is sent like any other. `examples`: numbers of those in the sum, in
+        any numbering that tells this client's apart.
 
         Raises:
             StreamEnded: the stream is over.
+            ParticipationRefused: an example that took part before; the step was not taken.
             InvalidParameter: the sum has another shape, or an entry that is not finite.
         """
         node = self._plan.node
@@ -91,6 +101,7 @@ class DeviceTree:
             raise StreamEnded(
                 f"the stream of {self._plan.tree.steps} steps is over; plan a longer one before it starts"
             )
+        self._attendance.take(examples)
         self._open += clipped_sum
         found = {}
         for level, ended in enumerate(self._plan.tree.finished(self._step)):

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from privacy.matrix import (
     toeplitz_root,
     toeplitz_root_inverse,
 )
+from privacy.participation import ONCE, Participation
 from privacy.testing import exact_gaussian
 
 few = settings(max_examples=40, deadline=None)
@@ -60,10 +63,47 @@ def test_no_pattern_beats_the_repeated_sensitivity(steps: int, times: int, separ
     assert found <= RootToeplitz(steps).repeated_sensitivity(times, separation) + 1e-12
 
 
-@few
-@given(lengths)
-def test_one_participation_is_the_plain_sensitivity(steps: int) -> None:
-    factor = RootToeplitz(steps)
+def hits(steps: int, times: int, separation: int) -> Iterator[tuple[int, ...]]:
+    """Every pattern of participation, one by one."""
+    for count in range(1, times + 1):
+        for places in combinations(range(steps), count):
+            if all(b - a >= separation for a, b in pairwise(places)):
+                yield places
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 11, 12])
+def test_the_tree_s_repeated_sensitivity_against_every_pattern(steps: int) -> None:
+    """Several hits in one node add before they are squared: counting levels once for each would be too little."""
+    tree, too_little = BinaryTree(steps), 0
+    nodes = [node for t in range(steps) for node in tree.finished(t)]
+    for separation in range(1, steps + 1):
+        for times in (1, 2, 3, 4):
+            worst = max(
+                sum(sum(start <= place < stop for place in places) ** 2 for start, stop in nodes)
+                for places in hits(steps, times, separation)
+            )
+            found = tree.repeated_sensitivity(times, separation) ** 2
+            assert found >= worst - 1e-9
+            if separation.bit_count() == 1 and steps % separation == 0:
+                assert found == pytest.approx(worst)
+            too_little += Participation(times=times).most(steps) * tree.levels < worst
+    assert too_little or steps < 3
+
+
+@pytest.mark.parametrize("factor", [RootToeplitz(12), BinaryTree(12)], ids=lambda f: type(f).__name__)
+def test_a_stream_of_several_participations_has_their_noise(factor) -> None:
+    again = Participation(times=3, separation=2)
+    once, thrice = (
+        PrefixStream(factor=factor, clipping_norm=0.5, noise_multiplier=2.0, participation=plan)
+        for plan in (ONCE, again)
+    )
+    assert once.event == thrice.event
+    assert thrice.std / once.std == pytest.approx(factor.repeated_sensitivity(3, 2) / factor.sensitivity())
+    assert thrice.std > 1.5 * once.std
+
+
+@factors
+def test_one_participation_is_the_plain_sensitivity(factor) -> None:
     assert factor.repeated_sensitivity(1, 7) == pytest.approx(factor.sensitivity())
 
 

@@ -7,6 +7,7 @@ from privacy import RdpAccountant, SampledGaussian
 from privacy.distributed import DistributedSum
 from privacy.errors import InvalidParameter
 from privacy.matrix import BinaryTree, StreamEnded
+from privacy.participation import ParticipationRefused
 from privacy.tree_shares import DeviceTree, TreeShares
 
 CLIENTS, DIMENSION = 4, 6
@@ -32,7 +33,10 @@ def release(wanted: TreeShares, data: np.ndarray, keyed) -> dict:
     devices = [DeviceTree(wanted) for _ in data]
     released: dict = {}
     for step in range(data.shape[1]):
-        sent = [d.push(own[step], keyed(97 * step + k)) for k, (d, own) in enumerate(zip(devices, data, strict=True))]
+        sent = [
+            d.push(own[step], keyed(97 * step + k), examples=[step])
+            for k, (d, own) in enumerate(zip(devices, data, strict=True))
+        ]
         for node in sent[0]:
             released[node] = wanted.node.decode(sum(s[node] for s in sent))
     return released
@@ -89,12 +93,27 @@ def test_what_cannot_be_is_refused(keyed) -> None:
     device = DeviceTree(wanted)
     for bad in (np.zeros(3), np.full(DIMENSION, math.nan)):
         with pytest.raises(InvalidParameter):
-            device.push(bad, keyed(1))
+            device.push(bad, keyed(1), examples=[])
     for _ in range(2):
-        device.push(np.zeros(DIMENSION), keyed(1))
+        device.push(np.zeros(DIMENSION), keyed(1), examples=[])
     with pytest.raises(StreamEnded):
-        device.push(np.zeros(DIMENSION), keyed(1))
+        device.push(np.zeros(DIMENSION), keyed(1), examples=[])
     with pytest.raises(InvalidParameter, match="not released"):
         wanted.prefix(1, {})
     with pytest.raises(StreamEnded):
         wanted.prefix(3, {})
+
+
+def test_a_second_participation_is_refused_and_changes_nothing(keyed) -> None:
+    """Two steps of one example meet in the upper nodes, which would change by 2 and are charged for 1."""
+    wanted = plan(4)
+    device, other = DeviceTree(wanted), DeviceTree(wanted)
+    ones = np.ones(DIMENSION)
+    for one in (device, other):
+        one.push(ones, keyed(1), examples=[7, 8])
+    for twice in ([9, 7], [9, 9]):
+        with pytest.raises(ParticipationRefused):
+            device.push(5.0 * ones, keyed(2), examples=twice)
+    found, expected = (one.push(ones, keyed(3), examples=[9]) for one in (device, other))
+    assert {node: sums.tolist() for node, sums in found.items()} == {node: s.tolist() for node, s in expected.items()}
+    assert device.nbytes == wanted.storage_bytes + 3 * 24
