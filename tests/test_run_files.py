@@ -47,7 +47,7 @@ def fields(value: Any) -> set[str]:
         return set().union(*map(fields, value))
     if not isinstance(value, dict):
         return set()
-    keyed = {"per_class", "per_client", "packages", "storage", "delta_parts", "rows", "event"}
+    keyed = {"per_class", "per_client", "packages", "versions", "storage", "delta_parts", "rows", "event"}
     inner = (set().union(*map(fields, v.values())) if k == "rows" else set() if k in keyed else fields(v)
              for k, v in value.items())  # fmt: skip
     return set(value).union(*inner)
