@@ -167,7 +167,8 @@ def _attacks(path: Path) -> Iterator[tuple[str, Any]]:
     if not path.exists():
         return
     for key, value in json.loads(path.read_text(encoding="utf-8")).items():
-        if key in ("seconds", "cpu_seconds"):
+        # Times, and what made the file: the next commit is another.
+        if key in ("seconds", "cpu_seconds", "commit", "versions"):
             continue
         if isinstance(value, list):
             yield from ((f"attacks/{key}/{n}", item) for n, item in enumerate(value))
