@@ -41,6 +41,27 @@ def rank_p_value(
     Raises:
         SampleError: NaN scores, unequal shapes, an empty group, or fewer than 100 repeats.
     """
+    return rank_p_values(scores, truth, seed=seed, clusters=clusters, repeats=repeats)[0]
+
+
+def rank_p_values(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    *,
+    seed: int,
+    clusters: ArrayLike | None = None,
+    repeats: int = 9999,
+) -> tuple[float, float]:
+    """The p-value of `rank_p_value`, and a two-sided one: twice the smaller for the scores and for their negatives.
+
+    An AUC far below 0.5 tells members as well as one far above it, to whom reads the score the other way round. Both
+    come from one ranking and the same permutations.
+
+    *Guarantee*: of each as of `rank_p_value`; doubling pays for the second look. Arguments as there; at most 1.
+
+    Raises:
+        SampleError: as `rank_p_value`.
+    """
     if repeats < 100:
         raise SampleError(f"repeats={repeats}: a p-value by permutation needs 100 at least")
     split_by_truth(scores, truth)
@@ -50,39 +71,29 @@ def rank_p_value(
     measured = float(ranks[members].sum())
     tied = np.unique(values).size < total
     if min(m, total - m) >= SMALL:
-        variance = m * (total - m) / total * float(ranks.var(ddof=1))
-        # Without any spread there is nothing to tell; half a step towards the mean is the continuity correction.
-        step = 0.25 if tied else 0.5
-        return 1.0 if variance == 0.0 else float(special.ndtr(-(measured - step - ranks.mean() * m) / variance**0.5))
-    if not tied:
-        return _exact(round(measured) - m * (m + 1) // 2, m, total - m)
-    random = np.random.default_rng(seed)
-    sums = np.array([float(ranks[random.permutation(total)[:m]].sum()) for _ in range(repeats)])
-    return float((1 + (sums >= measured - 1e-9).sum()) / (1 + repeats))
+        up, down = _normal(measured, ranks, m, tied)
+    elif not tied:
+        wins = round(measured) - m * (m + 1) // 2
+        up, down = _exact(wins, m, total - m), _exact(m * (total - m) - wins, m, total - m)
+    else:
+        random = np.random.default_rng(seed)
+        sums = np.array([float(ranks[random.permutation(total)[:m]].sum()) for _ in range(repeats)])
+        up, down = (
+            float((1 + beyond.sum()) / (1 + repeats)) for beyond in (sums >= measured - 1e-9, sums <= measured + 1e-9)
+        )
+    return up, min(1.0, 2.0 * min(up, down))
 
 
-def rank_p_value_either_way(
-    scores: ArrayLike,
-    truth: ArrayLike,
-    *,
-    seed: int,
-    clusters: ArrayLike | None = None,
-    repeats: int = 9999,
-) -> float:
-    """Two-sided p-value of the same: twice the smaller of `rank_p_value` for the scores and for their negatives.
-
-    An AUC far below 0.5 tells members as well as one far above it, to whom reads the score the other way round.
-
-    *Guarantee*: as of `rank_p_value`; doubling pays for the second look. Arguments as there; at most 1.
-
-    Raises:
-        SampleError: as `rank_p_value`.
-    """
-    up, down = (
-        rank_p_value(values, truth, seed=seed, clusters=clusters, repeats=repeats)
-        for values in (np.asarray(scores, dtype=np.float64), -np.asarray(scores, dtype=np.float64))
-    )
-    return min(1.0, 2.0 * min(up, down))
+def _normal(measured: float, ranks: Floats, m: int, tied: bool) -> tuple[float, float]:
+    """Chances of so large and of so small a sum of m ranks, with its variance under permutation."""
+    total = ranks.size
+    variance = m * (total - m) / total * float(ranks.var(ddof=1))
+    if variance == 0.0:
+        # Without any spread there is nothing to tell.
+        return 1.0, 1.0
+    # Half a step towards the mean is the continuity correction.
+    step, above = 0.25 if tied else 0.5, measured - ranks.mean() * m
+    return float(special.ndtr((step - above) / variance**0.5)), float(special.ndtr((step + above) / variance**0.5))
 
 
 def _per_unit(

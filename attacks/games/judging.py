@@ -16,7 +16,7 @@ from attacks.games.attack import FloatArray
 from evaluation.errors import TooFewSamples
 from evaluation.evidence import LowerBound, Score
 from evaluation.intervals import delong_auc
-from evaluation.rank_test import rank_p_value, rank_p_value_either_way
+from evaluation.rank_test import rank_p_values
 from evaluation.roc import TprAtFpr, epsilon_lower_bound_one_run, tpr_at_fpr
 
 BoolArray = NDArray[np.bool_]
@@ -120,16 +120,13 @@ def has_spread(truth: BoolArray, clusters: NDArray[Any]) -> bool:
     return min(len(np.unique(clusters[truth])), len(np.unique(clusters[~truth]))) >= 2
 
 
-def p_value(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> float:
-    """P-value of "no better than chance" (`rank_p_value`): truths are permuted as the coins fell."""
-    seed = stream_seed(terms, Stream.PERMUTATIONS)
-    return rank_p_value(scores, truth, seed=seed, clusters=_shared(clusters), repeats=terms.repeats)
+def p_values(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> tuple[float, float]:
+    """P-values of "no better than chance", and of "no better and no worse" (`rank_p_values`).
 
-
-def p_value_either_way(scores: FloatArray, truth: BoolArray, clusters: NDArray[Any], terms: Terms) -> float:
-    """Two-sided p-value of "no better than chance, and no worse" (`rank_p_value_either_way`)."""
+    Truths are permuted as the coins fell.
+    """
     seed = stream_seed(terms, Stream.PERMUTATIONS)
-    return rank_p_value_either_way(scores, truth, seed=seed, clusters=_shared(clusters), repeats=terms.repeats)
+    return rank_p_values(scores, truth, seed=seed, clusters=_shared(clusters), repeats=terms.repeats)
 
 
 def _shared(clusters: NDArray[Any]) -> NDArray[Any] | None:

@@ -22,8 +22,7 @@ from attacks.games.judging import (
     Terms,
     auc_score,
     guess_counts,
-    p_value,
-    p_value_either_way,
+    p_values,
     stream_seed,
     true_positive_rates,
 )
@@ -147,6 +146,7 @@ def judge(
     """
     coins = checked_truth(candidates, truth)
     counts = guess_counts(scores, coins, candidates.cluster, terms)
+    one_sided, either_way = p_values(scores, coins, candidates.cluster, terms)
     return Outcome(
         game=game.name,
         attack=names[0],
@@ -162,8 +162,8 @@ def judge(
         epsilon_lower=None if counts is None else counts.bound(terms.delta, terms.confidence),
         terms=terms,
         guesses=counts,
-        p_value=p_value(scores, coins, candidates.cluster, terms),
-        p_either_way=p_value_either_way(scores, coins, candidates.cluster, terms),
+        p_value=one_sided,
+        p_either_way=either_way,
         roc=roc_curve(scores, coins),
     )
 

@@ -148,8 +148,8 @@ class Discovery:
 def discoveries(outcomes: Sequence[Outcome]) -> tuple[Discovery, ...]:
     """Holm-adjusted p-values for "the attack does better than chance", over all outcomes but controls and void games.
 
-    The p-value is the outcome's own (`judging.p_value`); outcomes without one are left out. `either_way` adjusts the
-    two-sided p-values (`judging.p_value_either_way`) among themselves; an outcome without one takes part with twice its
+    The p-value is the outcome's own (`judging.p_values`); outcomes without one are left out. `either_way` adjusts the
+    two-sided ones of the same among themselves; an outcome without one takes part with twice its
     one-sided one.
     """
     rows = [
