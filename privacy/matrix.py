@@ -106,9 +106,9 @@ class RootToeplitz:
         Raises:
             InvalidParameter: times or separation is below 1.
         """
-        Participation(times=times, separation=separation)
+        most = Participation(times=times, separation=separation).most(self.steps)
         column, total = toeplitz_root(self.steps), np.zeros(self.steps)
-        for start in range(0, min(self.steps, times * separation), separation):
+        for start in range(0, most * separation, separation):
             total[start:] += column[: self.steps - start]
         return float(np.linalg.norm(total))
 
