@@ -12,6 +12,7 @@ from attacks.games.judging import GuessCounts, Terms
 from attacks.games.play import Outcome
 from attacks.games.simultaneous import LOUD, contradictions, could_contradict, discoveries, why_silent
 from attacks.gradients.reconstruction import Reconstruction
+from evaluation.evidence import LowerBound
 from evaluation.power import examples_for_tpr
 from evaluation.roc import TprAtFpr
 from evaluation.tasks import task_name
@@ -34,7 +35,7 @@ def stage_of(outcome: Outcome) -> str:
 
 def outcome_record(outcome: Outcome, tasks: Sequence[str] = ()) -> dict[str, Any]:
     """One entry of "outcomes"; `tasks`: public names of all tasks in order."""
-    bound, terms = outcome.epsilon_lower, outcome.terms
+    terms = outcome.terms
     return {
         "game": outcome.game,
         "attack": outcome.attack,
@@ -58,17 +59,22 @@ def outcome_record(outcome: Outcome, tasks: Sequence[str] = ()) -> dict[str, Any
         "void": outcome.void,
         "p_either_way": _number(outcome.p_either_way),
         "tpr": [_rate_record(rate, outcome) for rate in outcome.tpr],
-        "epsilon_lower": None
-        if bound is None
-        else {
-            "value": _number(bound.value),
-            "ceiling": _number(bound.ceiling),
-            "confidence": bound.confidence,
-            "delta": bound.delta,
-        },
+        "epsilon_lower": bound_record(outcome.epsilon_lower),
         "gaussian": None if outcome.guesses is None else _gaussian_record(outcome.guesses, terms),
         "ledger_epsilon": _number(terms.ledger_epsilon),
         "control": terms.control,
+    }
+
+
+def bound_record(bound: LowerBound | None) -> dict[str, Any] | None:
+    """What a lower bound on epsilon stands as, under "epsilon_lower"; None for none."""
+    if bound is None:
+        return None
+    return {
+        "value": _number(bound.value),
+        "ceiling": _number(bound.ceiling),
+        "confidence": bound.confidence,
+        "delta": bound.delta,
     }
 
 

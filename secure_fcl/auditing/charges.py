@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from attacks.bounds.gaussian import gaussian_epsilon
 from privacy import Accountant, Event, Ledger, PldAccountant, RdpAccountant
 from privacy.cohorts import undominated
 from privacy.errors import UnsupportedEvent
@@ -19,6 +20,15 @@ from secure_fcl.streams import NO_ITEM
 
 #: Group privacy divides delta; beyond this power of ten, or this epsilon of the group, no bound is worth printing.
 _SMALLEST_SHARE, _HOPELESS = 60, 200.0
+
+
+#: Beyond this mu an epsilon says nothing, and is not sought.
+_MOST_MU = 38.0
+
+
+def epsilon_of_mu(mu: float, delta: float) -> float:
+    """Return the epsilon of mu-GDP at delta, of mu 38 where it is larger."""
+    return gaussian_epsilon(min(mu, _MOST_MU), delta)
 
 
 def cost(history: Mapping[Event, int], size: int, delta: float, given: Accountant | None = None) -> float:

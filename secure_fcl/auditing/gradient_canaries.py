@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.bounds.recorded import Curve
+from attacks.gradients.worlds import clip_rows
+from attacks.modules.functions import flat_weights, gradients_of
 from privacy import Event, Ledger
 from secure_fcl.auditing.charges import cost
 from secure_fcl.auditing.run_canaries import FEWEST, Told, declared, judged, without
@@ -115,18 +117,10 @@ def _clipped(strategy: GradientStrategy, state: State, plan: RowPlan, index: Int
     """Return the clipped gradients of canaries at a model, (n, size): of its last `size` weights, which are sent."""
     import torch
 
-    module = strategy.network(state)
-    named = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
-
-    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        outputs = torch.func.functional_call(module, weights, (x[None],))
-        return torch.nn.functional.cross_entropy(outputs, y[None])
-
-    x, y = torch.from_numpy(plan.scenario.x[index]), torch.from_numpy(plan.scenario.data.y[index])
-    parts = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(named, x, y)
-    found = torch.cat([p.reshape(len(x), -1) for p in parts.values()], dim=1)[:, -size:].double().numpy()
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found * np.minimum(1.0, strategy.dpsgd.clipping_norm / np.maximum(length, 1e-300)))
+    module, scenario = strategy.network(state), plan.scenario
+    x, y = torch.from_numpy(scenario.x[index]), torch.from_numpy(scenario.data.y[index])
+    rows = gradients_of(module, flat_weights(module))(x, y).detach().double()[:, -size:]
+    return np.asarray(clip_rows(rows, strategy.dpsgd.clipping_norm).numpy())
 
 
 def _population(plan: RowPlan) -> Ints:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.bounds.gaussian import gaussian_epsilon
 from attacks.bounds.recorded import Curve, CurveTest, Family, curve_tests
 from attacks.games.judging import Coin, Terms, epsilon_lower
 from attacks.games.simultaneous import LOUD
+from attacks.report import bound_record
 from privacy import Event, Ledger
+from secure_fcl.auditing.charges import epsilon_of_mu
 from secure_fcl.auditing.world import audit_delta
 from secure_fcl.engines.simulation import canaries_path, declared_canaries, inserted_canaries, load_arrays
 from secure_fcl.errors import RunFolderError
@@ -71,21 +72,17 @@ def require_same(plan: RowPlan, folder: RunFolder) -> None:
         )
 
 
-def histories_of(plan: RowPlan, folder: RunFolder, index: Ints) -> list[Mapping[Event, int]]:
+def histories_of(plan: RowPlan, folder: RunFolder, index: Ints, chunk: Ints) -> list[Mapping[Event, int]]:
     """Return what the ledger charged each canary: of its cohort, and the fate that paid most where a coin decides it.
 
     A canary that stayed out has no fate; had it been in, its device's key would have decided it.
     """
-    canaries, scenario = plan.scenario.canaries, plan.scenario
-    assert canaries is not None
+    scenario = plan.scenario
     with Ledger(folder.ledger_path(plan.name)) as ledger:
         spent = ledger.spent()
-    place = {int(one): k for k, one in enumerate(canaries.index)}
     found: list[Mapping[Event, int]] = []
-    for one in index.tolist():
-        k = place[one]
-        chunk = int(canaries.place[k]) // plan.storage.places_per_chunk
-        cohort = (scenario.groups[int(canaries.client[k])], int(canaries.task[k]), chunk)
+    for one, part in zip(index.tolist(), chunk.tolist(), strict=True):
+        cohort = (scenario.groups[int(scenario.owner[one])], int(scenario.task[one]), part)
         own = [history for c, history in spent.items() if (c.group, c.arrival, c.chunk) == cohort]
         found.append(max(own, key=lambda history: sum(history.values()), default={}))
     return found
@@ -133,8 +130,7 @@ def judged(
         "row": plan.name, "stage": "run", "inserted": int(told.truth.sum()), "left_out": int((~told.truth).sum()),
         "ledger_epsilon": ledger.get("epsilon"), "ledger_mu": ledger.get("mu"),
         "curves": [_test_record(fate, count, test, level) for fate, count, test in tests],
-        "epsilon_lower": None if bound is None else
-        {"value": bound.value, "ceiling": bound.ceiling, "confidence": bound.confidence, "delta": bound.delta},
+        "epsilon_lower": bound_record(bound),
         "family": None if told.family is None else _family_record(told, told.family, ledger.get("mu"), delta, seed),
         "missing": [],
     }  # fmt: skip
@@ -159,10 +155,7 @@ def _family_record(told: Told, family: Family, mu: float | None, delta: float, s
     }  # fmt: skip
     if mu is None:
         return found | {"mu": None, "epsilon": None}
-    return found | {"mu": factor * mu, "epsilon": gaussian_epsilon(min(factor * mu, _MOST_MU), delta)}
-
-
-_MOST_MU = 38.0
+    return found | {"mu": factor * mu, "epsilon": epsilon_of_mu(factor * mu, delta)}
 
 
 def without(plan: RowPlan, why: str) -> dict[str, Any]:

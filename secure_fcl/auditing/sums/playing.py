@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.bounds.gaussian import gaussian_epsilon
 from attacks.errors import AttackError
 from attacks.games.play import Outcome
 from attacks.games.simultaneous import LOUD, discoveries
 from attacks.sums.power import composed, noise_found
 from evaluation.errors import EvaluationError
 from evaluation.power import auc_power
+from secure_fcl.auditing.charges import epsilon_of_mu
 from secure_fcl.auditing.run_canaries import without
 from secure_fcl.auditing.sums.examples import (
     WORLDS,
@@ -108,7 +108,7 @@ def require_additive(attacked: Attacked, items: Sequence[Item]) -> None:
 def _played(attacked: Attacked, items: Sequence[Item], worlds: int) -> SumsAudit:
     row = attacked.row
     largest, mu = max((len(one.moved) for one in items), default=1), row.charged_mu
-    epsilon = None if mu is None else gaussian_epsilon(min(largest * mu, _MOST_MU), row.plan.accounting_delta)
+    epsilon = None if mu is None else epsilon_of_mu(largest * mu, row.plan.accounting_delta)
     asked, missing = asked_by_slot(attacked, items), list[str]()
 
     def tried(name: str, play: Callable[[], T], instead: T) -> T:
@@ -132,9 +132,6 @@ def _played(attacked: Attacked, items: Sequence[Item], worlds: int) -> SumsAudit
     if "missing" in record["persons"]:
         missing.append(record["persons"].pop("missing"))
     return SumsAudit(record | {"missing": missing}, tuple(one.outcome for one in games))
-
-
-_MOST_MU = 38.0
 
 
 def mu_record(attacked: Attacked) -> dict[str, Any] | None:

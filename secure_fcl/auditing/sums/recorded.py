@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.bounds.gaussian import gaussian_epsilon
 from attacks.bounds.recorded import Family, gaussian_curve
 from attacks.sums.likelihood import joint_scores
+from secure_fcl.auditing.charges import epsilon_of_mu
 from secure_fcl.auditing.run_canaries import FEWEST, Told, declared, histories_of, judged, without
 from secure_fcl.auditing.sums.released import Release, mu_of
 from secure_fcl.auditing.sums.view import Attacked
@@ -43,14 +43,12 @@ def judge_sums(attacked: Attacked) -> dict[str, object]:
     if seen.sum() < FEWEST:
         return without(plan, f"{int(seen.sum())} of {len(index)} are in a sum that is attacked; declare more")
     told = _told(index[seen], truth[seen], gram[np.ix_(seen, seen)], along[seen])
-    mus = np.array([mu_of(history) for history in histories_of(plan, folder, told.index)])
+    mus = np.array([mu_of(history) for history in histories_of(plan, folder, index[seen], chunk[seen])])
     groups = {_named(mu, len(np.unique(mus))): (mus == mu, gaussian_curve(float(mu))) for mu in np.unique(mus)}
     worst = float(mus.max())
-    epsilon = gaussian_epsilon(min(worst, _MOST_MU), audit_delta(plan))
-    return judged(plan, told, groups, {"epsilon": epsilon, "mu": worst})
+    return judged(plan, told, groups, {"epsilon": epsilon_of_mu(worst, audit_delta(plan)), "mu": worst})
 
 
-_MOST_MU = 38.0
 #: Share of the charged noise for which scores are made.
 _LOOKED_FOR = 0.1
 
