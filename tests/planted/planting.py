@@ -4,17 +4,27 @@ The copy is what tests and workers import. Before the changed statement stands a
 knows that the changed line ran, in a worker process where that is claimed.
 """
 
+from __future__ import annotations
+
 import ast
+import atexit
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("secure_fcl", "crypto", "privacy", "attacks", "evaluation", "tests", "pyproject.toml")
 NOTES = "PLANTED_NOTES"
+MOST = 900.0
+"""Seconds that the tests of one change may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,38 +94,74 @@ def _statement(tree: ast.Module, line: int, lines: list[str]) -> int:
     return best
 
 
-def try_change(change: Change, folder: Path) -> Outcome:
-    """Copy the project to `folder`, plant the change, run its tests there."""
+def try_change(change: Change) -> Outcome:
+    """Plant the change in the copy of the project, run its tests there, and take it out again."""
+    place = _copy()
+    path, output, notes = place / "copy" / change.file, place / "output", place / "notes"
+    source = planted((ROOT / change.file).read_text(), change.old, change.new)
+    paths = (str(place / "copy"), str(place / "copy" / "tests" / "planted"))
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(paths), NOTES: str(notes), "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "temporary" / "examples"),
+    }  # fmt: skip
+    arguments = ["-q", "-x", "-m", "", "-p", "no:cacheprovider", "-p", "no:xdist",
+                 f"--basetemp={place / 'temporary'}", *change.tests]  # fmt: skip
+    path.write_text(source)
+    try:
+        code = _greenhouse().run(arguments, cwd=place / "copy", env=environment, output=output)
+        seen = frozenset(notes.read_text().split()) if notes.exists() else frozenset()
+        return Outcome(code=code, output=output.read_text(), seen=seen)
+    finally:
+        shutil.copy2(ROOT / change.file, path)
+        for left in (output, notes):
+            left.unlink(missing_ok=True)
+
+
+@cache
+def _copy() -> Path:
+    """Return a folder with a copy of the project, one for all changes: making and removing one takes long."""
+    place = Path(tempfile.mkdtemp(prefix="planted-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "recorded"))
+            # Compiled files come along: they name time and size of their source, which a changed file's do not meet.
+            shutil.copytree(source, place / "copy" / part, ignore=shutil.ignore_patterns("recorded"))
         else:
-            shutil.copy(source, folder / part)
-    path = folder / change.file
-    path.write_text(planted(path.read_text(), change.old, change.new))
-    notes = folder / "notes"
-    paths = (str(folder), str(folder / "tests" / "planted"))
-    environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join(paths), NOTES: str(notes), "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-m",
-        "",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        *change.tests,
-    ]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
-    )
-    seen = frozenset(notes.read_text().split()) if notes.exists() else frozenset()
-    return Outcome(code=done.returncode, output=done.stdout + done.stderr, seen=seen)
+            shutil.copy2(source, place / "copy" / part)
+    return place
+
+
+@cache
+def _greenhouse() -> Greenhouse:
+    return Greenhouse()
+
+
+class Greenhouse:
+    """This side of `greenhouse.py`: started at the first request, ended with the test run."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(MOST)
+        with theirs:
+            command = [sys.executable, "-P", str(Path(__file__).with_name("greenhouse.py")), str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        atexit.register(self._control.close)
+
+    def run(self, arguments: list[str], cwd: Path, env: dict[str, str], output: Path) -> int:
+        """Run pytest in a fresh fork; return its exit code. TimeoutError after `MOST` seconds, everything killed."""
+        request = {"arguments": arguments, "cwd": str(cwd), "env": env, "output": str(output)}
+        self._control.send(json.dumps(request).encode())
+        try:
+            answer = self._control.recv(1 << 10)
+        except TimeoutError:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            _greenhouse.cache_clear()
+            raise
+        if not answer:
+            raise RuntimeError("the process that runs planted changes is gone; its error is above")
+        code: int = json.loads(answer)["code"]
+        return code

@@ -16,8 +16,8 @@ from rewrites import REWRITES  # noqa: E402
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_caught(bug: Change, tmp_path: Path) -> None:
-    found = try_change(bug, tmp_path)
+def test_a_planted_bug_is_caught(bug: Change) -> None:
+    found = try_change(bug)
     assert bug.where in found.seen, f"the planted line ran nowhere but in {set(found.seen)}:\n{found.output[-3000:]}"
     # 1: a test failed. Anything else (no test collected, an error of the bench) is no catch.
     assert found.code == 1, found.output[-3000:]
@@ -28,8 +28,8 @@ def test_a_planted_bug_is_caught(bug: Change, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda rewrite: rewrite.name)
-def test_a_rewrite_passes(rewrite: Change, tmp_path: Path) -> None:
-    found = try_change(rewrite, tmp_path)
+def test_a_rewrite_passes(rewrite: Change) -> None:
+    found = try_change(rewrite)
     assert rewrite.where in found.seen, found.output[-3000:]
     assert found.code == 0, found.output[-3000:]
 
