@@ -202,12 +202,27 @@ def _cell(cells: object, place: int) -> str:
     return with_interval(cell.get("value"), cell.get("low"), cell.get("high"))
 
 
+def over_rounds(run: Run) -> Table:
+    """What each further round of a task adds to membership, from sums and from one client in the clear."""
+    lines = []
+    for one in objects(mapping(mapping(run.attacks).get("rounds")).get("trajectories")):
+        points, counts = objects(one.get("auc")), one.get("rounds")
+        many = counts[-1] if isinstance(counts, list) and counts else "?"
+        where = "run" if "staged" not in str(one.get("target")) else "staged"
+        lines.append((
+            str(one.get("attack", "?")), str(one.get("view", "?")), where, str(one.get("noise", "?")), str(many),
+            _cell(points, 0), _cell(points, -1),
+        ))  # fmt: skip
+    return Table(("attack", "view", "rounds of", "noise", "rounds", "AUC after one", "AUC after all"), tuple(lines), 4)
+
+
 def mechanism(run: Run) -> Table:
     """What the client's code and the secure sum did when tried: noise, servers, attribution, side channels."""
     audit = mapping(run.attacks)
     lines = [*_noise_line(mapping(audit.get("noise"))), *_law_lines(objects(audit.get("laws")))]
     lines += [*_memory_line(mapping(audit.get("memory"))), *map(_probe_line, objects(audit.get("probes")))]
     lines += [_attribution_line(one) for one in objects(audit.get("attribution"))]
+    lines += map(_cohort_line, objects(mapping(audit.get("rounds")).get("cohorts")))
     lines += [_channel_line(one) for one in objects(audit.get("channels"))]
     return Table(("tried", "noise", "found", "so"), tuple(lines), 4)
 
@@ -264,6 +279,16 @@ def _attribution_line(one: dict[str, Any]) -> tuple[str, ...]:
     shown = lowest is not None and chance is not None and lowest > chance
     name = "which client brought a class, from updates in the clear"
     return name, str(one.get("noise", "?")), found, "named better than by chance" if shown else "not shown"
+
+
+def _cohort_line(one: dict[str, Any]) -> tuple[str, ...]:
+    alone, gain = one.get("isolated"), number(one.get("noise_gain"))
+    many = len(alone) if isinstance(alone, list) else 0
+    found = f"{one.get('cohorts', '?')} different in {one.get('rounds', '?')} rounds"
+    if many and gain is not None:
+        found += f"; {many} clients stand alone in a combination, noise {quantity(gain, 2)} times that of a sum or more"
+    verdict = "only noise hides them, if their updates repeat" if many else "nobody stands alone"
+    return f"cohorts of the sums, task {int(number(one.get('task')) or 0) + 1}", "as ran", found, verdict
 
 
 def _channel_line(one: dict[str, Any]) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ def render_report(folder: Path) -> str:
         leakage_cells=leakage_cells(run),
         by_task=audit_tables.by_task(run),
         history=audit_tables.history(run),
+        over_rounds=audit_tables.over_rounds(run),
         mechanism=audit_tables.mechanism(run),
         reconstructions=audit_tables.reconstructions(run),
         **_sums(run),

@@ -22,6 +22,7 @@ _BRIEF = {"worst client": "worst", "epsilon shown": "shown", "epsilon spent": "s
 _SHORT = 12
 _ATTACKS = ("game", "on", "attack", "AUC")
 _TASKS = ("game", "task", "AUC", "epsilon shown", "epsilon spent")
+_ROUNDS = ("attack", "rounds of", "noise", "AUC after one", "AUC after all")
 _HISTORY = ("members of", "AUC at the end", "with all checkpoints", "half-life")
 _MUS = ("row", "verdict", "charged", "measured in the run's noise", "the best attack")
 _SUMS = ("question", "the adversary knows", "noise", "verdict", "AUC")
@@ -153,6 +154,9 @@ def print_details(folder: Path, console: Console) -> None:
         _print_table(console, _selected(by_task, _TASKS), "Task by task (epsilon)")
     if history.rows:
         _print_table(console, _selected(history, _HISTORY), "Membership with history: AUC")
+    over_rounds = audit_tables.over_rounds(run)
+    if over_rounds.rows:
+        _print_table(console, _selected(over_rounds, _ROUNDS), "Membership over rounds: AUC")
     mechanism = audit_tables.mechanism(run)
     if mechanism.rows:
         _print_table(console, _selected(mechanism, ("tried", "noise", "so")), "Code, servers and side channels")

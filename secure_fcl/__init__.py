@@ -116,10 +116,13 @@ def open(folder: Path | str, *, trust_code: bool = False) -> Run:
     return open_run(Path(folder), trust_code)
 
 
-def audit(run: Run | Path | str, *, shadows: int | None = None, trust_code: bool = False) -> Run:
+def audit(
+    run: Run | Path | str, *, shadows: int | None = None, over_rounds: int | None = None, trust_code: bool = False
+) -> Run:
     """Play the attacks against a finished run again, rewrite its report, and return the run as it then is.
 
-    `shadows`: shadow models for the strongest attacks; None: as the run's configuration says.
+    `shadows`: shadow models for the strongest attacks; `over_rounds`: examples that membership over rounds asks about;
+    None: as the run's configuration says.
 
     Raises:
         RunFolderError: the run is not finished, or its files do not fit one another.
@@ -127,7 +130,7 @@ def audit(run: Run | Path | str, *, shadows: int | None = None, trust_code: bool
     """
     from secure_fcl.api.calls import audit_again
 
-    return audit_again(run, shadows=shadows, trust_code=trust_code)
+    return audit_again(run, shadows=shadows, over_rounds=over_rounds, trust_code=trust_code)
 
 
 def study(grid: Path | str | Mapping[str, Any], *, out: Path | str | None = None) -> Study:

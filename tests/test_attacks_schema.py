@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 _NETWORK = (
     "data.name=digits", "scenario.partition=iid", "scenario.clients=4", "scenario.tasks=2", "training.rounds=2",
     "protection=plain", "workers=1", 'rows=["replay", "class_sums"]', "attacks.inversion_steps=2", "attacks.targets=2",
-    "memory.capacity=200", "privacy.max_dropouts=1",
+    "memory.capacity=200", "privacy.max_dropouts=1", "attacks.over_rounds=60",
 )  # fmt: skip
 _SUMS = (
     "data.name=digits", "scenario.partition=iid", "scenario.clients=8", "scenario.tasks=2", "protection=plain",

@@ -87,7 +87,7 @@ def _watching(watch: Watcher | None, prepared: Prepared) -> Iterator[tuple[Watch
         yield tick, lambda text: console.print(f"attack: {text}", highlight=False)
 
 
-def audit_again(run: Run | Folder, *, shadows: int | None, trust_code: bool) -> Run:
+def audit_again(run: Run | Folder, *, shadows: int | None, over_rounds: int | None, trust_code: bool) -> Run:
     """Play the attacks again; see `secure_fcl.audit`."""
     from secure_fcl.auditing import audit, require_ledger_holds
     from secure_fcl.runner import write_report
@@ -96,7 +96,7 @@ def audit_again(run: Run | Folder, *, shadows: int | None, trust_code: bool) -> 
     trusted = trust_code or (isinstance(run, Run) and run.trust_code)
     prepared, folder = resume(_folder(run), trusted, anew=(REPORT, ATTACKS))
     with folder.locked():
-        found = audit(prepared, folder, shadows=shadows)
+        found = audit(prepared, folder, shadows=shadows, over_rounds=over_rounds)
         path = write_report(folder)
     require_ledger_holds(found, path)
     return open_run(folder.path, trusted)

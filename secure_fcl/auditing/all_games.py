@@ -21,13 +21,15 @@ from secure_fcl.auditing.membership import play_membership
 from secure_fcl.auditing.memory import play_retained
 from secure_fcl.auditing.memory_check import check_memory
 from secure_fcl.auditing.positive_control import overfit_control
+from secure_fcl.auditing.rounds import NAME as OVER_ROUNDS
+from secure_fcl.auditing.rounds import play_rounds
 from secure_fcl.auditing.run_canaries import laws_of
 from secure_fcl.auditing.servers import probe_servers
 from secure_fcl.auditing.shadows import shadow_models
 from secure_fcl.auditing.staged import play_arrival, play_clear_updates, play_extraction
 from secure_fcl.auditing.sums import SumsAudit, audit_sums
 from secure_fcl.auditing.world import TOO_LITTLE, AuditWorld, Played, Say, attacked_plan, open_world, slots_of
-from secure_fcl.config import validate
+from secure_fcl.config import Attacks, validate
 from secure_fcl.rows.audited import sums_alone
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.fitting import ATTACKS, REPORT, require_fitting
@@ -50,7 +52,11 @@ _OF_NO_ROW = ("colluding clients, and seizure of a device",)
 
 
 def audit(
-    prepared: Prepared, folder: RunFolder, say: Say = lambda text: None, shadows: int | None = None
+    prepared: Prepared,
+    folder: RunFolder,
+    say: Say = lambda text: None,
+    shadows: int | None = None,
+    over_rounds: int | None = None,
 ) -> dict[str, object]:
     """Play the games that fit the configured row, and those on sums against every row of sums, and write attacks.json.
 
@@ -61,14 +67,15 @@ def audit(
         folder: of the run.
         say: told of every step.
         shadows: number of shadow models; None takes the configuration's.
+        over_rounds: number of examples that membership over rounds asks about; None takes the configuration's.
 
     Raises:
         RunFolderError: the run is not finished, the attacked row is not part of it, or files of the folder do not fit
             one another.
-        ConfigInvalid: a number of shadow models that attacks.shadows would not take.
+        ConfigInvalid: a number that attacks.shadows or attacks.over_rounds would not take.
     """
     begun, cpu = time.perf_counter(), time.process_time()
-    count = _count(prepared, shadows)
+    wanted = _wanted(prepared, shadows=shadows, over_rounds=over_rounds)
     require_fitting(folder, but=(REPORT, ATTACKS))
     plan = attacked_plan(prepared, folder)
     sums = []
@@ -76,7 +83,9 @@ def audit(
         say(f"sums of {one.name}")
         sums.append(audit_sums(one, folder, slots_of(one)))
     if isinstance(plan.strategy, GradientStrategy):
-        document = _of_a_network(_with_shadows(open_world(prepared, folder), count, say), say)
+        document = _of_a_network(
+            _with_shadows(open_world(prepared, folder), wanted.shadows, say), say, wanted.over_rounds
+        )
     else:
         document = _of_sums(plan, next((found for found in sums if found.record["row"] == plan.name), None))
     canaries = [found.canaries for found in sums if found.canaries is not None]
@@ -84,7 +93,7 @@ def audit(
         for one in (one for one, _ in prepared.rows if not sums_alone(one)):
             say(f"canaries of {one.name}")
             canaries.append(judge_gradients(one, folder))
-    document |= {"sums": [found.record for found in sums], "shadows": count, "canaries": canaries}
+    document |= {"sums": [found.record for found in sums], "shadows": wanted.shadows, "canaries": canaries}
     document["laws"] = [*document["laws"], *laws_of(canaries)]
     document["not_tested"] += [*_OF_NO_ROW, *(sentence for found in sums for sentence in found.record["missing"])]
     document["not_tested"] += [sentence for record in canaries for sentence in record["missing"]]
@@ -112,11 +121,13 @@ def _of_sums(plan: RowPlan, found: SumsAudit | None) -> dict[str, Any]:
     return document | _NOTHING | {"inputs": plan.scenario.description}
 
 
-def _of_a_network(world: AuditWorld, say: Say) -> dict[str, Any]:
+def _of_a_network(world: AuditWorld, say: Say, over_rounds: int) -> dict[str, Any]:
     """Return the document of all games against a row that trains a network."""
     say("memory")
     memory = check_memory(world.plan, world.folder)
     played = [_played(say, name, world, play) for name, play in _GAMES]
+    if over_rounds:
+        played.append(_played(say, OVER_ROUNDS, world, lambda own: play_rounds(own, over_rounds)))
     say("positive control")
     outcomes = [one for part in played for one in part.outcomes] + overfit_control(world.plan, world.strategy)
     say("gradient inversion")
@@ -188,10 +199,10 @@ def _impossible(name: str, world: AuditWorld, error: Exception) -> str:
     return f"{name}: not possible on this network ({type(error).__name__}: {why})"
 
 
-def _count(prepared: Prepared, shadows: int | None) -> int:
-    if shadows is None:
-        return prepared.config.attacks.shadows
-    return validate({"attacks": {"shadows": shadows}}).attacks.shadows
+def _wanted(prepared: Prepared, **given: int | None) -> Attacks:
+    """Return the section of the configuration with the numbers that were given in place of its own."""
+    said = {key: value for key, value in given.items() if value is not None}
+    return prepared.config.attacks.model_copy(update=validate({"attacks": said}).attacks.model_dump(include=set(said)))
 
 
 def _with_shadows(world: AuditWorld, count: int, say: Say) -> AuditWorld:

@@ -64,7 +64,7 @@ def judge_gradients(plan: RowPlan, folder: RunFolder) -> dict[str, object]:
     kept = _kept(plan, folder, index, slot)
     top, size = np.zeros(len(index)), np.zeros(len(index))
     others = _population(plan)
-    for round, state, along in _rounds(plan, folder):
+    for round, state, along in recorded_rounds(plan, folder):
         if plan.phase(round[1]) != "train":
             continue
         own = (slot == round[0]) & (chunk == plan.chunk(round[1]))
@@ -83,7 +83,7 @@ def judge_gradients(plan: RowPlan, folder: RunFolder) -> dict[str, object]:
     return judged(plan, told, groups, {"epsilon": worst} if np.isfinite(worst) else {})
 
 
-def _rounds(plan: RowPlan, folder: RunFolder) -> Iterator[tuple[tuple[int, int], State, Floats]]:
+def recorded_rounds(plan: RowPlan, folder: RunFolder) -> Iterator[tuple[tuple[int, int], State, Floats]]:
     """Yield each round's slot and number in it, the model before it, and its sum in the direction of gradients."""
     state = plan.strategy.initial()
     for number, (slot, round) in enumerate(plan.schedule()):

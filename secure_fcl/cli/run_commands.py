@@ -146,6 +146,10 @@ def audit(
     shadows: Annotated[
         int | None, typer.Option(help="Shadow models for the strongest attacks, e.g. 24; default: attacks.shadows.")
     ] = None,
+    over_rounds: Annotated[
+        int | None,
+        typer.Option(help="Examples that membership over rounds asks about, e.g. 400; default: attacks.over_rounds."),
+    ] = None,
     schema: Annotated[  # noqa: ARG001 - its callback ends the command
         bool,
         typer.Option(
@@ -168,7 +172,9 @@ def audit(
         prepared, folder = resume(run, trust_code, anew=(REPORT, ATTACKS))
         _say_unpinned(folder)
         with folder.locked():
-            found = play(prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows)
+            found = play(
+                prepared, folder, lambda text: console.print(f"attack: {text}", highlight=False), shadows, over_rounds
+            )
             path = write_report(folder)
         _show(folder.path, path, console, as_json)
         require_ledger_holds(found, path)

@@ -239,6 +239,12 @@ class Attacks(Section):
         le=10_000,
         description="declared canaries that go through the run itself, each in or out by a coin of its device",
     )
+    over_rounds: int = Field(
+        0,
+        ge=0,
+        le=5000,
+        description="examples that membership over rounds asks about, from every released sum, e.g. 400; 0: not played",
+    )
     inversion_steps: int = Field(250, ge=1, le=10_000, description="optimiser steps of gradient inversion")
     one_client_view: bool = Field(
         True, description="have one clear update of `client` written to a file marked simulation"
@@ -251,6 +257,13 @@ class Attacks(Section):
         if 0 < shadows < 4:
             raise ValueError("too few to compare with: use 0 for none, or at least 4")
         return shadows
+
+    @field_validator("over_rounds")
+    @classmethod
+    def _enough_to_judge(cls, over_rounds: int) -> int:
+        if 0 < over_rounds < 40:
+            raise ValueError("too few to judge: use 0 for none, or at least 40")
+        return over_rounds
 
 
 class Flower(Section):

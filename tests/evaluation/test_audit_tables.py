@@ -23,6 +23,10 @@ MORE: dict[str, Any] = {
                {"name": "a model for each client", "noise": "off", "refused": None, "recovered": 1.0,
                 "similarity": 1.0}],
     "attribution": [{"noise": "as ran", "rounds": 50, "right": 0.12, "low": 0.05, "high": 0.25, "chance": 0.1}],
+    "rounds": {"trajectories": [{"attack": "cosine over rounds", "view": "sums only", "target": "released sums",
+                                 "noise": "as ran", "rounds": [1, 2], "auc": [POINT, POINT]}],
+               "cohorts": [{"task": 0, "rounds": 2, "cohorts": 1, "isolated": [], "noise_gain": None},
+                           {"task": 1, "rounds": 2, "cohorts": 2, "isolated": [3], "noise_gain": 1.414}]},
     "channels": [{"channel": "message sizes", "auc": 0.5, "low": 0.4, "high": 0.6, "n": 40, "unaccounted": False,
                   "measure": "bytes", "least": 100.0, "largest": 100.0}],
 }  # fmt: skip
@@ -61,15 +65,28 @@ def test_history_says_what_was_kept_and_how_long_it_lasted(run: Run) -> None:
     assert second[-1] == "2 tasks"
 
 
+def test_what_each_round_adds_is_a_line(run: Run) -> None:
+    (line,) = audit_tables.over_rounds(run).rows
+    point = "0.600 [0.500, 0.700]"
+    assert line == ("cosine over rounds", "sums only", "run", "as ran", "2", point, point)
+
+
 def test_what_was_tried_on_code_and_servers(run: Run) -> None:
     lines = {row[0]: row for row in audit_tables.mechanism(run).rows}
     assert lines["noise multiplier of empty batches"][3] == "as charged"
     assert lines["server: differencing of cohorts"][2:] == ("no", "refused")
     assert lines["server: a model for each client"][3] == "one client isolated"
     assert lines["which client brought a class, from updates in the clear"][3] == "not shown"
+    assert lines["cohorts of the sums, task 1"][3] == "nobody stands alone"
+    assert "1 clients stand alone in a combination, noise 1.41 times" in lines["cohorts of the sums, task 2"][2]
     assert "100 to 100 bytes" in lines["side channel: message sizes"][2]
     page = render_report(run.folder)
-    for title in ("Membership with history", "Task by task", "Code, servers and side channels"):
+    for title in (
+        "Membership with history",
+        "Membership over rounds",
+        "Task by task",
+        "Code, servers and side channels",
+    ):
         assert f"<h3>{title}</h3>" in page
 
 

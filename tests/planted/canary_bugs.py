@@ -18,6 +18,14 @@ RECORDED = "secure_fcl/auditing/sums/recorded.py"
 
 CANARIES = (
     Change(
+        name="released sums read against their direction",
+        file="secure_fcl/auditing/rounds.py",
+        old='[Observed(-view.array("sums"), law)]',
+        new='[Observed(view.array("sums"), law)]',
+        tests=("tests/secure_fcl/auditing/test_rounds.py::test_sums_of_a_small_cohort_without_noise_tell_its_members",),
+        where="run",
+    ),
+    Change(
         name="what is no canary read twice",
         file=DEVICE,
         old=CHUNK,
