@@ -24,7 +24,7 @@ from scipy import special, stats
 
 from attacks.errors import CandidatesInvalid, GameInvalid
 from attacks.games.attack import Candidates, FloatArray, IntArray
-from attacks.games.standard import groups_of, standardise
+from attacks.games.standard import standardise
 from attacks.gradients.worlds import clip_rows
 from attacks.modules.functions import GradientOf, gradients_of
 
@@ -94,12 +94,12 @@ class RoundTables:
     null: FloatArray
     likelihood: FloatArray
 
-    def scores(self, way: Way, candidates: Candidates, rounds: int | None = None) -> FloatArray:
-        """Sum over the first rounds of each candidate's task, standardised per (task, label), (n,).
+    def scores(self, way: Way, groups: IntArray, rounds: int | None = None) -> FloatArray:
+        """Sum over the first rounds of each candidate's task, standardised per group, (n,).
 
         Args:
             way: how one vector is read.
-            candidates: those of the tables.
+            groups: (n,), numbers of what adversaries can tell apart beforehand: (task, label), `standard.groups_of`.
             rounds: how many of them; None: all.
 
         Raises:
@@ -108,7 +108,15 @@ class RoundTables:
         table: FloatArray = getattr(self, way)
         if rounds is not None and not 1 <= rounds <= len(table):
             raise GameInvalid(f"rounds={rounds} is outside 1 to {len(table)}, the rounds of a task")
-        return standardise(table[:rounds].sum(axis=0), groups_of(candidates))
+        return standardise(table[:rounds].sum(axis=0), groups)
+
+
+def joined(parts: Sequence[RoundTables]) -> RoundTables:
+    """Return the tables of all candidates of several, in order; they have as many rounds."""
+    cosine, null, likelihood = (
+        np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("cosine", "null", "likelihood")
+    )
+    return RoundTables(cosine=cosine, null=null, likelihood=likelihood)
 
 
 def round_tables(

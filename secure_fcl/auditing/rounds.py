@@ -1,4 +1,4 @@
-"""Membership over rounds: from every sum that the run released, and in staged rounds from one client in the clear.
+"""Membership over rounds: from every sum that the run released, and in staged rounds from clients in the clear.
 
 Played where `attacks.over_rounds` asks for it. The run's own game has its coins and its sums; no record holds an
 update in the clear, so those rounds are staged at the models of the run's first slot, without the noise and with it.
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from attacks.games.attack import Candidates
 from attacks.games.judging import Terms
 from attacks.games.play import Outcome
+from attacks.games.standard import groups_of
 from attacks.games.views import SUMS_ONLY, View
 from attacks.membership.rounds import FEWEST_STRANGERS, Observed, RoundLaw, round_tables
 from attacks.modules.functions import flat_weights
 from attacks.sums.arrival import isolated_clients
-from attacks.sums.rounds import Asked, StagedNoise, Trajectory, judge_rounds, stage_rounds
+from attacks.sums.rounds import Asked, Cohort, StagedNoise, Trajectory, judge_rounds, stage_rounds
 from attacks.sums.staged import StagedRule
 from privacy import Event, SampledGaussian
 from secure_fcl.auditing.charges import cost, spent_by_item
@@ -28,11 +29,12 @@ from secure_fcl.auditing.membership import asked_once
 from secure_fcl.auditing.world import AuditWorld, Ints, Played, accounted, finite
 from secure_fcl.config.accountants import accountant_of
 from secure_fcl.randomness import public_generator
-from secure_fcl.streams import NO_ITEM
 
 NAME = "membership over rounds"
-_OF_A_LABEL, _OTHERS, _FEWEST = 60, 8, 20
-"""Test examples of a label that stand for everybody's gradients, other clients, and fewest items of the one shown."""
+_OF_A_LABEL = 60
+"""Test examples of a label that stand for everybody's gradients."""
+_CLIENTS, _FEWEST_CLIENTS, _FEWEST, _STAGED = 5, 3, 20, 8
+"""Clients of staged rounds, the fewest of them, their fewest items, and most rounds."""
 #: Numbers of 8 bytes that the gradients of one round, or the sums of all, may take: half a gigabyte.
 _ROOM = 2**26
 
@@ -57,7 +59,7 @@ class _Recorded:
 
 
 def play_rounds(world: AuditWorld, count: int) -> Played:
-    """Return membership from all sums of the run and, staged, from one client's updates; and which cohorts met.
+    """Return membership from all sums of the run and, staged, from clients' updates; and which cohorts met.
 
     Args:
         world: of the audit.
@@ -82,7 +84,7 @@ def play_rounds(world: AuditWorld, count: int) -> Played:
     if most < 2 * _FEWEST:
         return Played(missing=(f"{NAME}: gradients of {2 * _FEWEST} examples of this network are too large",))
     outcomes, course, missing = _in_the_run(world, recorded, strangers, most)
-    staged, more, unstaged = _one_client(world, recorded, strangers, most)
+    staged, more, unstaged = _in_the_clear(world, recorded, strangers, most)
     record = {"trajectories": [_record(one) for one in (*course, *more)], "cohorts": _cohorts(recorded)}
     return Played((*outcomes, *staged), (*missing, *unstaged), (("rounds", record),))
 
@@ -143,7 +145,14 @@ def _in_the_run(world: AuditWorld, recorded: _Recorded, strangers: Candidates, m
         [Observed(-view.array("sums"), law)], candidates, strangers,
     )  # fmt: skip
     terms = world.terms(f"released sums of {plan.name} over rounds", 1.0 - share, spent_by_item(world))
-    asked = Asked(candidates=candidates, truth=truth, terms=terms, threat=view.threat, noise=world.noise_of_sum > 0)
+    asked = Asked(
+        candidates=candidates,
+        truth=truth,
+        groups=groups_of(candidates),
+        terms=terms,
+        threat=view.threat,
+        noise=world.noise_of_sum > 0,
+    )
     outcomes, course = judge_rounds(tables, asked)
     return outcomes, course, tuple(f"{NAME}: {sentence}" for sentence in twice)
 
@@ -156,50 +165,53 @@ def _whole_items(item: Ints, pool: Ints, order: Ints, most: int) -> Ints:
     return pool[np.cumsum(sizes)[rank[item[pool]]] <= most]
 
 
-def _one_client(world: AuditWorld, recorded: _Recorded, strangers: Candidates, most: int) -> _Found:
-    """Stage the first slot's rounds for the client with most items in it, who holds each by a fair coin."""
+def _in_the_clear(world: AuditWorld, recorded: _Recorded, strangers: Candidates, most: int) -> _Found:
+    """Stage rounds of the first slot: some clients hold each of their items in it by a fair coin."""
     scenario, config, step = world.plan.scenario, world.plan.config, world.strategy.dpsgd
-    train = scenario.data.train & (world.slot_of == 0) & (scenario.units.item != NO_ITEM)
-    own = [asked_once(world, np.flatnonzero(train & (scenario.owner == k)))[0] for k in range(scenario.clients)]
-    client = int(np.argmax([len(np.unique(scenario.units.item[index])) for index in own]))
-    rng = public_generator(config.seed, NAME, "one client")
-    others = [int(k) for k in rng.permutation(scenario.clients) if k != client and len(own[k])][:_OTHERS]
-    items = np.unique(scenario.units.item[own[client]])
-    if len(items) < _FEWEST or len(others) < 2:
-        return (), (), (f"{NAME}, one client in the clear: no client has {_FEWEST} items of its first task beside two",)
-    index = _whole_items(scenario.units.item, own[client], rng.permutation(items), most)
-    kept, item = np.unique(scenario.units.item[index], return_inverse=True)
-    truth = (rng.random(len(kept)) < 0.5)[item]
-    models = recorded.models[recorded.slots == 0]
-    noisy = world.noise_of_sum > 0
+    train, _ = asked_once(world, world.pool()[world.slot_of[world.pool()] == 0])
+    rng, item_of = public_generator(config.seed, NAME, "in the clear"), scenario.units.item
+    who = rng.permutation(np.unique(scenario.owner[train]))[:_CLIENTS]
+    train = train[np.isin(scenario.owner[train], who)]
+    index = _whole_items(item_of, train, rng.permutation(np.unique(item_of[train])), most)
+    items, item = np.unique(item_of[index], return_inverse=True)
+    held = [scenario.owner[index] == client for client in np.unique(scenario.owner[index])]
+    if len(items) < _FEWEST or len(held) < _FEWEST_CLIENTS:
+        return (), (), (f"{NAME}, clients in the clear: fewer than {_FEWEST} items of {_FEWEST_CLIENTS} clients",)
+    truth = (rng.random(len(items)) < 0.5)[item]
+    # Every client's updates are held, without the noise and with it, and copied for who sees them.
+    models = recorded.models[recorded.slots == 0][:_STAGED]
+    models = models[: max(1, _ROOM // (4 * len(held) ** 2 * models.shape[1]))]
+    cohort = Cohort(
+        candidates=tuple(world.candidates(index[mine]) for mine in held),
+        truths=tuple(truth[mine] for mine in held),
+        rule=StagedRule(clip_norm=step.clipping_norm, rate=world.strategy.q_current, noise=0.0),
+    )
+    noisy = (False, True) if world.noise_of_sum > 0 else (False,)
+    noises = [_staged_noise(world, noise, len(held), len(models)) for noise in noisy]
+    module = world.strategy.network(world.strategy.initial())
+    return *stage_rounds(module, models, cohort, strangers, noises), ()
+
+
+def _staged_noise(world: AuditWorld, noise: bool, clients: int, rounds: int) -> StagedNoise:
     epsilon = None
-    if noisy and world.plan.protected:
-        one = SampledGaussian(q=world.strategy.q_current, noise_multiplier=step.noise_multiplier)
-        event: dict[Event, int] = {one: len(models)}
-        given = accountant_of(config.privacy.accountant)
-        epsilon = finite(cost(event, scenario.units.largest_item, accounted(world.plan), given))
+    if noise and world.plan.protected:
+        one = SampledGaussian(q=world.strategy.q_current, noise_multiplier=world.strategy.dpsgd.noise_multiplier)
+        event: dict[Event, int] = {one: rounds}
+        given = accountant_of(world.plan.config.privacy.accountant)
+        epsilon = finite(cost(event, world.plan.scenario.units.largest_item, accounted(world.plan), given))
     # With shared noise an update in the clear is outside the guarantee, and there is nothing to compare with.
     of_client = epsilon if world.plan.noise == "local" else None
 
-    def terms(what: str, noise: bool, ledger: float | None) -> Terms:
+    def terms(what: str, ledger: float | None) -> Terms:
         target = f"staged rounds over the first slot, {what}, noise {'as ran' if noise else 'off'}"
-        found = world.terms(target, 0.5, ledger if noise else None)
-        return replace(found, control=None if noise else "without noise", about="staged")
+        control = None if noise else "without noise"
+        return replace(world.terms(target, 0.5, ledger), control=control, about="staged")  # type: ignore[arg-type]
 
-    noises = [
-        StagedNoise(
-            client=world.noise_of_client * noise, total=world.noise_of_sum * noise,
-            of_client=terms(f"updates of client {client} in the clear", noise, of_client),
-            of_total=terms(f"sum over {len(others) + 1} clients", noise, epsilon),
-        )
-        for noise in ((False, True) if noisy else (False,))
-    ]  # fmt: skip
-    outcomes, course = stage_rounds(
-        world.strategy.network(world.strategy.initial()), models, (world.candidates(index), truth),
-        [world.examples(own[k]) for k in others], strangers,
-        StagedRule(clip_norm=step.clipping_norm, rate=world.strategy.q_current, noise=0.0), noises,
+    return StagedNoise(
+        client=world.noise_of_client * noise, total=world.noise_of_sum * noise,
+        of_client=terms(f"updates of each of {clients} clients in the clear", of_client),
+        of_total=terms(f"sum over {clients} clients", epsilon),
     )  # fmt: skip
-    return outcomes, course, ()
 
 
 def _record(one: Trajectory) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from attacks import ALL_CLIENTS_CLEAR, Candidates, View, gradients_of
 from attacks.errors import CandidatesInvalid, GameInvalid
+from attacks.games.standard import groups_of
 from attacks.gradients.worlds import clipped_gradients
 from attacks.membership.rounds import Observed, RoundLaw, RoundTables, round_tables
 from attacks.shadows import BatchedMlp
@@ -36,6 +37,7 @@ class World:
         zeros = np.zeros(160, dtype=np.int64)
         self.candidates = Candidates(x[asked], y[asked], np.arange(160), zeros)
         self.strangers = Candidates(x[near], y[near], np.arange(100), zeros[:100])
+        self.groups = groups_of(self.candidates)
         self.truth = random.random(160) < 0.5
         weights, models, sums = MLP.initial(np.array([0]))[0], [], []
         for _ in range(ROUNDS):
@@ -68,7 +70,7 @@ def seen(world: World) -> tuple[RoundTables, ...]:
 
 
 def test_sums_without_noise_tell_who_was_in_a_small_cohort(world: World, seen: tuple[RoundTables, ...]) -> None:
-    found = {way: auc(seen[0].scores(way, world.candidates), world.truth) for way in WAYS}
+    found = {way: auc(seen[0].scores(way, world.groups), world.truth) for way in WAYS}
     # Who was never drawn cannot be found: 1 - .7^6 / 2 = .94 is the most there is.
     assert found["likelihood"] > 0.9
     # Who was never drawn cannot be found: 1 - .7^6 / 2 = .94 is the most there is.
@@ -76,7 +78,7 @@ def test_sums_without_noise_tell_who_was_in_a_small_cohort(world: World, seen: t
 
 
 def test_rounds_add_up(world: World, seen: tuple[RoundTables, ...]) -> None:
-    by_rounds = [auc(seen[0].scores("likelihood", world.candidates, k), world.truth) for k in (1, 2, 4, 6)]
+    by_rounds = [auc(seen[0].scores("likelihood", world.groups, k), world.truth) for k in (1, 2, 4, 6)]
     assert by_rounds == sorted(by_rounds)
     # A rate of .3 leaves most members out of any one round.
     assert by_rounds[0] < 0.8
@@ -84,20 +86,20 @@ def test_rounds_add_up(world: World, seen: tuple[RoundTables, ...]) -> None:
 
 def test_noise_hides_them(world: World, seen: tuple[RoundTables, ...]) -> None:
     for way in WAYS:
-        under = auc(seen[1].scores(way, world.candidates), world.truth)
-        assert under < auc(seen[0].scores(way, world.candidates), world.truth)
+        under = auc(seen[1].scores(way, world.groups), world.truth)
+        assert under < auc(seen[0].scores(way, world.groups), world.truth)
         assert under < 0.7
 
 
 def test_vectors_of_noise_alone_tell_nothing(world: World, seen: tuple[RoundTables, ...]) -> None:
     for way in WAYS:
-        assert 0.5 in delong_auc(seen[2].scores(way, world.candidates), world.truth, 0.999).interval
+        assert 0.5 in delong_auc(seen[2].scores(way, world.groups), world.truth, 0.999).interval
 
 
 def test_coins_that_decide_nothing_are_not_found(world: World, seen: tuple[RoundTables, ...]) -> None:
     idle = np.random.default_rng(8).random(160) < 0.5
     for way in WAYS:
-        assert 0.5 in delong_auc(seen[0].scores(way, world.candidates), idle, 0.999).interval
+        assert 0.5 in delong_auc(seen[0].scores(way, world.groups), idle, 0.999).interval
 
 
 def test_one_client_in_the_clear_is_read_as_the_known_attacks_do(world: World) -> None:
@@ -165,7 +167,7 @@ def test_what_does_not_fit_is_refused(world: World) -> None:
     with pytest.raises(CandidatesInvalid, match="no candidates"):
         round_tables(*ask, world.candidates.take(np.arange(0)), world.strangers)
     with pytest.raises(GameInvalid, match="outside 1 to 6"):
-        world.tables(Observed(world.sums, LAW))[0].scores("null", world.candidates, 7)
+        world.tables(Observed(world.sums, LAW))[0].scores("null", world.groups, 7)
     with pytest.raises(CandidatesInvalid, match="6 models for vectors"):
         world.tables(Observed(world.sums[:3], LAW))
     with pytest.raises(CandidatesInvalid, match="two other clients"):

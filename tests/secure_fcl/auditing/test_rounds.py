@@ -31,7 +31,7 @@ def bare(run_tiny, make_config) -> AuditWorld:  # type: ignore[no-untyped-def]
 
 @pytest.mark.slow
 def test_sums_of_a_small_cohort_without_noise_tell_its_members(bare: AuditWorld) -> None:
-    found = play_rounds(bare, 600)
+    found = play_rounds(bare, 450)
     low, value, _ = sums(found)["likelihood ratio"]
     assert low > 0.6
     assert value > sums(found)["cosine"][1]
