@@ -90,6 +90,7 @@ bench-privacy: setup
 	$(BIN)/python -m benchmarks.privacy.noise
 	$(BIN)/python -m benchmarks.privacy.skellam
 	$(BIN)/python -m benchmarks.privacy.streams
+	$(BIN)/python -m benchmarks.privacy.online
 
 clean:
 	rm -rf $(VENV) build *.egg-info

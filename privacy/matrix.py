@@ -181,6 +181,17 @@ class BinaryTree:
             size *= 2
         return tuple(found)
 
+    def last(self, step: int) -> tuple[int, int]:
+        """Return the largest node [start, stop) that ends with step `step`: the only one of them in any prefix.
+
+        The others are the right halves of nodes that end with them. To release the largest alone releases one node
+        after each step, and no more of an example than to release them all.
+
+        Raises:
+            StreamEnded: the step lies outside the stream.
+        """
+        return self.finished(step)[-1]
+
     def nodes(self, prefix: int) -> tuple[tuple[int, int], ...]:
         """Return the nodes whose sum is the prefix of the first `prefix` steps; none for 0.
 

@@ -18,6 +18,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.running.records import Watcher
+from secure_fcl.running.repeats import NOT_AGAIN
 
 Folder = Path | str
 
@@ -54,10 +55,11 @@ def run_job(
         with stop.listening(lambda text: None), _watching(watch, prepared) as (tick, say):
             execute(prepared, folder, tick, say, stop, places)
     except Interrupted:
-        raise Interrupted(
-            f"stopped; continue with secure_fcl.run(runs={str(folder.path.parent)!r}, name={folder.path.name!r}, "
-            "resume=True)"
-        ) from None
+        goes_on = (
+            f"continue with secure_fcl.run(runs={str(folder.path.parent)!r}, name={folder.path.name!r}, resume=True)"
+        )
+        tree = prepared.config.privacy.mechanism == "tree"
+        raise Interrupted(f"stopped; {NOT_AGAIN if tree else goes_on}") from None
     return open_run(folder.path, trust_code=True)
 
 

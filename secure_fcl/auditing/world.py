@@ -146,7 +146,7 @@ def attacked_plan(prepared: Prepared, folder: RunFolder) -> RowPlan:
     """Return the plan of the row that the games are about: attacks.row, else the run's first row of sums alone.
 
     Raises:
-        RunFolderError: the run is not finished, has neither, or its unit is a person.
+        RunFolderError: the run is not finished, has neither, its unit is a person, or its rounds share a tree's noise.
     """
     if not folder.progress().finished:
         raise RunFolderError(f"run {folder.path} is not finished; continue it with --resume first")
@@ -155,6 +155,11 @@ def attacked_plan(prepared: Prepared, folder: RunFolder) -> RowPlan:
         raise RunFolderError(
             f"attacks.row = {wanted!r} is attacked by single examples, and privacy.unit = 'person' promises nothing "
             "about one beside another of the same person; audit a run of privacy.unit = 'example'"
+        )
+    if prepared.config.privacy.mechanism == "tree":
+        raise RunFolderError(
+            f"attacks.row = {wanted!r} is attacked through sums whose rounds have noise of their own, and "
+            "privacy.mechanism = 'tree' shares it between rounds; audit a run of privacy.mechanism = 'independent'"
         )
     plans = {plan.name: plan for plan, _ in prepared.rows}
     if wanted in plans:

@@ -91,6 +91,8 @@ def print_plan(forecast: Forecast, console: Console) -> None:
         )  # fmt: skip
     for cost in (cost for cost in forecast.rows if cost.clipping):
         console.print(f"clipping, {cost.row}: {cost.clipping}", highlight=False, markup=False)
+    for cost in (cost for cost in forecast.rows if cost.mechanism):
+        console.print(f"mechanism, {cost.row}: {cost.mechanism}", highlight=False, markup=False)
     for line in forecast.advice:
         console.print(f"better, {line}", highlight=False, markup=False)
     for line in (line for cost in forecast.rows for line in cost.norms):

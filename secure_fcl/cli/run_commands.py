@@ -104,6 +104,7 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
     from secure_fcl.runner import StopRequest, execute
     from secure_fcl.running.display import progress
     from secure_fcl.running.loop import Interrupted
+    from secure_fcl.running.repeats import NOT_AGAIN
 
     console = Console(stderr=as_json)
     stop = StopRequest()
@@ -115,7 +116,10 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )
     except Interrupted:
-        print_line(console, f"stopped; continue with: secure-fcl run --resume {folder.path}")
+        goes_on = f"continue with: secure-fcl run --resume {folder.path}"
+        if prepared.config.privacy.mechanism == "tree":
+            goes_on = NOT_AGAIN
+        print_line(console, f"stopped; {goes_on}")
         raise typer.Exit(STOPPED) from None
     _show(folder.path, report, console, as_json)
 

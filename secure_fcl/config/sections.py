@@ -202,6 +202,12 @@ class Privacy(Section):
         description="what a guarantee is about: example: one example; person: one client's whole stream over all "
         "tasks, with shared noise, for rows of sums and for gradients without a memory",
     )
+    mechanism: Literal["independent", "tree"] = Field(
+        "independent",
+        description="how noise inside the sums of gradients is correlated: independent: every round has its own; tree: "
+        "the rounds of a stream seen once share a binary tree's, so that the noise of their running total grows with "
+        "the logarithm of the rounds (DP-FTRL); for rows with shared noise and training.q_current = 1",
+    )
     delta: float = Field(
         1e-5, gt=0.0, lt=1.0, description="of every row's guarantee; overflow of the memory is taken out of it"
     )

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.randomness import uniforms
+from privacy.tree_shares import DeviceTree
+from secure_fcl.errors import SecureFclError
 from secure_fcl.memory import Held
 from secure_fcl.randomness import Coins
 from secure_fcl.rows.row_plan import RowPlan
-from secure_fcl.strategies import DeviceView, Examples, State
+from secure_fcl.strategies import Contribution, DeviceView, Examples, State
 from secure_fcl.streams import NEVER, NO_ITEM
 from secure_fcl.streams.canaries import NOTHING
 
@@ -59,6 +61,7 @@ class Device:
         self.held = Held.nothing()
         self.columns = np.zeros((0, plan.strategy.columns), dtype=np.float32)
         self.carried = {name: np.zeros(shape, dtype=np.float32) for name, shape in plan.strategy.carried.items()}
+        self.tree = None if plan.tree is None else DeviceTree(plan.tree)
 
     @property
     def _lookup(self) -> NDArray[np.float64]:
@@ -84,6 +87,35 @@ class Device:
         tasks = [t for t in self._plan.scenario.released(self.client, slot) if t not in retired and not silent]
         current = [self.experiences[task].chunk(chunk, places) for task in tasks]
         return np.concatenate([np.empty(0, dtype=np.int64), *current])
+
+    def attend(self, slot: int, round: int, retired: Collection[int] = ()) -> None:
+        """Count who takes part in a round of a tree, before any of it is used; nothing where there is no tree.
+
+        Raises:
+            ParticipationRefused: an example that took part before.
+            SecureFclError: the device missed a round that it was not away from by the public draw, or took part in this
+                one already: it began anew, and knows no more who took part.
+        """
+        if self.tree is None:
+            return
+        number, here = slot * self._plan.rounds_per_slot + round, self.tree.step
+        missed = [divmod(each, self._plan.rounds_per_slot) for each in range(here, number)]
+        if here > number or any(self._plan.away(*each).get(self.client) != "upload" for each in missed):
+            raise SecureFclError(
+                f"round {number + 1} of a tree is asked of a device that stands before round {here + 1}, and was not "
+                "away from those between; start a new run"
+            )
+        self.tree.skip(len(missed))
+        self.tree.begin(self._current(slot, round, retired).tolist())
+
+    def released(self, made: Contribution) -> Contribution:
+        """Return what is sent for what was made: where there is a tree, the raw sum of the node that ends with it."""
+        if self.tree is None:
+            return made
+        # Of the nodes that end with a round the largest alone is in any prefix sum (`BinaryTree.last`).
+        ((name, own),) = made.parts.items()
+        *_, node = self.tree.end(own.ravel()).values()
+        return replace(made, parts={name: node.reshape(own.shape)})
 
     def stored(self, slot: int, round: int) -> Ints:
         """Return the numbers of all examples on the device in a round: current chunk, memory, and what waits."""

@@ -183,6 +183,8 @@ class ClientHost:
         groups = {party: plan.scenario.groups[row.numbers[party]] for party in parties}
         covered = covered_in(ask.ledger, ask.entry)
         row.budget.take_part(groups.values(), step.slot, step.round, ask.retired, covered)
+        for party, group in groups.items():
+            row.devices[party].attend(step.slot, step.round, retired_of(group, ask.retired))
         # On disk before anything of this attempt is drawn.
         attempts = self._begun(row, groups, ask.ledger, {group for group, _ in covered})
         size = max(1, TOGETHER // plan.wire(step.phase, step.slot).source.length)
@@ -200,7 +202,7 @@ class ClientHost:
         carrier = wire.draw(step.slot, step.round)
         begun = time.perf_counter()
         views = {
-            party: row.devices[party].view(step.slot, step.round, {task for g, task in ask.retired if g == group})
+            party: row.devices[party].view(step.slot, step.round, retired_of(group, ask.retired))
             for party, group in groups.items()
             if party not in attempts or attempts[party].again is None
         }
@@ -213,6 +215,7 @@ class ClientHost:
         for party in parties:
             # Taken out, so that what a client made is gone when its vector is sent.
             if (own := made.pop(party, None)) is not None:
+                own = row.devices[party].released(own)
                 carried: c.Arrays = own.carried
                 values, noise = self._encoded(row, party, carrier, own, step)
                 del own
@@ -322,6 +325,11 @@ class ClientHost:
                 return {}
             case _:
                 raise TypeError(f"{type(ask).__name__} asks for no arrays")
+
+
+def retired_of(group: str, retired: Arrivals) -> set[int]:
+    """Return the arrival tasks of a group that are retired."""
+    return {task for other, task in retired if other == group}
 
 
 def covered_in(ledger: bytes, entry: str) -> Arrivals:

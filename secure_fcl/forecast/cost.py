@@ -25,6 +25,7 @@ from secure_fcl.rows.enforced import enforced_norms
 from secure_fcl.rows.persons import people_over_noise, said_of_the_norm
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.rows.schedule import training_advice, with_schedule
+from secure_fcl.rows.trees import said_of_the_tree
 from secure_fcl.rows.values_cut import all_values_cut
 from secure_fcl.streams import Scenario, build_scenario
 
@@ -39,7 +40,8 @@ class RowCost:
     `noise_in_sum`: standard deviation of the noise of one sum of all clients, in units of what one example weighs at
     most (a client, where the unit is a person); None without noise. Bytes are payload of one client. `norms`: what
     bounds on norms enforce, in words. `people_over_noise`: n / (sigma' sqrt(K)), None where the unit is an example.
-    `clipping`: what a learnt clipping norm costs, empty where none is.
+    `clipping`: what a learnt clipping norm costs, empty where none is. `mechanism`: what a tree charges and is worth,
+    empty where every round has noise of its own.
     `choice`: what the strategy chose by a rule from public numbers, and why; empty for those that choose nothing.
     """
 
@@ -59,6 +61,7 @@ class RowCost:
     norms: tuple[str, ...] = ()
     people_over_noise: float | None = None
     clipping: str = ""
+    mechanism: str = ""
     choice: str = ""
 
     def by_arrival(self, fate: str) -> list[tuple[int, float]]:
@@ -144,6 +147,7 @@ def _cost(plan: RowPlan, multiplier: float) -> RowCost:
         norms=enforced_norms(plan),
         people_over_noise=people_over_noise(plan),
         clipping=said_of_the_norm(plan),
+        mechanism=said_of_the_tree(plan),
         choice=getattr(plan.strategy, "choice", ""),
     )
 

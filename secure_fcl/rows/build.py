@@ -24,6 +24,7 @@ from secure_fcl.rows.persons import (
 )
 from secure_fcl.rows.row_plan import LARGEST_EPSILON, RowPlan
 from secure_fcl.rows.storage import check_memory, kept_by, memory_of, refuse_channels, storage_of
+from secure_fcl.rows.trees import check_tree, of_a_tree, refuse_sums, storage_of_tree, widest_node
 from secure_fcl.rows.wires import training_wires
 from secure_fcl.strategies import GradientStrategy, Phase, Strategy
 from secure_fcl.strategies.closed_form.persons import PersonSums
@@ -54,7 +55,9 @@ def gradient_row(
     Raises:
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
-    method, persons = method_of(config, name, entry), of_persons(config)
+    method, persons, tree = method_of(config, name, entry), of_persons(config), of_a_tree(config)
+    if tree:
+        check_tree(config, name, method, entry.at_once)
     if persons:
         check_persons(config, scenario, name)
         check_trained_for_persons(config, name, method, entry.at_once)
@@ -65,16 +68,18 @@ def gradient_row(
     memory = memory_of(config, scenario) if method.memory else None
     # The storage plan needs the strategy's arrays, and the strategy the storage plan's examples per chunk.
     unbounded = gradient_strategy(config, scenario, name, method, noise_multiplier, 1, public)
-    storage = (
-        storage_of_persons(config, scenario, kept_by(unbounded))
-        if persons
-        else storage_of(config, scenario, memory, unbounded)
-    )
+    if persons:
+        storage = storage_of_persons(config, scenario, kept_by(unbounded))
+    elif tree:
+        storage = storage_of_tree(config, scenario, unbounded)
+    else:
+        storage = storage_of(config, scenario, memory, unbounded)
     strategy = gradient_strategy(
         config, scenario, name, method, noise_multiplier, storage.pool_examples * scenario.most_released, public
     )
     refuse_channels(config, strategy)
-    wires = bounded(config, name, strategy.uploads, training_wires(config, strategy))
+    together = widest_node(scenario, storage) if tree else 1
+    wires = bounded(config, name, strategy.uploads, training_wires(config, strategy, together))
     noises: dict[Phase, SumNoise] = {}
     if strategy.shared and noise_multiplier > 0.0:
         norm = strategy.numbers.unit
@@ -95,6 +100,8 @@ def sums_row(config: Config, scenario: Scenario, name: str, entry: SumsEntry[Any
         ConfigInvalid, StorageTooSmall: as `build_row`.
     """
     section = sums_section(config, name)
+    if of_a_tree(config):
+        refuse_sums(name)
     persons = of_persons(config)
     if persons:
         check_persons(config, scenario, name)

@@ -12,6 +12,7 @@ from secure_fcl.strategies import Encoding, GradientStrategy, Method, Networks, 
 from secure_fcl.strategies.entry import GradientEntry
 from secure_fcl.strategies.gradient.numbers import LearntNorm
 from secure_fcl.strategies.gradient.public_inputs import PublicInputs, public_inputs
+from secure_fcl.strategies.gradient.uploads.choice import SendsOwn
 from secure_fcl.strategies.methods.averaging import WeightedSection
 from secure_fcl.strategies.section import GradientSection
 from secure_fcl.streams import Scenario, as_shown
@@ -38,6 +39,12 @@ def gradient_section(config: Config, name: str) -> GradientSection:
     if not isinstance(section, GradientSection):
         raise ConfigInvalid(f"{name}: a strategy that trains a network needs a GradientSection, not {section!r}")
     return section
+
+
+def sends_gradients_alone(method: Method, at_once: bool) -> bool:
+    """Return whether a row's whole upload can be one clipped gradient sum of what arrives, round by round."""
+    sends_more = bool(method.beside) or method.channel is not None or isinstance(method, SendsOwn)
+    return not (method.memory or sends_more or at_once)
 
 
 def public_of(config: Config, scenario: Scenario, name: str, method: Method) -> PublicInputs | None:

@@ -14,9 +14,9 @@ from secure_fcl.config import Compression, Config
 from secure_fcl.errors import ConfigInvalid
 from secure_fcl.memory import StoragePlan, StoredItem
 from secure_fcl.memory.storage import KEY_BYTES, plan_storage
+from secure_fcl.rows.gradient import sends_gradients_alone
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.strategies import GradientStrategy, Method
-from secure_fcl.strategies.gradient.uploads.choice import SendsOwn
 from secure_fcl.streams import Scenario
 from secure_fcl.streams.units import ITEM_WINDOWS
 
@@ -93,8 +93,7 @@ def check_trained_for_persons(config: Config, name: str, method: Method, at_once
             f"privacy.unit = 'person' and {name}.noise = {place!r} do not go together: only what each client sends to "
             f"a sum with noise inside is clipped as a whole; set {name}.noise = 'shared'"
         )
-    sends_more = bool(method.beside) or method.channel is not None or isinstance(method, SendsOwn)
-    if method.memory or sends_more or at_once:
+    if not sends_gradients_alone(method, at_once):
         raise ConfigInvalid(
             f"privacy.unit = 'person' is not there for {name}, which keeps examples, sends more than gradients or sees "
             "all tasks at once; take finetune, or a row of sums"

@@ -14,8 +14,10 @@ from crypto.planning.plans import Plan
 from crypto.planning.upload import Upload
 from crypto.protocols.catalogue import entry_of as protocol_entry
 from crypto.protocols.plans import plan
-from privacy import Charge, Cohort, Event, NonPrivate, SkellamSum, spent
+from privacy import Charge, Cohort, DistributedSum, Event, NonPrivate, SkellamSum, spent
 from privacy.cohorts import Spent
+from privacy.matrix import BinaryTree
+from privacy.tree_shares import TreeShares
 from secure_fcl.compression import Wire
 from secure_fcl.config import Config
 from secure_fcl.errors import ConfigInvalid
@@ -58,6 +60,14 @@ class RowPlan:
     def train_noise(self) -> SumNoise | None:
         """Noise added inside the sums of training rounds, if any."""
         return self.noises.get("train")
+
+    @cached_property
+    def tree(self) -> TreeShares | None:
+        """The tree over all rounds whose nodes the sums release; None: every round has noise of its own."""
+        node = self.train_noise
+        if self.config.privacy.mechanism != "tree" or not isinstance(node, DistributedSum):
+            return None
+        return TreeShares(BinaryTree(self.rounds), node)
 
     @property
     def training_rounds(self) -> int:
@@ -217,7 +227,10 @@ class RowPlan:
         """Return what one round charges an example of a stratum: the client's own noise, and that inside the sum."""
         events: Counter[Event] = Counter(self.strategy.events(stratum, phase))
         noise = self.noises.get(phase)
-        if noise is not None:
+        if self.tree is not None:
+            # In the one round that an example takes part in, whatever nodes it will still be released in.
+            events.update(self.tree.events() if stratum == "current" else {})
+        elif noise is not None:
             events.update(event_inside(noise, rate) for rate in self.strategy.sampled(stratum, phase))
             if self.learnt_norm is not None and stratum == "current":
                 events[self.of_the_count(noise)] += 1

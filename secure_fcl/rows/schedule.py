@@ -160,7 +160,12 @@ def learning_rate(held: Held, section: GradientSection) -> float:
 
 
 def training_advice(config: Config, scenario: Scenario) -> Iterator[str]:
-    """Yield what to set instead, for every row of which a network would learn little: a sentence each."""
+    """Yield what to set instead, for every row of which a network would learn little: a sentence each.
+
+    Nothing where rounds share a tree's noise: the rule is one for independent noise.
+    """
+    if config.privacy.mechanism == "tree":
+        return
     yield from too_noisy(config, scenario)
     yield from too_short(config, scenario)
 

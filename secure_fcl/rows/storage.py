@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from crypto.protocols.catalogue import entry_of as protocol_entry
 from secure_fcl.config import Config
@@ -85,9 +86,12 @@ def kept_by(strategy: Strategy) -> list[StoredItem]:
 
 
 def storage_of(
-    config: Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None
-) -> StoragePlan:
+    config: Config, scenario: Scenario, memory: MemoryPolicy | None, strategy: Strategy | None,
+    beside: Sequence[StoredItem] = (),
+) -> StoragePlan:  # fmt: skip
     """Return the device's plan; `strategy` is None for class sums, which keep nothing and need the plan's pool.
+
+    `beside`: what a device keeps more than the strategy's own.
 
     Raises:
         StorageTooSmall: the stream's smallest piece does not fit, or a memory that must see a task whole does not.
@@ -103,7 +107,7 @@ def storage_of(
         held_places=scenario.most_waiting * scenario.largest_place,
         # A stream seen once is cut into as many chunks as there are rounds; each lives for one of them.
         most_places=-(-scenario.largest_place // strategy.rounds) if strategy and scenario.seen_once else None,
-        kept=kept_by(strategy) if strategy else (),
+        kept=[*(kept_by(strategy) if strategy else ()), *beside],
         examples=config.storage.budget_examples or None,
     )
     if memory is not None and memory.displaces_others and storage.chunks > 1:

@@ -12,11 +12,14 @@ from secure_fcl.strategies import GradientStrategy, UploadSpec
 _DEVIATIONS = 4.0
 
 
-def training_wires(config: Config, strategy: GradientStrategy) -> tuple[Wire, ...]:
-    """Return the way of the training upload in the first task, and in later ones if that differs."""
+def training_wires(config: Config, strategy: GradientStrategy, together: int = 1) -> tuple[Wire, ...]:
+    """Return the way of the training upload in the first task, and in later ones if that differs.
+
+    `together`: of how many rounds a client sums what it sends; its entries may be as many times larger.
+    """
     source, c = strategy.uploads["train"], config.compression
     if c.kind == "none" and c.trained == "all" and not c.rotation and c.bits == 0:
-        return (wire_of(source),)
+        return (wire_of(source, bound=together * source.largest_bound if together > 1 else None),)
     first, later = _recipe(config, strategy, 0), _recipe(config, strategy, 1)
     # One bound for all tasks, so that one scale and one noise serve them.
     bound = max(_bound(strategy, source, recipe) for recipe in (first, later))

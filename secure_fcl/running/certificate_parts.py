@@ -18,6 +18,7 @@ from secure_fcl.memory import OwnMemory
 from secure_fcl.rows.audited import audited
 from secure_fcl.rows.budgets import planned_budget
 from secure_fcl.rows.row_plan import RowPlan
+from secure_fcl.rows.trees import mechanism_of_the_tree
 from secure_fcl.running.certificate_units import (
     ONE_PERSON,
     not_checked_of_persons,
@@ -86,6 +87,8 @@ def mechanism(plan: RowPlan) -> str:
         by = _TRAINERS[plan.config.training.trainer]
         if plan.noise == "none":
             what = f"training without noise ({by})"
+        elif plan.tree is not None:
+            what = f"{mechanism_of_the_tree(plan)} ({by}), {_COUNTED}"
         elif strategy.shared:
             summed = trained_vector(plan) if plan.persons else "one clipped gradient sum a round"
             curator = "" if plan.persons else "central DP-SGD without a curator; "
@@ -142,6 +145,8 @@ def sampling(plan: RowPlan) -> str:
         return sampling_of_persons(plan)
     if strategy.once_per_chunk:
         return "none: each example is summed once"
+    if plan.tree is not None:
+        return "none: each example takes part in one round, in the nodes that hold it; a stream seen once"
     seen = "a chunk is there for one round" if plan.scenario.seen_once else f"{plan.rounds_per_slot} rounds a task"
     t = plan.config.training
     memory = f", memory q={t.q_memory:g}" if plan.memory else ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy import Ledger
+from privacy.tree_shares import PrefixSteps
 from secure_fcl.config.outside import described
 from secure_fcl.engines.commands import Visit
 from secure_fcl.engines.disclosures import informed
@@ -28,7 +29,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.measure import Measure
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.running.records import Laps, Records, Watcher, cost_record, record_processes, tick_of, unwatched
-from secure_fcl.running.repeats import FRESH, Repeat, repeat_of
+from secure_fcl.running.repeats import FRESH, Repeat, repeat_of, require_new
 from secure_fcl.strategies import State, StepContext
 
 
@@ -46,6 +47,8 @@ class _Row:
     devices: Devices
     measure: Measure
     records: Records
+    prefix: PrefixSteps | None
+    """Where rounds share a tree's noise: the nodes of the prefix sum so far."""
 
 
 class Job:
@@ -95,9 +98,13 @@ class Job:
         measure = Measure(plan, devices.models)
         rosters = Rosters(plan.clients_in, lambda slot: self._sums(plan, slot))
         with Ledger(self._folder.ledger_path(plan.name)) as charged, rosters:
+            require_new(plan, charged, at)
             state = devices.open(multiplier, charged, self._secret, at)
             ledger = RowLedger(plan, charged, kept_budget(plan, self._folder.budget_path(plan.name)))
-            row = _Row(plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records)
+            row = _Row(
+                plan=plan, charged=charged, ledger=ledger, devices=devices, measure=measure, records=records,
+                prefix=None if plan.tree is None else PrefixSteps(plan.tree.tree),
+            )  # fmt: skip
             again = FRESH
             if self._journals:
                 # What devices sign of a round that was interrupted is known before it is charged again.
@@ -143,7 +150,11 @@ class Job:
         # 4. Release: the sum becomes the next model, which is saved, measured and accounted for.
         # A mean is over those who are in the sum; the server knows them, so dividing reveals nothing.
         clients = len(result.contributors)
-        after = plan.strategy.apply(state, step, carrier.decode(result.total), clients)
+        summed = carrier.decode(result.total)
+        if row.prefix is not None:
+            # Nodes of other rounds may be of more clients, or of fewer: what is added up are means.
+            summed = {name: clients * row.prefix.moved(node / clients) for name, node in summed.items()}
+        after = plan.strategy.apply(state, step, summed, clients)
         if plan.channels:
             after = informed(plan, step, after, self._folder.path)
         saved = self._folder.save_round(plan.name, number, after, result.total)

@@ -31,7 +31,7 @@ _YOUNGER = (
     ("scenario", "dropout"), ("scenario", "dropout_step"), ("privacy", "unit"),
     ("privacy", "accountant"), ("data", "unseen_persons"), ("training", "sends"), ("training", "clipping"),
     ("training", "clipping_target"), ("training", "clipping_rate"), ("training", "clipping_share"),
-    ("attacks", "canaries"), ("attacks", "over_rounds"),
+    ("attacks", "canaries"), ("attacks", "over_rounds"), ("privacy", "mechanism"),
 )  # fmt: skip
 _YOUNGER_STRATEGIES = ("cfed", "fedmas", "fedntd", "fedweit", "fedweit_safe", "scaffold")
 _YOUNGER_OF_STRATEGIES = ("norm_bound", "close_norm_bound")

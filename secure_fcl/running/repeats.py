@@ -18,11 +18,11 @@ from privacy.ledger import read_entry
 from secure_fcl.engines.commands import Failed, Settle, Settled
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import SAME, Attempt, Saying, head_from, heads_bytes
-from secure_fcl.errors import JournalRefused
+from secure_fcl.errors import JournalRefused, RunFolderError
 from secure_fcl.rows.budgets import NO_ARRIVALS, Arrivals, covered_by, planned_budget
 from secure_fcl.rows.row_plan import RowPlan
 from secure_fcl.running.bonds import signed_heads
-from secure_fcl.running.folder import RunFolder
+from secure_fcl.running.folder import Progress, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class Repeat:
     covered: Arrivals = NO_ARRIVALS
     what: Mapping[str, str | int] = field(default_factory=dict)
 
+
+NOT_AGAIN = "rows that share a tree's noise do not go on once they began: start a new run"
+"""What to do about a run of `privacy.mechanism = "tree"` that was stopped."""
 
 FRESH = Repeat()
 """A round that charges all of it."""
@@ -69,6 +72,24 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
     free = {group for group, _ in covered}
     words = {party: [saying.said, saying.proof] for party, saying in said.items() if groups[party] in free}
     return Repeat(covered=covered, what={"repeats": entry, "said": json.dumps(words)})
+
+
+def require_new(plan: RowPlan, ledger: Ledger, at: Progress) -> None:
+    """Refuse to go on with a row whose rounds share a tree's noise and of which rounds are left.
+
+    A round that is drawn again would release its node with other noise, and with it examples of earlier rounds, which
+    were charged one tree; and no device keeps its open nodes over an interruption.
+
+    Raises:
+        RunFolderError: the row has begun, and has rounds left.
+    """
+    done = at.slot * plan.rounds_per_slot + at.round
+    if plan.tree is not None and len(ledger) and done < plan.rounds:
+        raise RunFolderError(
+            f"row {plan.name} was interrupted after {done} of {plan.rounds} rounds, and under privacy.mechanism = "
+            "'tree' a row does not go on: a round that is drawn again releases nodes of earlier rounds anew; start a "
+            "new run, whose epsilon adds to this one's"
+        )
 
 
 def _took_part(ledger: Ledger) -> Arrivals:

@@ -10,6 +10,7 @@ from gdp_bugs import GAUSSIANS
 from norm_bugs import NORMS
 from person_bugs import PERSONS
 from planting import Change
+from tree_bugs import TREES
 
 OWN, SHARED = "tests/laws/test_own_noise.py::test_", "tests/laws/test_shared_noise.py::test_"
 SUMS, MEMORY = "tests/laws/test_sums_of_all.py::test_sums", "tests/laws/test_memory.py"
@@ -616,5 +617,5 @@ UNCHARGED = (
 
 BUGS = (
     *OWN_NOISE, *CLIPPING_AND_COINS, *CHARGES, *SHARES_IN_SUMS, *MEMORIES, *UNCHARGED, *CHOICES, *NORMS, *GAUSSIANS,
-    *PERSONS, *CANARIES,
+    *PERSONS, *CANARIES, *TREES,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from privacy.distributed import DistributedSum
 from privacy.errors import InvalidParameter
 from privacy.matrix import BinaryTree, StreamEnded
 from privacy.participation import ParticipationRefused
-from privacy.tree_shares import DeviceTree, TreeShares
+from privacy.tree_shares import DeviceTree, PrefixSteps, TreeShares
 
 CLIENTS, DIMENSION = 4, 6
 
@@ -117,3 +117,53 @@ def test_a_second_participation_is_refused_and_changes_nothing(keyed) -> None:
     found, expected = (one.push(ones, keyed(3), examples=[9]) for one in (device, other))
     assert {node: sums.tolist() for node, sums in found.items()} == {node: s.tolist() for node, s in expected.items()}
     assert device.nbytes == wanted.storage_bytes + 3 * 24
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 8, 13])
+def test_the_largest_node_of_each_step_is_all_that_prefixes_take(steps: int) -> None:
+    tree, server, total = BinaryTree(steps), PrefixSteps(BinaryTree(steps)), np.zeros(DIMENSION)
+    data = np.random.default_rng(steps).normal(size=(steps, DIMENSION))
+    released = [tree.last(t) for t in range(steps)]
+    assert {node for t in range(steps + 1) for node in tree.nodes(t)} == set(released)
+    for t, (start, stop) in enumerate(released):
+        total += server.moved(data[start:stop].sum(0))
+        assert total == pytest.approx(data[: t + 1].sum(0), abs=1e-12)
+    # The first step is in one of every level, which is charged; the last step of a whole tree in the widest alone.
+    assert max(sum(start <= t < stop for start, stop in released) for t in range(steps)) == tree.levels
+    with pytest.raises(StreamEnded):
+        server.moved(np.zeros(DIMENSION))
+
+
+def test_a_step_counts_its_examples_before_its_sum_is_there() -> None:
+    device, ones = DeviceTree(plan(4)), np.ones(DIMENSION)
+    with pytest.raises(InvalidParameter, match="did not begin"):
+        device.end(ones)
+    device.begin([1, 2])
+    with pytest.raises(InvalidParameter, match="did not end"):
+        device.begin([3])
+    assert device.end(ones).keys() == {(0, 1)}
+    with pytest.raises(ParticipationRefused):
+        device.begin([3, 2])
+    # What was refused did not begin, and neither did its other example take part.
+    device.begin([3])
+    found = device.end(2.0 * ones)
+    assert list(found) == [(1, 2), (0, 2)]
+    assert found[0, 2] == pytest.approx(3.0 * ones)
+
+
+def test_a_device_that_was_away_is_in_no_step_of_its_absence_and_in_no_node_that_ended_then() -> None:
+    device, ones = DeviceTree(plan(8)), np.ones(DIMENSION)
+    device.begin([0])
+    device.end(ones)
+    device.skip(3)
+    assert device.step == 4
+    for t in range(4, 8):
+        device.begin([t])
+        found = device.end(ones)
+    assert found[4, 8] == pytest.approx(4.0 * ones)
+    # Its first step ended in the node of all: no node before it held both halves.
+    assert found[0, 8] == pytest.approx(5.0 * ones)
+    with pytest.raises(StreamEnded):
+        device.skip(1)
+    with pytest.raises(InvalidParameter):
+        device.skip(-1)
