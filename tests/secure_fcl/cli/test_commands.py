@@ -305,14 +305,18 @@ def test_a_killed_run_is_resumed(tmp_path: Path, tiny_settings: tuple[str, ...],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("records", range(1, 12))
-def test_a_run_killed_anywhere_is_resumed(
+@pytest.mark.campaign
+@pytest.mark.parametrize("half", ["first", "second"])
+def test_a_run_killed_anywhere_is_resumed(  # type: ignore[no-untyped-def]
+    half: str,
     tmp_path: Path,
     tiny_settings: tuple[str, ...],
     reference,
-    records: int,  # type: ignore[no-untyped-def]
+    campaign: Callable[[int, int], list[int]],
 ) -> None:
-    check_killed_run(tmp_path / "run", (*tiny_settings, *ROWS), records, reference.metrics)
+    start, count = (1, 6) if half == "first" else (7, 5)
+    for records in campaign(count, 2):
+        check_killed_run(tmp_path / str(records), (*tiny_settings, *ROWS), start + records, reference.metrics)
 
 
 def test_ctrl_c_leaves_a_run_that_resume_completes(
