@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from privacy.errors import InvalidParameter, PrivacyError
 from privacy.events import SampledGaussian
@@ -120,6 +119,8 @@ class RootToeplitz:
         """See `Factor.prefix_noise`; seeds (steps, d)."""
         if len(seeds) != self.steps:
             raise InvalidParameter(f"{len(seeds)} rows of normals for {self.steps} steps")
+        from scipy.signal import fftconvolve  # more than a second, which runs without Toeplitz factors never need
+
         full = fftconvolve(seeds, toeplitz_root(self.steps)[:, None], axes=0)
         return np.asarray(full[: self.steps], dtype=np.float64)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import betainc
 
 from secure_fcl.errors import ConfigInvalid
 
@@ -113,7 +113,9 @@ def largest_threshold(items: int, item_size: int, capacity: int, wanted: float, 
     """
 
     def fits(threshold: float) -> bool:
-        return bool(binom.sf(capacity // item_size, items, threshold) <= probability)
+        # The binomial's upper tail; scipy.stats has it too, and takes every worker a second to import.
+        most = capacity // item_size
+        return most >= items or bool(betainc(most + 1, items - most, threshold) <= probability)
 
     if fits(wanted):
         return wanted

@@ -27,6 +27,13 @@ def test_elsewhere_the_package_imports_and_stays_light(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "set()")
 
 
+@pytest.mark.parametrize("module", ["secure_fcl.engines.worker", "secure_fcl.cli.commands"])
+def test_a_process_imports_no_large_library_before_it_is_needed(module: str, tmp_path: Path) -> None:
+    large = {"torch", "opacus", "sklearn", "dp_accounting", "matplotlib", "scipy.stats", "scipy.signal"}
+    done = run(tmp_path, f"import sys, {module}; print(sorted({large} & set(sys.modules)))")
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
 def test_the_module_is_the_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "secure_fcl", "config"],
