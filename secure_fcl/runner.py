@@ -12,7 +12,6 @@ from types import FrameType
 
 from evaluation.files import atomic_write
 from evaluation.report import render_report
-from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.config import Config
 from secure_fcl.data import Dataset
 from secure_fcl.data.kept import packed
@@ -186,6 +185,9 @@ def execute(
             raise
         if not any(audited(plan) for plan, _ in prepared.rows):
             return write_report(folder)
+        # Statistics that a second is spent on, and that runs without an audit never need.
+        from secure_fcl.auditing import audit, require_ledger_holds
+
         found = audit(prepared, folder, say)
         report = write_report(folder)
         require_ledger_holds(found, report)

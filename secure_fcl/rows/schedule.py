@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from attacks.bounds.gaussian import gaussian_mu
 from secure_fcl.config import Config, Training, validate
 from secure_fcl.config.names import entry_of
 from secure_fcl.config.reading import write_key
@@ -225,5 +224,7 @@ def _time(held: Held, section: GradientSection) -> float:
     if held.seen_once:
         # A chunk that is there for one round has all its budget for it, and a share of the examples.
         spread *= math.sqrt(_steps(held, section))
+    from attacks.bounds.gaussian import gaussian_mu  # brings the attacks' statistics, a second that others never need
+
     mu = gaussian_mu(min(section.epsilon, LARGEST_EPSILON), held.delta)
     return NOISE_SHARE * mu * held.examples * held.clients / spread

@@ -27,7 +27,7 @@ def test_elsewhere_the_package_imports_and_stays_light(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "set()")
 
 
-@pytest.mark.parametrize("module", ["secure_fcl.engines.worker", "secure_fcl.cli.commands"])
+@pytest.mark.parametrize("module", ["secure_fcl.engines.worker", "secure_fcl.cli.commands", "secure_fcl.runner"])
 def test_a_process_imports_no_large_library_before_it_is_needed(module: str, tmp_path: Path) -> None:
     large = {"torch", "opacus", "sklearn", "dp_accounting", "matplotlib", "scipy.stats", "scipy.signal"}
     done = run(tmp_path, f"import sys, {module}; print(sorted({large} & set(sys.modules)))")
