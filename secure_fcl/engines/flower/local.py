@@ -24,7 +24,9 @@ from secure_fcl.errors import CarrierLost
 
 Nodes = Literal["simulation", "own", "stock"]
 Show = Callable[[Mapping[str, Any]], None]
-WATCH_SECONDS, STATUS_SECONDS = 0.5, 5.0
+WATCH_SECONDS = 0.5
+STATUS_SECONDS = 5.0, 30.0
+"""Between two questions to Flower how a run is: at first, and at most. Each is a process, and seconds of work."""
 
 _PROJECT = """[project]
 name = "secure-fcl-app"
@@ -193,7 +195,7 @@ class LocalFederation:
 
     def _watched(self, number: str, show: Show, stopped: Callable[[], bool]) -> Ended:
         """Wait for a run to end. Flower is asked when the loop says that it has, and now and then besides."""
-        shown, asked = 0, time.monotonic()
+        shown, asked, patience = 0, time.monotonic(), STATUS_SECONDS[0]
         outcome = self._work / OUTCOME
         while True:
             time.sleep(WATCH_SECONDS)
@@ -202,8 +204,9 @@ class LocalFederation:
                 (self._work / STOP).touch()
             if (code := self.processes["superlink"].poll()) is not None:
                 raise CarrierLost(f"the SuperLink ended with code {code}; its log: {self._log}")
-            if outcome.exists() or time.monotonic() - asked > STATUS_SECONDS:
+            if outcome.exists() or time.monotonic() - asked > patience:
                 status, asked = self.status(number), time.monotonic()
+                patience = min(2 * patience, STATUS_SECONDS[1])
                 if status.startswith("finished"):
                     self._show(shown, show)
                     said: dict[str, Any] = json.loads(outcome.read_text()) if outcome.exists() else {}
