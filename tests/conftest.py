@@ -123,6 +123,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="run campaigns whole instead of a fixed sample of them")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what belongs to a campaign's rest, unless all of it is asked for."""
+    rest = [] if config.getoption("--whole") else [item for item in items if item.get_closest_marker("rest")]
+    if rest:
+        config.hook.pytest_deselected(items=rest)
+        items[:] = [item for item in items if not item.get_closest_marker("rest")]
+
+
 @pytest.fixture
 def campaign(request: pytest.FixtureRequest) -> Callable[[int, int], list[int]]:
     """`campaign(count, sample)`: which of the seeds 0..count-1 to run: with `--whole` all, else always the same."""
