@@ -13,6 +13,7 @@ from attacks.sums.power import noise_found
 from evaluation.figures import subjects
 from evaluation.report import render_report
 from evaluation.run_folder import read_run
+from evaluation.sums_tables import run_games
 from evaluation.verdict import banners, verdict
 from secure_fcl.auditing import audit, require_ledger_holds
 from secure_fcl.auditing.sums.items import items_of, rare_classes
@@ -128,9 +129,12 @@ def test_what_noise_protects_of_few_examples(records) -> None:  # type: ignore[n
     assert least["off"] < 1.0 < least["as ran"]
 
 
-def test_page_verdict_and_figures_show_them(run) -> None:  # type: ignore[no-untyped-def]
+def test_page_verdict_and_figures_show_them(run, records) -> None:  # type: ignore[no-untyped-def]
     found = read_run(run.path)
-    assert [s.figures[3].verdict for s in subjects(found)] == ["as charged"] * len(ROWS)
+    # The noise is a new one each time, and leaves a little to be found: one run in some twenty shows it.
+    beaten = [any(game.get("verdict") == "found" for game in run_games(records[row])) for row in ROWS]
+    expected = ["leak found" if one else "as charged" for one in beaten]
+    assert [s.figures[3].verdict for s in subjects(found)] == expected
     words = verdict(found)
     assert "The sums of calm allow the best attack on one example mu" in words
     assert "Epsilon is not about persons" in words
