@@ -125,10 +125,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what belongs to a campaign's rest, unless all of it is asked for."""
-    rest = [] if config.getoption("--whole") else [item for item in items if item.get_closest_marker("rest")]
-    if rest:
-        config.hook.pytest_deselected(items=rest)
-        items[:] = [item for item in items if not item.get_closest_marker("rest")]
+    if config.getoption("--whole"):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("rest")])
+    items[:] = [item for item in items if not item.get_closest_marker("rest")]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from secure_fcl.running.folder import RunFolder
 from secure_fcl.running.loop import Interrupted
 from secure_fcl.running.prepare import Prepared
 from secure_fcl.running.records import Watcher
-from secure_fcl.running.repeats import NOT_AGAIN
+from secure_fcl.running.repeats import how_to_go_on
 
 Folder = Path | str
 
@@ -55,11 +55,10 @@ def run_job(
         with stop.listening(lambda text: None), _watching(watch, prepared) as (tick, say):
             execute(prepared, folder, tick, say, stop, places)
     except Interrupted:
-        goes_on = (
+        usual = (
             f"continue with secure_fcl.run(runs={str(folder.path.parent)!r}, name={folder.path.name!r}, resume=True)"
         )
-        tree = prepared.config.privacy.mechanism == "tree"
-        raise Interrupted(f"stopped; {NOT_AGAIN if tree else goes_on}") from None
+        raise Interrupted(f"stopped; {how_to_go_on(prepared.config, usual)}") from None
     return open_run(folder.path, trust_code=True)
 
 

@@ -104,7 +104,7 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
     from secure_fcl.runner import StopRequest, execute
     from secure_fcl.running.display import progress
     from secure_fcl.running.loop import Interrupted
-    from secure_fcl.running.repeats import NOT_AGAIN
+    from secure_fcl.running.repeats import how_to_go_on
 
     console = Console(stderr=as_json)
     stop = StopRequest()
@@ -116,10 +116,8 @@ def _execute(prepared: Prepared, folder: RunFolder, journals: Path | None, as_js
                 prepared, folder, watch, lambda text: console.print(f"attack: {text}", highlight=False), stop, journals
             )
     except Interrupted:
-        goes_on = f"continue with: secure-fcl run --resume {folder.path}"
-        if prepared.config.privacy.mechanism == "tree":
-            goes_on = NOT_AGAIN
-        print_line(console, f"stopped; {goes_on}")
+        usual = f"continue with: secure-fcl run --resume {folder.path}"
+        print_line(console, f"stopped; {how_to_go_on(prepared.config, usual)}")
         raise typer.Exit(STOPPED) from None
     _show(folder.path, report, console, as_json)
 

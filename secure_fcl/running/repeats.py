@@ -15,6 +15,7 @@ from typing import Any
 from crypto.keys.roster import Trust
 from privacy import Ledger
 from privacy.ledger import read_entry
+from secure_fcl.config import Config
 from secure_fcl.engines.commands import Failed, Settle, Settled
 from secure_fcl.engines.federation import Federation
 from secure_fcl.engines.journals import SAME, Attempt, Saying, head_from, heads_bytes
@@ -32,9 +33,6 @@ class Repeat:
     covered: Arrivals = NO_ARRIVALS
     what: Mapping[str, str | int] = field(default_factory=dict)
 
-
-NOT_AGAIN = "rows that share a tree's noise do not go on once they began: start a new run"
-"""What to do about a run of `privacy.mechanism = "tree"` that was stopped."""
 
 FRESH = Repeat()
 """A round that charges all of it."""
@@ -72,6 +70,12 @@ def repeat_of(plan: RowPlan, ledger: Ledger, folder: RunFolder, federation: Fede
     free = {group for group, _ in covered}
     words = {party: [saying.said, saying.proof] for party, saying in said.items() if groups[party] in free}
     return Repeat(covered=covered, what={"repeats": entry, "said": json.dumps(words)})
+
+
+def how_to_go_on(config: Config, usual: str) -> str:
+    """Return what to do about a run that was stopped: `usual`, unless its rounds share a tree's noise."""
+    tree = config.privacy.mechanism == "tree"
+    return "rows that share a tree's noise do not go on once they began: start a new run" if tree else usual
 
 
 def require_new(plan: RowPlan, ledger: Ledger, at: Progress) -> None:
